@@ -1,0 +1,5 @@
+//! Pillarbox: a self-hosted upload appliance.
+
+pub mod model;
+pub mod policy;
+pub mod store;

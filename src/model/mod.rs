@@ -1,0 +1,30 @@
+//! The words every floor shares: ids, keys, times, digests, uploads, objects and catalog entries.
+//!
+//! Owns: the meaning and the limits of each word. A value of one of these types is valid for ever; parsing happens once,
+//! at the edge, and everything below may trust it.
+//!
+//! Never does: I/O, async, reading a clock, drawing randomness. Time and randomness are arguments.
+//!
+//! Invariants: an [`ObjectKey`] or [`Bucket`] never becomes a path (files carry an [`Id`]); secrets do not print.
+
+mod catalog;
+mod digest;
+mod id;
+mod key;
+mod object;
+mod time;
+mod upload;
+
+pub use catalog::{
+    AccessKey, Application, BucketConfig, KeyPurpose, Pipeline, PipelineSettings, Scope, Scopes,
+    Secret, Token, TokenHash,
+};
+pub use digest::{Crc64, Digests, ETag, Hasher, Md5, decode_hex, encode_hex};
+pub use id::Id;
+pub use key::{Bucket, NameError, ObjectKey};
+pub use object::{HeaderSet, ObjectMeta, PipelineRef};
+pub use time::Timestamp;
+pub use upload::{
+    ChunkReceipt, MAX_CHUNK_BYTES, MAX_CHUNKS, MAX_OBJECT_BYTES, NewUpload, Place, UploadSession,
+    UploadState,
+};

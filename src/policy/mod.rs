@@ -1,0 +1,1 @@
+//! Signed permission: forms, policy documents, signatures, evaluation.

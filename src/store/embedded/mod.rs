@@ -1,0 +1,1 @@
+//! The embedded engine: plain files for bytes, one sled tree for names.

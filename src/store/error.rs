@@ -1,0 +1,145 @@
+//! What a store can answer instead of `Ok`.
+//!
+//! Owns: the vocabulary, one variant for each thing a caller could do differently. Never does: HTTP status or wording for
+//! clients; `api/error.rs` folds these into its own table. Causes (`source`) go to the log, never to a client.
+
+use std::fmt;
+use std::io;
+
+use crate::model::UploadState;
+
+/// Why a store did not do what it was asked.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// No such session, or it was swept.
+    NoSuchUpload,
+    /// No such object, or it is expired.
+    NoSuchObject,
+    /// The id is taken.
+    Exists,
+    /// The entry or object is in use and must stay: open sessions of a pipeline, a Job that used a file.
+    InUse,
+    /// The session is finished; it cannot be aborted.
+    Finished,
+    /// The session failed and takes no chunks.
+    UploadFailed(UploadState),
+    /// A chunk index at or above the number of chunks.
+    ChunkOutOfRange {
+        /// The index given.
+        index: u32,
+        /// The number of chunks in force.
+        nb_chunks: u32,
+    },
+    /// The client now says another number of chunks than before.
+    ChunkCountDiffers {
+        /// The number in force, or the number that arrived.
+        known: u32,
+        /// The number given now.
+        given: u32,
+    },
+    /// The upload is finished and this chunk has other bytes than the one that was acknowledged.
+    ChunkDiffers {
+        /// The chunk's index.
+        index: u32,
+        /// The number of chunks of the finished upload.
+        nb_chunks: u32,
+    },
+    /// Chunks that are not here, at most 100 of them, and how many there are in all.
+    MissingChunks {
+        /// Indices, ascending.
+        first: Vec<u32>,
+        /// How many are missing in all.
+        count: u32,
+    },
+    /// More bytes than the limit.
+    TooLarge {
+        /// The limit in bytes.
+        max_bytes: u64,
+    },
+    /// The bytes do not hash to what was expected.
+    DigestMismatch {
+        /// The name of the digest.
+        digest: &'static str,
+    },
+    /// Another number of bytes than expected.
+    LengthMismatch {
+        /// Bytes expected.
+        expected: u64,
+        /// Bytes that arrived.
+        actual: u64,
+    },
+    /// The catalog holds as many entries of this kind as it may.
+    CatalogFull,
+    /// A record would be larger than the index takes.
+    RecordTooLarge,
+    /// Too many writers or waiters at once; try again.
+    Busy,
+    /// No room: bytes, inodes or quota.
+    Full,
+    /// An earlier sync failed, or the store is closing: no writes until restart.
+    ReadOnly,
+    /// Stored bytes or records are damaged.
+    Corrupt(String),
+    /// Any other failure of the system.
+    Io {
+        /// What was being done.
+        operation: &'static str,
+        /// The cause.
+        source: io::Error,
+    },
+}
+
+impl StoreError {
+    /// Folds a system error: no room becomes [`StoreError::Full`].
+    pub fn from_io(operation: &'static str, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ => Self::Io { operation, source },
+        }
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSuchUpload => f.write_str("no such upload"),
+            Self::NoSuchObject => f.write_str("no such object"),
+            Self::Exists => f.write_str("the id is taken"),
+            Self::InUse => f.write_str("in use"),
+            Self::Finished => f.write_str("the upload is finished"),
+            Self::UploadFailed(state) => write!(f, "the upload is {}", state.as_str()),
+            Self::ChunkOutOfRange { index, nb_chunks } => {
+                write!(f, "chunk {index} of {nb_chunks} chunks")
+            }
+            Self::ChunkCountDiffers { known, given } => {
+                write!(f, "{known} chunks are known, {given} were given")
+            }
+            Self::ChunkDiffers { index, .. } => {
+                write!(f, "chunk {index} was acknowledged with other bytes")
+            }
+            Self::MissingChunks { count, .. } => write!(f, "{count} chunks are missing"),
+            Self::TooLarge { max_bytes } => write!(f, "more than {max_bytes} bytes"),
+            Self::DigestMismatch { digest } => write!(f, "{digest} does not match the bytes"),
+            Self::LengthMismatch { expected, actual } => {
+                write!(f, "expected {expected} bytes, got {actual}")
+            }
+            Self::CatalogFull => f.write_str("the catalog is full"),
+            Self::RecordTooLarge => f.write_str("the record is too large for the index"),
+            Self::Busy => f.write_str("too many at once"),
+            Self::Full => f.write_str("no space left"),
+            Self::ReadOnly => f.write_str("the store is read-only until restart"),
+            Self::Corrupt(what) => write!(f, "damaged: {what}"),
+            Self::Io { operation, .. } => write!(f, "{operation} failed"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}

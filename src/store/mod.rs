@@ -1,0 +1,378 @@
+//! THE SEAM: what every storage engine promises, written as a contract.
+//!
+//! Owns: the traits [`ObjectStore`], [`ChunkWriter`], [`ObjectReader`] and [`Catalog`], and the values that cross them.
+//! `tests/store_contract.rs` is one suite that every engine passes; nothing above this file knows which engine runs.
+//!
+//! Never does: HTTP, policies, reading a clock. Time is an argument; bytes are pushed in and never pulled from a network,
+//! so a failure of the network is never a failure of the store.
+//!
+//! Invariants, for every engine:
+//! 1. What returned `Ok` is on stable storage: it survives `kill -9` and a power cut at that instant.
+//! 2. A reader sees a whole object or none, the old one or the new one. An object that is open stays readable whole.
+//! 3. An object whose `expires_at` is not after `now` is absent from every answer, before any sweep.
+//! 4. An acknowledged byte is never overwritten in place; dropping a writer leaves nothing that is visible.
+//! 5. A future may be dropped at any await point: the store stays consistent, and what was begun is finished or undone.
+//! 6. After a failed sync every write answers [`StoreError::ReadOnly`] until restart; a failed sync is never retried.
+
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::model::{
+    AccessKey, Application, Bucket, BucketConfig, ChunkReceipt, Crc64, HeaderSet, Id, Md5,
+    NewUpload, ObjectKey, ObjectMeta, Pipeline, Timestamp, Token, TokenHash, UploadSession,
+};
+
+pub mod embedded;
+mod error;
+
+pub use error::StoreError;
+
+/// Everything the floors above ask of an engine.
+pub trait Store: ObjectStore + Catalog {}
+
+impl<T: ObjectStore + Catalog> Store for T {}
+
+/// Which chunk of an upload is about to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkSpec {
+    /// Index from 0, below [`crate::model::MAX_CHUNKS`].
+    pub index: u32,
+    /// The number of chunks, when the client says it; 1 to [`crate::model::MAX_CHUNKS`] and above `index`.
+    pub nb_chunks: Option<u32>,
+}
+
+/// What must be true of a chunk for it to be acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// Its exact length in bytes.
+    pub length: Option<u64>,
+    /// Its MD5.
+    pub md5: Option<Md5>,
+    /// Its CRC64NVME.
+    pub crc64: Option<Crc64>,
+}
+
+/// What a committed chunk became.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The receipt of the chunk. For a repeat it is the receipt of the first one.
+    pub receipt: ChunkReceipt,
+    /// Whether the same chunk, with the same bytes, was already here.
+    pub repeated: bool,
+    /// The finished object, when this chunk made it whole (or it already was). `None` while chunks are missing, and when
+    /// making it whole takes longer than the engine waits (30 s); it then goes on by itself.
+    pub object: Option<ObjectMeta>,
+}
+
+/// How an object is named in a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectName {
+    /// By the id of its File.
+    Id(Id),
+    /// By its place in a bucket.
+    Key(Bucket, ObjectKey),
+}
+
+/// A change of an object's record; its bytes never change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectChange {
+    /// Sets or lifts (`None`) the expiry. A used object keeps `None`: the change is then refused with
+    /// [`StoreError::InUse`].
+    ExpiresAt(Option<Timestamp>),
+    /// Records the Job that used the object, at most 64 bytes, and lifts the expiry for good.
+    UsedBy(String),
+    /// Replaces the stored headers.
+    Headers(HeaderSet),
+}
+
+/// The fields a list of files can be sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SortKey {
+    /// When the upload began, then the id.
+    #[default]
+    CreatedAt,
+    /// When the record last changed.
+    UpdatedAt,
+    /// When the bytes became whole.
+    FinishedAt,
+    /// When it expires; never comes last.
+    ExpiresAt,
+    /// Size in bytes.
+    Size,
+    /// The last segment of the key, by bytes.
+    Name,
+    /// The id.
+    Id,
+}
+
+/// A question for files.
+#[derive(Clone, Debug, Default)]
+pub struct FileQuery {
+    /// Only files of these pipelines; empty is all.
+    pub pipelines: Vec<Id>,
+    /// Only files whose Job is one of these; empty is all.
+    pub jobs: Vec<String>,
+    /// How to sort.
+    pub sort: SortKey,
+    /// Largest first.
+    pub descending: bool,
+    /// How many to skip; at most [`FileQuery::MAX_START`].
+    pub start: usize,
+    /// How many to return; at most [`FileQuery::MAX_LIMIT`].
+    pub limit: usize,
+}
+
+impl FileQuery {
+    /// Largest `limit`.
+    pub const MAX_LIMIT: usize = 5000;
+    /// Largest `start`; bounds the memory of a sorted list.
+    pub const MAX_START: usize = 1_000_000;
+}
+
+/// One page of files.
+#[derive(Clone, Debug, Default)]
+pub struct FilePage {
+    /// The files, sorted.
+    pub files: Vec<ObjectMeta>,
+    /// How many match in all.
+    pub total: usize,
+}
+
+/// What the engine reads off both clocks, for the sweep.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockReading {
+    /// The wall clock.
+    pub wall: Timestamp,
+    /// Time since some fixed point of this process, never going back.
+    pub monotonic: Duration,
+}
+
+/// What one sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SweepReport {
+    /// Expired objects removed.
+    pub objects: usize,
+    /// Abandoned or long finished sessions removed.
+    pub sessions: usize,
+    /// Expired tokens and keys removed.
+    pub catalog: usize,
+    /// Whether more is due than the limit of one tick allowed.
+    pub more: bool,
+    /// Set when the wall clock is not to be trusted and nothing was swept: how far it jumped.
+    pub clock_jump: Option<Duration>,
+}
+
+/// How the engine is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Writes are accepted.
+    pub writable: bool,
+    /// Bytes free for uploads, above the floor that is kept back.
+    pub free_bytes: u64,
+}
+
+/// Sessions, chunks and objects.
+#[async_trait]
+pub trait ObjectStore: Send + Sync + Debug {
+    /// Starts an upload. Fails with [`StoreError::Exists`] when the id is taken.
+    async fn create_upload(&self, new: NewUpload) -> Result<UploadSession, StoreError>;
+
+    /// The session, also after it is finished, until it is swept; [`StoreError::NoSuchUpload`] otherwise.
+    async fn upload(&self, id: Id) -> Result<UploadSession, StoreError>;
+
+    /// The receipts of all chunks of a session, by index; at most [`crate::model::MAX_CHUNKS`].
+    async fn receipts(&self, id: Id) -> Result<Vec<ChunkReceipt>, StoreError>;
+
+    /// Begins one chunk of a session. Also allowed when the session is finished: a repeat with the same bytes is then
+    /// acknowledged again, other bytes are refused with [`StoreError::ChunkDiffers`] at commit.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchUpload`], [`StoreError::ChunkCountDiffers`], [`StoreError::ChunkOutOfRange`],
+    /// [`StoreError::UploadFailed`], [`StoreError::Busy`], [`StoreError::ReadOnly`], [`StoreError::Full`].
+    async fn write_chunk(
+        &self,
+        id: Id,
+        spec: ChunkSpec,
+    ) -> Result<Box<dyn ChunkWriter>, StoreError>;
+
+    /// Begins an object that comes in one piece, without a session.
+    async fn write_object(&self, new: NewUpload) -> Result<Box<dyn ChunkWriter>, StoreError>;
+
+    /// Says that an upload has `nb_chunks` chunks and no more will come, and makes the object whole. Idempotent. Returns
+    /// the session in whatever state it reached within 30 s.
+    ///
+    /// # Errors
+    /// [`StoreError::MissingChunks`] when not all are here, [`StoreError::ChunkCountDiffers`] when more or other were
+    /// announced; nothing is lost and the session stays open.
+    async fn finish_upload(
+        &self,
+        id: Id,
+        nb_chunks: u32,
+        now: Timestamp,
+    ) -> Result<UploadSession, StoreError>;
+
+    /// Drops a session that is not finished, and its chunks. A finished one is refused with [`StoreError::Finished`].
+    async fn abort_upload(&self, id: Id) -> Result<(), StoreError>;
+
+    /// The record of a live object, or [`StoreError::NoSuchObject`].
+    async fn object(&self, name: &ObjectName, now: Timestamp) -> Result<ObjectMeta, StoreError>;
+
+    /// Opens a live object for reading; the reader keeps seeing these bytes whatever happens to the name.
+    async fn open(
+        &self,
+        name: &ObjectName,
+        now: Timestamp,
+    ) -> Result<Box<dyn ObjectReader>, StoreError>;
+
+    /// Changes the record of a live object and returns the new one.
+    async fn change_object(
+        &self,
+        name: &ObjectName,
+        change: ObjectChange,
+        now: Timestamp,
+    ) -> Result<ObjectMeta, StoreError>;
+
+    /// Removes a live object; [`StoreError::NoSuchObject`] when there is none.
+    async fn delete_object(&self, name: &ObjectName, now: Timestamp) -> Result<(), StoreError>;
+
+    /// One sorted page of live files.
+    async fn list_files(&self, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError>;
+
+    /// Removes at most `limit` of what is expired or abandoned. The only call that destroys data by design: it never
+    /// trusts a wall clock that jumped more than 24 h against the monotonic one, or since the last run, until that has
+    /// been steady for 10 minutes.
+    async fn sweep(&self, clock: ClockReading, limit: usize) -> Result<SweepReport, StoreError>;
+
+    /// Reads every byte of an object and compares with its checksum; [`StoreError::Corrupt`] says what differs.
+    async fn verify(&self, name: &ObjectName, now: Timestamp) -> Result<ObjectMeta, StoreError>;
+
+    /// The plain file that holds an object's bytes, where the engine has such a thing.
+    fn locate(&self, meta: &ObjectMeta) -> Option<PathBuf>;
+
+    /// Whether the engine takes writes, and how much room it has.
+    async fn health(&self) -> Result<Health, StoreError>;
+
+    /// Waits for what is under way and leaves everything ready for a quick start. Writes are refused from here on.
+    async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// Receives the bytes of one chunk. Dropping it undoes the chunk.
+#[async_trait]
+pub trait ChunkWriter: Send + Debug {
+    /// Takes the next bytes. More than [`crate::model::MAX_CHUNK_BYTES`] in all fail with [`StoreError::TooLarge`].
+    async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError>;
+
+    /// Checks, syncs, and acknowledges: the bytes are on stable storage when this returns `Ok`.
+    ///
+    /// # Errors
+    /// [`StoreError::DigestMismatch`] or [`StoreError::LengthMismatch`] when `expected` is not what arrived,
+    /// [`StoreError::ChunkDiffers`] when the upload is already finished with other bytes. Nothing is kept then.
+    async fn commit(
+        self: Box<Self>,
+        expected: Expected,
+        now: Timestamp,
+    ) -> Result<Committed, StoreError>;
+}
+
+/// An open object.
+#[async_trait]
+pub trait ObjectReader: Send + Sync + Debug {
+    /// What is known of it.
+    fn meta(&self) -> &ObjectMeta;
+
+    /// Up to `length` bytes from `offset`; fewer only at the end of the object.
+    async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes, StoreError>;
+}
+
+/// One entry of the catalog.
+#[derive(Clone, Debug)]
+pub enum CatalogEntry {
+    /// A bearer token.
+    Token(Token),
+    /// Client credentials.
+    Application(Application),
+    /// A key that signs forms.
+    AccessKey(AccessKey),
+    /// A pipeline.
+    Pipeline(Pipeline),
+    /// A bucket.
+    Bucket(BucketConfig),
+}
+
+/// Names one entry of the catalog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CatalogKey {
+    /// A token, by what it hashes to.
+    Token(TokenHash),
+    /// An application, by its `client_id`.
+    Application(Id),
+    /// An access key, by its id.
+    AccessKey(String),
+    /// A pipeline, by its id.
+    Pipeline(Id),
+    /// A bucket, by its name.
+    Bucket(Bucket),
+}
+
+impl CatalogEntry {
+    /// The name of this entry.
+    pub fn key(&self) -> CatalogKey {
+        match self {
+            Self::Token(token) => CatalogKey::Token(token.hash),
+            Self::Application(application) => CatalogKey::Application(application.id),
+            Self::AccessKey(key) => CatalogKey::AccessKey(key.id.clone()),
+            Self::Pipeline(pipeline) => CatalogKey::Pipeline(pipeline.id),
+            Self::Bucket(bucket) => CatalogKey::Bucket(bucket.name.clone()),
+        }
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> CatalogKind {
+        match self {
+            Self::Token(_) => CatalogKind::Token,
+            Self::Application(_) => CatalogKind::Application,
+            Self::AccessKey(_) => CatalogKind::AccessKey,
+            Self::Pipeline(_) => CatalogKind::Pipeline,
+            Self::Bucket(_) => CatalogKind::Bucket,
+        }
+    }
+}
+
+/// The kinds of entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatalogKind {
+    /// Bearer tokens.
+    Token,
+    /// Client credentials.
+    Application,
+    /// Keys that sign forms.
+    AccessKey,
+    /// Pipelines.
+    Pipeline,
+    /// Buckets.
+    Bucket,
+}
+
+/// Tokens, applications, access keys, pipelines and buckets.
+#[async_trait]
+pub trait Catalog: Send + Sync {
+    /// One entry. Expiry is the caller's business.
+    async fn find(&self, key: &CatalogKey) -> Result<Option<CatalogEntry>, StoreError>;
+
+    /// All entries of a kind, by key; at most [`MAX_CATALOG_ENTRIES`].
+    async fn list(&self, kind: CatalogKind) -> Result<Vec<CatalogEntry>, StoreError>;
+
+    /// Creates or replaces an entry. [`StoreError::CatalogFull`] at [`MAX_CATALOG_ENTRIES`] of a kind.
+    async fn insert(&self, entry: CatalogEntry) -> Result<(), StoreError>;
+
+    /// Removes an entry; false when there was none. A pipeline with open sessions is refused with
+    /// [`StoreError::InUse`].
+    async fn remove(&self, key: &CatalogKey) -> Result<bool, StoreError>;
+}
+
+/// Most entries of one kind.
+pub const MAX_CATALOG_ENTRIES: usize = 100_000;
