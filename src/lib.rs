@@ -1,5 +1,6 @@
 //! Pillarbox: a self-hosted upload appliance.
 
+pub mod api;
 pub mod model;
 pub mod policy;
 pub mod store;

@@ -1,0 +1,272 @@
+//! Bodies: what a request brings, with a deadline that progress renews, and what an answer sends.
+//!
+//! Owns: [`RequestBody`], the one type through which every byte of a request is read. It counts, it times out when
+//! nothing arrives for [`RequestBody::idle`], and it keeps a failure of the network apart from a mistake of the client.
+//!
+//! Never does: buffer without a limit; [`RequestBody::collect`] takes one.
+//!
+//! Invariant: a body that is not read to its end is drained by `App::handle` within named bounds, so that a client that
+//! is still sending can read the refusal (RFC 9112, section 9.6).
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use http_body::Body;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Empty, Full};
+use tokio::time::{Instant, Sleep};
+
+/// What every answer carries.
+pub type ResponseBody = UnsyncBoxBody<Bytes, io::Error>;
+
+/// Why a request body could not be read.
+#[derive(Debug)]
+pub enum BodyError {
+    /// The client went away, or broke HTTP's framing.
+    Disconnected(Box<dyn std::error::Error + Send + Sync>),
+    /// Nothing arrived for this long.
+    Stalled(Duration),
+    /// More than the limit, in bytes.
+    TooLarge {
+        /// The limit in bytes.
+        max_bytes: usize,
+    },
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnected(_) => f.write_str("the client went away in the middle of the body"),
+            Self::Stalled(idle) => {
+                write!(f, "no byte of the body arrived for {} s", idle.as_secs())
+            }
+            Self::TooLarge { max_bytes } => write!(f, "the body is larger than {max_bytes} bytes"),
+        }
+    }
+}
+
+impl std::error::Error for BodyError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Disconnected(source) => Some(source.as_ref()),
+            _ => None,
+        }
+    }
+}
+
+/// The body of a request.
+pub struct RequestBody {
+    inner: UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>,
+    idle: Duration,
+    deadline: Option<Pin<Box<Sleep>>>,
+    received: u64,
+    ended: bool,
+}
+
+impl RequestBody {
+    /// Wraps a body; `idle` is the longest wait for the next byte.
+    pub fn new<B>(body: B, idle: Duration) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let ended = body.is_end_stream();
+        let inner = body.map_err(Into::into).boxed_unsync();
+        Self {
+            inner,
+            idle,
+            deadline: None,
+            received: 0,
+            ended,
+        }
+    }
+
+    /// A body that is all here; for tests and for requests without one.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self::new(Full::new(bytes.into()), Duration::from_secs(30))
+    }
+
+    /// Bytes read so far.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Whether the end was seen, or reading failed for good.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// How many bytes are still to come at least, when the client said so.
+    pub fn remaining_hint(&self) -> Option<u64> {
+        self.inner.size_hint().exact()
+    }
+
+    /// The whole body, at most `max_bytes`.
+    ///
+    /// # Errors
+    /// [`BodyError::TooLarge`] past the limit; then the rest is not read.
+    pub async fn collect(&mut self, max_bytes: usize) -> Result<Bytes, BodyError> {
+        let mut all = BytesMut::new();
+        while let Some(bytes) = self.next_bytes().await {
+            let bytes = bytes?;
+            if all.len() + bytes.len() > max_bytes {
+                return Err(BodyError::TooLarge { max_bytes });
+            }
+            all.extend_from_slice(&bytes);
+        }
+        Ok(all.freeze())
+    }
+
+    /// The next bytes; `None` at the end.
+    pub async fn next_bytes(&mut self) -> Option<Result<Bytes, BodyError>> {
+        std::future::poll_fn(|cx| self.poll_bytes(cx)).await
+    }
+
+    /// Reads and forgets, until the end, `max_bytes` or `max_wait`. Returns whether the end was seen.
+    pub async fn drain(&mut self, max_bytes: u64, max_wait: Duration) -> bool {
+        let stop_at = self.received.saturating_add(max_bytes);
+        let reading = async {
+            while self.received < stop_at {
+                match self.next_bytes().await {
+                    Some(Ok(_)) => {}
+                    Some(Err(_)) => return false,
+                    None => return true,
+                }
+            }
+            false
+        };
+        tokio::time::timeout(max_wait, reading)
+            .await
+            .unwrap_or(false)
+    }
+
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        while !self.ended {
+            match Pin::new(&mut self.inner).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.deadline = None;
+                    let Ok(bytes) = frame.into_data() else {
+                        continue;
+                    };
+                    self.received += bytes.len() as u64;
+                    return Poll::Ready(Some(Ok(bytes)));
+                }
+                Poll::Ready(Some(Err(source))) => {
+                    return self.fail(BodyError::Disconnected(source));
+                }
+                Poll::Ready(None) => self.ended = true,
+                Poll::Pending => return self.poll_deadline(cx),
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let idle = self.idle;
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + idle)));
+        match deadline.as_mut().poll(cx) {
+            Poll::Ready(()) => self.fail(BodyError::Stalled(idle)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn fail(&mut self, error: BodyError) -> Poll<Option<Result<Bytes, BodyError>>> {
+        self.ended = true;
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+impl Stream for RequestBody {
+    type Item = Result<Bytes, BodyError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_bytes(cx)
+    }
+}
+
+impl fmt::Debug for RequestBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBody")
+            .field("received", &self.received)
+            .field("ended", &self.ended)
+            .finish()
+    }
+}
+
+/// An answer's body that is all here.
+pub fn full(bytes: impl Into<Bytes>) -> ResponseBody {
+    Full::new(bytes.into())
+        .map_err(|never| match never {})
+        .boxed_unsync()
+}
+
+/// An answer without a body.
+pub fn empty() -> ResponseBody {
+    Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+
+    fn body_of(parts: Vec<&'static str>) -> RequestBody {
+        let frames = parts
+            .into_iter()
+            .map(|part| Ok::<_, io::Error>(Frame::data(Bytes::from(part))));
+        RequestBody::new(
+            StreamBody::new(stream::iter(frames)),
+            Duration::from_secs(30),
+        )
+    }
+
+    #[tokio::test]
+    async fn a_body_is_collected_up_to_its_limit() {
+        assert_eq!(body_of(vec!["ab", "cd"]).collect(4).await.unwrap(), "abcd");
+        let refused = body_of(vec!["ab", "cd"]).collect(3).await;
+        assert!(matches!(refused, Err(BodyError::TooLarge { max_bytes: 3 })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_client_stalls_and_one_that_goes_on_does_not() {
+        let slow = stream::unfold(0, |n| async move {
+            tokio::time::sleep(Duration::from_secs(if n < 3 { 20 } else { 40 })).await;
+            Some((
+                Ok::<_, io::Error>(Frame::data(Bytes::from_static(b"x"))),
+                n + 1,
+            ))
+        });
+        let mut body = RequestBody::new(StreamBody::new(Box::pin(slow)), Duration::from_secs(30));
+        for _ in 0..3 {
+            assert!(matches!(body.next_bytes().await, Some(Ok(_))));
+        }
+        assert!(matches!(
+            body.next_bytes().await,
+            Some(Err(BodyError::Stalled(_)))
+        ));
+        assert_eq!(body.received(), 3);
+    }
+
+    #[tokio::test]
+    async fn draining_stops_at_its_bound() {
+        assert!(
+            body_of(vec!["ab", "cd"])
+                .drain(100, Duration::from_secs(1))
+                .await
+        );
+        assert!(
+            !body_of(vec!["ab", "cd", "ef"])
+                .drain(3, Duration::from_secs(1))
+                .await
+        );
+    }
+}

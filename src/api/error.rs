@@ -1,0 +1,334 @@
+//! Every way an answer can be no, in one table.
+//!
+//! Owns: [`ErrorCode`], one row each: Amazon's code, the HTTP status, the hosted API's code and words. And [`ApiError`],
+//! the one error type of this floor, into which the errors of the floors below fold.
+//!
+//! Never does: render; `dialect.rs` shows an error in the dialect of the route. Never lets a cause reach a client: the
+//! `source` goes to the log.
+//!
+//! Sources: "Error responses" of the Amazon S3 API Reference; the error tables of the hosted media API's manual.
+
+use std::error::Error;
+use std::fmt;
+
+use http::StatusCode;
+
+use super::body::BodyError;
+use crate::store::StoreError;
+
+/// How the hosted API numbers an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestCode {
+    /// The same number on every resource.
+    Common(&'static str, &'static str),
+    /// `0x` + the resource's three digits + this number.
+    OfResource(u16),
+}
+
+macro_rules! error_codes {
+    ($($(#[$doc:meta])* $name:ident => $status:ident, $rest:expr;)*) => {
+        /// One row for each way an answer can be no. The variant's name is Amazon's code where Amazon has one.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ErrorCode { $($(#[$doc])* $name),* }
+
+        impl ErrorCode {
+            /// Every row.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// The code as S3 XML shows it.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name)),* }
+            }
+
+            /// The HTTP status.
+            pub const fn status(self) -> StatusCode {
+                match self { $(Self::$name => StatusCode::$status),* }
+            }
+
+            /// The code and words of the REST dialect.
+            pub const fn rest(self) -> RestCode {
+                match self { $(Self::$name => $rest),* }
+            }
+        }
+    };
+}
+
+const INVALID: RestCode = RestCode::OfResource(1);
+const MISSING: RestCode = RestCode::OfResource(2);
+const INTERNAL: RestCode = RestCode::Common("0x0000001", "Internal Error");
+const TOKEN: RestCode = RestCode::Common("0x0000003", "Invalid access token");
+/// The hosted API documents no code for the following; these four are ours, in its common range.
+const ROUTE: RestCode = RestCode::Common("0x0000004", "Resource does not exist");
+const METHOD: RestCode = RestCode::Common("0x0000005", "Method not allowed");
+const STORAGE: RestCode = RestCode::Common("0x0000006", "Insufficient storage");
+const BUSY: RestCode = RestCode::Common("0x0000007", "Service unavailable");
+
+error_codes! {
+    /// Not allowed, or refused by the policy.
+    AccessDenied => FORBIDDEN, TOKEN;
+    /// A preflight that no CORS rule allows.
+    AccessForbidden => FORBIDDEN, TOKEN;
+    /// The bytes do not hash to what the client said.
+    BadDigest => BAD_REQUEST, INVALID;
+    /// A request that fits no better row.
+    BadRequest => BAD_REQUEST, INVALID;
+    /// More bytes than allowed.
+    EntityTooLarge => BAD_REQUEST, INVALID;
+    /// Fewer bytes than demanded.
+    EntityTooSmall => BAD_REQUEST, INVALID;
+    /// A session token that is over.
+    ExpiredToken => BAD_REQUEST, INVALID;
+    /// The body ended early.
+    IncompleteBody => BAD_REQUEST, INVALID;
+    /// No room.
+    InsufficientStorage => INSUFFICIENT_STORAGE, STORAGE;
+    /// Our fault.
+    InternalError => INTERNAL_SERVER_ERROR, INTERNAL;
+    /// Nobody has this access key.
+    InvalidAccessKeyId => FORBIDDEN, TOKEN;
+    /// The bearer token is missing, wrong, expired, revoked, or does not allow this.
+    InvalidAccessToken => FORBIDDEN, TOKEN;
+    /// A parameter or field breaks a rule.
+    InvalidArgument => BAD_REQUEST, INVALID;
+    /// No bucket may have this name.
+    InvalidBucketName => BAD_REQUEST, INVALID;
+    /// `Content-MD5` is no MD5.
+    InvalidDigest => BAD_REQUEST, INVALID;
+    /// The policy is not well-formed.
+    InvalidPolicyDocument => BAD_REQUEST, INVALID;
+    /// The range is outside the object.
+    InvalidRange => RANGE_NOT_SATISFIABLE, INVALID;
+    /// The redirect location is no URL.
+    InvalidRedirectLocation => BAD_REQUEST, INVALID;
+    /// The request contradicts itself or what is stored.
+    InvalidRequest => BAD_REQUEST, INVALID;
+    /// No such storage class.
+    InvalidStorageClass => BAD_REQUEST, INVALID;
+    /// A tag breaks a rule.
+    InvalidTag => BAD_REQUEST, INVALID;
+    /// A session token that is not ours.
+    InvalidToken => BAD_REQUEST, INVALID;
+    /// The key is longer than 1,024 bytes.
+    KeyTooLongError => BAD_REQUEST, INVALID;
+    /// The body is not well-formed multipart/form-data.
+    MalformedPOSTRequest => BAD_REQUEST, INVALID;
+    /// The XML breaks its schema.
+    MalformedXML => BAD_REQUEST, INVALID;
+    /// The form before the file is larger than 20,480 bytes.
+    MaxPostPreDataLengthExceededError => BAD_REQUEST, INVALID;
+    /// User metadata and headers are larger than 2 KiB.
+    MetadataTooLarge => BAD_REQUEST, INVALID;
+    /// This resource does not know this method.
+    MethodNotAllowed => METHOD_NOT_ALLOWED, METHOD;
+    /// Neither a length nor chunked coding.
+    MissingContentLength => LENGTH_REQUIRED, INVALID;
+    /// No such bucket.
+    NoSuchBucket => NOT_FOUND, MISSING;
+    /// No such object.
+    NoSuchKey => NOT_FOUND, MISSING;
+    /// No such pipeline.
+    NoSuchPipeline => NOT_FOUND, RestCode::Common("0x0170002", "Pipeline does not exist");
+    /// No such path.
+    NoSuchResource => NOT_FOUND, ROUTE;
+    /// No such session.
+    NoSuchUpload => NOT_FOUND, MISSING;
+    /// Known to Amazon, out of scope here; never a lie.
+    NotImplemented => NOT_IMPLEMENTED, METHOD;
+    /// What is asked for contradicts what goes on.
+    OperationAborted => CONFLICT, INVALID;
+    /// A condition of the request does not hold.
+    PreconditionFailed => PRECONDITION_FAILED, INVALID;
+    /// The client was too slow.
+    RequestTimeout => BAD_REQUEST, INVALID;
+    /// Writes are refused until restart, or the program is stopping.
+    ServiceUnavailable => SERVICE_UNAVAILABLE, BUSY;
+    /// The signature is not the one we compute.
+    SignatureDoesNotMatch => FORBIDDEN, TOKEN;
+    /// Too much at once; try again.
+    SlowDown => SERVICE_UNAVAILABLE, BUSY;
+}
+
+/// A refusal, ready to be shown in any dialect.
+#[derive(Debug)]
+pub struct ApiError {
+    /// The row of the table.
+    pub code: ErrorCode,
+    /// What is wrong, in words for the client; names the field and the rule. Never holds a secret.
+    pub message: String,
+    /// Further elements of the S3 answer, in order.
+    pub extras: Vec<(&'static str, String)>,
+    /// The methods a 405 allows.
+    pub allow: Option<&'static str>,
+    /// The cause, for the log only.
+    pub source: Option<Box<dyn Error + Send + Sync>>,
+}
+
+impl ApiError {
+    /// A refusal with these words.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            extras: Vec::new(),
+            allow: None,
+            source: None,
+        }
+    }
+
+    /// A parameter that breaks a rule: `what` names it, `rule` says how it must be.
+    pub fn invalid(what: &str, rule: impl fmt::Display) -> Self {
+        Self::new(ErrorCode::InvalidArgument, format!("{what} {rule}"))
+    }
+
+    /// A method that the resource does not know; `allow` lists those it does.
+    pub fn method(allow: &'static str) -> Self {
+        let message = "The specified method is not allowed against this resource.";
+        Self {
+            allow: Some(allow),
+            ..Self::new(ErrorCode::MethodNotAllowed, message)
+        }
+    }
+
+    /// Adds one element to the S3 answer.
+    #[must_use]
+    pub fn with(mut self, element: &'static str, value: impl Into<String>) -> Self {
+        self.extras.push((element, value.into()));
+        self
+    }
+
+    /// Keeps the cause for the log.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code.name())
+    }
+}
+
+impl Error for ApiError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.source
+            .as_ref()
+            .map(|source| source.as_ref() as &(dyn Error + 'static))
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        let code = match &error {
+            BodyError::Disconnected(_) => ErrorCode::IncompleteBody,
+            BodyError::Stalled(_) => ErrorCode::RequestTimeout,
+            BodyError::TooLarge { .. } => ErrorCode::EntityTooLarge,
+        };
+        Self::new(code, error.to_string()).caused_by(error)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let (code, message) = store_row(&error);
+        Self::new(code, message).caused_by(error)
+    }
+}
+
+/// What a failure of the store means to a client; one place for all routes.
+fn store_row(error: &StoreError) -> (ErrorCode, String) {
+    use ErrorCode as C;
+    let text = |words: &str| words.to_owned();
+    match error {
+        StoreError::NoSuchUpload => (
+            C::NoSuchUpload,
+            text(
+                "The specified upload does not exist. It may have been aborted, or swept after it was abandoned.",
+            ),
+        ),
+        StoreError::NoSuchObject => (C::NoSuchKey, text("The specified key does not exist.")),
+        StoreError::Exists => (C::OperationAborted, text("The id is taken; try again.")),
+        StoreError::InUse => (
+            C::OperationAborted,
+            text("It is in use and cannot be changed that way."),
+        ),
+        StoreError::Finished => (
+            C::OperationAborted,
+            text("The upload is finished; delete the file instead."),
+        ),
+        StoreError::UploadFailed(state) => (
+            C::OperationAborted,
+            format!(
+                "The upload is {} and takes no chunks; start a new one.",
+                state.as_str()
+            ),
+        ),
+        StoreError::ChunkOutOfRange { index, nb_chunks } => (
+            C::InvalidArgument,
+            format!("chunk must be below chunks: got chunk {index} of {nb_chunks}."),
+        ),
+        StoreError::ChunkCountDiffers { known, given } => (
+            C::InvalidArgument,
+            format!(
+                "chunks must be the same for every chunk of an upload: {known} is known, {given} was given."
+            ),
+        ),
+        StoreError::ChunkDiffers { index, nb_chunks } => (
+            C::OperationAborted,
+            format!(
+                "The upload is finished with {nb_chunks} chunk(s), and chunk {index} was acknowledged with other bytes. Start a new upload to replace the object."
+            ),
+        ),
+        StoreError::MissingChunks { first, count } => {
+            (C::InvalidArgument, missing_chunks(first, *count))
+        }
+        StoreError::TooLarge { max_bytes } => (
+            C::EntityTooLarge,
+            format!("Your proposed upload exceeds the maximum allowed size of {max_bytes} bytes"),
+        ),
+        StoreError::DigestMismatch { digest } => (
+            C::BadDigest,
+            format!("The {digest} you specified did not match what we received."),
+        ),
+        StoreError::LengthMismatch { expected, actual } => (
+            C::IncompleteBody,
+            format!("You said {expected} bytes and sent {actual}."),
+        ),
+        StoreError::CatalogFull => (
+            C::SlowDown,
+            text("The catalog holds as many entries of this kind as it may."),
+        ),
+        StoreError::RecordTooLarge => (
+            C::MetadataTooLarge,
+            text("Your metadata headers exceed the maximum allowed metadata size."),
+        ),
+        StoreError::Busy => (C::SlowDown, text("Please reduce your request rate.")),
+        StoreError::Full => (
+            C::InsufficientStorage,
+            text("There is not enough free space to store this."),
+        ),
+        StoreError::ReadOnly => (
+            C::ServiceUnavailable,
+            text("The store takes no writes until it is restarted."),
+        ),
+        StoreError::Corrupt(_) | StoreError::Io { .. } => (
+            C::InternalError,
+            text("We encountered an internal error. Please try again."),
+        ),
+    }
+}
+
+fn missing_chunks(first: &[u32], count: u32) -> String {
+    let list = first
+        .iter()
+        .map(u32::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let more = if first.len() < count as usize {
+        ", ..."
+    } else {
+        ""
+    };
+    format!("nb_chunks does not match what arrived: {count} chunk(s) missing: {list}{more}.")
+}
