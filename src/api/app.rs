@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
-use crate::model::{Bucket, Timestamp};
+use crate::model::{AccessKey, Bucket, Timestamp};
 use crate::store::{ClockReading, Store};
 
 /// A clock that tests can set. Clones share the same time.
@@ -164,6 +165,8 @@ pub struct App {
     pub(crate) options: AppOptions,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,
+    /// The key that signs new forms.
+    pub(crate) signer: ArcSwap<AccessKey>,
 }
 
 impl fmt::Debug for App {

@@ -1,8 +1,26 @@
 //! Requests in, answers out: the REST dialect, the form post, the download links, the admin pages.
 //!
 //! Owns: routes, dialects, authentication, and the translation between HTTP and the floors below.
-//! Never does: touch files or sockets.
+//!
+//! Never does: touch files or sockets, or ask the time anywhere but in `app.rs`.
+//!
+//! Invariants: the route picks the dialect before anything can fail; every refusal is a row of `error.rs`; every byte of a
+//! request is read through [`body::RequestBody`].
 
 pub mod app;
+pub mod auth;
 pub mod body;
+pub mod call;
+pub mod cors;
+pub mod dialect;
+pub mod dispatch;
+pub mod downloads;
 pub mod error;
+pub mod files;
+pub mod params;
+pub mod pipelines;
+pub mod post_object;
+pub mod route;
+pub mod start;
+pub mod tokens;
+pub mod uploads;

@@ -1,0 +1,189 @@
+//! Cross-origin access for browsers.
+//!
+//! Owns: the answer to preflights, and the headers on EVERY other answer to a matching origin, errors too: without them a
+//! page cannot even read why it was refused.
+//!
+//! Never does: protect anything. CORS is not access control; a request of a foreign origin is served without the headers.
+//! Credentials are never allowed, so `*` stays harmless.
+//!
+//! Sources: the Fetch standard, "CORS protocol"; Amazon S3 User Guide, "How does Amazon S3 evaluate the CORS configuration".
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+
+use super::body::{ResponseBody, empty};
+use super::error::{ApiError, ErrorCode};
+
+/// How long a browser may remember a preflight, in seconds: one OPTIONS a day instead of one for every chunk.
+const MAX_AGE_SECONDS: &str = "86400";
+const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+/// There is no wildcard for a prefix, so every header is named.
+const EXPOSED: &str = "ETag, Location, Content-Range, Accept-Ranges, Retry-After, x-amz-request-id, x-request-id, \
+    x-amz-version-id, x-amz-checksum-crc32, x-amz-checksum-crc32c, x-amz-checksum-crc64nvme, x-amz-checksum-sha1, \
+    x-amz-checksum-sha256, x-amz-checksum-type, x-pillarbox-explain";
+/// Longest list of requested headers that is echoed, in bytes.
+const MAX_REQUESTED_BYTES: usize = 4096;
+const PRIVATE_NETWORK_ASKED: HeaderName =
+    HeaderName::from_static("access-control-request-private-network");
+const PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
+
+/// The origin of a request, if a configured one covers it: the value to send back.
+fn allowed_origin(request: &HeaderMap, origins: &[String]) -> Option<HeaderValue> {
+    let origin = request.get(ORIGIN)?;
+    if origins.iter().any(|allowed| allowed == "*") {
+        return Some(HeaderValue::from_static("*"));
+    }
+    origins
+        .iter()
+        .any(|allowed| allowed.as_bytes() == origin.as_bytes())
+        .then(|| origin.clone())
+}
+
+/// Answers a preflight, as Amazon S3 does.
+///
+/// # Errors
+/// `BadRequest` without an origin or a method, `AccessForbidden` when the origin is not allowed.
+pub fn preflight(
+    request: &HeaderMap,
+    origins: &[String],
+) -> Result<Response<ResponseBody>, ApiError> {
+    if !request.contains_key(ORIGIN) {
+        return Err(ApiError::new(
+            ErrorCode::BadRequest,
+            "Insufficient information. Origin request header needed.",
+        ));
+    }
+    if !request.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+        return Err(ApiError::new(
+            ErrorCode::BadRequest,
+            "Invalid Access-Control-Request-Method: null",
+        ));
+    }
+    if allowed_origin(request, origins).is_none() {
+        let why = "CORSResponse: This CORS request is not allowed. The origin is not one of those configured ([cors] origins).";
+        return Err(ApiError::new(ErrorCode::AccessForbidden, why));
+    }
+    let mut response = Response::new(empty());
+    let headers = response.headers_mut();
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static(METHODS),
+    );
+    headers.insert(
+        ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from_static(MAX_AGE_SECONDS),
+    );
+    if let Some(asked) = request
+        .get(ACCESS_CONTROL_REQUEST_HEADERS)
+        .filter(|asked| asked.len() <= MAX_REQUESTED_BYTES)
+    {
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+    }
+    if request
+        .get(PRIVATE_NETWORK_ASKED)
+        .is_some_and(|asked| asked == "true")
+    {
+        headers.insert(PRIVATE_NETWORK, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// Puts the CORS headers on an answer.
+pub fn decorate(request: &HeaderMap, origins: &[String], answer: &mut HeaderMap) {
+    if !origins.is_empty() {
+        answer.append(
+            VARY,
+            HeaderValue::from_static(
+                "Origin, Access-Control-Request-Headers, Access-Control-Request-Method",
+            ),
+        );
+    }
+    if let Some(origin) = allowed_origin(request, origins) {
+        answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        answer.insert(
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static(EXPOSED),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v)))
+            .collect()
+    }
+
+    const ASKED: [(&str, &str); 3] = [
+        ("origin", "https://a.example"),
+        ("access-control-request-method", "POST"),
+        ("access-control-request-headers", "x-requested-with"),
+    ];
+
+    #[test]
+    fn a_preflight_of_an_allowed_origin_gets_what_it_asks_for() {
+        for origins in [vec!["*".to_owned()], vec!["https://a.example".to_owned()]] {
+            let response = preflight(&request(&ASKED), &origins).unwrap();
+            assert_eq!(response.status(), 200);
+            assert_eq!(
+                response.headers()[ACCESS_CONTROL_ALLOW_HEADERS],
+                "x-requested-with"
+            );
+            assert_eq!(response.headers()[ACCESS_CONTROL_MAX_AGE], "86400");
+        }
+    }
+
+    #[test]
+    fn a_preflight_without_origin_or_of_a_foreign_one_is_refused_as_amazon_does() {
+        let all = ["*".to_owned()];
+        assert_eq!(
+            preflight(&request(&ASKED[1..]), &all).unwrap_err().code,
+            ErrorCode::BadRequest
+        );
+        assert_eq!(
+            preflight(&request(&ASKED[..1]), &all).unwrap_err().code,
+            ErrorCode::BadRequest
+        );
+        let foreign = preflight(&request(&ASKED), &["https://b.example".to_owned()]);
+        assert_eq!(foreign.unwrap_err().code, ErrorCode::AccessForbidden);
+    }
+
+    #[test]
+    fn answers_name_the_origin_and_never_allow_credentials() {
+        for (origins, shown) in [
+            ("*", Some("*")),
+            ("https://a.example", Some("https://a.example")),
+            ("https://b.example", None),
+        ] {
+            let mut answer = HeaderMap::new();
+            decorate(&request(&ASKED), &[origins.to_owned()], &mut answer);
+            assert_eq!(
+                answer
+                    .get(ACCESS_CONTROL_ALLOW_ORIGIN)
+                    .map(|v| v.to_str().unwrap()),
+                shown
+            );
+            assert!(!answer.contains_key("access-control-allow-credentials"));
+            assert!(answer.contains_key(VARY));
+        }
+    }
+
+    #[test]
+    fn private_network_preflights_are_answered() {
+        let asked = [
+            ASKED[0],
+            ASKED[1],
+            ("access-control-request-private-network", "true"),
+        ];
+        let response = preflight(&request(&asked), &["*".to_owned()]).unwrap();
+        assert_eq!(response.headers()[PRIVATE_NETWORK], "true");
+    }
+}

@@ -1,0 +1,337 @@
+//! The one way in: host check, route, dialect, handler, and what every answer gets.
+//!
+//! Owns: [`App::handle`]. It always answers: a refusal in the dialect of the route, a panic as a 500 for that one request.
+//! Never does: log a query string, a header or a body; tokens, policies and signatures travel there.
+//!
+//! Invariants: dispatch is one exhaustive match, and what is not matched is refused. A body that a handler left unread is
+//! drained within bounds, so that a client that still sends can read the answer (RFC 9112, section 9.6) and the connection
+//! stays usable; a client that waits for `100 Continue` is never told to go on only to be refused.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use http::header::{ACCEPT, EXPECT, HOST};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method, Request, Response, Version};
+
+use super::app::{App, Connection};
+use super::body::{RequestBody, ResponseBody};
+use super::call::{Call, Reply, random_bytes};
+use super::dialect::{Dialect, Format, RestStyle};
+use super::error::{ApiError, ErrorCode};
+use super::params::Params;
+use super::route::{self, Route};
+use super::{cors, downloads, files, pipelines, post_object, tokens, uploads};
+use crate::model::encode_hex;
+
+/// Most bytes of a refused body that are read and forgotten.
+pub const MAX_DRAIN_BYTES: u64 = 1 << 30;
+/// Longest time spent on that.
+pub const MAX_DRAIN_WAIT: Duration = Duration::from_secs(15);
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const AMZ_REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
+
+impl App {
+    /// Answers one request of the public listener.
+    pub async fn handle(
+        self: &Arc<Self>,
+        request: Request<RequestBody>,
+        connection: Connection,
+    ) -> Response<ResponseBody> {
+        let started = Instant::now();
+        let (head, mut body) = request.into_parts();
+        let request_id = random_bytes::<8>()
+            .map(|bytes| encode_hex(&bytes).to_uppercase())
+            .unwrap_or_default();
+        let answering = self.answer(&head, &mut body, connection, &request_id);
+        let mut response = match AssertUnwindSafe(answering).catch_unwind().await {
+            Ok(response) => response,
+            Err(_) => {
+                let error = ApiError::new(
+                    ErrorCode::InternalError,
+                    "We encountered an internal error. Please try again.",
+                );
+                refuse(Dialect::S3, &error, &head, &request_id)
+            }
+        };
+        cors::decorate(
+            &head.headers,
+            &self.options.cors_origins,
+            response.headers_mut(),
+        );
+        name_request(&mut response, &request_id);
+        log_access(
+            &head,
+            &response,
+            &request_id,
+            connection,
+            body.received(),
+            started.elapsed(),
+        );
+        drain(&head, body);
+        response
+    }
+
+    async fn answer(
+        self: &Arc<Self>,
+        head: &Parts,
+        body: &mut RequestBody,
+        connection: Connection,
+        request_id: &str,
+    ) -> Response<ResponseBody> {
+        let host = self.check_host(head);
+        let bases = self.host_bases();
+        let bucket = host
+            .as_ref()
+            .ok()
+            .and_then(|host| route::bucket_of_host(host, &bases));
+        let route = route::parse(head.uri.path(), bucket);
+        let params = Params::from_query(head.uri.query().unwrap_or(""));
+        let (dialect, style_error) = dialect_of(&route, head, params.as_ref().ok());
+        let outcome = async {
+            let host = host
+                .as_ref()
+                .map_err(|error| ApiError::new(error.code, error.message.clone()))?;
+            let base_url = self.base_url(host, bucket, connection);
+            let params = params?;
+            if let Some(error) = style_error {
+                return Err(error);
+            }
+            let now = self.clock.now();
+            let mut call = Call {
+                app: self,
+                head,
+                body,
+                connection,
+                now,
+                request_id,
+                base_url,
+                params,
+            };
+            dispatch(&mut call, &route).await
+        };
+        match (outcome.await, dialect) {
+            (Ok(Reply::Raw(response)), _) => response,
+            (Ok(Reply::Value(status, value)), Dialect::Rest(style)) => style.answer(status, &value),
+            (Ok(Reply::Value(status, value)), Dialect::S3) => {
+                RestStyle::default().answer(status, &value)
+            }
+            (Err(error), dialect) => refuse(dialect, &error, head, request_id),
+        }
+    }
+
+    /// The one host a request names (RFC 9112, section 3.2), if it is one of ours.
+    fn check_host(&self, head: &Parts) -> Result<String, ApiError> {
+        let bad = |why: &str| ApiError::new(ErrorCode::BadRequest, why);
+        let mut named = head.headers.get_all(HOST).iter();
+        let host = match (named.next(), head.uri.authority()) {
+            (Some(host), _) => host
+                .to_str()
+                .map_err(|_| bad("The Host header must be visible ASCII."))?
+                .to_owned(),
+            (None, Some(authority)) if head.version >= Version::HTTP_2 => authority.to_string(),
+            (None, _) => {
+                return Err(bad(
+                    "A request must have exactly one Host header; it has none.",
+                ));
+            }
+        };
+        if named.next().is_some() {
+            return Err(bad(
+                "A request must have exactly one Host header; it has more.",
+            ));
+        }
+        let name = route::host_name(&host).to_ascii_lowercase();
+        let is_plain =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+        if name.is_empty() || host.len() > 255 || !host.chars().all(is_plain) {
+            return Err(bad(
+                "The Host header is not a host name with an optional port.",
+            ));
+        }
+        let allowed = &self.options.hosts;
+        let fits = |base: &String| {
+            name == *base
+                || name
+                    .strip_suffix(base.as_str())
+                    .is_some_and(|head| head.ends_with('.'))
+        };
+        if !allowed.is_empty() && !allowed.iter().any(fits) {
+            return Err(bad(
+                "This host name is not served here ([server] hosts lists those that are).",
+            ));
+        }
+        Ok(host)
+    }
+
+    /// Host names whose subdomains are buckets.
+    fn host_bases(&self) -> Vec<String> {
+        let public = self
+            .options
+            .public_url
+            .as_deref()
+            .and_then(|url| url.parse::<http::Uri>().ok());
+        let public = public.and_then(|uri| uri.host().map(str::to_ascii_lowercase));
+        let named = self.options.hosts.iter().cloned();
+        public
+            .into_iter()
+            .chain(named)
+            .chain(["localhost".to_owned()])
+            .filter(|base| base.parse::<std::net::IpAddr>().is_err())
+            .collect()
+    }
+
+    /// Where the client reaches us.
+    fn base_url(&self, host: &str, bucket: Option<&str>, connection: Connection) -> String {
+        if let Some(url) = &self.options.public_url {
+            return url.clone();
+        }
+        let scheme = if connection.tls { "https" } else { "http" };
+        let host = bucket
+            .and_then(|bucket| host.get(bucket.len() + 1..))
+            .unwrap_or(host);
+        format!("{scheme}://{host}")
+    }
+}
+
+/// The exhaustive table of who handles what; whatever is not named is refused.
+async fn dispatch(call: &mut Call<'_>, route: &Route) -> Result<Reply, ApiError> {
+    let method = call.head.method.clone();
+    if method == Method::OPTIONS {
+        return cors::preflight(&call.head.headers, &call.app.options.cors_origins).map(Reply::Raw);
+    }
+    match (route, method.as_str()) {
+        (Route::Token, "POST") => tokens::issue(call).await,
+        (Route::Token, _) => Err(ApiError::method("POST, OPTIONS")),
+        (Route::Uploads, "POST") => uploads::start(call).await,
+        (Route::Uploads, _) => Err(ApiError::method("POST, OPTIONS")),
+        (Route::Upload(id), "GET") => uploads::inspect(call, id).await,
+        (Route::Upload(id), "PUT") => uploads::finish(call, id).await,
+        (Route::Upload(id), "DELETE") => uploads::abort(call, id).await,
+        (Route::Upload(_), _) => Err(ApiError::method("GET, PUT, DELETE, OPTIONS")),
+        (Route::Files, "GET") => files::list(call).await,
+        (Route::Files, _) => Err(ApiError::method("GET, OPTIONS")),
+        (Route::File(id), "GET") => files::inspect(call, id).await,
+        (Route::File(id), "PUT") => files::change(call, id).await,
+        (Route::File(id), "DELETE") => files::remove(call, id).await,
+        (Route::File(_), _) => Err(ApiError::method("GET, PUT, DELETE, OPTIONS")),
+        (Route::Downloads, "GET") => downloads::make_link(call).await,
+        (Route::Downloads, _) => Err(ApiError::method("GET, OPTIONS")),
+        (Route::Link(id), "GET" | "HEAD") => downloads::follow_link(call, id).await,
+        (Route::Link(_), _) => Err(ApiError::method("GET, HEAD, OPTIONS")),
+        (Route::Pipelines, "GET") => pipelines::list(call).await,
+        (Route::Pipelines, "POST") => pipelines::create(call).await,
+        (Route::Pipelines, _) => Err(ApiError::method("GET, POST, OPTIONS")),
+        (Route::Pipeline(id), "GET") => pipelines::inspect(call, id).await,
+        (Route::Pipeline(id), "PUT") => pipelines::change(call, id).await,
+        (Route::Pipeline(id), "DELETE") => pipelines::remove(call, id).await,
+        (Route::Pipeline(_), _) => Err(ApiError::method("GET, PUT, DELETE, OPTIONS")),
+        (Route::Bucket(bucket), "POST") => post_object::receive(call, bucket).await,
+        (Route::Bucket(_), _) => Err(ApiError::method("POST, OPTIONS")),
+        (Route::Object { .. } | Route::Service, _) => Err(ApiError::method("OPTIONS")),
+        (Route::Unknown, _) => Err(ApiError::new(
+            ErrorCode::NoSuchResource,
+            "There is no such path.",
+        )),
+        (Route::Malformed, _) => Err(ApiError::new(
+            ErrorCode::BadRequest,
+            "The path must be percent-encoded UTF-8.",
+        )),
+    }
+}
+
+/// The dialect of a route, and what is wrong with the parameters that choose it.
+fn dialect_of(route: &Route, head: &Parts, params: Option<&Params>) -> (Dialect, Option<ApiError>) {
+    if !route.is_rest() {
+        return (Dialect::S3, None);
+    }
+    let mut style = RestStyle {
+        resource: route.rest_resource(),
+        ..RestStyle::default()
+    };
+    let accept = head
+        .headers
+        .get(ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .unwrap_or("");
+    if accept.contains("xml") && !accept.contains("json") && !accept.contains("html") {
+        style.format = Format::Xml;
+    }
+    let Some(params) = params else {
+        return (Dialect::Rest(style), None);
+    };
+    let chosen = choose_style(&mut style, params);
+    (Dialect::Rest(style), chosen.err())
+}
+
+fn choose_style(style: &mut RestStyle, params: &Params) -> Result<(), ApiError> {
+    match params.query("format") {
+        None | Some("") => {}
+        Some("json") => style.format = Format::Json,
+        Some("xml") => style.format = Format::Xml,
+        Some(_) => return Err(ApiError::invalid("format", "must be json or xml.")),
+    }
+    style.human = params.flag("human")?;
+    style.show_null = params.flag("show_null")?;
+    Ok(())
+}
+
+fn refuse(
+    dialect: Dialect,
+    error: &ApiError,
+    head: &Parts,
+    request_id: &str,
+) -> Response<ResponseBody> {
+    if error.code.status().is_server_error() {
+        let causes =
+            std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+        let causes = causes
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(": ");
+        tracing::error!(
+            request_id,
+            code = error.code.name(),
+            causes,
+            "request failed"
+        );
+    }
+    dialect.refusal(error, request_id, head.method == Method::HEAD)
+}
+
+fn name_request(response: &mut Response<ResponseBody>, request_id: &str) {
+    if let Ok(value) = HeaderValue::from_str(request_id) {
+        response.headers_mut().insert(REQUEST_ID, value.clone());
+        response.headers_mut().insert(AMZ_REQUEST_ID, value);
+    }
+}
+
+fn log_access(
+    head: &Parts,
+    response: &Response<ResponseBody>,
+    request_id: &str,
+    connection: Connection,
+    received: u64,
+    took: Duration,
+) {
+    tracing::info!(
+        target: "pillarbox::access",
+        request_id,
+        method = head.method.as_str(),
+        path = head.uri.path(),
+        status = response.status().as_u16(),
+        received,
+        milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        peer = connection.ip().map(|ip| ip.to_string()),
+    );
+}
+
+/// Reads what the handler left, in the background, within bounds.
+fn drain(head: &Parts, mut body: RequestBody) {
+    let waits_for_100 = head.headers.contains_key(EXPECT) && body.received() == 0;
+    if !body.ended() && !waits_for_100 {
+        tokio::spawn(async move { body.drain(MAX_DRAIN_BYTES, MAX_DRAIN_WAIT).await });
+    }
+}
