@@ -1,6 +1,382 @@
-//! Placeholder.
-use super::call::{Call, Reply};
+//! The form post: multipart in, chunk or object out. The only file that names multer.
+//!
+//! Owns: the road from a form to the store. Fields first: they become a `PostForm`, `authorize` makes a `Grant` of it, and
+//! only then is a byte of the file kept. Bytes are pushed down as they come; nothing is buffered.
+//!
+//! Never does: decide what is allowed (the policy floor), where bytes go (the store), or believe the parser about a part's
+//! name. Header `Authorization` plays no part here.
+//!
+//! Invariants: nothing is committed before the closing delimiter was seen; a failure of the network is never a failure of
+//! the store; every refusal is S3 XML with Amazon's status and code.
+//!
+//! Source: Amazon S3 API Reference, "POST Object".
+
+use bytes::BytesMut;
+use http::Response;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
+use multer::{Field, Multipart};
+
+use super::app::App;
+use super::body::{RequestBody, ResponseBody};
+use super::call::{Call, Reply, new_id};
+use super::chunk_target::chunk_spec;
 use super::error::{ApiError, ErrorCode};
-pub async fn receive(_call: &mut Call<'_>, _bucket: &str) -> Result<Reply, ApiError> {
-    Err(ApiError::new(ErrorCode::NotImplemented, ""))
+use super::guard::{self, Guard, GuardError, Heads, MAX_OUTSIDE_BYTES};
+use super::part_head::PartHead;
+use super::post_answer::Posted;
+use crate::model::{AccessKey, Bucket, BucketConfig, ETag, NewUpload, Timestamp};
+use crate::policy::{
+    Context, Grant, PolicyError, PolicyErrorKind, PostForm, PostFormBuilder, Rules, authorize,
+    claim,
+};
+use crate::store::{CatalogEntry, CatalogKey, ChunkWriter, Committed, Expected, StoreError};
+
+/// Takes one form post to `bucket`.
+///
+/// # Errors
+/// Amazon's refusals, in the order of its checks; what the store says.
+pub async fn receive(call: &mut Call<'_>, bucket: &str) -> Result<Reply, ApiError> {
+    let boundary = boundary(call)?.to_owned();
+    refuse_query(call)?;
+    let mut call = Reception {
+        app: call.app,
+        now: call.now,
+        base_url: &call.base_url,
+        body: call.body,
+        announced: announced_length(call.head),
+    };
+    call.receive(bucket, &boundary).await
+}
+
+fn refuse_query(call: &Call<'_>) -> Result<(), ApiError> {
+    match call.head.uri.query() {
+        None | Some("") => Ok(()),
+        // `POST /bucket?delete` and its like are other operations; a form never acts for them.
+        Some(_) => Err(ApiError::method("OPTIONS")),
+    }
+}
+
+fn announced_length(head: &Parts) -> Option<u64> {
+    head.headers
+        .get(CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+/// The boundary of the form; one parsed value decides, whatever else the header says.
+fn boundary<'a>(call: &'a Call<'_>) -> Result<&'a str, ApiError> {
+    let not_a_form = || {
+        ApiError::new(
+            ErrorCode::PreconditionFailed,
+            "At least one of the pre-conditions you specified did not hold",
+        )
+        .with(
+            "Condition",
+            "Bucket POST must be of the enclosure-type multipart/form-data",
+        )
+    };
+    let mut types = call.head.headers.get_all(CONTENT_TYPE).iter();
+    let (Some(content_type), None) = (types.next(), types.next()) else {
+        return Err(not_a_form());
+    };
+    let found = content_type
+        .to_str()
+        .ok()
+        .and_then(guard::boundary)
+        .ok_or_else(not_a_form)?;
+    found.map_err(malformed)
+}
+
+/// One form on its way in.
+struct Reception<'a> {
+    app: &'a App,
+    now: Timestamp,
+    base_url: &'a str,
+    body: &'a mut RequestBody,
+    announced: Option<u64>,
+}
+
+/// The file part, and what came before it.
+struct FilePart<'a> {
+    form: PostForm,
+    field: Field<'a>,
+    file_name: Option<String>,
+}
+
+impl Reception<'_> {
+    async fn receive(&mut self, bucket: &str, boundary: &str) -> Result<Reply, ApiError> {
+        let (app, now, base_url, announced) = (self.app, self.now, self.base_url, self.announced);
+        let (guard, heads) = Guard::new(self.body, boundary);
+        let mut parser = Multipart::new(guard, boundary);
+        let file = fields_before_file(&mut parser, &heads).await?;
+        let grant = grant(app, &file.form, bucket, now).await?;
+        if let Some(length) = announced {
+            // The form around the file is at most twice the guard's limit, so this much of the body must be the file.
+            grant
+                .check_max(length.saturating_sub(2 * MAX_OUTSIDE_BYTES as u64))
+                .map_err(policy_error)?;
+        }
+        let FilePart {
+            field, file_name, ..
+        } = file;
+        let mut writer = open_writer(app, &grant, now).await?;
+        let size = take_file(field, writer.as_mut(), &grant).await?;
+        finish_form(&mut parser, &heads).await?;
+        grant.check_size(size).map_err(policy_error)?;
+        let expected = Expected {
+            length: Some(size),
+            md5: grant.content_md5(),
+            crc64: None,
+        };
+        let committed = writer
+            .commit(expected, now)
+            .await
+            .map_err(|error| chunk_error(error, &grant, file_name.as_deref()))?;
+        Ok(Reply::Raw(answer(base_url, &grant, &committed)))
+    }
+}
+
+/// Reads the fields until the part that is the file.
+async fn fields_before_file<'a>(
+    parser: &mut Multipart<'a>,
+    heads: &Heads,
+) -> Result<FilePart<'a>, ApiError> {
+    let mut form = PostFormBuilder::default();
+    loop {
+        let Some(field) = parser.next_field().await.map_err(parser_error)? else {
+            return Err(no_file());
+        };
+        let head = matching_head(heads, &field)?;
+        if head.is_file() {
+            let form = form
+                .finish(head.file_name.as_deref())
+                .map_err(policy_error)?;
+            return Ok(FilePart {
+                form,
+                field,
+                file_name: head.file_name,
+            });
+        }
+        let value = small_value(field).await?;
+        form.push(&head.name, &value).map_err(policy_error)?;
+    }
+}
+
+/// Our own reading of the part's head; a parser that read another name was deceived.
+fn matching_head(heads: &Heads, field: &Field<'_>) -> Result<PartHead, ApiError> {
+    match heads.take() {
+        Some(head) if field.name() == Some(head.name.as_str()) => Ok(head),
+        _ => Err(malformed("A part's name can be read in more than one way.")),
+    }
+}
+
+/// The value of a field; the guard bounds all of them together.
+async fn small_value(mut field: Field<'_>) -> Result<BytesMut, ApiError> {
+    let mut value = BytesMut::new();
+    while let Some(bytes) = field.chunk().await.map_err(parser_error)? {
+        value.extend_from_slice(&bytes);
+    }
+    Ok(value)
+}
+
+/// What the form may do, if its bucket exists and its signature and policy say so.
+async fn grant(
+    app: &App,
+    form: &PostForm,
+    bucket: &str,
+    now: Timestamp,
+) -> Result<Grant, ApiError> {
+    let no_bucket = || {
+        ApiError::new(
+            ErrorCode::NoSuchBucket,
+            "The specified bucket does not exist",
+        )
+        .with("BucketName", bucket)
+    };
+    let name = Bucket::parse(bucket).map_err(|_| no_bucket())?;
+    let claim = claim(form, None).map_err(policy_error)?;
+    let key = match claim.access_key_id() {
+        None => None,
+        Some(id) => access_key(app, id).await?,
+    };
+    let config = bucket_config(app, &name).await?;
+    let rules = Rules::default();
+    let public_write = config.as_ref().is_some_and(|config| config.public_write);
+    let context = Context {
+        bucket: &name,
+        public_write,
+        now,
+        rules: &rules,
+    };
+    let grant = authorize(&claim, key.as_ref(), &context).map_err(policy_error)?;
+    // Only who may write learns whether the bucket exists.
+    config.map(|_| grant).ok_or_else(no_bucket)
+}
+
+async fn access_key(app: &App, id: &str) -> Result<Option<AccessKey>, ApiError> {
+    match app
+        .store
+        .find(&CatalogKey::AccessKey(id.to_owned()))
+        .await?
+    {
+        Some(CatalogEntry::AccessKey(key)) => Ok(Some(key)),
+        _ => Ok(None),
+    }
+}
+
+async fn bucket_config(app: &App, name: &Bucket) -> Result<Option<BucketConfig>, ApiError> {
+    match app.store.find(&CatalogKey::Bucket(name.clone())).await? {
+        Some(CatalogEntry::Bucket(config)) => Ok(Some(config)),
+        _ => Ok(None),
+    }
+}
+
+/// A chunk of one of our sessions, or, for a policy that somebody else signed, an object of its own.
+async fn open_writer(
+    app: &App,
+    grant: &Grant,
+    now: Timestamp,
+) -> Result<Box<dyn ChunkWriter>, ApiError> {
+    if let Some(id) = grant.session() {
+        let session = app.store.upload(id).await?;
+        let spec = chunk_spec(&session.upload.key, grant.key(), grant.chunk())?;
+        return Ok(app.store.write_chunk(id, spec).await?);
+    }
+    let upload = NewUpload {
+        id: new_id(now)?,
+        bucket: grant.bucket().clone(),
+        key: grant.key().clone(),
+        pipeline: None,
+        expires_at: None,
+        headers: grant.headers().clone(),
+        application: None,
+        created_at: now,
+        abandoned_at: now.plus(app.options.session_lifetime),
+        form_post_url: String::new(),
+    };
+    Ok(app.store.write_object(upload).await?)
+}
+
+/// Pushes the file's bytes down; returns how many there were.
+async fn take_file(
+    mut field: Field<'_>,
+    writer: &mut dyn ChunkWriter,
+    grant: &Grant,
+) -> Result<u64, ApiError> {
+    let mut size = 0_u64;
+    while let Some(bytes) = field.chunk().await.map_err(parser_error)? {
+        size += bytes.len() as u64;
+        grant.check_max(size).map_err(policy_error)?;
+        writer.write(bytes).await?;
+    }
+    Ok(size)
+}
+
+/// Reads what follows the file, which is ignored, up to the closing delimiter, which must be there.
+async fn finish_form(parser: &mut Multipart<'_>, heads: &Heads) -> Result<(), ApiError> {
+    while let Some(field) = parser.next_field().await.map_err(parser_error)? {
+        matching_head(heads, &field)?;
+        small_value(field).await?;
+    }
+    Ok(())
+}
+
+fn answer(base_url: &str, grant: &Grant, committed: &Committed) -> Response<ResponseBody> {
+    let digests = committed.receipt.digests;
+    let posted = Posted {
+        base_url,
+        bucket: grant.bucket(),
+        key: grant.key(),
+        etag: ETag::of_whole(digests.md5),
+        crc64: digests.crc64,
+    };
+    posted.answer(grant.success())
+}
+
+/// The silent mistake: Plupload lays `multipart_params` over its own fields, so that a session's params passed whole make
+/// every chunk claim to be chunk 0 of 1. The second one has other bytes than the first, and the name of a sliced file.
+fn chunk_error(error: StoreError, grant: &Grant, file_name: Option<&str>) -> ApiError {
+    let fields = grant.chunk();
+    let verbatim = fields.chunk.as_deref() == Some("0") && fields.chunks.as_deref() == Some("1");
+    let differs = matches!(
+        error,
+        StoreError::ChunkDiffers {
+            index: 0,
+            nb_chunks: 1
+        }
+    );
+    if !(differs && verbatim && file_name == Some("blob")) {
+        return error.into();
+    }
+    let message = "Every chunk of this upload says that it is chunk 0 of 1, so each would replace the one before. Most likely \
+        form_post_params was passed whole as the uploader's multipart_params, where its members name, chunk and chunks \
+        overwrite the uploader's own. Delete these three members when chunk_size is set, and start a new upload.";
+    ApiError::new(ErrorCode::InvalidRequest, message).caused_by(error)
+}
+
+fn no_file() -> ApiError {
+    ApiError::new(
+        ErrorCode::InvalidArgument,
+        "POST requires exactly one file upload per request.",
+    )
+    .with("ArgumentName", "file")
+    .with("ArgumentValue", "0")
+}
+
+fn malformed(why: &str) -> ApiError {
+    let message =
+        format!("The body of your POST request is not well-formed multipart/form-data. {why}");
+    ApiError::new(ErrorCode::MalformedPOSTRequest, message)
+}
+
+/// Unpacks what the parser says: the guard's and the network's failures travel through it.
+fn parser_error(error: multer::Error) -> ApiError {
+    let multer::Error::StreamReadFailed(source) = error else {
+        return malformed("").caused_by(error);
+    };
+    match source.downcast::<GuardError>() {
+        Ok(guard) => match *guard {
+            GuardError::Body(body) => body.into(),
+            GuardError::Malformed(why) => malformed(why),
+            GuardError::TooMuchBeforeFile => {
+                let message = "Your POST request fields preceding the upload file were too large.";
+                ApiError::new(ErrorCode::MaxPostPreDataLengthExceededError, message)
+                    .with("MaxPostPreDataLengthBytes", MAX_OUTSIDE_BYTES.to_string())
+            }
+        },
+        Err(other) => {
+            ApiError::new(ErrorCode::IncompleteBody, "The body could not be read.").caused_by(other)
+        }
+    }
+}
+
+/// Amazon's code for each reason of the policy floor.
+fn policy_error(error: PolicyError) -> ApiError {
+    use PolicyErrorKind as Kind;
+    let code = match error.kind() {
+        Kind::AccessDenied | Kind::PolicyExpired | Kind::ConditionFailed | Kind::ExtraField => {
+            ErrorCode::AccessDenied
+        }
+        Kind::InvalidArgument => ErrorCode::InvalidArgument,
+        Kind::InvalidPolicyDocument => ErrorCode::InvalidPolicyDocument,
+        Kind::InvalidAccessKeyId => ErrorCode::InvalidAccessKeyId,
+        Kind::SignatureDoesNotMatch => ErrorCode::SignatureDoesNotMatch,
+        Kind::InvalidToken => ErrorCode::InvalidToken,
+        Kind::FieldsTooLarge => ErrorCode::MaxPostPreDataLengthExceededError,
+        Kind::KeyTooLong => ErrorCode::KeyTooLongError,
+        Kind::MetadataTooLarge => ErrorCode::MetadataTooLarge,
+        Kind::InvalidDigest => ErrorCode::InvalidDigest,
+        Kind::InvalidStorageClass => ErrorCode::InvalidStorageClass,
+        Kind::InvalidRedirectLocation => ErrorCode::InvalidRedirectLocation,
+        Kind::InvalidRequest => ErrorCode::InvalidRequest,
+        Kind::NotImplemented => ErrorCode::NotImplemented,
+        Kind::EntityTooLarge => ErrorCode::EntityTooLarge,
+        Kind::EntityTooSmall => ErrorCode::EntityTooSmall,
+    };
+    let mut refusal = ApiError::new(code, error.message());
+    refusal.extras = error.extras().to_vec();
+    refusal
 }
