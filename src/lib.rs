@@ -1,4 +1,69 @@
-//! Pillarbox: a self-hosted upload appliance.
+//! Pillarbox: hands out signed upload forms, and is itself the slot they are posted through.
+//!
+//! One program: a bearer-token REST API that starts upload sessions, the form post that the sessions' forms are posted to, a
+//! store on plain files with a rebuildable index, and download links. No S3 behind it, no second service.
+//!
+//! # Floors
+//!
+//! A file may use its own floor and those below it, never above; `tests/house.rs` keeps this true.
+//!
+//! ```text
+//! main, cli        arguments, wiring, the only exit()
+//! config           TOML, environment, flags -> the option structs that the floors below define
+//! server           sockets, TLS, systemd, drain              knows connections, not requests
+//! api              requests in, answers out, the dialects    knows HTTP, not files
+//! store | policy   bytes on disk | signed permission         neither knows HTTP, nor the other
+//! model            the words we share                        no I/O, no async, no clock
+//! ```
+//!
+//! # Invariants
+//!
+//! * A 2xx on a chunk, an object or a session is sent only after its bytes and its record are on stable storage.
+//! * A reader sees a whole object or none, the old one or the new one, never a mixture.
+//! * A byte of a file is kept only under a [`policy::Grant`], and only [`policy::authorize`] makes one.
+//! * Nothing is committed before the closing delimiter of its form was seen.
+//! * An object is absent from the moment it expires, before any sweep.
+//! * The client's names never become paths: files carry our ids.
+//! * Time is an argument everywhere; the one clock is [`api::app::Clock`], and tests set it.
+//! * Every list, buffer, field, queue and wait has a named maximum with its unit.
+//! * Tokens, policies, signatures and secrets never reach a log or an error; a cause goes to the log, never to a client.
+//! * Deliberately absent: a temporary file, a rename of an upload in the usual case, a channel between network and disk.
+//!
+//! # The road of one chunk
+//!
+//! ```text
+//! 1 server  TLS record -> body frame
+//! 2 api     guard -> multipart parser; fields first: PostForm -> authorize() -> Grant
+//! 3 api     post_object: still within the Grant's size? writer.write(bytes)
+//! 4 store   the assembler gathers a batch, then one blocking job: digests and positioned write
+//! 5 store   commit(): length and digests right? -> sync the bytes -> receipt into the index, durable
+//! 6 api     201, 200, 204 or 303, as the form asked
+//! ```
+//!
+//! # Where do I change ...
+//!
+//! | what | where |
+//! | --- | --- |
+//! | a path of the surface | `api/route.rs`, then the match in `api/dispatch.rs` |
+//! | a REST resource | its file in `api/`: `uploads`, `files`, `downloads`, `pipelines`, `tokens` |
+//! | an error's status, code or words | one row of `api/error.rs` |
+//! | how answers are written | `api/dialect.rs`; for form posts `api/post_answer.rs` |
+//! | what a form may do | `policy/evaluate.rs`; its grammar `policy/document.rs` |
+//! | what our own forms say | `policy/issue.rs` |
+//! | limits of the multipart framing | `api/guard.rs` |
+//! | how chunks find their index | `api/chunk_target.rs` |
+//! | where a chunk's bytes go | `store/embedded/assembler.rs` |
+//! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs` |
+//! | another engine | a folder beside `store/embedded/`; it passes `tests/store_contract.rs` |
+//! | a command | its file in `cli/` |
+//! | a setting | `config.rs`, and the option struct of the floor that uses it |
+//!
+//! # Where measuring or use decided otherwise than the design
+//!
+//! * The guard allows 20,480 bytes before the file's content, Amazon's limit to the byte, and as many again after it: a form
+//!   that fills the first exactly must still be able to close.
+//! * A session is named in its policy by the condition `["starts-with","$x-pillarbox-upload-<id>",""]`, so that
+//!   `form_post_params` needs no member that the hosted API does not have.
 
 pub mod api;
 pub mod model;

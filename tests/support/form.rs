@@ -1,0 +1,121 @@
+//! Signed forms for tests: a valid one, made by hand and not by the code under test, on which a test changes one thing.
+#![allow(dead_code, reason = "every test file uses a part of it")]
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+
+/// The boundary of every form; it begins with hyphens, as browsers' do.
+pub const BOUNDARY: &str = "----formBoundary7MA4YWxk";
+/// The access key of `pillarbox dev`.
+pub const KEY_ID: &str = "PILLARBOXDEVACCESS00";
+/// Its secret.
+pub const SECRET: &str = "pillarbox-dev-secret";
+
+/// A form before it is encoded.
+#[derive(Clone, Debug)]
+pub struct Form {
+    /// The fields before the file, in order.
+    pub fields: Vec<(String, String)>,
+    /// The conditions of the policy, as JSON texts.
+    pub conditions: Vec<String>,
+    /// The policy's expiration.
+    pub expiration: String,
+    /// The secret it is signed with.
+    pub secret: String,
+    /// The file's bytes.
+    pub file: Vec<u8>,
+    /// The file part's name and file name.
+    pub file_part: (String, Option<String>),
+    /// Fields after the file.
+    pub trailing: Vec<(String, String)>,
+    /// Whether every part carries a `filename`, as python-requests sends it.
+    pub every_part_named: bool,
+}
+
+impl Form {
+    /// A valid plain S3 form for `bucket` and `key`, unsigned until it is encoded.
+    pub fn new(bucket: &str, key: &str, file: &[u8]) -> Self {
+        let mut form = Self {
+            fields: Vec::new(),
+            conditions: vec![format!("{{\"bucket\":\"{bucket}\"}}")],
+            expiration: "2026-11-23T00:00:00.000Z".to_owned(),
+            secret: SECRET.to_owned(),
+            file: file.to_vec(),
+            file_part: ("file".to_owned(), Some("a.bin".to_owned())),
+            trailing: Vec::new(),
+            every_part_named: false,
+        };
+        form.covered("key", key);
+        form
+    }
+
+    /// Adds a field and a condition that covers it exactly.
+    pub fn covered(&mut self, name: &str, value: &str) -> &mut Self {
+        self.conditions.push(serde_json::json!({ name: value }).to_string());
+        self.set(name, value)
+    }
+
+    /// Sets a field without a condition.
+    pub fn set(&mut self, name: &str, value: &str) -> &mut Self {
+        match self.fields.iter_mut().find(|(n, _)| n == name) {
+            Some((_, held)) => value.clone_into(held),
+            None => self.fields.push((name.to_owned(), value.to_owned())),
+        }
+        self
+    }
+
+    /// Removes a field.
+    pub fn without(&mut self, name: &str) -> &mut Self {
+        self.fields.retain(|(n, _)| n != name);
+        self
+    }
+
+    /// Adds a condition.
+    pub fn condition(&mut self, json: &str) -> &mut Self {
+        self.conditions.push(json.to_owned());
+        self
+    }
+
+    /// Adds policy, key id and V2 signature, unless they are there.
+    pub fn sign(&mut self) -> &mut Self {
+        let policy = format!("{{\"expiration\":\"{}\",\"conditions\":[{}]}}", self.expiration, self.conditions.join(","));
+        let policy = STANDARD.encode(policy);
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, self.secret.as_bytes());
+        let signature = STANDARD.encode(hmac::sign(&key, policy.as_bytes()));
+        for (name, value) in [("AWSAccessKeyId", KEY_ID), ("policy", &policy), ("signature", &signature)] {
+            if !self.fields.iter().any(|(n, _)| n == name) {
+                self.set(name, value);
+            }
+        }
+        self
+    }
+
+    /// The body.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut body = Vec::new();
+        for (name, value) in &self.fields {
+            let file_name = self.every_part_named.then_some(name.as_str());
+            push_part(&mut body, name, file_name, value.as_bytes());
+        }
+        push_part(&mut body, &self.file_part.0, self.file_part.1.as_deref(), &self.file);
+        for (name, value) in &self.trailing {
+            push_part(&mut body, name, None, value.as_bytes());
+        }
+        body.extend_from_slice(format!("--{BOUNDARY}--\r\n").as_bytes());
+        body
+    }
+}
+
+/// The `Content-Type` of every form.
+pub fn content_type() -> String {
+    format!("multipart/form-data; boundary={BOUNDARY}")
+}
+
+fn push_part(body: &mut Vec<u8>, name: &str, file_name: Option<&str>, value: &[u8]) {
+    let file_name = file_name.map(|name| format!("; filename=\"{name}\"")).unwrap_or_default();
+    let head = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"{file_name}\r\n\r\n");
+    body.extend_from_slice(head.as_bytes());
+    body.extend_from_slice(value);
+    body.extend_from_slice(b"\r\n");
+}
