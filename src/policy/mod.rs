@@ -1,1 +1,34 @@
-//! Signed permission: forms, policy documents, signatures, evaluation.
+//! Signed permission: what a form post may do, decided from its fields alone.
+//!
+//! Owns: the form ([`PostForm`]), the policy document ([`PostPolicy`]), both signature versions, the judgement
+//! ([`authorize`]) and the forms that we sign ourselves ([`SessionForm`]).
+//!
+//! Never does: I/O, async, reading a clock, looking a key up, choosing an HTTP status. The caller takes the key id from
+//! [`Claim::access_key_id`], finds the key, and passes it with the time to [`authorize`]:
+//!
+//! ```text
+//! PostFormBuilder::push .. finish -> PostForm -> claim -> (key lookup by the caller) -> authorize -> Grant
+//! ```
+//!
+//! Invariants: a [`Grant`] is made only by [`authorize`]. The signature is proven before a byte of the policy is decoded.
+//! No input panics. Policies, signatures and secrets never appear in `Debug` or `Display`.
+//!
+//! Sources: Amazon S3 User Guide, "Browser-Based Uploads Using POST" for Signature Versions 2 and 4; where Amazon's documents
+//! are silent, its recorded answers, then ceph/s3-tests.
+
+mod date;
+mod document;
+mod error;
+mod evaluate;
+mod form;
+mod grant;
+mod issue;
+mod signature;
+
+pub use document::{Condition, PostPolicy, Test};
+pub use error::{PolicyError, PolicyErrorKind};
+pub use evaluate::{Context, Rules, authorize};
+pub use form::{PostForm, PostFormBuilder};
+pub use grant::{CannedAcl, ChunkFields, Grant, SuccessAction};
+pub use issue::SessionForm;
+pub use signature::{Claim, SignatureClaim, claim, sign_v2, sign_v4};

@@ -1,0 +1,90 @@
+//! The shapes of dates: `expiration` in a policy, the day and the moment in a V4 scope.
+//!
+//! Owns: what counts as a date; a general RFC 3339 parser takes more than Amazon does (a space for the `T`, lower case, names of zones in
+//! brackets), so the shape is checked byte by byte first.
+//! Never does: compare with a clock.
+//!
+//! Source: Amazon S3 User Guide, "Creating a POST policy", expiration; ISO 8601.
+
+use crate::model::Timestamp;
+
+/// Date, `T`, time with one to nine digits of a second or none, then `Z` or an offset `+hh:mm`.
+pub(super) fn parse_expiration(text: &str) -> Option<Timestamp> {
+    let (head, tail) = text.split_at_checked("0000-00-00T00:00:00".len())?;
+    let zone = match tail.strip_prefix('.') {
+        None => tail,
+        Some(fraction) => {
+            let zone = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
+            (1..=9)
+                .contains(&(fraction.len() - zone.len()))
+                .then_some(zone)?
+        }
+    };
+    let is_zone = zone == "Z" || has_shape(zone, "+00:00") || has_shape(zone, "-00:00");
+    if !is_zone || !has_shape(head, "0000-00-00T00:00:00") {
+        return None;
+    }
+    let moment: jiff::Timestamp = text.parse().ok()?;
+    Some(Timestamp::from_millis(moment.as_millisecond()))
+}
+
+/// Whether `text` has a digit wherever `shape` has `0`, and elsewhere the same byte.
+pub(super) fn has_shape(text: &str, shape: &str) -> bool {
+    let fits = |(byte, shape): (u8, u8)| match shape {
+        b'0' => byte.is_ascii_digit(),
+        other => byte == other,
+    };
+    text.len() == shape.len() && text.bytes().zip(shape.bytes()).all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_that_sdks_write_is_the_same_moment() {
+        let noon = Some(Timestamp::from_seconds(1_196_510_400));
+        for text in [
+            "2007-12-01T12:00:00Z",
+            "2007-12-01T12:00:00.000Z",
+            "2007-12-01T12:00:00.0Z",
+            "2007-12-01T12:00:00.000000000Z",
+            "2007-12-01T12:00:00+00:00",
+            "2007-12-01T13:30:00.000+01:30",
+        ] {
+            assert_eq!(parse_expiration(text), noon, "{text}");
+        }
+        assert_eq!(
+            parse_expiration("2007-12-01T12:00:00.279Z"),
+            Some(Timestamp::from_millis(1_196_510_400_279))
+        );
+    }
+
+    #[test]
+    fn anything_else_is_no_expiration() {
+        for text in [
+            "",
+            "2007-12-01 12:00:00",
+            "2007-12-01 12:00:00Z",
+            "2007-12-01t12:00:00Z",
+            "2007-12-01T12:00:00z",
+            "2007-12-01T12:00:00",
+            "2007-12-01T12:00:00.Z",
+            "2007-12-01T12:00:00.0000000000Z",
+            "2007-12-01T12:00:00,0Z",
+            "2007-12-01T12:00:00Z[UTC]",
+            "2007-12-01T12:00:00+0000",
+            "2007-12-01T12:00Z",
+            "2007-12-01",
+            "2007-13-01T12:00:00Z",
+            "2007-02-30T12:00:00Z",
+            "2007-12-01T24:00:00Z",
+            "20071201T120000Z",
+            "1196510400",
+            "2007-12-01T12:00:0\u{e9}Z",
+            "\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}\u{e9}",
+        ] {
+            assert_eq!(parse_expiration(text), None, "{text}");
+        }
+    }
+}

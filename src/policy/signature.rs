@@ -1,0 +1,456 @@
+//! Signatures over the policy: Signature Version 2 and 4, made and verified.
+//!
+//! Owns: which version a form claims, the credential scope, the key derivation, the comparison in constant time. The only file of
+//! this floor that sees a secret.
+//! Never does: decode a policy. Both versions sign the base64 text of the `policy` field exactly as sent, and nothing else: not the
+//! URL, not the other fields, not the file.
+//! Invariants: a form with members of both versions is refused; the age of `x-amz-date` is not judged (the policy's
+//! expiration is the clock), only that its day is the scope's day; no text that was signed or presented reaches `Debug`.
+//!
+//! Sources: Amazon S3 User Guide, "Browser-based uploads using POST (Signature Version 2)"; Amazon S3 API Reference,
+//! "Authenticating requests in browser-based uploads using POST (Signature Version 4)"; RFC 2104.
+
+use std::fmt;
+use std::fmt::Write as _;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::hmac;
+
+use super::date::has_shape;
+use super::error::{PolicyError, PolicyErrorKind};
+use super::form::PostForm;
+use crate::model::{AccessKey, Secret, Timestamp, decode_hex, encode_hex};
+
+const V4_ALGORITHM: &str = "AWS4-HMAC-SHA256";
+const V4_SERVICE: &str = "s3";
+const V4_TERMINAL: &str = "aws4_request";
+
+/// Members of a V4 form in the order in which a missing one is reported: field name, and as Amazon prints it.
+const V4_MEMBERS: [(&str, &str); 4] = [
+    ("x-amz-algorithm", "X-Amz-Algorithm"),
+    ("x-amz-credential", "X-Amz-Credential"),
+    ("x-amz-date", "X-Amz-Date"),
+    ("x-amz-signature", "X-Amz-Signature"),
+];
+
+/// Members of a V2 form, likewise.
+const V2_MEMBERS: [(&str, &str); 2] = [
+    ("awsaccesskeyid", "AWSAccessKeyId"),
+    ("signature", "Signature"),
+];
+
+/// What a form says about who signed it; nothing of it is proven yet.
+#[derive(Clone, PartialEq, Eq)]
+pub enum SignatureClaim {
+    /// No policy and no signature fields.
+    Anonymous,
+    /// Signature Version 2.
+    V2 {
+        /// The key that is said to have signed.
+        access_key_id: String,
+        /// Base64 of the HMAC-SHA1, as sent.
+        signature: String,
+    },
+    /// Signature Version 4.
+    V4 {
+        /// The key that is said to have signed.
+        access_key_id: String,
+        /// The scope's day, `yyyyMMdd`.
+        day: String,
+        /// The scope's region.
+        region: String,
+        /// Hex of the HMAC-SHA256, as sent.
+        signature: String,
+    },
+}
+
+impl fmt::Debug for SignatureClaim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Anonymous => "Anonymous",
+            Self::V2 { .. } => "V2(..)",
+            Self::V4 { .. } => "V4(..)",
+        })
+    }
+}
+
+/// A form together with what it claims: what the caller needs to find the key, and what `authorize` judges.
+#[derive(Clone, Debug)]
+pub struct Claim<'a> {
+    form: &'a PostForm,
+    signature: SignatureClaim,
+}
+
+impl<'a> Claim<'a> {
+    /// The form.
+    pub fn form(&self) -> &'a PostForm {
+        self.form
+    }
+
+    /// What it says about its signature.
+    pub fn signature(&self) -> &SignatureClaim {
+        &self.signature
+    }
+
+    /// The key to look up; `None` for an anonymous form.
+    pub fn access_key_id(&self) -> Option<&str> {
+        match &self.signature {
+            SignatureClaim::Anonymous => None,
+            SignatureClaim::V2 { access_key_id, .. } | SignatureClaim::V4 { access_key_id, .. } => {
+                Some(access_key_id)
+            }
+        }
+    }
+
+    /// The signed text.
+    pub(super) fn policy(&self) -> &'a str {
+        self.form.get("policy").unwrap_or_default()
+    }
+
+    /// Proves the claim: `key` is the one that was found for [`Claim::access_key_id`].
+    pub(super) fn verify(
+        &self,
+        key: Option<&AccessKey>,
+        now: Timestamp,
+    ) -> Result<(), PolicyError> {
+        let id = self.access_key_id().unwrap_or_default();
+        let live = |key: &&AccessKey| key.id == id && key.expires_at.is_none_or(|end| now < end);
+        let Some(key) = key.filter(live) else {
+            return Err(unknown_key(id));
+        };
+        let (matches, provided) = match &self.signature {
+            SignatureClaim::Anonymous => (false, ""),
+            SignatureClaim::V2 { signature, .. } => (
+                verify_v2(&key.secret, self.policy(), signature),
+                signature.as_str(),
+            ),
+            SignatureClaim::V4 {
+                day,
+                region,
+                signature,
+                ..
+            } => {
+                let signing_key = v4_signing_key(&key.secret, day, region);
+                (
+                    verify_v4(&signing_key, self.policy(), signature),
+                    signature.as_str(),
+                )
+            }
+        };
+        if matches {
+            Ok(())
+        } else {
+            Err(mismatch(id, self.policy(), provided))
+        }
+    }
+}
+
+/// Reads who is said to have signed the form. `region` is the one that a V4 scope must name; `None` for any.
+///
+/// # Errors
+/// `InvalidArgument` for a form without a key, with members missing or of both versions, or with a malformed scope;
+/// `AccessDenied` for a policy that nobody signed.
+pub fn claim<'a>(form: &'a PostForm, region: Option<&str>) -> Result<Claim<'a>, PolicyError> {
+    match form.get("key") {
+        None => return Err(PolicyError::missing_field("key")),
+        Some("") => {
+            let message = "User key must have a length greater than 0.";
+            return Err(PolicyError::argument("key", "", message));
+        }
+        Some(_) => {}
+    }
+    let any = |members: &[(&str, &str)]| members.iter().any(|(name, _)| form.get(name).is_some());
+    let signature = match (any(&V2_MEMBERS), any(&V4_MEMBERS)) {
+        (true, true) => {
+            let message = "A form must not be signed with Signature Version 2 and 4 at once.";
+            return Err(PolicyError::argument("AWSAccessKeyId", "", message));
+        }
+        (true, false) => claim_v2(form)?,
+        (false, true) => claim_v4(form, region)?,
+        (false, false) if form.get("policy").is_some() => return Err(PolicyError::access_denied()),
+        (false, false) => SignatureClaim::Anonymous,
+    };
+    Ok(Claim { form, signature })
+}
+
+/// Signature Version 2: base64 of HMAC-SHA1 over the base64 text of the policy.
+pub fn sign_v2(secret: &Secret, policy: &str) -> String {
+    STANDARD.encode(hmac::sign(&v2_key(secret), policy.as_bytes()))
+}
+
+/// Signature Version 4: lower-case hex of HMAC-SHA256 over the base64 text of the policy; `day` is `yyyyMMdd`.
+pub fn sign_v4(secret: &Secret, day: &str, region: &str, policy: &str) -> String {
+    let key = v4_signing_key(secret, day, region);
+    encode_hex(hmac::sign(&key, policy.as_bytes()).as_ref())
+}
+
+fn claim_v2(form: &PostForm) -> Result<SignatureClaim, PolicyError> {
+    let [access_key_id, signature] = members(form, &V2_MEMBERS)?;
+    Ok(SignatureClaim::V2 {
+        access_key_id: access_key_id.to_owned(),
+        signature: signature.to_owned(),
+    })
+}
+
+fn claim_v4(form: &PostForm, region: Option<&str>) -> Result<SignatureClaim, PolicyError> {
+    let [algorithm, credential, date, signature] = members(form, &V4_MEMBERS)?;
+    if algorithm != V4_ALGORITHM {
+        let message = format!("X-Amz-Algorithm only supports \"{V4_ALGORITHM}\"");
+        return Err(PolicyError::argument("x-amz-algorithm", algorithm, message));
+    }
+    let scope = Scope::parse(credential)?;
+    scope.check(credential, region)?;
+    if !has_shape(date, "00000000T000000Z") {
+        let message = "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"";
+        return Err(PolicyError::argument("x-amz-date", date, message));
+    }
+    if !date.starts_with(scope.day) {
+        let message = format!(
+            "Invalid credential date \"{}\". This date is not the same as X-Amz-Date: \"{date}\".",
+            scope.day
+        );
+        return Err(PolicyError::argument(
+            "x-amz-credential",
+            credential,
+            message,
+        ));
+    }
+    Ok(SignatureClaim::V4 {
+        access_key_id: scope.access_key_id.to_owned(),
+        day: scope.day.to_owned(),
+        region: scope.region.to_owned(),
+        signature: signature.to_owned(),
+    })
+}
+
+/// The values of all members, or the error for the first that is missing; then for a missing policy.
+fn members<'a, const N: usize>(
+    form: &'a PostForm,
+    names: &[(&str, &str); N],
+) -> Result<[&'a str; N], PolicyError> {
+    let mut values = [""; N];
+    for (value, (name, printed)) in values.iter_mut().zip(names) {
+        *value = form
+            .get(name)
+            .ok_or_else(|| PolicyError::missing_field(printed))?;
+    }
+    if form.get("policy").is_none() {
+        return Err(PolicyError::missing_field("policy"));
+    }
+    Ok(values)
+}
+
+/// `AKID/yyyyMMdd/region/service/aws4_request`, split from the right.
+struct Scope<'a> {
+    access_key_id: &'a str,
+    day: &'a str,
+    region: &'a str,
+    service: &'a str,
+    terminal: &'a str,
+}
+
+impl<'a> Scope<'a> {
+    fn parse(credential: &'a str) -> Result<Self, PolicyError> {
+        let mut parts = credential.rsplitn(5, '/');
+        let mut next = || parts.next().filter(|part| !part.is_empty());
+        match (next(), next(), next(), next(), next()) {
+            (Some(terminal), Some(service), Some(region), Some(day), Some(access_key_id)) => {
+                Ok(Self {
+                    access_key_id,
+                    day,
+                    region,
+                    service,
+                    terminal,
+                })
+            }
+            _ => Err(malformed(
+                credential,
+                "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".",
+            )),
+        }
+    }
+
+    fn check(&self, credential: &str, region: Option<&str>) -> Result<(), PolicyError> {
+        let Self {
+            day,
+            service,
+            terminal,
+            ..
+        } = self;
+        let fault = if !has_shape(day, "00000000") {
+            format!(
+                "incorrect date format \"{day}\". This date in the credential must be in the format \"yyyyMMdd\"."
+            )
+        } else if let Some(expected) = region.filter(|expected| *expected != self.region) {
+            format!(
+                "the region '{}' is wrong; expecting '{expected}'",
+                self.region
+            )
+        } else if *service != V4_SERVICE {
+            format!("incorrect service \"{service}\". This endpoint belongs to \"{V4_SERVICE}\".")
+        } else if *terminal != V4_TERMINAL {
+            format!("incorrect terminal \"{terminal}\". This endpoint uses \"{V4_TERMINAL}\".")
+        } else {
+            return Ok(());
+        };
+        Err(malformed(credential, &fault))
+    }
+}
+
+fn malformed(credential: &str, fault: &str) -> PolicyError {
+    let message = format!("Error parsing the X-Amz-Credential parameter; {fault}");
+    PolicyError::argument("x-amz-credential", credential, message)
+}
+
+fn v2_key(secret: &Secret) -> hmac::Key {
+    hmac::Key::new(
+        hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+        secret.reveal().as_bytes(),
+    )
+}
+
+fn v4_signing_key(secret: &Secret, day: &str, region: &str) -> hmac::Key {
+    let first = format!("AWS4{}", secret.reveal());
+    let mut key = hmac::Key::new(hmac::HMAC_SHA256, first.as_bytes());
+    for part in [day, region, V4_SERVICE, V4_TERMINAL] {
+        key = hmac::Key::new(
+            hmac::HMAC_SHA256,
+            hmac::sign(&key, part.as_bytes()).as_ref(),
+        );
+    }
+    key
+}
+
+fn verify_v2(secret: &Secret, policy: &str, signature: &str) -> bool {
+    STANDARD
+        .decode(signature)
+        .is_ok_and(|tag| hmac::verify(&v2_key(secret), policy.as_bytes(), &tag).is_ok())
+}
+
+fn verify_v4(key: &hmac::Key, policy: &str, signature: &str) -> bool {
+    decode_hex::<32>(signature)
+        .is_some_and(|tag| hmac::verify(key, policy.as_bytes(), &tag).is_ok())
+}
+
+fn unknown_key(id: &str) -> PolicyError {
+    PolicyError::new(
+        PolicyErrorKind::InvalidAccessKeyId,
+        "The AWS Access Key Id you provided does not exist in our records.",
+    )
+    .with("AWSAccessKeyId", id)
+}
+
+fn mismatch(id: &str, policy: &str, provided: &str) -> PolicyError {
+    let mut bytes = String::with_capacity(policy.len() * 3);
+    for (i, byte) in policy.bytes().enumerate() {
+        let separator = if i == 0 { "" } else { " " };
+        // Writing to a String cannot fail.
+        let _ = write!(bytes, "{separator}{byte:02x}");
+    }
+    PolicyError::new(
+        PolicyErrorKind::SignatureDoesNotMatch,
+        "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
+    )
+    .with("AWSAccessKeyId", id)
+    .with("StringToSign", policy)
+    .with("SignatureProvided", provided)
+    .with("StringToSignBytes", bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.to_owned())
+    }
+
+    #[test]
+    fn version_2_gives_amazons_published_signature() {
+        let policy = STANDARD.encode(
+            r#"{ "expiration": "2007-12-01T12:00:00.000Z",
+  "conditions": [
+    {"bucket": "johnsmith"},
+    ["starts-with", "$key", "user/eric/"],
+    {"acl": "public-read"},
+    {"success_action_redirect": "http://johnsmith.s3.amazonaws.com/successful_upload.html"},
+    ["starts-with", "$Content-Type", "image/"],
+    {"x-amz-meta-uuid": "14365123651274"},
+    ["starts-with", "$x-amz-meta-tag", ""]
+  ]
+}
+"#,
+        );
+        let secret = secret("uV3F3YluFJax1cknvbcGwgjvx4QpvB+leU8dUj2o");
+        assert_eq!(sign_v2(&secret, &policy), "0RavWzkygo6QX9caELEqKi9kDbU=");
+        assert!(verify_v2(&secret, &policy, "0RavWzkygo6QX9caELEqKi9kDbU="));
+    }
+
+    #[test]
+    fn version_4_gives_amazons_published_signature() {
+        let policy = r#"{ "expiration": "2015-12-30T12:00:00.000Z",
+  "conditions": [
+    {"bucket": "sigv4examplebucket"},
+    ["starts-with", "$key", "user/user1/"],
+    {"acl": "public-read"},
+    {"success_action_redirect": "http://sigv4examplebucket.s3.amazonaws.com/successful_upload.html"},
+    ["starts-with", "$Content-Type", "image/"],
+    {"x-amz-meta-uuid": "14365123651274"},
+    {"x-amz-server-side-encryption": "AES256"},
+    ["starts-with", "$x-amz-meta-tag", ""],
+
+    {"x-amz-credential": "AKIAIOSFODNN7EXAMPLE/20151229/us-east-1/s3/aws4_request"},
+    {"x-amz-algorithm": "AWS4-HMAC-SHA256"},
+    {"x-amz-date": "20151229T000000Z" }
+  ]
+}"#;
+        let policy = STANDARD.encode(policy.replace('\n', "\r\n"));
+        let secret = secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+        assert_eq!(
+            sign_v4(&secret, "20151229", "us-east-1", &policy),
+            "8afdbf4008c03f22c2cd3cdb72e4afbb1f6a588f3255ac628749a66d7f09699e"
+        );
+    }
+
+    #[test]
+    fn our_own_vectors_hold_in_both_versions() {
+        let secret = secret("s3post-example-secret");
+        let v2 = r#"{"expiration":"2030-01-01T00:00:00Z","conditions":[{"bucket":"box"},["starts-with","$key","in/"],["content-length-range",1,1048576]]}"#;
+        assert_eq!(
+            sign_v2(&secret, &STANDARD.encode(v2)),
+            "oRbmGLfaFAQRhhqLlFa3xI82QvU="
+        );
+        let v4 = r#"{"expiration":"2030-01-01T00:00:00Z","conditions":[{"bucket":"box"},["starts-with","$key","in/"],{"x-amz-algorithm":"AWS4-HMAC-SHA256"},{"x-amz-credential":"S3POSTEXAMPLEKEY/20291231/us-east-1/s3/aws4_request"},{"x-amz-date":"20291231T120000Z"}]}"#;
+        assert_eq!(
+            sign_v4(&secret, "20291231", "us-east-1", &STANDARD.encode(v4)),
+            "118f058f0618bb98f7eac07c7a36c137ca109079477c1fad57234aa9fefd0512"
+        );
+    }
+
+    #[test]
+    fn a_signature_verifies_only_whole_and_over_the_same_text_and_secret() {
+        let (key, policy) = (secret("one"), "cG9saWN5");
+        let v2 = sign_v2(&key, policy);
+        assert!(verify_v2(&key, policy, &v2));
+        assert!(!verify_v2(&secret("two"), policy, &v2));
+        assert!(!verify_v2(&key, "cG9saWN6", &v2));
+        for bad in [
+            "",
+            "=",
+            "not base64!",
+            &v2[..v2.len() - 4],
+            &format!("{v2}AAAA"),
+        ] {
+            assert!(!verify_v2(&key, policy, bad), "{bad}");
+        }
+        let v4 = sign_v4(&key, "20291231", "us-east-1", policy);
+        let derived = v4_signing_key(&key, "20291231", "us-east-1");
+        assert!(verify_v4(&derived, policy, &v4));
+        let other_day = v4_signing_key(&key, "20291230", "us-east-1");
+        assert!(!verify_v4(&other_day, policy, &v4));
+        for bad in ["", "zz", &v4[..62], &format!("{v4}00")] {
+            assert!(!verify_v4(&derived, policy, bad), "{bad}");
+        }
+    }
+}
