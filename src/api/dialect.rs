@@ -2,16 +2,21 @@
 //!
 //! Owns: how values and refusals are written. The hosted API shows no XML anywhere, so its mapping is ours: the root is
 //! the envelope key, one element per member, a list repeats its singular, members beside the envelope become attributes
-//! of the root, and a null (shown only with `show_null`) carries `nil="true"`.
+//! of the root, and a null (shown only with `show_null`) carries `nil="true"`. An answer without an envelope (a token) gets
+//! the root `response`.
+//!
+//! No REST answer may be kept by a cache: they hold tokens and signatures (RFC 6749, section 5.1).
 //!
 //! Never does: decide. Invariant: text is escaped once, here; characters that XML 1.0 forbids become U+FFFD.
 
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::body::{ResponseBody, empty, full};
 use super::error::{ApiError, ErrorCode, RestCode};
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// JSON or XML, for the REST routes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,6 +70,9 @@ impl Dialect {
         *response.status_mut() = error.code.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if matches!(self, Self::Rest(_)) {
+            headers.insert(CACHE_CONTROL, NO_STORE);
+        }
         if let Some(allow) = error.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
@@ -83,10 +91,12 @@ impl RestStyle {
     pub fn answer(self, status: StatusCode, value: &Value) -> Response<ResponseBody> {
         let mut response = Response::new(full(rest_value_text(self, value)));
         *response.status_mut() = status;
-        response.headers_mut().insert(
+        let headers = response.headers_mut();
+        headers.insert(
             CONTENT_TYPE,
             HeaderValue::from_static(content_type(self.format)),
         );
+        headers.insert(CACHE_CONTROL, NO_STORE);
         response
     }
 }
@@ -185,7 +195,10 @@ impl Xml {
         let nothing = serde_json::Map::new();
         let members = value.as_object().unwrap_or(&nothing);
         let mut members = members.iter();
-        if let Some((root, envelope)) = members.next() {
+        let first = members.next();
+        if first.is_some_and(|(_, value)| !value.is_object() && !value.is_array()) {
+            xml.element("response", "", value, 0);
+        } else if let Some((root, envelope)) = first {
             let attributes = members
                 .map(|(k, v)| format!(" {k}=\"{}\"", escape(&scalar(v))))
                 .collect::<String>();
@@ -294,6 +307,16 @@ mod tests {
         assert!(
             rest_value_text(style(Format::Xml, false, true), &value)
                 .contains("<job nil=\"true\"/>")
+        );
+    }
+
+    #[test]
+    fn an_answer_without_an_envelope_gets_a_root_of_its_own() {
+        let value = json!({ "access_token": "t", "expires_in": 7 });
+        assert!(
+            rest_value_text(style(Format::Xml, false, false), &value).ends_with(
+                "?><response><access_token>t</access_token><expires_in>7</expires_in></response>"
+            )
         );
     }
 

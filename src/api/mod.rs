@@ -18,13 +18,21 @@ pub mod dispatch;
 pub mod downloads;
 pub mod error;
 pub mod files;
+<<<<<<< .merge_file_4I5Tve
 pub mod guard;
 pub mod params;
 pub mod part_head;
+=======
+pub mod paging;
+pub mod params;
+pub mod pipeline_settings;
+>>>>>>> .merge_file_PlkSCY
 pub mod pipelines;
 pub mod post_answer;
 pub mod post_object;
+pub mod resource;
 pub mod route;
 pub mod start;
 pub mod tokens;
+pub mod upload_params;
 pub mod uploads;

@@ -1,15 +1,311 @@
-//! Placeholder.
-use super::call::{Call, Reply};
-use super::error::{ApiError, ErrorCode};
-pub async fn start(_call: &mut Call<'_>) -> Result<Reply, ApiError> {
-    Err(ApiError::new(ErrorCode::NotImplemented, ""))
+//! Upload sessions: start, inspect, finish, abort.
+//!
+//! Owns: `/v1/files/uploads/` and `/v1/files/uploads/ID`: their parameters, and the shape of an upload, whose members and
+//! their order are the hosted API's (both `type` and `storage_type` are sent: its documents show either). After them come
+//! our own: which chunks are here and which are missing, so that a client can resume.
+//!
+//! Never does: take bytes (`post_object.rs` does) or sign (`policy` does).
+//!
+//! Invariants: a session's object key is its pipeline's root path and the key the client named; the session is on stable
+//! storage before it is shown. Signed parameters are shown only to a token that may write.
+//!
+//! Sources: the hosted API's manual, "POST, PUT, GET /files/uploads", and its "Initiate File Upload" of 2017.
+
+use serde_json::{Map, Value, json};
+
+use super::app::Site;
+use super::auth::authenticate;
+use super::call::{Call, Reply, new_id};
+use super::error::ApiError;
+use super::params::Params;
+use super::pipelines;
+use super::resource::millis;
+use super::upload_params::{StartParams, expiry};
+use crate::model::{
+    ChunkReceipt, Id, MAX_CHUNKS, NewUpload, ObjectKey, Pipeline, PipelineRef, Scope, UploadSession,
+};
+use crate::policy::SessionForm;
+use crate::store::StoreError;
+
+/// The envelope of an upload.
+const ENVELOPE: &str = "upload";
+
+/// `POST /v1/files/uploads/`: starts a session and hands out the signed form for it.
+///
+/// # Errors
+/// `InvalidArgument` that names the parameter, `NoSuchPipeline`, `InvalidAccessToken`, or what the store says.
+pub async fn start(call: &mut Call<'_>) -> Result<Reply, ApiError> {
+    let caller = authenticate(call, Scope::MediahubWrite).await?;
+    call.read_params().await?;
+    let asked = StartParams::read(&call.params, ENVELOPE, call.now)?;
+    let pipeline = pipelines::for_upload(call, asked.pipeline).await?;
+    let lifetime = call.app.options.object_lifetime;
+    let new = NewUpload {
+        id: new_id(call.now)?,
+        bucket: call.app.options.bucket.clone(),
+        key: full_key(&pipeline, &asked.object_key)?,
+        expires_at: expiry(asked.expires_at, &pipeline, lifetime, call.now),
+        pipeline: Some(PipelineRef {
+            id: pipeline.id,
+            object_key: asked.object_key,
+        }),
+        headers: Default::default(),
+        application: caller.application(),
+        created_at: call.now,
+        abandoned_at: call.now.plus(call.app.options.session_lifetime),
+        form_post_url: form_post_url(call, asked.ip),
+    };
+    let session = call.app.store.create_upload(new).await?;
+    let form = signed_form(call, &session);
+    Reply::ok(json!({ ENVELOPE: shown(&session, Some(form)) }))
 }
-pub async fn inspect(_call: &mut Call<'_>, _id: &str) -> Result<Reply, ApiError> {
-    Err(ApiError::new(ErrorCode::NotImplemented, ""))
+
+/// `GET /v1/files/uploads/ID`: where the session stands, which chunks are here and which are missing; with
+/// `form_post_params=true` also a fresh signed form, for an upload that goes on after the first one has expired.
+///
+/// # Errors
+/// `NoSuchUpload`, `InvalidAccessToken`.
+pub async fn inspect(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
+    let scope = if call.params.flag("form_post_params")? {
+        Scope::MediahubWrite
+    } else {
+        Scope::MediahubRead
+    };
+    authenticate(call, scope).await?;
+    let id = parse_id(id)?;
+    let session = call.app.store.upload(id).await?;
+    let receipts = call.app.store.receipts(id).await?;
+    let form = (scope == Scope::MediahubWrite).then(|| signed_form(call, &session));
+    let mut upload = shown(&session, form);
+    upload.extend(progress(&session, &receipts));
+    Reply::ok(json!({ ENVELOPE: upload }))
 }
-pub async fn finish(_call: &mut Call<'_>, _id: &str) -> Result<Reply, ApiError> {
-    Err(ApiError::new(ErrorCode::NotImplemented, ""))
+
+/// `PUT /v1/files/uploads/ID`: says that the upload has `nb_chunks` chunks and no more will come. Idempotent.
+///
+/// # Errors
+/// `InvalidArgument` that names the missing chunks (nothing is lost), `NoSuchUpload`, `InvalidAccessToken`.
+pub async fn finish(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
+    authenticate(call, Scope::MediahubWrite).await?;
+    let id = parse_id(id)?;
+    call.read_params().await?;
+    let nb_chunks = chunk_count(&call.params)?;
+    let finished = call
+        .app
+        .store
+        .finish_upload(id, nb_chunks, call.now)
+        .await
+        .map_err(name_chunk_count)?;
+    Reply::ok(json!({ ENVELOPE: shown(&finished, None) }))
 }
-pub async fn abort(_call: &mut Call<'_>, _id: &str) -> Result<Reply, ApiError> {
-    Err(ApiError::new(ErrorCode::NotImplemented, ""))
+
+/// `DELETE /v1/files/uploads/ID`: drops an unfinished session and its chunks.
+///
+/// # Errors
+/// `NoSuchUpload`; `OperationAborted` when it is finished (delete the file then); `InvalidAccessToken`.
+pub async fn abort(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
+    authenticate(call, Scope::MediahubWrite).await?;
+    call.app.store.abort_upload(parse_id(id)?).await?;
+    Reply::deleted()
+}
+
+/// What is no id can name no session, so it is answered like an unknown one.
+fn parse_id(id: &str) -> Result<Id, ApiError> {
+    Id::parse(id).ok_or_else(|| StoreError::NoSuchUpload.into())
+}
+
+fn full_key(pipeline: &Pipeline, object_key: &ObjectKey) -> Result<ObjectKey, ApiError> {
+    let root = pipeline.root_path();
+    ObjectKey::parse(&format!("{root}{object_key}")).map_err(|_| {
+        let room = ObjectKey::MAX_BYTES.saturating_sub(root.len());
+        ApiError::invalid(
+            "object_key",
+            format!("must be at most {room} bytes of UTF-8 below its pipeline's root path."),
+        )
+    })
+}
+
+fn chunk_count(params: &Params) -> Result<u32, ApiError> {
+    let given = Params::required(params.integer(ENVELOPE, "nb_chunks")?, "nb_chunks")?;
+    let count = u32::try_from(given)
+        .ok()
+        .filter(|count| (1..=MAX_CHUNKS).contains(count));
+    count.ok_or_else(|| ApiError::invalid("nb_chunks", format!("must be from 1 to {MAX_CHUNKS}.")))
+}
+
+/// The store speaks of chunks in the words of the form post; here the parameter is `nb_chunks`.
+fn name_chunk_count(error: StoreError) -> ApiError {
+    match error {
+        StoreError::ChunkCountDiffers { known, given } => ApiError::invalid(
+            "nb_chunks",
+            format!(
+                "must be the number of chunks of this upload: {known} is known, {given} was given."
+            ),
+        ),
+        other => other.into(),
+    }
+}
+
+/// Where the form is posted to: the site whose network fits the uploader best, else the default.
+fn form_post_url(call: &Call<'_>, ip: Option<std::net::IpAddr>) -> String {
+    let options = &call.app.options;
+    let site = ip.and_then(|ip| nearest_site(&options.sites, ip));
+    site.map(|site| site.form_post_url.clone())
+        .or_else(|| options.form_post_url.clone())
+        .unwrap_or_else(|| format!("{}/{}/", call.base_url, options.bucket))
+}
+
+/// The longest prefix wins; among equals the site that is configured first.
+fn nearest_site(sites: &[Site], ip: std::net::IpAddr) -> Option<&Site> {
+    let mut best: Option<(u8, &Site)> = None;
+    for site in sites {
+        let fitting = site.networks.iter().filter(|network| network.contains(&ip));
+        let Some(prefix) = fitting.map(ipnet::IpNet::prefix_len).max() else {
+            continue;
+        };
+        if best.is_none_or(|(longest, _)| prefix > longest) {
+            best = Some((prefix, site));
+        }
+    }
+    best.map(|(_, site)| site)
+}
+
+/// The ten members of `form_post_params`, signed now.
+fn signed_form(call: &Call<'_>, session: &UploadSession) -> Value {
+    let upload = &session.upload;
+    let signer = call.app.signer.load_full();
+    let expires = call.now.plus(call.app.options.form_lifetime);
+    let form = SessionForm::issue(upload.id, &upload.bucket, &upload.key, &signer, expires);
+    let members = form
+        .fields()
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), json!(value)));
+    Value::Object(members.collect())
+}
+
+/// An upload, with the hosted API's members in its order.
+fn shown(session: &UploadSession, form: Option<Value>) -> Map<String, Value> {
+    let upload = &session.upload;
+    let id = upload.id.to_string();
+    let pipeline = upload.pipeline.as_ref();
+    let object_key = pipeline.map_or(&upload.key, |pipeline| &pipeline.object_key);
+    let members = [
+        ("form_post_params", form),
+        ("status", Some(json!(session.state.as_str()))),
+        ("object_key", Some(json!(object_key))),
+        ("nb_chunks", Some(json!(session.nb_chunks.unwrap_or(0)))),
+        ("type", Some(json!("S3"))),
+        ("storage_type", Some(json!("S3"))),
+        ("form_post_url", Some(json!(upload.form_post_url))),
+        (
+            "pipeline",
+            Some(json!(pipeline.map(|pipeline| json!({ "id": pipeline.id })))),
+        ),
+        ("file", Some(json!({ "id": id }))),
+        ("id", Some(json!(id))),
+    ];
+    let present = members
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    present.collect()
+}
+
+/// Our own members: what is here, and what a client that resumes has still to send.
+fn progress(session: &UploadSession, receipts: &[ChunkReceipt]) -> Map<String, Value> {
+    let here = receipts.iter().map(|receipt| receipt.index);
+    let members = [
+        ("received_chunks", json!(here.collect::<Vec<_>>())),
+        (
+            "missing_chunks",
+            json!(missing(session.nb_chunks, receipts)),
+        ),
+        ("received_bytes", json!(session.received_bytes)),
+        ("chunk_size", json!(chunk_size(session.nb_chunks, receipts))),
+        ("created_at", json!(session.upload.created_at.millis())),
+        ("expires_at", millis(session.upload.expires_at)),
+    ];
+    let members = members.into_iter();
+    members
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
+/// The indices that have no receipt; unknown while the number of chunks is.
+fn missing(nb_chunks: Option<u32>, receipts: &[ChunkReceipt]) -> Option<Vec<u32>> {
+    let here = |index: &u32| {
+        let found = receipts.binary_search_by_key(index, |receipt| receipt.index);
+        found.is_ok()
+    };
+    nb_chunks.map(|count| (0..count).filter(|index| !here(index)).collect())
+}
+
+/// The size of every chunk but the last, when those that are here agree on one.
+fn chunk_size(nb_chunks: Option<u32>, receipts: &[ChunkReceipt]) -> Option<u64> {
+    let highest = receipts.last()?.index;
+    let last = nb_chunks.map_or(highest, |count| count.saturating_sub(1).max(highest));
+    let inner = receipts.iter().filter(|receipt| receipt.index < last);
+    let mut sizes = inner.map(|receipt| receipt.length);
+    let first = sizes.next()?;
+    sizes.all(|size| size == first).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Digests, Hasher, Place};
+
+    fn receipt(index: u32, length: u64) -> ChunkReceipt {
+        ChunkReceipt {
+            index,
+            place: Place::Main(0),
+            length,
+            digests: digests(),
+        }
+    }
+
+    fn digests() -> Digests {
+        Hasher::default().finish()
+    }
+
+    fn site(networks: &[&str], url: &str) -> Site {
+        Site {
+            networks: networks.iter().map(|net| net.parse().unwrap()).collect(),
+            form_post_url: url.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_of_all_sites_wins() {
+        let sites = [
+            site(&["10.0.0.0/8", "2001:db8::/32"], "wide"),
+            site(&["10.1.0.0/16"], "narrow"),
+            site(&["10.0.0.0/8"], "twin"),
+        ];
+        let url = |ip: &str| {
+            let found = nearest_site(&sites, ip.parse().unwrap());
+            found.map(|site| site.form_post_url.as_str())
+        };
+        assert_eq!(url("10.1.2.3"), Some("narrow"));
+        assert_eq!(url("10.2.2.3"), Some("wide"));
+        assert_eq!(url("2001:db8::1"), Some("wide"));
+        assert_eq!(url("192.168.0.1"), None);
+    }
+
+    #[test]
+    fn missing_chunks_are_known_once_their_number_is() {
+        let here = [receipt(0, 5), receipt(2, 5)];
+        assert_eq!(missing(None, &here), None);
+        assert_eq!(missing(Some(4), &here), Some(vec![1, 3]));
+        assert_eq!(missing(Some(1), &here[..1]), Some(vec![]));
+    }
+
+    #[test]
+    fn the_chunk_size_is_that_of_every_chunk_but_the_last() {
+        assert_eq!(chunk_size(None, &[]), None);
+        assert_eq!(chunk_size(None, &[receipt(0, 5)]), None);
+        assert_eq!(chunk_size(Some(2), &[receipt(0, 5)]), Some(5));
+        assert_eq!(chunk_size(Some(2), &[receipt(1, 3)]), None);
+        assert_eq!(chunk_size(None, &[receipt(0, 5), receipt(1, 3)]), Some(5));
+        assert_eq!(chunk_size(Some(4), &[receipt(0, 5), receipt(1, 3)]), None);
+    }
 }

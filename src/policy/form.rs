@@ -145,17 +145,20 @@ fn last_segment(path: &str) -> &str {
 fn replace_file_name(fields: &mut [(String, String)], file_name: &str) -> Result<(), PolicyError> {
     let mut bytes = 0_usize;
     for (name, value) in fields {
-        if !VERBATIM_FIELDS.contains(&name.as_str()) {
-            let uses = value.matches(FILE_NAME_VARIABLE).count();
-            bytes = bytes.saturating_add(uses.saturating_mul(file_name.len()));
-            if bytes > PostForm::MAX_EXPANDED_BYTES {
-                return Err(too_large());
-            }
-            if uses > 0 {
-                *value = value.replace(FILE_NAME_VARIABLE, file_name);
-            }
+        let uses = match VERBATIM_FIELDS.contains(&name.as_str()) {
+            true => 0,
+            false => value.matches(FILE_NAME_VARIABLE).count(),
+        };
+        let grown = uses.saturating_mul(file_name.len());
+        bytes = bytes
+            .saturating_add(name.len() + value.len())
+            .saturating_add(grown);
+        if bytes > PostForm::MAX_EXPANDED_BYTES {
+            return Err(too_large());
         }
-        bytes = bytes.saturating_add(name.len() + value.len());
+        if uses > 0 {
+            *value = value.replace(FILE_NAME_VARIABLE, file_name);
+        }
     }
     Ok(())
 }

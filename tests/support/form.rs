@@ -52,7 +52,8 @@ impl Form {
 
     /// Adds a field and a condition that covers it exactly.
     pub fn covered(&mut self, name: &str, value: &str) -> &mut Self {
-        self.conditions.push(serde_json::json!({ name: value }).to_string());
+        self.conditions
+            .push(serde_json::json!({ name: value }).to_string());
         self.set(name, value)
     }
 
@@ -79,11 +80,19 @@ impl Form {
 
     /// Adds policy, key id and V2 signature, unless they are there.
     pub fn sign(&mut self) -> &mut Self {
-        let policy = format!("{{\"expiration\":\"{}\",\"conditions\":[{}]}}", self.expiration, self.conditions.join(","));
+        let policy = format!(
+            "{{\"expiration\":\"{}\",\"conditions\":[{}]}}",
+            self.expiration,
+            self.conditions.join(",")
+        );
         let policy = STANDARD.encode(policy);
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, self.secret.as_bytes());
         let signature = STANDARD.encode(hmac::sign(&key, policy.as_bytes()));
-        for (name, value) in [("AWSAccessKeyId", KEY_ID), ("policy", &policy), ("signature", &signature)] {
+        for (name, value) in [
+            ("AWSAccessKeyId", KEY_ID),
+            ("policy", &policy),
+            ("signature", &signature),
+        ] {
             if !self.fields.iter().any(|(n, _)| n == name) {
                 self.set(name, value);
             }
@@ -98,7 +107,12 @@ impl Form {
             let file_name = self.every_part_named.then_some(name.as_str());
             push_part(&mut body, name, file_name, value.as_bytes());
         }
-        push_part(&mut body, &self.file_part.0, self.file_part.1.as_deref(), &self.file);
+        push_part(
+            &mut body,
+            &self.file_part.0,
+            self.file_part.1.as_deref(),
+            &self.file,
+        );
         for (name, value) in &self.trailing {
             push_part(&mut body, name, None, value.as_bytes());
         }
@@ -113,8 +127,12 @@ pub fn content_type() -> String {
 }
 
 fn push_part(body: &mut Vec<u8>, name: &str, file_name: Option<&str>, value: &[u8]) {
-    let file_name = file_name.map(|name| format!("; filename=\"{name}\"")).unwrap_or_default();
-    let head = format!("--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"{file_name}\r\n\r\n");
+    let file_name = file_name
+        .map(|name| format!("; filename=\"{name}\""))
+        .unwrap_or_default();
+    let head = format!(
+        "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"{name}\"{file_name}\r\n\r\n"
+    );
     body.extend_from_slice(head.as_bytes());
     body.extend_from_slice(value);
     body.extend_from_slice(b"\r\n");
