@@ -66,6 +66,9 @@
 //!   `form_post_params` needs no member that the hosted API does not have.
 
 pub mod api;
+pub mod cli;
+pub mod config;
 pub mod model;
 pub mod policy;
+pub mod server;
 pub mod store;

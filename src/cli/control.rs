@@ -1,0 +1,240 @@
+//! The way to what a server manages: tokens, applications, keys, pipelines.
+//!
+//! Owns: [`Control`]. When a server runs on the data folder it is asked over the control socket; when none runs, the store
+//! is opened here and the same requests are answered by the same code, in this process. The verbs cannot tell which.
+//!
+//! Never does: know what the answers mean; the verbs do.
+//!
+//! Invariant: an answer is read up to [`MAX_ANSWER_BYTES`]; a stream is read line by line.
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::UnixStream;
+
+use super::Failure;
+use super::launch::open_store;
+use crate::api::app::{App, Clock, Connection};
+use crate::api::body::{RequestBody, ResponseBody};
+use crate::config::Config;
+use crate::server::control;
+use crate::store::Store;
+
+/// Largest answer that is held whole, in bytes: a full catalog's list.
+const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+
+/// Longest line of a stream, in bytes.
+const MAX_LINE_BYTES: usize = 64 * 1024;
+
+/// A server, or what stands in for it.
+pub(super) enum Control {
+    /// A server runs.
+    Running(SendRequest<Full<Bytes>>),
+    /// None runs; this process holds the store.
+    Here {
+        app: Arc<App>,
+        store: Arc<dyn Store>,
+    },
+}
+
+impl Control {
+    /// Reaches the server of `config`'s data folder, or opens the store.
+    pub(super) async fn open(config: &Config) -> Result<Self, Failure> {
+        let data = &config.store.data;
+        let reached = control::connect(data).await.map_err(|error| {
+            Failure::of(&format!("control socket in {}", data.display()), error)
+        })?;
+        match reached {
+            Some(stream) => Self::running(stream).await,
+            None => Self::here(config).await,
+        }
+    }
+
+    async fn running(stream: UnixStream) -> Result<Self, Failure> {
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| Failure::of("control socket", error))?;
+        // It ends with the connection; a failure shows in the request that waits for it.
+        tokio::spawn(connection);
+        Ok(Self::Running(sender))
+    }
+
+    async fn here(config: &Config) -> Result<Self, Failure> {
+        refuse_foreign(&config.store.data)?;
+        let clock = Clock::system();
+        let store = open_store(&config.store, &clock).await?;
+        let app = App::start(config.app.clone(), Arc::clone(&store), clock)
+            .await
+            .map_err(|error| Failure::of("cannot start", error))?;
+        Ok(Self::Here { app, store })
+    }
+
+    /// Sends a request and returns the answer's JSON; an answer without a body is `null`.
+    pub(super) async fn ask(
+        &mut self,
+        method: Method,
+        target: &str,
+        body: Option<Value>,
+    ) -> Result<Value, Failure> {
+        let response = self.send(method, target, body).await?;
+        let bytes = collect(response.into_body()).await?;
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&bytes).map_err(|error| Failure::of("the server's answer", error))
+    }
+
+    /// Sends a request and hands every line of the answer to `each`, as JSON.
+    pub(super) async fn stream(
+        &mut self,
+        method: Method,
+        target: &str,
+        mut each: impl FnMut(Value) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut body = self.send(method, target, None).await?.into_body();
+        let mut pending = BytesMut::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| Failure::of("the server's answer", error))?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            pending.extend_from_slice(&data);
+            while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+                let line = pending.split_to(end + 1);
+                each(json_line(&line)?)?;
+            }
+            if pending.len() > MAX_LINE_BYTES {
+                return Err(Failure::new("the server's answer has a line without end"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets go of the store when it was opened here.
+    pub(super) async fn close(self) -> Result<(), Failure> {
+        match self {
+            Self::Running(_) => Ok(()),
+            Self::Here { store, .. } => store
+                .close()
+                .await
+                .map_err(|error| Failure::of("closing the store", error)),
+        }
+    }
+
+    async fn send(
+        &mut self,
+        method: Method,
+        target: &str,
+        body: Option<Value>,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        let bytes = body
+            .map(|body| Bytes::from(body.to_string()))
+            .unwrap_or_default();
+        let request = Request::builder()
+            .method(method)
+            .uri(target)
+            .header(http::header::HOST, "control")
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(bytes)
+            .map_err(|error| Failure::of("request", error))?;
+        let response = self.exchange(request).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let bytes = collect(response.into_body()).await?;
+        Err(Failure::new(
+            reason(&bytes).unwrap_or_else(|| format!("the server answered {status}")),
+        ))
+    }
+
+    async fn exchange(
+        &mut self,
+        request: Request<Bytes>,
+    ) -> Result<Response<ResponseBody>, Failure> {
+        match self {
+            Self::Running(sender) => {
+                let response = sender
+                    .send_request(request.map(Full::new))
+                    .await
+                    .map_err(|error| Failure::of("control socket", error))?;
+                Ok(response.map(|body| body.map_err(io::Error::other).boxed_unsync()))
+            }
+            Self::Here { app, .. } => {
+                let from = Connection {
+                    peer: None,
+                    tls: false,
+                };
+                Ok(app
+                    .handle_control(request.map(RequestBody::whole), from)
+                    .await)
+            }
+        }
+    }
+}
+
+/// Files that we make in another user's data folder would be out of that user's reach.
+fn refuse_foreign(data: &Path) -> Result<(), Failure> {
+    let Ok(metadata) = std::fs::metadata(data) else {
+        return Ok(());
+    };
+    let ours = rustix::process::geteuid().as_raw();
+    if metadata.uid() == ours {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "{} belongs to user {}; run this as that user, or start the server first and then run it as root",
+        data.display(),
+        metadata.uid()
+    )))
+}
+
+async fn collect(body: ResponseBody) -> Result<Bytes, Failure> {
+    let limited = http_body_util::Limited::new(body, MAX_ANSWER_BYTES);
+    let collected = limited.collect().await;
+    collected
+        .map(http_body_util::Collected::to_bytes)
+        .map_err(|error| Failure::of("the server's answer", error))
+}
+
+fn json_line(line: &[u8]) -> Result<Value, Failure> {
+    serde_json::from_slice(line).map_err(|error| Failure::of("the server's answer", error))
+}
+
+/// The message of a refusal, in the shapes that the application uses.
+fn reason(bytes: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(bytes).ok()?;
+    let found = ["/message", "/error/message", "/error/detail", "/error"]
+        .iter()
+        .find_map(|place| value.pointer(place)?.as_str());
+    found.map(str::to_owned)
+}
+
+/// Text of a member, for a table; `-` when it is absent.
+pub(super) fn cell(value: &Value, member: &str) -> String {
+    match value.get(member) {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) => {
+            let texts = items.iter().map(|item| item.as_str().unwrap_or_default());
+            texts.collect::<Vec<_>>().join(",")
+        }
+        Some(other) => other.to_string(),
+    }
+}
+
+/// The entries of a list answer: an array, or the only array in an object.
+pub(super) fn entries(answer: &Value) -> &[Value] {
+    let list = answer
+        .as_array()
+        .or_else(|| answer.as_object()?.values().find_map(Value::as_array));
+    list.map(Vec::as_slice).unwrap_or_default()
+}

@@ -1,0 +1,135 @@
+//! `pillarbox dev`: a throw-away server for developers and tests.
+//!
+//! Owns: its defaults (loopback, a temporary data folder that is removed at the end, fixed and documented keys) and the
+//! banner with an example that can be pasted. Never does: read the settings file or the environment of a real server.
+//!
+//! Invariant: the temporary folder goes away on every way out but SIGKILL.
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::launch::{Urls, launch};
+use super::output::say;
+use super::{Failure, flag, key_and_value};
+use crate::api::start::{DEV_ACCESS_KEY, DEV_SECRET, DEV_TOKEN};
+use crate::config::{Config, Layers};
+use crate::server::{Hangup, telemetry};
+
+/// The pipeline of the example; in `dev` a pipeline is made on first use.
+const EXAMPLE_PIPELINE: &str = "547f3eede4b025bcbff38657";
+
+#[derive(Args, Debug)]
+pub(super) struct Dev {
+    /// Public address; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7080")]
+    listen: String,
+    /// Admin address; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7081")]
+    admin_listen: String,
+    /// Keep data in this folder [default: a temporary one, removed at the end]
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Write the public and the admin URL here, one a line, when both accept
+    #[arg(long, value_name = "FILE")]
+    port_file: Option<PathBuf>,
+    /// Any setting, for example --set uploads.form_lifetime=2h
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+    /// error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "info")]
+    log_level: String,
+    /// text or json
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    log_format: String,
+}
+
+impl Dev {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let temporary = match &self.data {
+            Some(_) => None,
+            None => Some(temporary_folder()?),
+        };
+        let folder = temporary.as_ref().map(|folder| folder.path().to_owned());
+        let data = self.data.clone().or(folder).unwrap_or_default();
+        let config = self.config(&data)?;
+        telemetry::init(&config.log);
+        let kept = self.data.is_some();
+        let bucket = config.app.bucket.as_str().to_owned();
+        let served = launch(config, Hangup::Stops, self.port_file, move |urls| {
+            let fate = if kept { "kept" } else { "removed at the end" };
+            say(&format!(
+                "{}\nData in {}, {fate}.",
+                banner(urls, &bucket),
+                data.display()
+            ))
+        });
+        let result = served.await;
+        if let Some(Err(error)) = temporary.map(tempfile::TempDir::close) {
+            return Err(Failure::of("the temporary folder was not removed", error));
+        }
+        result
+    }
+
+    fn config(&self, data: &Path) -> Result<Config, Failure> {
+        let mut flags = vec![
+            // A throw-away store keeps nothing back for a restart, and a full laptop should still run tests.
+            ("store.ballast".to_owned(), "0".to_owned()),
+            ("store.free_floor".to_owned(), "16MiB".to_owned()),
+        ];
+        flags.extend(self.set.iter().cloned());
+        flags.extend(flag("server.listen", Some(&self.listen)));
+        flags.extend(flag("server.admin_listen", Some(&self.admin_listen)));
+        flags.extend(flag("store.data", Some(data.display())));
+        flags.extend(flag("log.level", Some(&self.log_level)));
+        flags.extend(flag("log.format", Some(&self.log_format)));
+        let mut config = Config::read(Layers {
+            flags,
+            ..Layers::default()
+        })?;
+        config.app.dev = true;
+        config.server.sweep_interval = Duration::from_secs(1);
+        Ok(config)
+    }
+}
+
+fn temporary_folder() -> Result<tempfile::TempDir, Failure> {
+    tempfile::Builder::new()
+        .prefix("pillarbox-dev-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
+        .map_err(|error| Failure::of("temporary folder", error))
+}
+
+fn banner(urls: &Urls, bucket: &str) -> String {
+    let Urls { public, admin } = urls;
+    let version = env!("CARGO_PKG_VERSION");
+    format!(
+        r#"Pillarbox {version} dev: for tests on this machine, never for production.
+
+  ready       {public}
+  admin       {admin}
+  token       {DEV_TOKEN}
+  access key  {DEV_ACCESS_KEY}
+  secret      {DEV_SECRET}
+  bucket      {bucket}
+  pipeline    any 24 hexadecimal digits; it is made on first use
+
+Start a session, post a file with the form it gives, read the file back:
+
+cd "$(mktemp -d)" && echo 'Hello, pillar box' > hello.txt
+curl -sS -X POST -H 'Authorization: Bearer {DEV_TOKEN}' -o session.json \
+  '{public}/v1/files/uploads/?object_key=hello.txt&pipeline_id={EXAMPLE_PIPELINE}'
+python3 -c 'import json; u = json.load(open("session.json"))["upload"]
+q = lambda text: json.dumps(text, ensure_ascii=False)
+print("url =", q(u["form_post_url"]))
+for item in u["form_post_params"].items(): print("form-string =", q("=".join(item)))
+print("form =", q("file=@hello.txt"))' | curl -sS -K -
+curl -sS -L -H 'Authorization: Bearer {DEV_TOKEN}' \
+  '{public}/v1/files/downloads/?object_key=hello.txt&pipeline_id={EXAMPLE_PIPELINE}&redirect=true'
+"#
+    )
+}

@@ -1,0 +1,97 @@
+//! `pillarbox key`: the keys that sign forms.
+//!
+//! Owns: how they are asked for and shown. A secret is shown once, when a key is made for a user; the secret of the
+//! server's own key is never shown. Never does: sign anything.
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::json;
+
+use super::control::{Control, cell, entries};
+use super::output::{say, table};
+use super::{Failure, Settings};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeyVerb {
+    /// Make a key for a program that signs forms itself (boto3 and friends)
+    Create(Plain),
+    /// List the keys
+    List(Plain),
+    /// Sign new forms with a new key; the old one stays valid as long as a form it signed
+    Rotate(Plain),
+    /// Revoke a key by its id
+    Revoke(Revoke),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Plain {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Revoke {
+    /// The access key id, as shown by the list
+    id: String,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl KeyVerb {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Create(verb) => verb.create().await,
+            Self::List(verb) => verb.list().await,
+            Self::Rotate(verb) => verb.rotate().await,
+            Self::Revoke(verb) => verb.run().await,
+        }
+    }
+}
+
+impl Plain {
+    async fn create(self) -> Result<(), Failure> {
+        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let made = control.ask(Method::POST, "/keys", Some(json!({}))).await;
+        control.close().await?;
+        let made = made?;
+        say(&format!(
+            "access_key  {}\nsecret_key  {}",
+            cell(&made, "id"),
+            cell(&made, "secret")
+        ))
+    }
+
+    async fn list(self) -> Result<(), Failure> {
+        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let listed = control.ask(Method::GET, "/keys", None).await;
+        control.close().await?;
+        let members = ["id", "purpose", "created_at", "expires_at"];
+        let listed = listed?;
+        let row = |entry| members.iter().map(|member| cell(entry, member)).collect();
+        let rows: Vec<Vec<String>> = entries(&listed).iter().map(row).collect();
+        table(&["ACCESS KEY", "PURPOSE", "CREATED", "EXPIRES"], &rows)
+    }
+
+    async fn rotate(self) -> Result<(), Failure> {
+        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let made = control
+            .ask(Method::POST, "/keys/rotate", Some(json!({})))
+            .await;
+        control.close().await?;
+        say(&format!("new forms are signed with {}", cell(&made?, "id")))
+    }
+}
+
+impl Revoke {
+    async fn run(self) -> Result<(), Failure> {
+        let id =
+            percent_encoding::utf8_percent_encode(&self.id, percent_encoding::NON_ALPHANUMERIC);
+        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let done = control
+            .ask(Method::DELETE, &format!("/keys/{id}"), None)
+            .await;
+        control.close().await?;
+        done?;
+        say(&format!("revoked {}", self.id))
+    }
+}

@@ -1,0 +1,136 @@
+//! Wiring: a store, an application, sockets, a server.
+//!
+//! Owns: the order in which they come to be. The store first (it holds the lock), then the sockets, then the application,
+//! then the port file and the ready line, then the accept loops.
+//!
+//! Never does: decide limits or addresses.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::NamedTempFile;
+
+use super::Failure;
+use crate::api::app::{App, Clock};
+use crate::config::{Config, StoreConfig};
+use crate::server::tls::Tls;
+use crate::server::{
+    Hangup, PublicSocket, Server, Signals, Sockets, bind, control, local_url, systemd,
+};
+use crate::store::Store;
+use crate::store::embedded::EmbeddedStore;
+
+/// Under which URLs a server is reached from this machine.
+pub(super) struct Urls {
+    pub(super) public: String,
+    pub(super) admin: String,
+}
+
+/// Starts a server and serves until a signal says stop. `announce` is called when both listeners accept.
+pub(super) async fn launch(
+    config: Config,
+    hangup: Hangup,
+    port_file: Option<PathBuf>,
+    announce: impl FnOnce(&Urls) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    // Before anything else, so that no signal ends the process between here and the drain.
+    let signals = Signals::new(hangup).map_err(|error| Failure::of("signals", error))?;
+    let tls = config.tls.clone().map(Tls::load).transpose();
+    let tls = tls.map_err(|error| Failure::of("tls", error))?;
+    let clock = Clock::system();
+    let store = open_store(&config.store, &clock).await?;
+    let mut sockets = open_sockets(&config, tls.is_some())?;
+    sockets.control = Some(bind_control(&config.store.data)?);
+    let app = App::start(config.app.clone(), Arc::clone(&store), clock.clone())
+        .await
+        .map_err(|error| Failure::of("cannot start", error))?;
+    let urls = urls(&sockets)?;
+    if let Some(path) = &port_file {
+        write_port_file(path, &urls)?;
+    }
+    tracing::info!(public = urls.public, admin = urls.admin, "ready");
+    announce(&urls)?;
+    let data = config.store.data;
+    Server::new(app, store, clock, config.server, tls, sockets)
+        .run(signals)
+        .await;
+    control::remove(&data);
+    Ok(())
+}
+
+/// Opens the store; only one process can.
+pub(super) async fn open_store(
+    config: &StoreConfig,
+    clock: &Clock,
+) -> Result<Arc<dyn Store>, Failure> {
+    let store = EmbeddedStore::open(config.options(), clock.now())
+        .await
+        .map_err(|error| Failure::of(&format!("store {}", config.data.display()), error))?;
+    Ok(Arc::new(store))
+}
+
+/// Sockets that the service manager passed; what it did not pass is bound here.
+fn open_sockets(config: &Config, tls: bool) -> Result<Sockets, Failure> {
+    let mut sockets =
+        systemd::inherited().map_err(|error| Failure::of("socket activation", error))?;
+    if sockets.public.iter().any(|socket| socket.tls) && !tls {
+        return Err(Failure::new(
+            "a socket named https was passed, but tls.certificate is not set",
+        ));
+    }
+    let bound = |key: &str, address| {
+        bind(address).map_err(|error| Failure::of(&format!("{key} {address}"), error))
+    };
+    if sockets.public.is_empty() {
+        let listener = bound("server.listen", config.listen)?;
+        if !tls && !config.listen.ip().is_loopback() {
+            tracing::warn!(
+                listen = %config.listen,
+                "plain HTTP on a public address: tokens and uploads can be read on the way; set tls.certificate, \
+                 or keep it behind a proxy that speaks TLS"
+            );
+        }
+        sockets.public.push(PublicSocket { listener, tls });
+    }
+    if sockets.admin.is_empty() {
+        sockets
+            .admin
+            .push(bound("server.admin_listen", config.admin_listen)?);
+    }
+    Ok(sockets)
+}
+
+fn bind_control(data: &Path) -> Result<tokio::net::UnixListener, Failure> {
+    control::bind(data).map_err(|error| Failure::of("control socket", error))
+}
+
+fn urls(sockets: &Sockets) -> Result<Urls, Failure> {
+    let failed = |error| Failure::of("listener", error);
+    let public = sockets.public.first();
+    let public = public.map(|socket| local_url(&socket.listener, socket.tls));
+    let admin = sockets.admin.first().map(|socket| local_url(socket, false));
+    Ok(Urls {
+        public: public.transpose().map_err(failed)?.unwrap_or_default(),
+        admin: admin.transpose().map_err(failed)?.unwrap_or_default(),
+    })
+}
+
+/// Writes the URLs, one a line, whole or not at all: whoever waits for the file may read it at once.
+fn write_port_file(path: &Path, urls: &Urls) -> Result<(), Failure> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let write = || {
+        let mut file = NamedTempFile::new_in(folder)?;
+        writeln!(file, "{}\n{}", urls.public, urls.admin)?;
+        file.persist(path).map_err(|error| error.error)
+    };
+    write()
+        .map(drop)
+        .map_err(|error| Failure::of(&format!("port file {}", path.display()), error))
+}

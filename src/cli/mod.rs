@@ -1,0 +1,206 @@
+//! The command line: one file per verb.
+//!
+//! Owns: the verbs, their flags, exit codes (0 done, 1 failed, 2 wrong usage), and the one way text reaches the terminal
+//! (`output.rs`). `control.rs` reaches a running server, or stands in for it when none runs.
+//!
+//! Never does: decide what a setting means (`config.rs`) or touch the store's files; it wires the floors together.
+//!
+//! Invariant: a failure is one clear line on standard error; nothing but `main` ends the process.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, Layers, read_file};
+
+mod check_config;
+mod client;
+mod completions;
+mod control;
+mod dev;
+mod healthcheck;
+mod key;
+mod launch;
+mod output;
+mod path;
+mod pipeline;
+mod reindex;
+mod serve;
+mod token;
+mod verify;
+
+/// Hands out signed upload forms and is itself the place they are posted to.
+#[derive(Debug, Parser)]
+#[command(name = "pillarbox", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    serve: serve::Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run the server (the default)
+    Serve(serve::Serve),
+    /// Run a throw-away server with fixed, documented keys, for developers and tests
+    Dev(dev::Dev),
+    /// Check the configuration and print what is in force
+    CheckConfig(check_config::CheckConfig),
+    /// Bearer tokens and client credentials
+    #[command(subcommand)]
+    Token(token::TokenVerb),
+    /// Keys that sign forms
+    #[command(subcommand)]
+    Key(key::KeyVerb),
+    /// Pipelines
+    #[command(subcommand)]
+    Pipeline(pipeline::PipelineVerb),
+    /// Print the file that holds an object's bytes
+    Path(path::PathOf),
+    /// Read every stored byte and compare it with its checksum
+    Verify(verify::Verify),
+    /// Rebuild the index from the objects; the server must be stopped
+    Reindex(reindex::Reindex),
+    /// Ask a running server whether it is ready
+    Healthcheck(healthcheck::Healthcheck),
+    /// Print completions for a shell
+    Completions(completions::Completions),
+}
+
+/// Settings that a flag may name.
+#[derive(Args, Clone, Debug, Default)]
+struct Settings {
+    /// Settings file [default: /etc/pillarbox/pillarbox.toml, if it exists]
+    #[arg(long, value_name = "FILE", env = "PILLARBOX_CONFIG")]
+    config: Option<PathBuf>,
+    /// Data folder (store.data)
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Any setting, for example --set uploads.form_lifetime=2h
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
+    set: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// Reads the configuration; `more` are flags of the verb, which beat `--set`.
+    fn load(&self, more: Vec<(String, String)>) -> Result<Config, Failure> {
+        let mut flags = self.set.clone();
+        flags.extend(flag(
+            "store.data",
+            self.data.as_ref().map(|path| path.display()),
+        ));
+        flags.extend(more);
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let layers = Layers {
+            flags,
+            environment,
+            file: read_file(self.config.as_deref())?,
+        };
+        Ok(Config::read(layers)?)
+    }
+}
+
+/// A setting given by a flag of its own.
+fn flag(key: &str, value: Option<impl fmt::Display>) -> Option<(String, String)> {
+    value.map(|value| (key.to_owned(), value.to_string()))
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Why a verb did not do what it was asked.
+#[derive(Debug)]
+struct Failure(String);
+
+impl Failure {
+    fn new(message: impl Into<String>) -> Self {
+        Self(message.into())
+    }
+
+    /// `what` failed because of `error`.
+    fn of(what: &str, error: impl fmt::Display) -> Self {
+        Self(format!("{what}: {error}"))
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Reads the arguments and does what they say.
+#[must_use]
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors; clap knows which stream and which code each needs.
+            let _shown = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::complain(&format!("cannot start: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(act(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(message)) => {
+            output::complain(&message);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn act(cli: Cli) -> Result<(), Failure> {
+    match cli.verb.unwrap_or(Verb::Serve(cli.serve)) {
+        Verb::Serve(verb) => verb.run().await,
+        Verb::Dev(verb) => verb.run().await,
+        Verb::CheckConfig(verb) => verb.run(),
+        Verb::Token(verb) => verb.run().await,
+        Verb::Key(verb) => verb.run().await,
+        Verb::Pipeline(verb) => verb.run().await,
+        Verb::Path(verb) => verb.run().await,
+        Verb::Verify(verb) => verb.run().await,
+        Verb::Reindex(verb) => verb.run().await,
+        Verb::Healthcheck(verb) => verb.run().await,
+        Verb::Completions(verb) => verb.run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_fits_a_screen() {
+        fn check(command: &mut clap::Command) {
+            let lines = command.render_help().to_string().lines().count();
+            assert!(lines <= 40, "{}: {lines} lines", command.get_name());
+            command.get_subcommands_mut().for_each(check);
+        }
+        let mut command = Cli::command();
+        command.build();
+        check(&mut command);
+    }
+}

@@ -1,0 +1,31 @@
+//! `pillarbox reindex`: rebuilds the index from the labels of the objects.
+//!
+//! Owns: nothing else. Never does: run beside a server; the store's lock refuses it.
+
+use clap::Args;
+
+use super::output::say;
+use super::{Failure, Settings};
+use crate::api::app::Clock;
+use crate::store::embedded::EmbeddedStore;
+use crate::store::{FileQuery, ObjectStore};
+
+#[derive(Args, Debug)]
+pub(super) struct Reindex {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl Reindex {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let config = self.settings.load(Vec::new())?;
+        let now = Clock::system().now();
+        let failed = |error| Failure::of("reindex", error);
+        let store = EmbeddedStore::reindex(config.store.options(), now)
+            .await
+            .map_err(failed)?;
+        let files = store.list_files(&FileQuery::default(), now).await;
+        store.close().await.map_err(failed)?;
+        say(&format!("{} files indexed", files.map_err(failed)?.total))
+    }
+}

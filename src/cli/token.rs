@@ -1,0 +1,144 @@
+//! `pillarbox token`: bearer tokens, and the client credentials of applications.
+//!
+//! Owns: how they are asked for and shown. A secret is shown once, when it is made; the store keeps only its hash.
+//! Never does: write a secret anywhere but to standard output.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use http::Method;
+use serde_json::json;
+
+use super::control::{Control, cell, entries};
+use super::output::{say, table};
+use super::{Failure, Settings};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenVerb {
+    /// Make a token, or client credentials with --application
+    Create(Create),
+    /// List tokens and applications
+    List(List),
+    /// Revoke a token or an application by its id
+    Revoke(Revoke),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Create {
+    /// What it is for; shown in the list
+    #[arg(long, default_value = "")]
+    name: String,
+    /// What it may do, with commas between
+    #[arg(long, value_delimiter = ',', default_value = "mediahub")]
+    scopes: Vec<String>,
+    /// How long it lives, for example 90d [default: for ever]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    expires_in: Option<Duration>,
+    /// Make client credentials, which get tokens from /v1/oauth2/token/
+    #[arg(long, conflicts_with = "expires_in")]
+    application: bool,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct List {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Revoke {
+    /// The id, as shown by the list
+    id: String,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl TokenVerb {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Create(verb) => verb.run().await,
+            Self::List(verb) => verb.run().await,
+            Self::Revoke(verb) => verb.run().await,
+        }
+    }
+}
+
+impl Create {
+    async fn run(self) -> Result<(), Failure> {
+        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let mut request = json!({"name": self.name, "scopes": self.scopes});
+        if let Some(lifetime) = self.expires_in {
+            request["expires_in"] = lifetime.as_secs().into();
+        }
+        let place = if self.application {
+            "/applications"
+        } else {
+            "/tokens"
+        };
+        let made = control.ask(Method::POST, place, Some(request)).await;
+        control.close().await?;
+        let made = made?;
+        if self.application {
+            say(&format!(
+                "client_id      {}\nclient_secret  {}",
+                cell(&made, "client_id"),
+                cell(&made, "client_secret")
+            ))
+        } else {
+            say(&cell(&made, "token"))
+        }
+    }
+}
+
+impl List {
+    async fn run(self) -> Result<(), Failure> {
+        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let tokens = control.ask(Method::GET, "/tokens", None).await;
+        let applications = control.ask(Method::GET, "/applications", None).await;
+        control.close().await?;
+        let (tokens, applications) = (tokens?, applications?);
+        let mut rows = Vec::new();
+        for (kind, list) in [("token", &tokens), ("application", &applications)] {
+            rows.extend(entries(list).iter().map(|entry| {
+                let id = match cell(entry, "id") {
+                    id if id == "-" => cell(entry, "client_id"),
+                    id => id,
+                };
+                vec![
+                    id,
+                    kind.to_owned(),
+                    cell(entry, "name"),
+                    cell(entry, "scopes"),
+                    cell(entry, "created_at"),
+                    cell(entry, "expires_at"),
+                ]
+            }));
+        }
+        table(
+            &["ID", "KIND", "NAME", "SCOPES", "CREATED", "EXPIRES"],
+            &rows,
+        )
+    }
+}
+
+impl Revoke {
+    async fn run(self) -> Result<(), Failure> {
+        let id =
+            percent_encoding::utf8_percent_encode(&self.id, percent_encoding::NON_ALPHANUMERIC);
+        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let mut done = control
+            .ask(Method::DELETE, &format!("/tokens/{id}"), None)
+            .await;
+        if done.is_err() {
+            let application = control
+                .ask(Method::DELETE, &format!("/applications/{id}"), None)
+                .await;
+            done = application.or(done);
+        }
+        control.close().await?;
+        done?;
+        say(&format!("revoked {}", self.id))
+    }
+}

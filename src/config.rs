@@ -1,0 +1,405 @@
+//! The configuration: every setting with its default, its unit and its limits.
+//!
+//! Owns: the names of the settings, and their translation into the small option structs that the floors below define.
+//! `config/reader.rs` finds their values: flags beat the environment (`PILLARBOX_SECTION_KEY`), which beats the file, which
+//! beats the defaults written here.
+//!
+//! Never does: hold a secret; keys and tokens live in the store, and the TLS key is named by its path.
+//!
+//! Invariants: unknown keys are mistakes; all mistakes are reported at once, each with its key; a `Config` that exists is
+//! valid in itself. Whether files are readable and sockets free is asked by [`Config::check_machine`].
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use http::Uri;
+use ipnet::IpNet;
+
+use crate::api::app::{AppOptions, Site};
+use crate::model::Bucket;
+use crate::server::tls::{Tls, TlsFiles};
+use crate::server::{self, telemetry};
+use crate::store::embedded;
+
+mod reader;
+
+pub use reader::{Effective, Layers, Mistake, Origin};
+
+use reader::Reader;
+
+/// Where the file lies when no other is named; it need not exist.
+pub const DEFAULT_FILE: &str = "/etc/pillarbox/pillarbox.toml";
+
+/// Largest file in bytes.
+pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Names in the environment that are ours but no settings.
+const OTHER_NAMES: [&str; 5] = [
+    "PILLARBOX_CONFIG",
+    "PILLARBOX_URL",
+    "PILLARBOX_TOKEN",
+    "PILLARBOX_ADMIN_URL",
+    "PILLARBOX_CACERT",
+];
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const TEN_YEARS: Duration = Duration::from_secs(3652 * 24 * 3600);
+
+/// Everything that is configured.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The public listener's address.
+    pub listen: SocketAddr,
+    /// The admin listener's address.
+    pub admin_listen: SocketAddr,
+    /// Limits of connections.
+    pub server: server::Options,
+    /// Certificate and key; plain HTTP without.
+    pub tls: Option<TlsFiles>,
+    /// The store.
+    pub store: StoreConfig,
+    /// What the application is told.
+    pub app: AppOptions,
+    /// The log.
+    pub log: telemetry::LogOptions,
+    /// Every setting, with where it came from.
+    pub effective: Vec<Effective>,
+    /// Things that are odd but no mistakes, for the log.
+    pub warnings: Vec<String>,
+}
+
+/// The embedded engine's settings.
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    /// The data folder.
+    pub data: PathBuf,
+    /// Bytes of the disk that uploads leave free.
+    pub free_floor: u64,
+    /// Bytes kept back for a restart on a full disk.
+    pub ballast: u64,
+}
+
+impl StoreConfig {
+    /// What the engine is told.
+    pub fn options(&self) -> embedded::Options {
+        embedded::Options {
+            free_floor_bytes: self.free_floor,
+            ballast_bytes: self.ballast,
+            ..embedded::Options::new(&self.data)
+        }
+    }
+}
+
+/// Every mistake that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError(pub Vec<Mistake>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(Mistake::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl ConfigError {
+    fn one(key: impl Into<String>, what: impl Into<String>) -> Self {
+        Self(vec![Mistake {
+            key: key.into(),
+            what: what.into(),
+        }])
+    }
+}
+
+/// Reads the file: `named`, or [`DEFAULT_FILE`] when that exists.
+///
+/// # Errors
+/// When a named file is missing, and when the file is not TOML, with line and column.
+pub fn read_file(named: Option<&Path>) -> Result<toml::Table, ConfigError> {
+    let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+    let refuse = |what: String| ConfigError::one(path.display().to_string(), what);
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.len() > MAX_FILE_BYTES => {
+            return Err(refuse(format!("more than {MAX_FILE_BYTES} bytes")));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound && named.is_none() => {
+            return Ok(toml::Table::new());
+        }
+        Err(error) => return Err(refuse(error.to_string())),
+    }
+    let text = fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+    toml::Table::from_str(&text).map_err(|error| refuse(error.to_string()))
+}
+
+impl Config {
+    /// Reads every setting from the layers.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn read(layers: Layers) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(layers);
+        let config = sections(&mut reader);
+        let (effective, mistakes, unused) = reader.finish();
+        let Some(mut config) = config.filter(|_| mistakes.is_empty()) else {
+            return Err(ConfigError(mistakes));
+        };
+        config.effective = effective;
+        let ours = |name: &String| OTHER_NAMES.contains(&name.as_str());
+        config.warnings = unused
+            .into_iter()
+            .filter(|name| !ours(name))
+            .map(|name| format!("the environment names {name}, which is no setting"))
+            .collect();
+        Ok(config)
+    }
+
+    /// Asks what only the machine can answer: whether certificate and key can be read and fit.
+    ///
+    /// # Errors
+    /// Every mistake at once.
+    pub fn check_machine(&self) -> Result<(), ConfigError> {
+        match self.tls.clone().map(Tls::load) {
+            Some(Err(error)) => Err(ConfigError::one("tls", error.to_string())),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn sections(reader: &mut Reader) -> Option<Config> {
+    let listen = reader.value("server.listen", "127.0.0.1:7080", socket);
+    let admin_listen = reader.value("server.admin_listen", "127.0.0.1:7081", socket);
+    let app = app(reader);
+    let server = limits(reader);
+    let tls = tls(reader);
+    let store = store(reader);
+    let log = log(reader);
+    Some(Config {
+        listen: listen?,
+        admin_listen: admin_listen?,
+        server: server?,
+        tls: tls?,
+        store: store?,
+        app: app?,
+        log: log?,
+        effective: Vec::new(),
+        warnings: Vec::new(),
+    })
+}
+
+fn limits(reader: &mut Reader) -> Option<server::Options> {
+    let max_connections = reader.value("server.max_connections", "1024", number(1, 1_000_000));
+    let short = || duration(SECOND / 10, HOUR);
+    let header_timeout = reader.value("server.header_timeout", "10s", short());
+    let body_idle_timeout = reader.value("server.body_idle_timeout", "30s", short());
+    let shutdown_timeout = reader.value(
+        "server.shutdown_timeout",
+        "30s",
+        duration(Duration::ZERO, DAY),
+    );
+    Some(server::Options {
+        max_connections: max_connections?,
+        header_timeout: header_timeout?,
+        body_idle_timeout: body_idle_timeout?,
+        shutdown_timeout: shutdown_timeout?,
+        ..server::Options::default()
+    })
+}
+
+fn app(reader: &mut Reader) -> Option<AppOptions> {
+    let public_url = reader.optional("server.public_url", base_url);
+    let hosts = reader.list("server.hosts", "", host);
+    let bucket = reader.value("uploads.bucket", "uploads", |text| {
+        Bucket::parse(text).map_err(|error| error.to_string())
+    });
+    let form_post_url = reader.optional("uploads.form_post_url", form_url);
+    let long = || duration(SECOND, TEN_YEARS);
+    let form_lifetime = reader.value("uploads.form_lifetime", "24h", long());
+    let session_lifetime = reader.value("uploads.session_lifetime", "7d", long());
+    let object_lifetime = reader.value("uploads.object_lifetime", "7d", long());
+    let link_lifetime = reader.value("uploads.link_lifetime", "1h", long());
+    let token_lifetime = reader.value("uploads.token_lifetime", "1h", long());
+    let cors_origins = reader.list("cors.origins", "*", origin);
+    let sites = reader.tables("site", site);
+    Some(AppOptions {
+        public_url: public_url?,
+        bucket: bucket?,
+        form_post_url: form_post_url?,
+        sites: sites?,
+        form_lifetime: form_lifetime?,
+        session_lifetime: session_lifetime?,
+        object_lifetime: object_lifetime?,
+        link_lifetime: link_lifetime?,
+        token_lifetime: token_lifetime?,
+        hosts: hosts?,
+        cors_origins: cors_origins?,
+        dev: false,
+    })
+}
+
+fn site(reader: &mut Reader) -> Option<Site> {
+    let networks = reader.list("networks", "", network);
+    let form_post_url = reader.value("form_post_url", "", form_url);
+    let networks = networks?;
+    if networks.is_empty() {
+        reader.mistake("networks", "must name at least one network");
+    }
+    Some(Site {
+        networks,
+        form_post_url: form_post_url?,
+    })
+}
+
+fn tls(reader: &mut Reader) -> Option<Option<TlsFiles>> {
+    let certificate = reader.optional("tls.certificate", path);
+    let private_key = reader.optional("tls.private_key", path);
+    match (certificate?, private_key?) {
+        (Some(certificate), Some(private_key)) => Some(Some(TlsFiles {
+            certificate,
+            private_key,
+        })),
+        (None, None) => Some(None),
+        (Some(_), None) => {
+            reader.mistake("tls.private_key", "must be set when tls.certificate is");
+            None
+        }
+        (None, Some(_)) => {
+            reader.mistake("tls.certificate", "must be set when tls.private_key is");
+            None
+        }
+    }
+}
+
+fn store(reader: &mut Reader) -> Option<StoreConfig> {
+    let engine = reader.value("store.engine", "embedded", |text| match text {
+        "embedded" => Ok(()),
+        _ => Err("must be embedded, the only engine of this release".to_owned()),
+    });
+    let data = reader.value("store.data", "data", path);
+    let free_floor = reader.value("store.free_floor", "64MiB", size);
+    let ballast = reader.value("store.ballast", "64MiB", size);
+    engine?;
+    Some(StoreConfig {
+        data: data?,
+        free_floor: free_floor?,
+        ballast: ballast?,
+    })
+}
+
+fn log(reader: &mut Reader) -> Option<telemetry::LogOptions> {
+    let level = reader.value("log.level", "info", |text| {
+        telemetry::check_level(text).map(|()| text.to_owned())
+    });
+    let format = reader.value("log.format", "text", |text| {
+        text.parse().map_err(str::to_owned)
+    });
+    Some(telemetry::LogOptions {
+        level: level?,
+        format: format?,
+    })
+}
+
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is no ADDRESS:PORT like 127.0.0.1:7080 or [::]:443"))
+}
+
+fn number(min: usize, max: usize) -> impl FnOnce(&str) -> Result<usize, String> {
+    move |text| match text.parse() {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        _ => Err(format!("{text:?} is no number from {min} to {max}")),
+    }
+}
+
+fn duration(min: Duration, max: Duration) -> impl FnOnce(&str) -> Result<Duration, String> {
+    move |text| {
+        let parsed = humantime::parse_duration(text)
+            .map_err(|_| format!("{text:?} is no duration like 30s, 24h or 7d"))?;
+        if (min..=max).contains(&parsed) {
+            return Ok(parsed);
+        }
+        let shown = humantime::format_duration;
+        Err(format!(
+            "{text:?} is not from {} to {}",
+            shown(min),
+            shown(max)
+        ))
+    }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    text.parse::<ByteSize>()
+        .map(|size| size.as_u64())
+        .map_err(|_| format!("{text:?} is no size like 512MiB or 10GB"))
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    match text {
+        "" => Err("must not be empty".to_owned()),
+        _ => Ok(PathBuf::from(text)),
+    }
+}
+
+/// A host name, without a port.
+fn host(text: &str) -> Result<String, String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '[' | ']' | ':');
+    let has_port = !text.starts_with('[') && text.contains(':');
+    if text.is_empty() || has_port || !text.chars().all(legal) {
+        return Err(format!("{text:?} is no host name without a port"));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+/// `*`, or scheme, host and port of pages that may post.
+fn origin(text: &str) -> Result<String, String> {
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    let uri = absolute(text)?;
+    if uri.path() != "/" || text.ends_with('/') {
+        return Err(format!("{text:?} must end after the host or port"));
+    }
+    Ok(text.to_ascii_lowercase())
+}
+
+fn base_url(text: &str) -> Result<String, String> {
+    absolute(text)?;
+    Ok(text.trim_end_matches('/').to_owned())
+}
+
+fn form_url(text: &str) -> Result<String, String> {
+    absolute(text)?;
+    if !text.ends_with('/') {
+        return Err(format!(
+            "{text:?} must end with a slash, as in https://files.example.com/uploads/"
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+fn absolute(text: &str) -> Result<Uri, String> {
+    let uri = text.parse::<Uri>().ok();
+    uri.filter(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.host().is_some_and(|host| !host.is_empty())
+            && uri.query().is_none()
+            && !text.contains(['#', '@'])
+    })
+    .ok_or_else(|| format!("{text:?} is no URL like https://files.example.com"))
+}
+
+/// A network, or one address.
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()))
+        .map_err(|_| format!("{text:?} is no network like 10.1.0.0/16 or 2001:db8::/32"))
+}

@@ -1,0 +1,347 @@
+//! One connection: the TLS handshake, the protocol, the deadlines, the end.
+//!
+//! Owns: how long each wait on a peer may take. The handshake has its own limit; the header (which is also the limit
+//! of idleness) is watched by hyper for HTTP/1.1 and here for both protocols, because hyper has no limit for an HTTP/2
+//! connection that never sends its preface or opens no stream; a write that makes no progress is cut by the socket
+//! wrapper; the wait for a body byte belongs to `RequestBody`.
+//!
+//! Never does: look into a request.
+//!
+//! Invariants: the protocol is chosen by ALPN, plain TCP is HTTP/1.1 only (hyper's automatic choice waits without a
+//! limit). When the server stops, a connection ends after the answers it owes.
+
+use std::convert::Infallible;
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::listener::Accepted;
+use super::{Life, Shared};
+use crate::api::app::{App, Connection};
+use crate::api::body::{RequestBody, ResponseBody};
+
+/// Most bytes hyper buffers of one HTTP/1.1 connection.
+const MAX_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Most bytes of a request's header, in either protocol.
+const MAX_HEADER_BYTES: usize = 64 * 1024;
+
+/// Most header fields of a request (HTTP/1.1).
+const MAX_HEADERS: usize = 100;
+
+/// Most streams at once on one HTTP/2 connection.
+const MAX_STREAMS: u32 = 64;
+
+/// Bytes of a body that an HTTP/2 client may send ahead, on one stream.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Bytes of all bodies that an HTTP/2 client may send ahead, on one connection.
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+/// Bytes of answers that wait to be sent, on one HTTP/2 stream.
+const MAX_SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Time between two pings on a silent HTTP/2 connection.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Longest wait for the answer to a ping.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// When the server stops: how long a connection that owes no answer may still begin one or say goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// Which of the application's doors a socket leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    Public,
+    Admin,
+    Control,
+}
+
+impl Door {
+    async fn answer(
+        self,
+        app: &Arc<App>,
+        request: Request<RequestBody>,
+        connection: Connection,
+    ) -> Response<ResponseBody> {
+        match self {
+            Self::Public => app.handle(request, connection).await,
+            Self::Admin => app.handle_admin(request, connection).await,
+            Self::Control => app.handle_control(request, connection).await,
+        }
+    }
+}
+
+/// Serves one connection to its end.
+pub(super) async fn drive(shared: Arc<Shared>, accepted: Accepted, door: Door) {
+    let aborting = shared.life.aborting.clone();
+    let serving = async {
+        match accepted {
+            Accepted::Unix(stream) => {
+                let from = Connection {
+                    peer: None,
+                    tls: false,
+                };
+                serve_http1(&shared, stream, door, from).await;
+            }
+            Accepted::Tcp { stream, peer, tls } => {
+                let from = Connection {
+                    peer: Some(peer),
+                    tls,
+                };
+                let mut stream = TimeoutStream::new(stream);
+                stream.set_write_timeout(Some(shared.options.body_idle_timeout));
+                serve_tcp(&shared, Box::pin(stream), door, from).await;
+            }
+        }
+    };
+    aborting.run_until_cancelled(serving).await;
+}
+
+async fn serve_tcp<S>(shared: &Arc<Shared>, stream: S, door: Door, from: Connection)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    if !from.tls {
+        return serve_http1(shared, stream, door, from).await;
+    }
+    let Some(tls) = &shared.tls else {
+        return tracing::error!("a TLS socket without a certificate");
+    };
+    let handshake = tls.acceptor().accept(stream);
+    let limited = tokio::time::timeout(shared.options.handshake_timeout, handshake);
+    let stream = tokio::select! {
+        done = limited => match done {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => return tracing::debug!("TLS handshake took too long"),
+        },
+        () = shared.life.stopping.cancelled() => return,
+    };
+    if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+        serve_http2(shared, stream, door, from).await;
+    } else {
+        serve_http1(shared, stream, door, from).await;
+    }
+}
+
+async fn serve_http1<S>(shared: &Arc<Shared>, stream: S, door: Door, from: Connection)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let activity = Arc::new(Activity::new());
+    let service = service_fn({
+        let shared = Arc::clone(shared);
+        let activity = Arc::clone(&activity);
+        move |request| answer(Arc::clone(&shared), activity.begin(), request, door, from)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(shared.options.header_timeout)
+        .max_buf_size(MAX_BUFFER_BYTES)
+        .max_header_size(MAX_HEADER_BYTES)
+        .max_headers(MAX_HEADERS)
+        .serve_connection(TokioIo::new(stream), service);
+    supervise(shared, connection, &activity).await;
+}
+
+async fn serve_http2<S>(shared: &Arc<Shared>, stream: S, door: Door, from: Connection)
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let activity = Arc::new(Activity::new());
+    let service = service_fn({
+        let shared = Arc::clone(shared);
+        let activity = Arc::clone(&activity);
+        move |request| answer(Arc::clone(&shared), activity.begin(), request, door, from)
+    });
+    let connection = http2::Builder::new(Streams::of(&shared.life))
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    supervise(shared, connection, &activity).await;
+}
+
+async fn answer(
+    shared: Arc<Shared>,
+    busy: Busy,
+    request: Request<Incoming>,
+    door: Door,
+    from: Connection,
+) -> Result<Response<Owed>, Infallible> {
+    let idle = shared.options.body_idle_timeout;
+    let request = request.map(|body| RequestBody::new(body, idle));
+    let response = door.answer(&shared.app, request, from).await;
+    Ok(response.map(|body| Owed { body, _busy: busy }))
+}
+
+/// Runs a connection; ends it when it is idle for too long, and gracefully when the server stops.
+async fn supervise<C>(shared: &Shared, connection: C, activity: &Activity)
+where
+    C: GracefulConnection,
+    C::Error: std::fmt::Display,
+{
+    let mut connection = pin!(connection);
+    let mut limit = shared.options.header_timeout;
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                }
+                return;
+            }
+            () = shared.life.stopping.cancelled(), if !leaving => {
+                leaving = true;
+                limit = GOODBYE;
+                activity.touch();
+                connection.as_mut().graceful_shutdown();
+            }
+            () = activity.idle_for(limit) => {
+                if leaving {
+                    return;
+                }
+                leaving = true;
+                limit = GOODBYE;
+                activity.touch();
+                connection.as_mut().graceful_shutdown();
+            }
+        }
+    }
+}
+
+/// How busy a connection is: how many answers it owes, and since when it owes none.
+#[derive(Debug)]
+struct Activity {
+    owed: AtomicUsize,
+    idle_since: Mutex<Instant>,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self {
+            owed: AtomicUsize::new(0),
+            idle_since: Mutex::new(Instant::now()),
+        }
+    }
+
+    fn begin(self: &Arc<Self>) -> Busy {
+        self.owed.fetch_add(1, Ordering::SeqCst);
+        Busy(Arc::clone(self))
+    }
+
+    fn touch(&self) {
+        *self.lock() = Instant::now();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Instant> {
+        self.idle_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when no answer was owed for `limit`.
+    async fn idle_for(&self, limit: Duration) {
+        loop {
+            let idle_since = *self.lock();
+            tokio::time::sleep_until(idle_since + limit).await;
+            if self.owed.load(Ordering::SeqCst) > 0 {
+                self.touch();
+            } else if *self.lock() == idle_since {
+                return;
+            }
+        }
+    }
+}
+
+/// One answer that is owed; dropped when it was sent or will never be.
+#[derive(Debug)]
+struct Busy(Arc<Activity>);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.owed.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// An answer's body that keeps its connection busy until it is sent.
+#[derive(Debug)]
+struct Owed {
+    body: ResponseBody,
+    _busy: Busy,
+}
+
+impl Body for Owed {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Runs HTTP/2 streams as tasks that the drain waits for and can cut off.
+#[derive(Clone, Debug)]
+struct Streams {
+    tracker: TaskTracker,
+    aborting: CancellationToken,
+}
+
+impl Streams {
+    fn of(life: &Life) -> Self {
+        Self {
+            tracker: life.tracker.clone(),
+            aborting: life.aborting.clone(),
+        }
+    }
+}
+
+impl<F> Executor<F> for Streams
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    fn execute(&self, stream: F) {
+        let aborting = self.aborting.clone();
+        self.tracker.spawn(async move {
+            aborting.run_until_cancelled(stream).await;
+        });
+    }
+}

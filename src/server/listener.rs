@@ -1,0 +1,137 @@
+//! Sockets: bound, and accepted on.
+//!
+//! Owns: the accept loop, its back-off, and the limit on connections.
+//!
+//! Never does: read a byte.
+//!
+//! Invariant: a connection is accepted only when a permit is free, so that a full server leaves newcomers in the
+//! kernel's queue instead of holding memory for them.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Shared;
+use super::connection::{self, Door};
+
+/// Wait after the system had no descriptor or memory for another connection.
+const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// Connections that wait in the kernel until they are accepted.
+const BACKLOG: u32 = 1024;
+
+/// Binds a TCP listener; port 0 takes a free one.
+///
+/// # Errors
+/// When the address is taken or not ours.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A restart must not wait for the old connections' TIME_WAIT.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// The URL under which a client on this machine reaches a listener.
+///
+/// # Errors
+/// When the system does not say where the listener is bound.
+pub fn local_url(listener: &TcpListener, tls: bool) -> io::Result<String> {
+    let mut address = listener.local_addr()?;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        });
+    }
+    let scheme = if tls { "https" } else { "http" };
+    Ok(format!("{scheme}://{address}"))
+}
+
+/// What is accepted on.
+#[derive(Debug)]
+pub(super) enum Socket {
+    Tcp { listener: TcpListener, tls: bool },
+    Unix(UnixListener),
+}
+
+/// What was accepted.
+#[derive(Debug)]
+pub(super) enum Accepted {
+    Tcp {
+        stream: TcpStream,
+        peer: SocketAddr,
+        tls: bool,
+    },
+    Unix(UnixStream),
+}
+
+impl Socket {
+    async fn accept(&self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp { listener, tls } => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Accepted::Tcp {
+                    stream,
+                    peer,
+                    tls: *tls,
+                })
+            }
+            Self::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// Accepts until the server stops; each connection becomes a task of its own.
+pub(super) async fn accept_loop(
+    shared: Arc<Shared>,
+    socket: Socket,
+    door: Door,
+    permits: Arc<Semaphore>,
+) {
+    let stopping = shared.life.stopping.clone();
+    loop {
+        let next = async {
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            (permit, socket.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            next = next => next,
+            () = stopping.cancelled() => return,
+        };
+        match (permit, accepted) {
+            (Ok(permit), Ok(accepted)) => spawn(&shared, accepted, door, permit),
+            (Ok(_), Err(error)) => back_off(&error).await,
+            // Nobody closes the semaphore; without it there is no limit, so nothing is accepted.
+            (Err(_), _) => return,
+        }
+    }
+}
+
+fn spawn(shared: &Arc<Shared>, accepted: Accepted, door: Door, permit: OwnedSemaphorePermit) {
+    let task = connection::drive(Arc::clone(shared), accepted, door);
+    shared.life.tracker.spawn(async move {
+        task.await;
+        drop(permit);
+    });
+}
+
+async fn back_off(error: &io::Error) {
+    match Errno::from_io_error(error) {
+        // The peer went away before it was accepted, or its socket already failed.
+        Some(Errno::CONNABORTED | Errno::CONNRESET | Errno::INVAL | Errno::NOTCONN) => {}
+        _ => {
+            tracing::warn!(%error, "cannot accept a connection; trying again");
+            tokio::time::sleep(ACCEPT_BACKOFF).await;
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What the operator says by signals.
+//!
+//! Owns: SIGTERM and SIGINT (stop), SIGHUP (reload, or stop where nothing can be reloaded).
+//! Never does: act on them; the server does.
+
+use std::io;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What SIGHUP means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hangup {
+    /// Read the certificate again: a service.
+    Reloads,
+    /// Stop: a program on a terminal that was closed.
+    Stops,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    Stop,
+    Reload,
+}
+
+/// Receives signals from the moment it is made.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    meaning: Hangup,
+}
+
+impl Signals {
+    /// Takes the signals over from their defaults.
+    ///
+    /// # Errors
+    /// When the system refuses a handler.
+    pub fn new(meaning: Hangup) -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            meaning,
+        })
+    }
+
+    pub(super) async fn next(&mut self) -> Event {
+        tokio::select! {
+            _ = self.terminate.recv() => Event::Stop,
+            _ = self.interrupt.recv() => Event::Stop,
+            _ = self.hangup.recv() => match self.meaning {
+                Hangup::Reloads => Event::Reload,
+                Hangup::Stops => Event::Stop,
+            },
+        }
+    }
+
+    pub(super) async fn stop(&mut self) {
+        while self.next().await != Event::Stop {}
+    }
+}

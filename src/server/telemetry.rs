@@ -1,0 +1,156 @@
+//! The log: set up once, written to standard error.
+//!
+//! Owns: format (text, or one JSON object a line), level, and what journald wants: no time stamps and no colours of our
+//! own, and the priority in front of each line (sd-daemon(3)).
+//!
+//! Never does: log requests; the application does, under the target `pillarbox::access`.
+
+use std::env;
+use std::fmt;
+use std::io::{self, IsTerminal, Write};
+use std::str::FromStr;
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// How a line of the log looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl FromStr for LogFormat {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("must be text or json"),
+        }
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// What the log is told by the configuration.
+#[derive(Clone, Debug)]
+pub struct LogOptions {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives like `info,pillarbox::access=off`.
+    pub level: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self {
+            level: "info".to_owned(),
+            format: LogFormat::Text,
+        }
+    }
+}
+
+/// Whether `level` is one that [`init`] takes.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_level(level: &str) -> Result<(), String> {
+    EnvFilter::try_new(level)
+        .map(drop)
+        .map_err(|error| error.to_string())
+}
+
+/// Starts the log. A second call does nothing.
+pub fn init(options: &LogOptions) {
+    let filter = EnvFilter::try_new(&options.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let journal = env::var_os("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(Lines { journal });
+    // An error means that a log was started already, as tests do.
+    let _started = match (options.format, journal) {
+        (LogFormat::Json, _) => builder.json().flatten_event(true).try_init(),
+        (LogFormat::Text, true) => builder.without_time().with_level(false).try_init(),
+        (LogFormat::Text, false) => builder.try_init(),
+    };
+}
+
+struct Lines {
+    journal: bool,
+}
+
+impl<'a> MakeWriter<'a> for Lines {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line { priority: None }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Line {
+        Line {
+            priority: self.journal.then(|| priority(*metadata.level())),
+        }
+    }
+}
+
+/// The number of syslog(3) for a level.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
+/// Receives one line of the log, whole, in one call.
+struct Line {
+    priority: Option<u8>,
+}
+
+impl Write for Line {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let mut stderr = io::stderr().lock();
+        if let Some(priority) = self.priority {
+            write!(stderr, "<{priority}>")?;
+        }
+        stderr.write_all(line)?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_may_be_a_word_or_directives() {
+        assert!(check_level("debug").is_ok());
+        assert!(check_level("info,pillarbox::access=off").is_ok());
+        assert!(check_level("pillarbox=loud").is_err());
+    }
+
+    #[test]
+    fn journald_gets_the_priority_of_syslog() {
+        assert_eq!(priority(Level::ERROR), 3);
+        assert_eq!(priority(Level::TRACE), 7);
+    }
+}
