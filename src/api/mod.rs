@@ -18,15 +18,11 @@ pub mod dispatch;
 pub mod downloads;
 pub mod error;
 pub mod files;
-<<<<<<< .merge_file_4I5Tve
 pub mod guard;
-pub mod params;
-pub mod part_head;
-=======
 pub mod paging;
 pub mod params;
+pub mod part_head;
 pub mod pipeline_settings;
->>>>>>> .merge_file_PlkSCY
 pub mod pipelines;
 pub mod post_answer;
 pub mod post_object;
