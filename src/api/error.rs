@@ -239,24 +239,51 @@ impl From<StoreError> for ApiError {
 /// What a failure of the store means to a client; one place for all routes.
 fn store_row(error: &StoreError) -> (ErrorCode, String) {
     use ErrorCode as C;
-    let text = |words: &str| words.to_owned();
-    match error {
+    let (code, words) = match error {
         StoreError::NoSuchUpload => (
             C::NoSuchUpload,
-            text(
-                "The specified upload does not exist. It may have been aborted, or swept after it was abandoned.",
-            ),
+            "The specified upload does not exist. It may have been aborted, or swept after it was abandoned.",
         ),
-        StoreError::NoSuchObject => (C::NoSuchKey, text("The specified key does not exist.")),
-        StoreError::Exists => (C::OperationAborted, text("The id is taken; try again.")),
+        StoreError::NoSuchObject => (C::NoSuchKey, "The specified key does not exist."),
+        StoreError::Exists => (C::OperationAborted, "The id is taken; try again."),
         StoreError::InUse => (
             C::OperationAborted,
-            text("It is in use and cannot be changed that way."),
+            "It is in use and cannot be changed that way.",
         ),
         StoreError::Finished => (
             C::OperationAborted,
-            text("The upload is finished; delete the file instead."),
+            "The upload is finished; delete the file instead.",
         ),
+        StoreError::CatalogFull => (
+            C::SlowDown,
+            "The catalog holds as many entries of this kind as it may.",
+        ),
+        StoreError::RecordTooLarge => (
+            C::MetadataTooLarge,
+            "Your metadata headers exceed the maximum allowed metadata size.",
+        ),
+        StoreError::Busy => (C::SlowDown, "Please reduce your request rate."),
+        StoreError::Full => (
+            C::InsufficientStorage,
+            "There is not enough free space to store this.",
+        ),
+        StoreError::ReadOnly => (
+            C::ServiceUnavailable,
+            "The store takes no writes until it is restarted.",
+        ),
+        StoreError::Corrupt(_) | StoreError::Io { .. } => (
+            C::InternalError,
+            "We encountered an internal error. Please try again.",
+        ),
+        of_chunks => return chunk_row(of_chunks),
+    };
+    (code, words.to_owned())
+}
+
+/// The rows whose words carry numbers.
+fn chunk_row(error: &StoreError) -> (ErrorCode, String) {
+    use ErrorCode as C;
+    match error {
         StoreError::UploadFailed(state) => (
             C::OperationAborted,
             format!(
@@ -277,7 +304,8 @@ fn store_row(error: &StoreError) -> (ErrorCode, String) {
         StoreError::ChunkDiffers { index, nb_chunks } => (
             C::OperationAborted,
             format!(
-                "The upload is finished with {nb_chunks} chunk(s), and chunk {index} was acknowledged with other bytes. Start a new upload to replace the object."
+                "The upload is finished with {nb_chunks} chunk(s), and chunk {index} was acknowledged with other bytes. \
+                 Start a new upload to replace the object."
             ),
         ),
         StoreError::MissingChunks { first, count } => {
@@ -295,27 +323,7 @@ fn store_row(error: &StoreError) -> (ErrorCode, String) {
             C::IncompleteBody,
             format!("You said {expected} bytes and sent {actual}."),
         ),
-        StoreError::CatalogFull => (
-            C::SlowDown,
-            text("The catalog holds as many entries of this kind as it may."),
-        ),
-        StoreError::RecordTooLarge => (
-            C::MetadataTooLarge,
-            text("Your metadata headers exceed the maximum allowed metadata size."),
-        ),
-        StoreError::Busy => (C::SlowDown, text("Please reduce your request rate.")),
-        StoreError::Full => (
-            C::InsufficientStorage,
-            text("There is not enough free space to store this."),
-        ),
-        StoreError::ReadOnly => (
-            C::ServiceUnavailable,
-            text("The store takes no writes until it is restarted."),
-        ),
-        StoreError::Corrupt(_) | StoreError::Io { .. } => (
-            C::InternalError,
-            text("We encountered an internal error. Please try again."),
-        ),
+        other => (C::InternalError, other.to_string()),
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a store can answer instead of `Ok`.
 //!
-//! Owns: the vocabulary, one variant for each thing a caller could do differently. Never does: HTTP status or wording for
-//! clients; `api/error.rs` folds these into its own table. Causes (`source`) go to the log, never to a client.
+//! Owns: the vocabulary, one variant for each thing a caller could do differently.
+//!
+//! Never does: HTTP status or wording for clients; `api/error.rs` folds these into its own table.
+//!
+//! Invariant: causes (`source`) go to the log, never to a client.
 
 use std::fmt;
 use std::io;
