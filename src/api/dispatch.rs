@@ -284,21 +284,26 @@ fn refuse(
     head: &Parts,
     request_id: &str,
 ) -> Response<ResponseBody> {
-    if error.code.status().is_server_error() {
-        let causes =
-            std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-        let causes = causes
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(": ");
-        tracing::error!(
-            request_id,
-            code = error.code.name(),
-            causes,
-            "request failed"
-        );
-    }
+    log_failure(error, request_id);
     dialect.refusal(error, request_id, head.method == Method::HEAD)
+}
+
+/// Logs the causes of a failure that is ours.
+pub(super) fn log_failure(error: &ApiError, request_id: &str) {
+    if !error.code.status().is_server_error() {
+        return;
+    }
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    let causes = causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ");
+    tracing::error!(
+        request_id,
+        code = error.code.name(),
+        causes,
+        "request failed"
+    );
 }
 
 fn name_request(response: &mut Response<ResponseBody>, request_id: &str) {

@@ -7,6 +7,7 @@
 //! Invariants: the route picks the dialect before anything can fail; every refusal is a row of `error.rs`; every byte of a
 //! request is read through [`body::RequestBody`].
 
+pub mod admin;
 pub mod app;
 pub mod auth;
 pub mod body;
