@@ -19,6 +19,7 @@ pub mod dispatch;
 pub mod disposition;
 pub mod downloads;
 pub mod error;
+pub mod file_view;
 pub mod files;
 pub mod guard;
 pub mod media_type;
