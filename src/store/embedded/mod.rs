@@ -1,1 +1,342 @@
-//! The embedded engine: plain files for bytes, one sled tree for names.
+//! The embedded engine: plain files for bytes, one ordered index for names.
+//!
+//! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler` takes the bytes of a chunk to disk, `ledger` holds
+//! the rules of sessions as index jobs, `complete` makes a full session one file, `objects` reads, `catalog` keeps tokens and
+//! pipelines, `sweep` removes what is due, `recover` opens; below them `lease` (what is under way, in memory), `records` (tables),
+//! `label`, `index` (the only file that names sled), `disk` (the only one that touches the file system) and `fuse`.
+//! Never does: HTTP, policies, reading a clock.
+//!
+//! Invariants:
+//! 1. Bytes first, name last: a receipt or an object's record is written only after the bytes, and the label, are synced.
+//! 2. Whatever changes the store runs in a task of its own, so a caller that goes away leaves nothing half done.
+//! 3. A file is removed only after the index no longer names it, durably.
+
+mod assembler;
+mod catalog;
+mod complete;
+mod disk;
+mod fuse;
+mod index;
+mod label;
+mod lease;
+mod ledger;
+mod objects;
+mod records;
+mod recover;
+mod sweep;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use self::disk::{Disk, FileName};
+use self::fuse::Fuse;
+use self::index::Index;
+use self::lease::Leases;
+use self::ledger::Garbage;
+use self::records::SessionRecord;
+use super::{
+    Catalog, CatalogEntry, CatalogKey, CatalogKind, ChunkSpec, ChunkWriter, ClockReading, FilePage,
+    FileQuery, Health, ObjectChange, ObjectName, ObjectReader, ObjectStore, StoreError,
+    SweepReport,
+};
+use crate::model::{ChunkReceipt, Id, NewUpload, ObjectMeta, Timestamp, UploadSession};
+
+/// How long closing waits for writers and tasks that are under way.
+const CLOSE_WAIT: Duration = Duration::from_secs(30);
+
+/// How to open the embedded engine.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data folder; made when it is not there.
+    pub data: PathBuf,
+    /// Bytes of disk space that uploads leave free; 64 MiB by default.
+    pub free_floor_bytes: u64,
+    /// Bytes set aside for a restart on a full disk; 64 MiB by default, 0 for none.
+    pub ballast_bytes: u64,
+    /// Most chunks that are written at once; each holds at most about 2 MiB of memory. 512 by default.
+    pub max_writers: usize,
+}
+
+impl Options {
+    /// The default options for a data folder.
+    pub fn new(data: impl Into<PathBuf>) -> Self {
+        Self {
+            data: data.into(),
+            free_floor_bytes: 64 << 20,
+            ballast_bytes: 64 << 20,
+            max_writers: 512,
+        }
+    }
+}
+
+/// The embedded engine.
+#[derive(Clone, Debug)]
+pub struct EmbeddedStore {
+    engine: Arc<Engine>,
+}
+
+impl EmbeddedStore {
+    /// Opens the data folder, rebuilding the index when it is lost, and recovers what an earlier process left behind.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when another process uses the folder; [`StoreError::Corrupt`] when its format is unknown.
+    pub async fn open(options: Options, now: Timestamp) -> Result<Self, StoreError> {
+        let engine = recover::open(options, now, false).await?;
+        Ok(Self { engine })
+    }
+
+    /// As [`EmbeddedStore::open`], but moves the index aside first and rebuilds it from the labels of the files and the
+    /// snapshot of the catalog. Unfinished sessions and short-lived tokens are not rebuilt.
+    pub async fn reindex(options: Options, now: Timestamp) -> Result<Self, StoreError> {
+        let engine = recover::open(options, now, true).await?;
+        Ok(Self { engine })
+    }
+}
+
+/// What all parts share.
+struct Engine {
+    options: Options,
+    // Before `disk`, so that the index is closed before the folder is unlocked.
+    index: Index,
+    disk: Disk,
+    fuse: Fuse,
+    leases: Leases,
+    writers: Arc<Semaphore>,
+    tasks: TaskTracker,
+    snapshot: catalog::Snapshot,
+    clock: Mutex<sweep::ClockWatch>,
+}
+
+impl Engine {
+    /// Runs a job that may block.
+    async fn blocking<R: Send + 'static>(
+        self: &Arc<Self>,
+        job: impl FnOnce(&Self) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        let engine = Arc::clone(self);
+        joined(self.tasks.spawn_blocking(move || job(&engine)).await)
+    }
+
+    /// Runs `work` to its end even when the caller goes away.
+    async fn carry_out<R: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<R, StoreError>> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        joined(self.tasks.spawn(work).await)
+    }
+
+    /// Removes files that nothing names any more, in the background. What a crash leaves is removed at the next start.
+    fn collect(self: &Arc<Self>, garbage: Garbage) {
+        if garbage.is_empty() {
+            return;
+        }
+        let engine = Arc::clone(self);
+        self.tasks.spawn(async move {
+            if let Err(error) = engine.collect_now(garbage).await {
+                tracing::warn!(%error, "garbage stays until the next start");
+            }
+        });
+    }
+
+    async fn collect_now(self: &Arc<Self>, garbage: Garbage) -> Result<(), StoreError> {
+        let removed = self
+            .blocking(move |engine| {
+                for (id, spill) in &garbage {
+                    let name = spill.map_or(FileName::Main(*id), |n| FileName::Spill(*id, n));
+                    engine.disk.unlink(name)?;
+                }
+                Ok(garbage)
+            })
+            .await?;
+        let forget = move |txn: &mut index::Txn<'_>| {
+            for (id, spill) in removed {
+                txn.delete(records::garbage_key(id, spill));
+            }
+            Ok(())
+        };
+        self.index.commit_lazily(forget).await
+    }
+
+    /// A session, as the index has it now.
+    fn session(&self, id: Id) -> Result<SessionRecord, StoreError> {
+        let record = self.index.get(&records::id_key(records::SESSIONS, id))?;
+        records::decode_session(&record.ok_or(StoreError::NoSuchUpload)?)
+    }
+
+    /// A receipt, as the index has it now.
+    fn receipt(&self, id: Id, index: u32) -> Result<Option<ChunkReceipt>, StoreError> {
+        let receipt = self.index.get(&records::receipt_key(id, index))?;
+        receipt.as_deref().map(records::decode_receipt).transpose()
+    }
+
+    /// Fails with [`StoreError::Full`] when uploads would eat into the floor.
+    fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
+        let floor = self.options.free_floor_bytes.saturating_add(bytes);
+        if self.disk.free_bytes()? < floor {
+            return Err(StoreError::Full);
+        }
+        Ok(())
+    }
+
+    async fn close(self: &Arc<Self>) -> Result<(), StoreError> {
+        let all = u32::try_from(self.options.max_writers).unwrap_or(u32::MAX);
+        let writers = Arc::clone(&self.writers).acquire_many_owned(all);
+        let idle = tokio::time::timeout(CLOSE_WAIT, writers).await;
+        self.tasks.close();
+        let done = tokio::time::timeout(CLOSE_WAIT, self.tasks.wait()).await;
+        if idle.is_ok() && done.is_ok() && self.fuse.check().is_ok() {
+            self.index.commit(recover::mark_clean).await?;
+        }
+        self.fuse.close();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("data", &self.options.data)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl ObjectStore for EmbeddedStore {
+    async fn create_upload(&self, new: NewUpload) -> Result<UploadSession, StoreError> {
+        let job = move |txn: &mut index::Txn<'_>| ledger::create(txn, new);
+        self.engine.index.commit(job).await
+    }
+
+    async fn upload(&self, id: Id) -> Result<UploadSession, StoreError> {
+        Ok(self.engine.session(id)?.session)
+    }
+
+    async fn receipts(&self, id: Id) -> Result<Vec<ChunkReceipt>, StoreError> {
+        let read = move |engine: &Engine| {
+            engine.session(id)?;
+            complete::receipts(engine, id)
+        };
+        self.engine.blocking(read).await
+    }
+
+    async fn write_chunk(
+        &self,
+        id: Id,
+        spec: ChunkSpec,
+    ) -> Result<Box<dyn ChunkWriter>, StoreError> {
+        let writer = assembler::Writer::to_chunk(&self.engine, id, spec)?;
+        Ok(Box::new(writer))
+    }
+
+    async fn write_object(&self, new: NewUpload) -> Result<Box<dyn ChunkWriter>, StoreError> {
+        let writer = assembler::Writer::to_object(&self.engine, new)?;
+        Ok(Box::new(writer))
+    }
+
+    async fn finish_upload(
+        &self,
+        id: Id,
+        nb_chunks: u32,
+        now: Timestamp,
+    ) -> Result<UploadSession, StoreError> {
+        complete::finish(&self.engine, id, nb_chunks, now).await
+    }
+
+    async fn abort_upload(&self, id: Id) -> Result<(), StoreError> {
+        complete::abort(&self.engine, id).await
+    }
+
+    async fn object(&self, name: &ObjectName, now: Timestamp) -> Result<ObjectMeta, StoreError> {
+        objects::find_live(&self.engine, name, now)
+    }
+
+    async fn open(
+        &self,
+        name: &ObjectName,
+        now: Timestamp,
+    ) -> Result<Box<dyn ObjectReader>, StoreError> {
+        let reader = objects::open(&self.engine, name.clone(), now).await?;
+        Ok(Box::new(reader))
+    }
+
+    async fn change_object(
+        &self,
+        name: &ObjectName,
+        change: ObjectChange,
+        now: Timestamp,
+    ) -> Result<ObjectMeta, StoreError> {
+        objects::change(&self.engine, name.clone(), change, now).await
+    }
+
+    async fn delete_object(&self, name: &ObjectName, now: Timestamp) -> Result<(), StoreError> {
+        objects::delete(&self.engine, name.clone(), now).await
+    }
+
+    async fn list_files(&self, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError> {
+        objects::list(&self.engine, query.clone(), now).await
+    }
+
+    async fn sweep(&self, clock: ClockReading, limit: usize) -> Result<SweepReport, StoreError> {
+        sweep::sweep(&self.engine, clock, limit).await
+    }
+
+    async fn verify(&self, name: &ObjectName, now: Timestamp) -> Result<ObjectMeta, StoreError> {
+        objects::verify(&self.engine, name.clone(), now).await
+    }
+
+    fn locate(&self, meta: &ObjectMeta) -> Option<PathBuf> {
+        Some(self.engine.disk.path(FileName::Main(meta.id)))
+    }
+
+    async fn health(&self) -> Result<Health, StoreError> {
+        let free = self.engine.disk.free_bytes()?;
+        Ok(Health {
+            writable: self.engine.fuse.check().is_ok(),
+            free_bytes: free.saturating_sub(self.engine.options.free_floor_bytes),
+        })
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.engine.close().await
+    }
+}
+
+#[async_trait]
+impl Catalog for EmbeddedStore {
+    async fn find(&self, key: &CatalogKey) -> Result<Option<CatalogEntry>, StoreError> {
+        catalog::find(&self.engine, key)
+    }
+
+    async fn list(&self, kind: CatalogKind) -> Result<Vec<CatalogEntry>, StoreError> {
+        self.engine
+            .blocking(move |engine| catalog::list(&engine.index, kind))
+            .await
+    }
+
+    async fn insert(&self, entry: CatalogEntry) -> Result<(), StoreError> {
+        catalog::insert(&self.engine, entry).await
+    }
+
+    async fn remove(&self, key: &CatalogKey) -> Result<bool, StoreError> {
+        catalog::remove(&self.engine, key.clone()).await
+    }
+}
+
+/// Folds the failure of a task into an error.
+fn joined<R>(
+    result: Result<Result<R, StoreError>, tokio::task::JoinError>,
+) -> Result<R, StoreError> {
+    result.unwrap_or_else(|error| {
+        Err(StoreError::Io {
+            operation: "run a task",
+            source: io::Error::other(error),
+        })
+    })
+}

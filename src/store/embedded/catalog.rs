@@ -1,0 +1,282 @@
+//! The catalog: tokens, applications, access keys, pipelines and buckets.
+//!
+//! Owns: its entries in the index, their number per kind, and `catalog.json`, the snapshot from which they are rebuilt.
+//! Never does: judge expiry (callers and the sweep do), or print a secret.
+//!
+//! Invariants:
+//! 1. A change is answered when it is durable in the index and in the snapshot; a snapshot is always replaced whole.
+//! 2. Tokens that were issued to an application are short-lived and stay out of the snapshot: after a rebuild their holders
+//!    ask for new ones.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Engine;
+use super::index::{Index, Txn};
+use super::records::{self, CATALOG, CATALOG_EXPIRY, META, OPEN_SESSIONS};
+use crate::model::{AccessKey, Application, BucketConfig, Pipeline, Timestamp, Token};
+use crate::store::{CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_ENTRIES, StoreError};
+
+/// The version of the snapshot's form.
+const SNAPSHOT_VERSION: u32 = 1;
+
+/// Orders the writers of the snapshot: one at a time, and one for all who wait.
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    /// Counts changes; the guarded value is the count that the snapshot on disk includes.
+    changes: std::sync::atomic::AtomicU64,
+    written: tokio::sync::Mutex<u64>,
+}
+
+/// One entry.
+pub(super) fn find(engine: &Engine, key: &CatalogKey) -> Result<Option<CatalogEntry>, StoreError> {
+    let entry = engine.index.get(&entry_key(key))?;
+    entry.as_deref().map(decode).transpose()
+}
+
+/// All entries of a kind, by key.
+pub(super) fn list(index: &Index, kind: CatalogKind) -> Result<Vec<CatalogEntry>, StoreError> {
+    let mut entries = Vec::new();
+    index.scan(&[CATALOG, kind_byte(kind)], |_, value| {
+        entries.push(decode(value)?);
+        Ok(match entries.len() {
+            MAX_CATALOG_ENTRIES.. => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        })
+    })?;
+    Ok(entries)
+}
+
+/// Creates or replaces an entry.
+pub(super) async fn insert(engine: &Arc<Engine>, entry: CatalogEntry) -> Result<(), StoreError> {
+    let owner = Arc::clone(engine);
+    let work = async move {
+        let in_snapshot = is_lasting(&entry);
+        owner.index.commit(move |txn| put(txn, &entry)).await?;
+        match in_snapshot {
+            true => write_snapshot(&owner).await,
+            false => Ok(()),
+        }
+    };
+    engine.carry_out(work).await
+}
+
+/// Removes an entry.
+pub(super) async fn remove(engine: &Arc<Engine>, key: CatalogKey) -> Result<bool, StoreError> {
+    let owner = Arc::clone(engine);
+    let work = async move {
+        let job = move |txn: &mut Txn<'_>| {
+            if let CatalogKey::Pipeline(id) = &key
+                && !txn
+                    .prefix(&records::id_key(OPEN_SESSIONS, *id), 1)?
+                    .is_empty()
+            {
+                return Err(StoreError::InUse);
+            }
+            take_out(txn, &key)
+        };
+        let removed = owner.index.commit(job).await?;
+        if removed.as_ref().is_some_and(is_lasting) {
+            write_snapshot(&owner).await?;
+        }
+        Ok(removed.is_some())
+    };
+    engine.carry_out(work).await
+}
+
+/// Removes an entry inside a job and returns it.
+pub(super) fn take_out(
+    txn: &mut Txn<'_>,
+    key: &CatalogKey,
+) -> Result<Option<CatalogEntry>, StoreError> {
+    let place = entry_key(key);
+    let Some(old) = txn.get(&place)? else {
+        return Ok(None);
+    };
+    let old = decode(&old)?;
+    forget_expiry(txn, &place, &old);
+    let count = count(txn, old.kind())?;
+    set_count(txn, old.kind(), count.saturating_sub(1))?;
+    txn.delete(place);
+    Ok(Some(old))
+}
+
+/// Writes an entry inside a job.
+pub(super) fn put(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreError> {
+    let place = entry_key(&entry.key());
+    match txn.get(&place)? {
+        Some(old) => forget_expiry(txn, &place, &decode(&old)?),
+        None => {
+            let count = count(txn, entry.kind())?;
+            if count >= MAX_CATALOG_ENTRIES as u64 {
+                return Err(StoreError::CatalogFull);
+            }
+            set_count(txn, entry.kind(), count + 1)?;
+        }
+    }
+    if let Some(at) = expiry(entry) {
+        let rest = place.get(1..).unwrap_or_default();
+        txn.put(records::due_key(CATALOG_EXPIRY, at, rest), Vec::new())?;
+    }
+    txn.put(place, encode(entry)?)
+}
+
+/// The entry whose key ends a key of the expiry table, if it is due.
+pub(super) fn due_entry(
+    txn: &Txn<'_>,
+    rest: &[u8],
+    now: Timestamp,
+) -> Result<Option<CatalogEntry>, StoreError> {
+    let entry = txn.get(&records::key(CATALOG, &[rest]))?;
+    let entry = entry.as_deref().map(decode).transpose()?;
+    Ok(entry.filter(|entry| expiry(entry).is_some_and(|at| at <= now)))
+}
+
+/// Whether the snapshot holds such an entry.
+pub(super) fn is_lasting(entry: &CatalogEntry) -> bool {
+    !matches!(entry, CatalogEntry::Token(token) if token.application.is_some())
+}
+
+/// Replaces the snapshot with what the index holds; callers that come while one is being written share the next.
+pub(super) async fn write_snapshot(engine: &Arc<Engine>) -> Result<(), StoreError> {
+    use std::sync::atomic::Ordering::SeqCst;
+    let mine = engine.snapshot.changes.fetch_add(1, SeqCst) + 1;
+    let mut written = engine.snapshot.written.lock().await;
+    if *written >= mine {
+        return Ok(());
+    }
+    let includes = engine.snapshot.changes.load(SeqCst);
+    engine
+        .blocking(|engine| engine.disk.write_catalog(&snapshot(&engine.index)?))
+        .await?;
+    *written = includes;
+    Ok(())
+}
+
+/// The entries of a snapshot.
+pub(super) fn parse_snapshot(bytes: &[u8]) -> Result<Vec<CatalogEntry>, StoreError> {
+    let file: SnapshotFile = serde_json::from_slice(bytes)
+        .map_err(|e| StoreError::Corrupt(format!("catalog.json: {e}")))?;
+    if file.version != SNAPSHOT_VERSION {
+        let what = format!("catalog.json has the unknown version {}", file.version);
+        return Err(StoreError::Corrupt(what));
+    }
+    Ok(file.entries.into_iter().map(Entry::into_seam).collect())
+}
+
+fn snapshot(index: &Index) -> Result<Vec<u8>, StoreError> {
+    let mut entries = Vec::new();
+    for kind in KINDS {
+        let listed = list(index, kind)?.into_iter().filter(is_lasting);
+        entries.extend(listed.map(Entry::from_seam));
+    }
+    let version = SNAPSHOT_VERSION;
+    serde_json::to_vec_pretty(&SnapshotFile { version, entries })
+        .map_err(|e| StoreError::Corrupt(format!("catalog.json: {e}")))
+}
+
+#[derive(Serialize, Deserialize)]
+struct SnapshotFile {
+    version: u32,
+    entries: Vec<Entry>,
+}
+
+/// [`CatalogEntry`] in the form it is stored in.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Entry {
+    Token(Token),
+    Application(Application),
+    AccessKey(AccessKey),
+    Pipeline(Pipeline),
+    Bucket(BucketConfig),
+}
+
+impl Entry {
+    fn from_seam(entry: CatalogEntry) -> Self {
+        match entry {
+            CatalogEntry::Token(token) => Self::Token(token),
+            CatalogEntry::Application(application) => Self::Application(application),
+            CatalogEntry::AccessKey(key) => Self::AccessKey(key),
+            CatalogEntry::Pipeline(pipeline) => Self::Pipeline(pipeline),
+            CatalogEntry::Bucket(bucket) => Self::Bucket(bucket),
+        }
+    }
+
+    fn into_seam(self) -> CatalogEntry {
+        match self {
+            Self::Token(token) => CatalogEntry::Token(token),
+            Self::Application(application) => CatalogEntry::Application(application),
+            Self::AccessKey(key) => CatalogEntry::AccessKey(key),
+            Self::Pipeline(pipeline) => CatalogEntry::Pipeline(pipeline),
+            Self::Bucket(bucket) => CatalogEntry::Bucket(bucket),
+        }
+    }
+}
+
+const KINDS: [CatalogKind; 5] = [
+    CatalogKind::Token,
+    CatalogKind::Application,
+    CatalogKind::AccessKey,
+    CatalogKind::Pipeline,
+    CatalogKind::Bucket,
+];
+
+const fn kind_byte(kind: CatalogKind) -> u8 {
+    match kind {
+        CatalogKind::Token => b't',
+        CatalogKind::Application => b'a',
+        CatalogKind::AccessKey => b'k',
+        CatalogKind::Pipeline => b'p',
+        CatalogKind::Bucket => b'b',
+    }
+}
+
+fn entry_key(key: &CatalogKey) -> Vec<u8> {
+    let (kind, name) = match key {
+        CatalogKey::Token(hash) => (CatalogKind::Token, hash.as_bytes().as_slice()),
+        CatalogKey::Application(id) => (CatalogKind::Application, id.as_bytes().as_slice()),
+        CatalogKey::AccessKey(id) => (CatalogKind::AccessKey, id.as_bytes()),
+        CatalogKey::Pipeline(id) => (CatalogKind::Pipeline, id.as_bytes().as_slice()),
+        CatalogKey::Bucket(name) => (CatalogKind::Bucket, name.as_str().as_bytes()),
+    };
+    records::key(CATALOG, &[&[kind_byte(kind)], name])
+}
+
+fn encode(entry: &CatalogEntry) -> Result<Vec<u8>, StoreError> {
+    records::encode(&Entry::from_seam(entry.clone()))
+}
+
+fn decode(bytes: &[u8]) -> Result<CatalogEntry, StoreError> {
+    records::decode(bytes).map(Entry::into_seam)
+}
+
+fn expiry(entry: &CatalogEntry) -> Option<Timestamp> {
+    match entry {
+        CatalogEntry::Token(token) => token.expires_at,
+        CatalogEntry::AccessKey(key) => key.expires_at,
+        _ => None,
+    }
+}
+
+fn forget_expiry(txn: &mut Txn<'_>, place: &[u8], old: &CatalogEntry) {
+    if let Some(at) = expiry(old) {
+        let rest = place.get(1..).unwrap_or_default();
+        txn.delete(records::due_key(CATALOG_EXPIRY, at, rest));
+    }
+}
+
+fn count_key(kind: CatalogKind) -> Vec<u8> {
+    records::key(META, &[b"count ", &[kind_byte(kind)]])
+}
+
+fn count(txn: &Txn<'_>, kind: CatalogKind) -> Result<u64, StoreError> {
+    let count = txn.get(&count_key(kind))?;
+    count.as_deref().map_or(Ok(0), records::decode)
+}
+
+fn set_count(txn: &mut Txn<'_>, kind: CatalogKind, count: u64) -> Result<(), StoreError> {
+    txn.put(count_key(kind), records::encode(&count)?)
+}

@@ -1,0 +1,298 @@
+//! From a full set of chunks to one plain file with a name; and the end of a session that never gets there.
+//!
+//! Owns: folding spills into the main file, rebuilding it when chunks lie at other offsets than they end up at, the label, and
+//! the one index job that makes the object visible. Also aborting.
+//! Never does: acknowledge chunks; the set is complete, and durable, before anything here begins.
+//!
+//! Invariants:
+//! 1. One completion per session at a time (the lease's turn); every step can be done again after a crash: spills are removed
+//!    only once the object is named, and a rebuilt file is noted in the index before it takes the main file's name.
+//! 2. A failure of the system leaves the session in `Completing`, to be tried again; only damaged bytes fail it.
+
+use std::fs::File;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::disk::FileName;
+use super::index::Txn;
+use super::lease::Lease;
+use super::records::{self, RECEIPTS, SessionRecord};
+use super::{Engine, label, ledger, objects};
+use crate::model::{
+    ChunkReceipt, Crc64, ETag, Id, MAX_CHUNKS, ObjectMeta, Place, Timestamp, UploadSession,
+    UploadState,
+};
+use crate::store::StoreError;
+
+/// How long a caller waits for an object to be made whole; it then goes on by itself.
+const COMPLETION_WAIT: Duration = Duration::from_secs(30);
+
+/// All receipts of a session, by index.
+pub(super) fn receipts(engine: &Engine, id: Id) -> Result<Vec<ChunkReceipt>, StoreError> {
+    let prefix = records::id_key(RECEIPTS, id);
+    let pairs = engine.index.prefix(&prefix, MAX_CHUNKS as usize)?;
+    let receipts = pairs.iter().map(|(_, v)| records::decode_receipt(v));
+    receipts.collect()
+}
+
+/// Says that no more chunks will come, and makes the object whole.
+pub(super) async fn finish(
+    engine: &Arc<Engine>,
+    id: Id,
+    nb_chunks: u32,
+    now: Timestamp,
+) -> Result<UploadSession, StoreError> {
+    let job = move |txn: &mut Txn<'_>| ledger::finish(txn, id, nb_chunks);
+    let session = engine.index.commit(job).await?;
+    if session.state == UploadState::Completing {
+        complete_and_wait(engine, id, now).await?;
+        return Ok(engine.session(id)?.session);
+    }
+    Ok(session)
+}
+
+/// Completes a session and waits for it, at most [`COMPLETION_WAIT`]; the object, when it is there by then.
+pub(super) async fn complete_and_wait(
+    engine: &Arc<Engine>,
+    id: Id,
+    now: Timestamp,
+) -> Result<Option<ObjectMeta>, StoreError> {
+    let work = complete(Arc::clone(engine), id, now);
+    let task = engine.tasks.spawn(work);
+    match tokio::time::timeout(COMPLETION_WAIT, task).await {
+        Ok(done) => super::joined(done)?,
+        Err(_) => return Ok(None),
+    }
+    match engine.session(id)?.session.state {
+        state @ UploadState::Failed => Err(StoreError::UploadFailed(state)),
+        _ => objects::by_id(engine, id),
+    }
+}
+
+/// Makes the object of a session in `Completing` whole and names it; nothing in any other state.
+pub(super) async fn complete(
+    engine: Arc<Engine>,
+    id: Id,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let lease = engine.leases.take(id);
+    let _turn = lease.turn.lock().await;
+    let result = assemble_and_name(&engine, &lease, now).await;
+    if let Err(StoreError::Corrupt(what)) = &result {
+        tracing::error!(%id, %what, "an upload cannot be made whole");
+        let job = move |txn: &mut Txn<'_>| ledger::fail(txn, id);
+        return engine.index.commit(job).await;
+    }
+    result
+}
+
+/// Drops a session that is not finished, and its chunks.
+pub(super) async fn abort(engine: &Arc<Engine>, id: Id) -> Result<(), StoreError> {
+    let owner = Arc::clone(engine);
+    let check = |record: &SessionRecord| match record.session.state {
+        UploadState::Uploading | UploadState::Failed => Ok(()),
+        UploadState::Completing | UploadState::Completed => Err(StoreError::Finished),
+    };
+    engine
+        .carry_out(async move { drop_session(&owner, id, check).await })
+        .await
+}
+
+/// Removes a session that `check` lets go, under its lease, so that no writer makes a file anew afterwards.
+pub(super) async fn drop_session(
+    engine: &Arc<Engine>,
+    id: Id,
+    check: impl FnOnce(&SessionRecord) -> Result<(), StoreError> + Send + 'static,
+) -> Result<(), StoreError> {
+    let lease = engine.leases.take(id);
+    let _turn = lease.turn.lock().await;
+    let remove = move |txn: &mut Txn<'_>| {
+        let record = ledger::session(txn, id)?;
+        check(&record)?;
+        ledger::remove_session(txn, &record)
+    };
+    let garbage = engine.index.commit(remove).await?;
+    if !garbage.is_empty() {
+        let sealed = Arc::clone(&lease);
+        engine
+            .blocking(move |_| {
+                sealed.seal();
+                Ok(())
+            })
+            .await?;
+        engine.collect(garbage);
+    }
+    Ok(())
+}
+
+async fn assemble_and_name(
+    engine: &Arc<Engine>,
+    lease: &Arc<Lease>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let id = lease.id;
+    let record = engine.session(id)?;
+    if record.session.state != UploadState::Completing {
+        return Ok(());
+    }
+    let (own, known) = (Arc::clone(lease), record.clone());
+    let arranged = engine
+        .blocking(move |engine| arrange(engine, &own, &known))
+        .await?;
+    if let Some(number) = arranged {
+        let note = move |txn: &mut Txn<'_>| note_assembled(txn, id, number);
+        engine.index.commit(note).await?;
+        let take_over = move |engine: &Engine| take_over(engine, id, number);
+        engine.blocking(take_over).await?;
+    }
+    let meta = engine
+        .blocking(move |engine| finish_file(engine, &record, now))
+        .await?;
+    let name = move |txn: &mut Txn<'_>| ledger::name_session(txn, id, &meta);
+    let garbage = engine.index.commit(name).await?;
+    engine.collect(garbage);
+    Ok(())
+}
+
+/// Brings every byte to its final offset: in the main file, or, when chunks lie wrong there, in a spill whose number is
+/// returned.
+fn arrange(
+    engine: &Engine,
+    lease: &Lease,
+    record: &SessionRecord,
+) -> Result<Option<u32>, StoreError> {
+    lease.seal();
+    lease.learn(record, None);
+    if let Some(number) = record.assembled {
+        return Ok(Some(number));
+    }
+    let receipts = receipts(engine, lease.id)?;
+    check_receipts(record, &receipts)?;
+    let main = engine.disk.open_or_create(FileName::Main(lease.id))?;
+    if layout(&receipts).all(|(receipt, offset)| lies_right(receipt, offset)) {
+        fold(engine, lease.id, &main, &main, &receipts)?;
+        return Ok(None);
+    }
+    engine.check_room(record.session.received_bytes)?;
+    let (number, fresh) = super::assembler::create_spill(engine, lease)?;
+    let copied = fold(engine, lease.id, &main, &fresh, &receipts)
+        .and_then(|()| engine.disk.sync_all(&fresh));
+    if copied.is_err() {
+        engine.disk.unlink(FileName::Spill(lease.id, number))?;
+    }
+    copied.map(|()| Some(number))
+}
+
+/// Copies into `target` every chunk that is not there already.
+fn fold(
+    engine: &Engine,
+    id: Id,
+    main: &File,
+    target: &File,
+    receipts: &[ChunkReceipt],
+) -> Result<(), StoreError> {
+    let in_place = std::ptr::eq(main, target);
+    for (receipt, offset) in layout(receipts).filter(|(receipt, _)| receipt.length > 0) {
+        match receipt.place {
+            Place::Main(_) if in_place => {}
+            Place::Main(start) => {
+                let length = receipt.length;
+                let disk = &engine.disk;
+                disk.copy_range((main, start), (target, offset), length)?;
+            }
+            Place::Spill(number) => {
+                let spill = engine.disk.open_to_read(FileName::Spill(id, number))?;
+                let spill = spill.ok_or_else(|| damaged("a spill is missing"))?;
+                let length = receipt.length;
+                let disk = &engine.disk;
+                disk.copy_range((&spill, 0), (target, offset), length)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Each receipt with the offset at which its chunk ends up.
+fn layout(receipts: &[ChunkReceipt]) -> impl Iterator<Item = (&ChunkReceipt, u64)> {
+    receipts.iter().scan(0_u64, |end, receipt| {
+        let offset = *end;
+        *end = end.saturating_add(receipt.length);
+        Some((receipt, offset))
+    })
+}
+
+fn lies_right(receipt: &ChunkReceipt, offset: u64) -> bool {
+    match receipt.place {
+        Place::Main(start) => start == offset || receipt.length == 0,
+        Place::Spill(_) => true,
+    }
+}
+
+fn check_receipts(record: &SessionRecord, receipts: &[ChunkReceipt]) -> Result<(), StoreError> {
+    let numbered = (0..).zip(receipts).all(|(i, receipt)| receipt.index == i);
+    let count = u32::try_from(receipts.len()).ok();
+    if numbered && count == record.session.nb_chunks {
+        return Ok(());
+    }
+    Err(damaged("the receipts are not a full set"))
+}
+
+fn note_assembled(txn: &mut Txn<'_>, id: Id, number: u32) -> Result<(), StoreError> {
+    let mut record = ledger::session(txn, id)?;
+    record.assembled = Some(number);
+    record.next_spill = record.next_spill.max(number.saturating_add(1));
+    ledger::put_session(txn, &record)
+}
+
+/// Gives the rebuilt file the main file's name, unless an earlier attempt did.
+fn take_over(engine: &Engine, id: Id, number: u32) -> Result<(), StoreError> {
+    let from = FileName::Spill(id, number);
+    match engine.disk.open_to_read(from)? {
+        Some(_) => engine.disk.rename(from, FileName::Main(id)),
+        None => Ok(()),
+    }
+}
+
+/// Cuts the main file to size, labels it and syncs it.
+fn finish_file(
+    engine: &Engine,
+    record: &SessionRecord,
+    now: Timestamp,
+) -> Result<ObjectMeta, StoreError> {
+    let upload = &record.session.upload;
+    let receipts = receipts(engine, upload.id)?;
+    let meta = describe(record, &receipts, now);
+    let main = engine.disk.open_or_create(FileName::Main(upload.id))?;
+    let length = engine.disk.length(&main)?;
+    if length < meta.size {
+        return Err(damaged("the file is shorter than its receipts"));
+    }
+    engine.disk.set_length(&main, meta.size)?;
+    engine
+        .disk
+        .label(upload.id, &main, &label::encode(&meta)?)?;
+    engine.disk.sync_all(&main)?;
+    Ok(meta)
+}
+
+fn describe(record: &SessionRecord, receipts: &[ChunkReceipt], now: Timestamp) -> ObjectMeta {
+    let size = receipts.iter().map(|receipt| receipt.length).sum();
+    let crc64 = receipts.iter().fold(Crc64::of(b""), |crc, receipt| {
+        crc.then(receipt.digests.crc64, receipt.length)
+    });
+    let (etag, md5) = match receipts {
+        [only] => {
+            let md5 = only.digests.md5;
+            (ETag::of_whole(md5), Some(md5))
+        }
+        _ => {
+            let md5s = receipts.iter().map(|receipt| receipt.digests.md5);
+            (ETag::of_chunks(md5s), None)
+        }
+    };
+    ledger::object_of(&record.session.upload, size, (etag, md5, crc64), now)
+}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Corrupt(what.to_owned())
+}

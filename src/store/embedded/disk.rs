@@ -1,0 +1,523 @@
+//! The file system: the only file of the store that touches it (sled's own files excepted).
+//!
+//! Owns: where each file lies, how it is created, synced, labelled and removed. Files are 0600, folders 0700.
+//! Never does: know what a session or an object is; it deals in ids, bytes and offsets. Never blocks politely: every verb is a
+//! system call, and callers on an async thread wrap it in a blocking task.
+//!
+//! Invariants:
+//! 1. "Name first, sync last": a file is created under its final name, and its sync makes bytes, label and name durable. The
+//!    fan-out folders are made and synced once, at open.
+//! 2. Every verb goes through [`Disk::run`], which is the place where tests inject faults.
+//! 3. A failed sync blows the fuse and is never retried.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, IoSlice, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FallocateFlags, FlockOperation, XattrFlags};
+
+use super::fuse::Fuse;
+use crate::model::Id;
+use crate::store::StoreError;
+
+/// The extended attribute that holds a label.
+const LABEL_ATTRIBUTE: &str = "user.pillarbox";
+/// Longest label kept as an extended attribute, in bytes; ext4 has room for 4,040. A longer one goes beside the file.
+const MAX_ATTRIBUTE_BYTES: usize = 4000;
+/// Longest label file that is read, in bytes.
+const MAX_LABEL_BYTES: u64 = 64 << 10;
+/// Longest small file (`FORMAT`, `catalog.json`) that is read, in bytes.
+const MAX_SMALL_FILE_BYTES: u64 = 1 << 30;
+/// Ends the names of files that are about to be renamed; what a crash leaves of them is removed at open.
+const TEMPORARY: &str = ".tmp";
+/// How long opening waits for an earlier process, which is still stopping, to let go of the folder.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// Names one file below `objects/`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum FileName {
+    /// `<id>`: the one file of an upload, then of its object.
+    Main(Id),
+    /// `<id>.<n>`: a chunk that could not go to its place.
+    Spill(Id, u32),
+    /// `<id>.meta`: the label, where it is not an extended attribute.
+    Label(Id),
+}
+
+impl FileName {
+    /// Reads back what [`FileName::show`] wrote.
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        match name.split_once('.') {
+            None => Id::parse(name).map(Self::Main),
+            Some((id, "meta")) => Id::parse(id).map(Self::Label),
+            Some((id, n)) => Some(Self::Spill(Id::parse(id)?, n.parse().ok()?)),
+        }
+    }
+
+    /// The id that the file belongs to.
+    pub(super) const fn id(self) -> Id {
+        match self {
+            Self::Main(id) | Self::Spill(id, _) | Self::Label(id) => id,
+        }
+    }
+
+    fn show(self) -> String {
+        match self {
+            Self::Main(id) => id.to_string(),
+            Self::Spill(id, n) => format!("{id}.{n}"),
+            Self::Label(id) => format!("{id}.meta"),
+        }
+    }
+}
+
+/// The data folder, locked for this process.
+#[derive(Debug)]
+pub(super) struct Disk {
+    root: PathBuf,
+    fuse: Fuse,
+    attributes: bool,
+    _lock: File,
+}
+
+impl Disk {
+    /// Number of fan-out folders below `objects/`.
+    const FOLDERS: u16 = 256;
+
+    /// Makes the folders, takes the lock, and finds out whether the file system has extended attributes.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] when another process holds the folder for longer than [`LOCK_WAIT`].
+    pub(super) fn open(root: &Path, fuse: Fuse) -> Result<Self, StoreError> {
+        let mut folder = DirBuilder::new();
+        let made = folder.recursive(true).mode(0o700).create(root);
+        made.map_err(|e| StoreError::from_io("make the data folder", e))?;
+        let lock = lock(root).map_err(|e| StoreError::from_io("lock the data folder", e))?;
+        let mut disk = Self {
+            root: root.to_owned(),
+            fuse,
+            attributes: true,
+            _lock: lock,
+        };
+        disk.run("make the object folders", || disk.make_folders())?;
+        disk.run("remove temporary files", || disk.remove_temporaries())?;
+        disk.attributes = disk.probe_attributes();
+        Ok(disk)
+    }
+
+    /// The folder of the index.
+    pub(super) fn index_folder(&self) -> PathBuf {
+        self.root.join("index")
+    }
+
+    /// Where a file lies.
+    pub(super) fn path(&self, name: FileName) -> PathBuf {
+        self.root
+            .join("objects")
+            .join(format!("{:02x}", name.id().fan_out()))
+            .join(name.show())
+    }
+
+    /// Creates a file that must not exist yet, for reading and writing; `None` when it exists.
+    pub(super) fn create(&self, name: FileName) -> Result<Option<File>, StoreError> {
+        let made = self.run("create a file", || {
+            open_options().create_new(true).open(self.path(name))
+        });
+        match made {
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
+    /// Opens a file for reading and writing, creating it when it is not there.
+    pub(super) fn open_or_create(&self, name: FileName) -> Result<File, StoreError> {
+        self.run("open a file for writing", || {
+            open_options()
+                .create(true)
+                .truncate(false)
+                .open(self.path(name))
+        })
+    }
+
+    /// Opens a file for reading; `None` when it is not there.
+    pub(super) fn open_to_read(&self, name: FileName) -> Result<Option<File>, StoreError> {
+        present(self.run("open a file", || File::open(self.path(name))))
+    }
+
+    /// The length of an open file in bytes.
+    pub(super) fn length(&self, file: &File) -> Result<u64, StoreError> {
+        self.run("ask the length of a file", || Ok(file.metadata()?.len()))
+    }
+
+    /// Writes all of `slices`, one after the other, from `offset`.
+    pub(super) fn write_at(
+        &self,
+        file: &File,
+        mut slices: &mut [IoSlice<'_>],
+        mut offset: u64,
+    ) -> Result<(), StoreError> {
+        self.run("write to a file", || {
+            IoSlice::advance_slices(&mut slices, 0);
+            while !slices.is_empty() {
+                match rustix::io::pwritev(file, slices, offset) {
+                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                    Ok(n) => {
+                        IoSlice::advance_slices(&mut slices, n);
+                        offset += n as u64;
+                    }
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Reads up to `length` bytes from `offset`; fewer only at the end of the file.
+    pub(super) fn read_at(
+        &self,
+        file: &File,
+        offset: u64,
+        length: usize,
+    ) -> Result<Vec<u8>, StoreError> {
+        self.run("read a file", || {
+            let mut bytes = vec![0; length];
+            let mut filled = 0;
+            while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+                match file.read_at(rest, offset + filled as u64) {
+                    Ok(0) => break,
+                    Ok(n) => filled += n,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            bytes.truncate(filled);
+            Ok(bytes)
+        })
+    }
+
+    /// Copies `length` bytes between files inside the kernel. A source that ends early is [`StoreError::Corrupt`].
+    pub(super) fn copy_range(
+        &self,
+        (from, mut from_offset): (&File, u64),
+        (to, mut to_offset): (&File, u64),
+        length: u64,
+    ) -> Result<(), StoreError> {
+        let mut left = length;
+        while left > 0 {
+            let step = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
+            let copied = self.run("copy between files", || {
+                let (source, target) = (Some(&mut from_offset), Some(&mut to_offset));
+                Ok(rustix::fs::copy_file_range(from, source, to, target, step)?)
+            })?;
+            if copied == 0 {
+                return Err(StoreError::Corrupt(
+                    "a stored chunk is shorter than its receipt".to_owned(),
+                ));
+            }
+            left -= copied as u64;
+        }
+        Ok(())
+    }
+
+    /// Cuts or extends a file to exactly `length` bytes.
+    pub(super) fn set_length(&self, file: &File, length: u64) -> Result<(), StoreError> {
+        self.run("set the length of a file", || file.set_len(length))
+    }
+
+    /// Syncs bytes, and with them the name of a file that was just created. A failure blows the fuse.
+    pub(super) fn sync_data(&self, file: &File) -> Result<(), StoreError> {
+        self.fuse.check()?;
+        self.must("sync a file", self.run("sync a file", || file.sync_data()))
+    }
+
+    /// Syncs bytes and everything known of the file; needed when only its label changed. A failure blows the fuse.
+    pub(super) fn sync_all(&self, file: &File) -> Result<(), StoreError> {
+        self.fuse.check()?;
+        self.must("sync a file", self.run("sync a file", || file.sync_all()))
+    }
+
+    /// Puts a label on an open file. It is durable after the next [`Disk::sync_all`] (or [`Disk::sync_data`] of a file that
+    /// was just created); a label that lies beside the file is durable at once.
+    pub(super) fn label(&self, id: Id, file: &File, label: &[u8]) -> Result<(), StoreError> {
+        if self.attributes && label.len() <= MAX_ATTRIBUTE_BYTES {
+            let set = self.run("label a file", || {
+                let flags = XattrFlags::empty();
+                Ok(rustix::fs::fsetxattr(file, LABEL_ATTRIBUTE, label, flags)?)
+            });
+            if set.is_ok() {
+                return self.unlink(FileName::Label(id));
+            }
+        }
+        self.replace_file(&self.path(FileName::Label(id)), label)?;
+        if self.attributes {
+            let _ = rustix::fs::fremovexattr(file, LABEL_ATTRIBUTE);
+        }
+        Ok(())
+    }
+
+    /// The labels of a file: the attribute and the one beside it; the caller takes the newer valid one.
+    pub(super) fn read_labels(&self, id: Id, file: &File) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut labels = Vec::new();
+        let mut value = vec![0; MAX_ATTRIBUTE_BYTES + 1];
+        if let Ok(length) = rustix::fs::fgetxattr(file, LABEL_ATTRIBUTE, value.as_mut_slice()) {
+            value.truncate(length);
+            labels.push(value);
+        }
+        labels.extend(self.read_small(&self.path(FileName::Label(id)), MAX_LABEL_BYTES)?);
+        Ok(labels)
+    }
+
+    /// Takes every label off a file that is about to be written to again.
+    pub(super) fn remove_labels(&self, id: Id, file: &File) -> Result<(), StoreError> {
+        let _ = rustix::fs::fremovexattr(file, LABEL_ATTRIBUTE);
+        self.unlink(FileName::Label(id))
+    }
+
+    /// Removes a file; fine when it is not there. A main file takes the label beside it along.
+    pub(super) fn unlink(&self, name: FileName) -> Result<(), StoreError> {
+        present(self.run("remove a file", || fs::remove_file(self.path(name))))?;
+        if let FileName::Main(id) = name {
+            present(self.run("remove a file", || {
+                fs::remove_file(self.path(FileName::Label(id)))
+            }))?;
+        }
+        Ok(())
+    }
+
+    /// Gives a synced file another name of the same id, replacing what had it, durably.
+    pub(super) fn rename(&self, from: FileName, to: FileName) -> Result<(), StoreError> {
+        let (from, to) = (self.path(from), self.path(to));
+        self.run("rename a file", || fs::rename(&from, &to))?;
+        self.sync_parent(&to)
+    }
+
+    /// Calls `each` with every file of one fan-out folder. Names that are not ours are skipped.
+    pub(super) fn list(
+        &self,
+        folder: u8,
+        mut each: impl FnMut(FileName) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let path = self.root.join("objects").join(format!("{folder:02x}"));
+        let entries = self.run("list a folder", || fs::read_dir(path))?;
+        for entry in entries {
+            let entry = self.run("list a folder", || entry)?;
+            if let Some(name) = entry.file_name().to_str().and_then(FileName::parse) {
+                each(name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that an unprivileged process may still write.
+    pub(super) fn free_bytes(&self) -> Result<u64, StoreError> {
+        self.run("ask for free space", || {
+            let stat = rustix::fs::statvfs(&self.root)?;
+            Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        })
+    }
+
+    /// Reads `FORMAT`; `None` when there is none.
+    pub(super) fn read_format(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_small(&self.root.join("FORMAT"), MAX_SMALL_FILE_BYTES)
+    }
+
+    /// Writes `FORMAT`.
+    pub(super) fn write_format(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.replace_file(&self.root.join("FORMAT"), bytes)
+    }
+
+    /// Reads the snapshot of the catalog; `None` when there is none.
+    pub(super) fn read_catalog(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_small(&self.root.join("catalog.json"), MAX_SMALL_FILE_BYTES)
+    }
+
+    /// Replaces the snapshot of the catalog whole.
+    pub(super) fn write_catalog(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.replace_file(&self.root.join("catalog.json"), bytes)
+    }
+
+    /// Whether there is an index folder with anything in it.
+    pub(super) fn has_index(&self) -> bool {
+        fs::read_dir(self.index_folder()).is_ok_and(|mut entries| entries.next().is_some())
+    }
+
+    /// Moves the index folder aside and says where it is now.
+    pub(super) fn set_index_aside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
+        let aside = (0_u32..)
+            .map(|n| self.root.join(format!("index.broken-{suffix}-{n}")))
+            .find(|path| !path.exists())
+            .unwrap_or_else(|| self.root.join("index.broken"));
+        self.run("move the index aside", || {
+            fs::rename(self.index_folder(), &aside)
+        })?;
+        self.sync_parent(&aside)?;
+        Ok(aside)
+    }
+
+    /// Gives back the space of the ballast; whether there was any.
+    pub(super) fn free_ballast(&self) -> Result<bool, StoreError> {
+        let path = self.root.join("ballast");
+        let removed = present(self.run("free the ballast", || fs::remove_file(path)))?;
+        Ok(removed.is_some())
+    }
+
+    /// Sets `bytes` of space aside; nothing when that was done before.
+    pub(super) fn make_ballast(&self, bytes: u64) -> Result<(), StoreError> {
+        let path = self.root.join("ballast");
+        if path.exists() {
+            return Ok(());
+        }
+        let made = self.run("make the ballast", || {
+            let file = open_options().create_new(true).open(&path)?;
+            Ok(rustix::fs::fallocate(
+                &file,
+                FallocateFlags::empty(),
+                0,
+                bytes,
+            )?)
+        });
+        if made.is_err() {
+            let _ = fs::remove_file(&path);
+        }
+        made
+    }
+
+    /// Runs one verb. The one place through which every result passes: faults are injected here.
+    fn run<T>(
+        &self,
+        operation: &'static str,
+        verb: impl FnOnce() -> io::Result<T>,
+    ) -> Result<T, StoreError> {
+        verb().map_err(|error| StoreError::from_io(operation, error))
+    }
+
+    fn must<T>(&self, operation: &str, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        result.map_err(|error| {
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            self.fuse
+                .blow(operation, &cause.unwrap_or_else(|| error.to_string()));
+            StoreError::ReadOnly
+        })
+    }
+
+    fn read_small(&self, path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        present(self.run("read a small file", || {
+            let mut bytes = Vec::new();
+            File::open(path)?.take(max_bytes).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        }))
+    }
+
+    fn replace_file(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        self.fuse.check()?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = self.root.join(format!("{name}{TEMPORARY}"));
+        let file = self.run("write a small file", || {
+            let mut file = open_options()
+                .create(true)
+                .truncate(true)
+                .open(&temporary)?;
+            file.write_all(bytes)?;
+            Ok(file)
+        })?;
+        self.sync_all(&file)?;
+        self.run("rename a small file", || fs::rename(&temporary, path))?;
+        self.sync_parent(path)
+    }
+
+    fn sync_parent(&self, path: &Path) -> Result<(), StoreError> {
+        let parent = path.parent().unwrap_or(&self.root);
+        let folder = self.run("open a folder", || File::open(parent))?;
+        self.sync_all(&folder)
+    }
+
+    fn make_folders(&self) -> io::Result<()> {
+        let objects = self.root.join("objects");
+        let mut made = make_folder(&objects)?;
+        for folder in 0..Self::FOLDERS {
+            made |= make_folder(&objects.join(format!("{folder:02x}")))?;
+        }
+        if made {
+            File::open(&objects)?.sync_all()?;
+            File::open(&self.root)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    fn remove_temporaries(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.root)? {
+            let path = entry?.path();
+            if path.to_string_lossy().ends_with(TEMPORARY) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn probe_attributes(&self) -> bool {
+        let path = self.root.join("probe.tmp");
+        let probe = || -> io::Result<()> {
+            let file = open_options().create(true).truncate(true).open(&path)?;
+            let value = [b'x'; MAX_ATTRIBUTE_BYTES];
+            let flags = XattrFlags::empty();
+            rustix::fs::fsetxattr(&file, LABEL_ATTRIBUTE, &value, flags)?;
+            Ok(())
+        };
+        let works = probe();
+        let _ = fs::remove_file(&path);
+        if let Err(error) = &works {
+            tracing::info!(%error, "no room for extended attributes; labels lie beside the files");
+        }
+        works.is_ok()
+    }
+}
+
+fn open_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options
+}
+
+/// Makes one folder, 0700; whether it was not there before.
+fn make_folder(path: &Path) -> io::Result<bool> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+fn lock(root: &Path) -> io::Result<File> {
+    let file = open_options()
+        .create(true)
+        .truncate(false)
+        .open(root.join("LOCK"))?;
+    let end = Instant::now() + LOCK_WAIT;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "another process uses this data folder",
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Turns "not found" into `None`.
+fn present<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match result {
+        Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}

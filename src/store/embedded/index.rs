@@ -1,0 +1,363 @@
+//! The index: one ordered keyspace of small values. The only file that names sled.
+//!
+//! Owns: the tree, the one committer thread that writes to it, and the rule by which a write is durable: `flush()`, then
+//! `fdatasync` of sled's own `db` file through a second descriptor (flush alone ends in `sync_file_range`, which is no barrier).
+//! Never does: know what a key means, or call `flush_async` (it deadlocks with eight callers).
+//!
+//! Invariants:
+//! 1. Only the committer writes. A job reads and writes through its [`Txn`], sees every earlier job's writes, and is applied
+//!    whole or not at all; so check-then-write needs no lock.
+//! 2. A job is answered after the sync that follows it; all jobs that wait are synced together.
+//! 3. A failed sync, or a panic inside sled, blows the fuse; nothing is retried.
+//! 4. A read outside a job may see a write a moment before it is durable.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Mutex;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::fuse::Fuse;
+use crate::store::StoreError;
+
+/// Longest value, in bytes; sled keeps longer ones in files that it never syncs.
+pub(super) const MAX_VALUE_BYTES: usize = 4096;
+/// Jobs that may wait for the committer; callers wait for a place.
+const MAX_WAITING_JOBS: usize = 1024;
+/// Jobs that share one sync at most.
+const MAX_GROUP: usize = 256;
+/// Memory for the tree's pages, in bytes.
+const CACHE_BYTES: u64 = 64 << 20;
+/// How long opening may take.
+const OPEN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Key and value.
+pub(super) type Pair = (Vec<u8>, Vec<u8>);
+
+/// Why an index did not open.
+#[derive(Debug)]
+pub(super) enum OpenError {
+    /// It is damaged, panicked, or took too long: set it aside and rebuild.
+    Broken(String),
+    /// The system failed; the index itself may be sound.
+    Io(StoreError),
+}
+
+/// An open index.
+pub(super) struct Index {
+    db: sled::Db,
+    jobs: Option<mpsc::Sender<Job>>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Job {
+    run: Box<dyn FnOnce(&sled::Db, &Fuse) -> Ran + Send>,
+    lazy: bool,
+}
+
+struct Ran {
+    wrote: bool,
+    answer: Box<dyn FnOnce(bool) + Send>,
+}
+
+impl Index {
+    /// Opens or creates the index in `folder`.
+    pub(super) fn open(folder: &Path, fuse: Fuse) -> Result<Self, OpenError> {
+        let db = open_in_time(folder)?;
+        let sync = File::open(folder.join("db"))
+            .map_err(|e| OpenError::Io(StoreError::from_io("open the index file", e)))?;
+        let (jobs, queue) = mpsc::channel(MAX_WAITING_JOBS);
+        let tree = db.clone();
+        let committer = std::thread::Builder::new()
+            .name("index-committer".to_owned())
+            .spawn(move || commit_all(&tree, &sync, &fuse, queue))
+            .map_err(|e| OpenError::Io(StoreError::from_io("start the committer", e)))?;
+        Ok(Self {
+            db,
+            jobs: Some(jobs),
+            committer: Mutex::new(Some(committer)),
+        })
+    }
+
+    /// Runs `job` in the committer and returns when what it wrote, and all it saw, is on stable storage.
+    ///
+    /// The job runs even when this future is dropped. When it fails, nothing of it is kept.
+    ///
+    /// # Errors
+    /// What the job says; [`StoreError::ReadOnly`] when the sync failed, and then it is not known whether it was kept.
+    pub(super) async fn commit<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Txn<'_>) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        self.send(job, false).await
+    }
+
+    /// As [`Index::commit`], but what it wrote need not be durable before the next job's sync.
+    pub(super) async fn commit_lazily<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Txn<'_>) -> Result<R, StoreError> + Send + 'static,
+    ) -> Result<R, StoreError> {
+        self.send(job, true).await
+    }
+
+    /// One value.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        guarded(|| lookup(&self.db, key))
+    }
+
+    /// Calls `each` with the pairs whose key begins with `prefix`, in order, until it breaks.
+    pub(super) fn scan(
+        &self,
+        prefix: &[u8],
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        guarded(|| {
+            for pair in self.db.scan_prefix(prefix) {
+                let (key, value) = pair.map_err(|e| damaged(&e))?;
+                if each(&key, &value)?.is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// The first `limit` pairs whose key begins with `prefix`.
+    pub(super) fn prefix(&self, prefix: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+        guarded(|| first_of(&self.db, prefix, limit))
+    }
+
+    async fn send<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut Txn<'_>) -> Result<R, StoreError> + Send + 'static,
+        lazy: bool,
+    ) -> Result<R, StoreError> {
+        let (answer, waiter) = oneshot::channel();
+        let run = Box::new(move |db: &sled::Db, fuse: &Fuse| {
+            let mut txn = Txn::new(db);
+            let result = run_job(fuse, &mut txn, job);
+            Ran {
+                wrote: result.is_ok() && !txn.writes.is_empty(),
+                answer: Box::new(move |durable| {
+                    let result = if durable {
+                        result
+                    } else {
+                        Err(StoreError::ReadOnly)
+                    };
+                    // The caller may be gone; the job counts all the same.
+                    let _ = answer.send(result);
+                }),
+            }
+        });
+        let jobs = self.jobs.as_ref().ok_or(StoreError::ReadOnly)?;
+        let sent = jobs.send(Job { run, lazy }).await;
+        sent.map_err(|_| StoreError::ReadOnly)?;
+        waiter.await.map_err(|_| StoreError::ReadOnly)?
+    }
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        let committer = self.committer.lock().ok().and_then(|mut c| c.take());
+        if let Some(thread) = committer.filter(|t| t.thread().id() != std::thread::current().id()) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Debug for Index {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Index")
+    }
+}
+
+/// What a job reads and writes through.
+pub(super) struct Txn<'a> {
+    db: &'a sled::Db,
+    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
+
+impl<'a> Txn<'a> {
+    fn new(db: &'a sled::Db) -> Self {
+        let writes = BTreeMap::new();
+        Self { db, writes }
+    }
+
+    /// One value, as this job has left it.
+    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self.writes.get(key) {
+            Some(written) => Ok(written.clone()),
+            None => lookup(self.db, key),
+        }
+    }
+
+    /// The first `limit` pairs whose key begins with `prefix`; this job's own writes do not show.
+    pub(super) fn prefix(&self, prefix: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+        first_of(self.db, prefix, limit)
+    }
+
+    /// Sets a value of at most [`MAX_VALUE_BYTES`].
+    pub(super) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), StoreError> {
+        if value.len() > MAX_VALUE_BYTES {
+            return Err(StoreError::RecordTooLarge);
+        }
+        self.writes.insert(key, Some(value));
+        Ok(())
+    }
+
+    /// Removes a value; fine when there is none.
+    pub(super) fn delete(&mut self, key: Vec<u8>) {
+        self.writes.insert(key, None);
+    }
+
+    fn apply(&self) -> Result<(), sled::Error> {
+        let mut batch = sled::Batch::default();
+        for (key, value) in &self.writes {
+            match value {
+                Some(value) => batch.insert(key.as_slice(), value.as_slice()),
+                None => batch.remove(key.as_slice()),
+            }
+        }
+        self.db.apply_batch(batch)
+    }
+}
+
+/// The committer: takes the jobs that wait, runs them, syncs once, answers all.
+fn commit_all(db: &sled::Db, file: &File, fuse: &Fuse, mut queue: mpsc::Receiver<Job>) {
+    while let Some(first) = queue.blocking_recv() {
+        let mut group = vec![first];
+        while group.len() < MAX_GROUP
+            && let Ok(job) = queue.try_recv()
+        {
+            group.push(job);
+        }
+        let mut must_sync = false;
+        let mut answers = Vec::with_capacity(group.len());
+        for job in group {
+            let ran = (job.run)(db, fuse);
+            must_sync |= ran.wrote && !job.lazy;
+            answers.push(ran.answer);
+        }
+        let durable = (!must_sync || sync(db, file, fuse)) && fuse.check().is_ok();
+        for answer in answers {
+            answer(durable);
+        }
+    }
+}
+
+fn sync(db: &sled::Db, file: &File, fuse: &Fuse) -> bool {
+    let synced = guarded(|| {
+        db.flush().map_err(|e| damaged(&e))?;
+        let synced = file.sync_data();
+        synced.map_err(|e| StoreError::from_io("sync the index", e))
+    });
+    if let Err(error) = &synced {
+        fuse.blow("sync the index", error);
+    }
+    synced.is_ok()
+}
+
+fn run_job<R>(
+    fuse: &Fuse,
+    txn: &mut Txn<'_>,
+    job: impl FnOnce(&mut Txn<'_>) -> Result<R, StoreError>,
+) -> Result<R, StoreError> {
+    fuse.check()?;
+    match catch_unwind(AssertUnwindSafe(|| job(txn))) {
+        Ok(result) => {
+            let result = result?;
+            let applied = guarded(|| txn.apply().map_err(|e| damaged(&e)));
+            applied.inspect_err(|error| fuse.blow("write to the index", error))?;
+            Ok(result)
+        }
+        Err(_) => {
+            fuse.blow("write to the index", &"it panicked");
+            Err(StoreError::ReadOnly)
+        }
+    }
+}
+
+fn lookup(db: &sled::Db, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+    let found = db.get(key).map_err(|e| damaged(&e))?;
+    Ok(found.map(|value| value.to_vec()))
+}
+
+fn first_of(db: &sled::Db, prefix: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
+    let pairs = db.scan_prefix(prefix).take(limit);
+    pairs
+        .map(|pair| pair.map(|(key, value)| (key.to_vec(), value.to_vec())))
+        .collect::<Result<_, _>>()
+        .map_err(|e| damaged(&e))
+}
+
+fn damaged(error: &dyn Display) -> StoreError {
+    StoreError::Corrupt(format!("the index: {error}"))
+}
+
+/// Turns a panic inside sled, which is how it reports some kinds of damage, into an error.
+fn guarded<R>(call: impl FnOnce() -> Result<R, StoreError>) -> Result<R, StoreError> {
+    catch_unwind(AssertUnwindSafe(call))
+        .unwrap_or_else(|_| Err(StoreError::Corrupt("the index panicked".to_owned())))
+}
+
+/// Opens sled in a thread of its own, so that a hang or a panic is only an error.
+fn open_in_time(folder: &Path) -> Result<sled::Db, OpenError> {
+    let (answer, waiter) = std::sync::mpsc::channel();
+    let config = sled::Config::new()
+        .path(folder)
+        .cache_capacity(CACHE_BYTES)
+        .flush_every_ms(None);
+    let end = Instant::now() + OPEN_DEADLINE;
+    let opener = move || {
+        let opened = catch_unwind(AssertUnwindSafe(|| open_unlocked(&config, end)));
+        let _ = answer.send(opened.unwrap_or_else(|_| {
+            Err(OpenError::Broken(
+                "it panicked when it was opened".to_owned(),
+            ))
+        }));
+    };
+    std::thread::Builder::new()
+        .name("index-open".to_owned())
+        .spawn(opener)
+        .map_err(|e| OpenError::Io(StoreError::from_io("start a thread", e)))?;
+    waiter
+        .recv_timeout(OPEN_DEADLINE)
+        .unwrap_or_else(|_| Err(OpenError::Broken("opening it took too long".to_owned())))
+}
+
+/// Opens sled; waits while an earlier instance in this process still lets go of its lock.
+fn open_unlocked(config: &sled::Config, end: Instant) -> Result<sled::Db, OpenError> {
+    loop {
+        match config.open() {
+            Ok(db) => return Ok(db),
+            Err(sled::Error::Io(error)) if error.to_string().contains("acquire lock") => {
+                if Instant::now() + Duration::from_secs(1) > end {
+                    return Err(OpenError::Io(StoreError::from_io("lock the index", error)));
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(sled::Error::Io(error)) if may_pass(&error) => {
+                return Err(OpenError::Io(StoreError::from_io("open the index", error)));
+            }
+            Err(error) => return Err(OpenError::Broken(error.to_string())),
+        }
+    }
+}
+
+/// Whether a failure says something of the system, and nothing of the index.
+fn may_pass(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{
+        OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    matches!(
+        error.kind(),
+        OutOfMemory | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
+    ) || error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())
+}

@@ -1,0 +1,35 @@
+//! The label that every completed file carries, so that a lost index can be rebuilt.
+//!
+//! Owns: its form: a version byte, the CRC64NVME of the rest, and the object's record. Never does: say where the label lies
+//! (disk.rs does), or trust one: a label whose checksum is wrong is no label.
+//!
+//! Invariant: of several labels of one file the valid one with the highest record version counts.
+
+use super::records::{decode_object, encode_object};
+use crate::model::{Crc64, ObjectMeta};
+use crate::store::StoreError;
+
+/// The version byte that begins every label.
+const LABEL_VERSION: u8 = 1;
+
+/// The label of an object.
+pub(super) fn encode(meta: &ObjectMeta) -> Result<Vec<u8>, StoreError> {
+    let record = encode_object(meta)?;
+    let mut label = vec![LABEL_VERSION];
+    label.extend_from_slice(Crc64::of(&record).hex().as_bytes());
+    label.extend_from_slice(&record);
+    Ok(label)
+}
+
+/// What the newest valid label says; `None` when there is none.
+pub(super) fn decode(labels: &[Vec<u8>]) -> Option<ObjectMeta> {
+    let valid = labels.iter().filter_map(|label| decode_one(label));
+    valid.max_by_key(|meta| meta.version)
+}
+
+fn decode_one(label: &[u8]) -> Option<ObjectMeta> {
+    let (version, rest) = label.split_first()?;
+    let (checksum, record) = rest.split_at_checked(16)?;
+    let sound = *version == LABEL_VERSION && Crc64::of(record).hex().as_bytes() == checksum;
+    sound.then(|| decode_object(record).ok()).flatten()
+}

@@ -1,0 +1,484 @@
+//! What a session knows: the jobs that change it inside the index.
+//!
+//! Owns: the rules of acknowledging a chunk (repeat, replacement, number of chunks, stride, full set), of finishing, and of
+//! giving an object its name. Every function here runs inside one index job, so it reads and writes as if alone.
+//! Never does: touch files. What becomes free is put into the garbage table in the same job, and returned for unlinking.
+//!
+//! Invariants:
+//! 1. A receipt is written only for bytes that the caller has synced.
+//! 2. An object, its id and its expiry entry are written and removed together.
+//! 3. `received_chunks` and `received_bytes` are the sums over the receipts.
+
+use super::index::Txn;
+use super::records::{
+    COMPLETING, EXPIRY, OBJECT_IDS, SESSIONS, SESSIONS_DUE, SessionRecord, decode_object,
+    decode_receipt, decode_session, due_key, encode, encode_object, encode_session, garbage_key,
+    id_key, key, object_key, open_session_key, receipt_key,
+};
+use crate::model::{
+    ChunkReceipt, Crc64, Digests, ETag, Id, MAX_CHUNKS, MAX_OBJECT_BYTES, Md5, NewUpload,
+    ObjectMeta, Place, Timestamp, UploadSession, UploadState,
+};
+use crate::store::{ChunkSpec, StoreError};
+
+/// Most missing chunks that are named.
+const MAX_MISSING_NAMED: usize = 100;
+
+/// Files that nothing names any more: a main file, or one spill.
+pub(super) type Garbage = Vec<(Id, Option<u32>)>;
+
+/// A chunk whose bytes are on stable storage and whose receipt is not.
+#[derive(Debug)]
+pub(super) struct Arrival {
+    /// The session.
+    pub(super) id: Id,
+    /// Which chunk.
+    pub(super) spec: ChunkSpec,
+    /// Where its bytes lie; `None` when they were only hashed.
+    pub(super) place: Option<Place>,
+    /// Its length in bytes.
+    pub(super) length: u64,
+    /// What its bytes hashed to.
+    pub(super) digests: Digests,
+    /// The object that this chunk is all of; its label is already on the file.
+    pub(super) whole: Option<ObjectMeta>,
+}
+
+/// What became of an [`Arrival`].
+#[derive(Debug)]
+pub(super) struct Acknowledged {
+    /// The receipt in force.
+    pub(super) receipt: ChunkReceipt,
+    /// Whether it was there before.
+    pub(super) repeated: bool,
+    /// The session's state now.
+    pub(super) state: UploadState,
+    /// What became free.
+    pub(super) garbage: Garbage,
+}
+
+/// Starts a session.
+pub(super) fn create(txn: &mut Txn<'_>, new: NewUpload) -> Result<UploadSession, StoreError> {
+    refuse_taken_id(txn, new.id)?;
+    let id = new.id;
+    if let Some(pipeline) = &new.pipeline {
+        txn.put(open_session_key(pipeline.id, id), Vec::new())?;
+    }
+    txn.put(
+        due_key(SESSIONS_DUE, new.abandoned_at, id.as_bytes()),
+        Vec::new(),
+    )?;
+    let session = UploadSession {
+        upload: new,
+        state: UploadState::Uploading,
+        nb_chunks: None,
+        received_chunks: 0,
+        received_bytes: 0,
+    };
+    let record = SessionRecord {
+        session: session.clone(),
+        stride: None,
+        last_index: None,
+        next_spill: 0,
+        assembled: None,
+    };
+    put_session(txn, &record)?;
+    Ok(session)
+}
+
+/// Fails with [`StoreError::Exists`] when a session, an object or garbage has this id.
+pub(super) fn refuse_taken_id(txn: &Txn<'_>, id: Id) -> Result<(), StoreError> {
+    let keys = [
+        id_key(SESSIONS, id),
+        id_key(OBJECT_IDS, id),
+        garbage_key(id, None),
+    ];
+    for key in keys {
+        if txn.get(&key)?.is_some() {
+            return Err(StoreError::Exists);
+        }
+    }
+    Ok(())
+}
+
+/// A session, or [`StoreError::NoSuchUpload`].
+pub(super) fn session(txn: &Txn<'_>, id: Id) -> Result<SessionRecord, StoreError> {
+    let record = txn.get(&id_key(SESSIONS, id))?;
+    decode_session(&record.ok_or(StoreError::NoSuchUpload)?)
+}
+
+/// Writes a session back.
+pub(super) fn put_session(txn: &mut Txn<'_>, record: &SessionRecord) -> Result<(), StoreError> {
+    let key = id_key(SESSIONS, record.session.upload.id);
+    txn.put(key, encode_session(record)?)
+}
+
+/// Whether a chunk may be part of the session.
+pub(super) fn check_spec(record: &SessionRecord, spec: ChunkSpec) -> Result<(), StoreError> {
+    if let (Some(known), Some(given)) = (record.session.nb_chunks, spec.nb_chunks)
+        && known != given
+    {
+        return Err(StoreError::ChunkCountDiffers { known, given });
+    }
+    let nb_chunks = record.session.nb_chunks.or(spec.nb_chunks);
+    let nb_chunks = nb_chunks.unwrap_or(MAX_CHUNKS);
+    if spec.index >= nb_chunks || nb_chunks > MAX_CHUNKS {
+        let (index, nb_chunks) = (spec.index, nb_chunks.min(MAX_CHUNKS));
+        return Err(StoreError::ChunkOutOfRange { index, nb_chunks });
+    }
+    match spec.nb_chunks {
+        Some(given) => check_count(record, given),
+        None => Ok(()),
+    }
+}
+
+/// Acknowledges a chunk.
+pub(super) fn acknowledge(txn: &mut Txn<'_>, arrival: Arrival) -> Result<Acknowledged, StoreError> {
+    let mut record = session(txn, arrival.id)?;
+    check_spec(&record, arrival.spec)?;
+    let receipt_key = receipt_key(arrival.id, arrival.spec.index);
+    let old = txn.get(&receipt_key)?;
+    let old = old.as_deref().map(decode_receipt).transpose()?;
+    let repeated = old.filter(|old| (old.length, old.digests) == (arrival.length, arrival.digests));
+    if !record.is_open() {
+        return acknowledge_again(&record, &arrival, repeated);
+    }
+    record.session.nb_chunks = record.session.nb_chunks.or(arrival.spec.nb_chunks);
+    let mut garbage = Garbage::new();
+    let receipt = match repeated {
+        Some(receipt) => receipt,
+        None => {
+            let receipt = take_in(txn, &mut record, &arrival, old, &mut garbage)?;
+            txn.put(receipt_key, encode(&receipt)?)?;
+            receipt
+        }
+    };
+    if record.session.nb_chunks == Some(record.session.received_chunks) {
+        let whole = arrival.whole.filter(|_| repeated.is_none());
+        close_or_complete(txn, &mut record, whole, &mut garbage)?;
+    }
+    put_session(txn, &record)?;
+    Ok(Acknowledged {
+        receipt,
+        repeated: repeated.is_some(),
+        state: record.session.state,
+        garbage,
+    })
+}
+
+/// Fixes the number of chunks and moves the session on when all are here.
+pub(super) fn finish(
+    txn: &mut Txn<'_>,
+    id: Id,
+    nb_chunks: u32,
+) -> Result<UploadSession, StoreError> {
+    let mut record = session(txn, id)?;
+    if let Some(known) = record.session.nb_chunks.filter(|known| *known != nb_chunks) {
+        let given = nb_chunks;
+        return Err(StoreError::ChunkCountDiffers { known, given });
+    }
+    if !record.is_open() {
+        return Ok(record.session);
+    }
+    check_count(&record, nb_chunks)?;
+    if record.session.received_chunks < nb_chunks {
+        return Err(missing(txn, id, nb_chunks)?);
+    }
+    record.session.nb_chunks = Some(nb_chunks);
+    close_or_complete(txn, &mut record, None, &mut Garbage::new())?;
+    put_session(txn, &record)?;
+    Ok(record.session)
+}
+
+/// All receipts of a session, by index.
+pub(super) fn receipts(txn: &Txn<'_>, id: Id) -> Result<Vec<ChunkReceipt>, StoreError> {
+    let prefix = id_key(super::records::RECEIPTS, id);
+    let pairs = txn.prefix(&prefix, MAX_CHUNKS as usize)?;
+    pairs.iter().map(|(_, v)| decode_receipt(v)).collect()
+}
+
+/// Names the object of a session whose file is whole and labelled.
+pub(super) fn name_session(
+    txn: &mut Txn<'_>,
+    id: Id,
+    meta: &ObjectMeta,
+) -> Result<Garbage, StoreError> {
+    let mut record = session(txn, id)?;
+    let mut garbage = Garbage::new();
+    if record.session.state != UploadState::Completing {
+        return Ok(garbage);
+    }
+    for receipt in receipts(txn, id)? {
+        if let Place::Spill(n) = receipt.place {
+            discard(txn, id, Some(n), &mut garbage)?;
+        }
+    }
+    name_object(txn, meta, &mut garbage)?;
+    close(txn, &mut record, UploadState::Completed)?;
+    put_session(txn, &record)?;
+    Ok(garbage)
+}
+
+/// Gives up on a session whose stored bytes are damaged.
+pub(super) fn fail(txn: &mut Txn<'_>, id: Id) -> Result<(), StoreError> {
+    let mut record = session(txn, id)?;
+    if record.session.state == UploadState::Completing {
+        close(txn, &mut record, UploadState::Failed)?;
+        put_session(txn, &record)?;
+    }
+    Ok(())
+}
+
+/// Makes an object visible in place of whatever had its key.
+pub(super) fn name_object(
+    txn: &mut Txn<'_>,
+    meta: &ObjectMeta,
+    garbage: &mut Garbage,
+) -> Result<(), StoreError> {
+    let name = object_key(&meta.bucket, &meta.key);
+    if let Some(old) = txn.get(&name)? {
+        let old = decode_object(&old)?;
+        if old.id != meta.id {
+            remove_object(txn, &old, garbage)?;
+        }
+    }
+    put_object(txn, meta)
+}
+
+/// Writes an object's record, its id and its expiry.
+pub(super) fn put_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), StoreError> {
+    let name = object_key(&meta.bucket, &meta.key);
+    if let Some(at) = meta.expires_at {
+        txn.put(due_key(EXPIRY, at, meta.id.as_bytes()), Vec::new())?;
+    }
+    txn.put(
+        id_key(OBJECT_IDS, meta.id),
+        name.get(1..).unwrap_or_default().to_vec(),
+    )?;
+    txn.put(name, encode_object(meta)?)
+}
+
+/// Removes an object's record, its id and its expiry; its file becomes garbage.
+pub(super) fn remove_object(
+    txn: &mut Txn<'_>,
+    meta: &ObjectMeta,
+    garbage: &mut Garbage,
+) -> Result<(), StoreError> {
+    unname_object(txn, meta);
+    discard(txn, meta.id, None, garbage)
+}
+
+/// Removes an object's record, its id and its expiry; its file stays.
+pub(super) fn unname_object(txn: &mut Txn<'_>, meta: &ObjectMeta) {
+    txn.delete(object_key(&meta.bucket, &meta.key));
+    txn.delete(id_key(OBJECT_IDS, meta.id));
+    if let Some(at) = meta.expires_at {
+        txn.delete(due_key(EXPIRY, at, meta.id.as_bytes()));
+    }
+}
+
+/// Removes a session and its receipts. The chunks of one that is not completed become garbage.
+pub(super) fn remove_session(
+    txn: &mut Txn<'_>,
+    record: &SessionRecord,
+) -> Result<Garbage, StoreError> {
+    let upload = &record.session.upload;
+    let id = upload.id;
+    let mut garbage = Garbage::new();
+    let completed = record.session.state == UploadState::Completed;
+    for receipt in receipts(txn, id)? {
+        if let Place::Spill(n) = receipt.place
+            && !completed
+        {
+            discard(txn, id, Some(n), &mut garbage)?;
+        }
+        txn.delete(receipt_key(id, receipt.index));
+    }
+    if !completed {
+        discard(txn, id, None, &mut garbage)?;
+        if let Some(n) = record.assembled {
+            discard(txn, id, Some(n), &mut garbage)?;
+        }
+    }
+    forget_open(txn, upload);
+    txn.delete(due_key(SESSIONS_DUE, upload.abandoned_at, id.as_bytes()));
+    txn.delete(id_key(COMPLETING, id));
+    txn.delete(id_key(SESSIONS, id));
+    Ok(garbage)
+}
+
+/// The object that `upload` becomes.
+pub(super) fn object_of(
+    upload: &NewUpload,
+    size: u64,
+    (etag, md5, crc64): (ETag, Option<Md5>, Crc64),
+    now: Timestamp,
+) -> ObjectMeta {
+    ObjectMeta {
+        id: upload.id,
+        bucket: upload.bucket.clone(),
+        key: upload.key.clone(),
+        size,
+        etag,
+        md5,
+        crc64,
+        headers: upload.headers.clone(),
+        created_at: upload.created_at,
+        updated_at: now,
+        finished_at: now,
+        expires_at: upload.expires_at,
+        pipeline: upload.pipeline.clone(),
+        job: None,
+        application: upload.application,
+        version: 1,
+    }
+}
+
+fn check_count(record: &SessionRecord, given: u32) -> Result<(), StoreError> {
+    let arrived = record.last_index.map_or(0, |last| last.saturating_add(1));
+    if given == 0 || given > MAX_CHUNKS || given < arrived {
+        let known = arrived;
+        return Err(StoreError::ChunkCountDiffers { known, given });
+    }
+    Ok(())
+}
+
+fn acknowledge_again(
+    record: &SessionRecord,
+    arrival: &Arrival,
+    repeated: Option<ChunkReceipt>,
+) -> Result<Acknowledged, StoreError> {
+    let state = record.session.state;
+    if state == UploadState::Failed {
+        return Err(StoreError::UploadFailed(state));
+    }
+    let receipt = repeated.ok_or(StoreError::ChunkDiffers {
+        index: arrival.spec.index,
+        nb_chunks: record.session.nb_chunks.unwrap_or(MAX_CHUNKS),
+    })?;
+    Ok(Acknowledged {
+        receipt,
+        repeated: true,
+        state,
+        garbage: Garbage::new(),
+    })
+}
+
+/// Counts a new chunk in, in place of `old`.
+fn take_in(
+    txn: &mut Txn<'_>,
+    record: &mut SessionRecord,
+    arrival: &Arrival,
+    old: Option<ChunkReceipt>,
+    garbage: &mut Garbage,
+) -> Result<ChunkReceipt, StoreError> {
+    // The bytes were only hashed because the same chunk was here; it was replaced meanwhile.
+    let place = arrival.place.ok_or(StoreError::Busy)?;
+    let index = arrival.spec.index;
+    let session = &mut record.session;
+    let others = session
+        .received_bytes
+        .saturating_sub(old.map_or(0, |old| old.length));
+    let total = others.saturating_add(arrival.length);
+    if total > MAX_OBJECT_BYTES {
+        let max_bytes = MAX_OBJECT_BYTES;
+        return Err(StoreError::TooLarge { max_bytes });
+    }
+    session.received_bytes = total;
+    session.received_chunks += u32::from(old.is_none());
+    if let Some(Place::Spill(n)) = old.map(|old| old.place) {
+        discard(txn, arrival.id, Some(n), garbage)?;
+    }
+    if let Place::Spill(n) = place {
+        record.next_spill = record.next_spill.max(n.saturating_add(1));
+    }
+    learn_stride(txn, record, arrival)?;
+    record.last_index = record.last_index.max(Some(index));
+    Ok(ChunkReceipt {
+        index,
+        place,
+        length: arrival.length,
+        digests: arrival.digests,
+    })
+}
+
+/// The first chunk that is certainly not the last, and not empty, gives every chunk its place.
+fn learn_stride(
+    txn: &Txn<'_>,
+    record: &mut SessionRecord,
+    arrival: &Arrival,
+) -> Result<(), StoreError> {
+    if record.stride.is_some() {
+        return Ok(());
+    }
+    let mut stride = record
+        .is_not_last(arrival.spec.index)
+        .then_some(arrival.length);
+    if let Some(last) = record.last_index.filter(|last| *last < arrival.spec.index) {
+        let earlier = txn.get(&receipt_key(arrival.id, last))?;
+        let earlier = earlier.as_deref().map(decode_receipt).transpose()?;
+        stride = stride.or(earlier.map(|receipt| receipt.length));
+    }
+    record.stride = stride.filter(|stride| *stride > 0);
+    Ok(())
+}
+
+/// All chunks are here: names the object at once when it is whole already, else says that it is to be made whole.
+fn close_or_complete(
+    txn: &mut Txn<'_>,
+    record: &mut SessionRecord,
+    whole: Option<ObjectMeta>,
+    garbage: &mut Garbage,
+) -> Result<(), StoreError> {
+    if let Some(meta) = whole {
+        name_object(txn, &meta, garbage)?;
+        return close(txn, record, UploadState::Completed);
+    }
+    record.session.state = UploadState::Completing;
+    txn.put(id_key(COMPLETING, record.session.upload.id), Vec::new())
+}
+
+fn close(
+    txn: &mut Txn<'_>,
+    record: &mut SessionRecord,
+    state: UploadState,
+) -> Result<(), StoreError> {
+    record.session.state = state;
+    forget_open(txn, &record.session.upload);
+    txn.delete(id_key(COMPLETING, record.session.upload.id));
+    Ok(())
+}
+
+fn forget_open(txn: &mut Txn<'_>, upload: &NewUpload) {
+    if let Some(pipeline) = &upload.pipeline {
+        txn.delete(open_session_key(pipeline.id, upload.id));
+    }
+}
+
+fn discard(
+    txn: &mut Txn<'_>,
+    id: Id,
+    spill: Option<u32>,
+    garbage: &mut Garbage,
+) -> Result<(), StoreError> {
+    txn.put(garbage_key(id, spill), Vec::new())?;
+    garbage.push((id, spill));
+    Ok(())
+}
+
+fn missing(txn: &Txn<'_>, id: Id, nb_chunks: u32) -> Result<StoreError, StoreError> {
+    let here = receipts(txn, id)?;
+    let mut here = here.iter().map(|receipt| receipt.index).peekable();
+    let absent = (0..nb_chunks).filter(|index| here.next_if_eq(index).is_none());
+    let absent: Vec<u32> = absent.collect();
+    Ok(StoreError::MissingChunks {
+        count: u32::try_from(absent.len()).unwrap_or(u32::MAX),
+        first: absent.into_iter().take(MAX_MISSING_NAMED).collect(),
+    })
+}
+
+/// The key under which an object with this id is found.
+pub(super) fn object_name(txn: &Txn<'_>, id: Id) -> Result<Option<Vec<u8>>, StoreError> {
+    let name = txn.get(&id_key(OBJECT_IDS, id))?;
+    Ok(name.map(|name| key(super::records::OBJECTS, &[&name])))
+}

@@ -1,0 +1,365 @@
+//! Finished objects: finding, reading, changing, deleting, listing and verifying them.
+//!
+//! Owns: what a live object is to a caller of the engine. Never does: make objects (`assembler` and `complete` do).
+//!
+//! Invariants:
+//! 1. Every answer is about live objects only; [`ObjectMeta::is_live`] is the only judge.
+//! 2. A change is on the file's label, durably, before it is in the index; so a rebuilt index never forgets it.
+//! 3. A list holds at most `start + limit` records in memory.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::disk::FileName;
+use super::index::Txn;
+use super::ledger::{self, Garbage};
+use super::records::{self, EXPIRY, OBJECT_IDS, OBJECTS};
+use super::{Engine, label};
+use crate::model::{Hasher, Id, ObjectMeta, Timestamp};
+use crate::store::{
+    FilePage, FileQuery, ObjectChange, ObjectName, ObjectReader, SortKey, StoreError,
+};
+
+/// How often a name is looked up again when its file was replaced in between.
+const MAX_OPEN_TRIES: usize = 8;
+/// Longest id of a Job, in bytes.
+const MAX_JOB_BYTES: usize = 64;
+/// Bytes read at once when an object is verified.
+const VERIFY_BYTES: usize = 1 << 20;
+
+/// A live object's record.
+pub(super) fn find_live(
+    engine: &Engine,
+    name: &ObjectName,
+    now: Timestamp,
+) -> Result<ObjectMeta, StoreError> {
+    let found = match name {
+        ObjectName::Id(id) => by_id(engine, *id)?,
+        ObjectName::Key(bucket, key) => {
+            let record = engine.index.get(&records::object_key(bucket, key))?;
+            record.as_deref().map(records::decode_object).transpose()?
+        }
+    };
+    found
+        .filter(|meta| meta.is_live(now))
+        .ok_or(StoreError::NoSuchObject)
+}
+
+/// The record of the object with this id, live or not.
+pub(super) fn by_id(engine: &Engine, id: Id) -> Result<Option<ObjectMeta>, StoreError> {
+    let Some(name) = engine.index.get(&records::id_key(OBJECT_IDS, id))? else {
+        return Ok(None);
+    };
+    let record = engine.index.get(&records::key(OBJECTS, &[&name]))?;
+    let meta = record.as_deref().map(records::decode_object).transpose()?;
+    Ok(meta.filter(|meta| meta.id == id))
+}
+
+/// Opens a live object.
+pub(super) async fn open(
+    engine: &Arc<Engine>,
+    name: ObjectName,
+    now: Timestamp,
+) -> Result<Reader, StoreError> {
+    let owner = Arc::clone(engine);
+    let find = move |engine: &Engine| {
+        for _ in 0..MAX_OPEN_TRIES {
+            let meta = find_live(engine, &name, now)?;
+            if let Some(file) = engine.disk.open_to_read(FileName::Main(meta.id))? {
+                return checked(engine, meta, file);
+            }
+        }
+        Err(damaged("an object's file is missing"))
+    };
+    let (meta, file) = engine.blocking(find).await?;
+    Ok(Reader {
+        engine: owner,
+        meta,
+        file: Arc::new(file),
+    })
+}
+
+/// Removes a live object.
+pub(super) async fn delete(
+    engine: &Arc<Engine>,
+    name: ObjectName,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let owner = Arc::clone(engine);
+    let work = async move {
+        let remove = move |txn: &mut Txn<'_>| {
+            let meta = live_in(txn, &name, now)?;
+            let mut garbage = Garbage::new();
+            ledger::remove_object(txn, &meta, &mut garbage)?;
+            Ok(garbage)
+        };
+        let garbage = owner.index.commit(remove).await?;
+        owner.collect(garbage);
+        Ok(())
+    };
+    engine.carry_out(work).await
+}
+
+/// Changes a live object's record.
+pub(super) async fn change(
+    engine: &Arc<Engine>,
+    name: ObjectName,
+    change: ObjectChange,
+    now: Timestamp,
+) -> Result<ObjectMeta, StoreError> {
+    let owner = Arc::clone(engine);
+    let work = async move { change_in_turn(&owner, name, change, now).await };
+    engine.carry_out(work).await
+}
+
+async fn change_in_turn(
+    engine: &Arc<Engine>,
+    name: ObjectName,
+    change: ObjectChange,
+    now: Timestamp,
+) -> Result<ObjectMeta, StoreError> {
+    engine.fuse.check()?;
+    let id = find_live(engine, &name, now)?.id;
+    let lease = engine.leases.take(id);
+    let _turn = lease.turn.lock().await;
+    let old = find_live(engine, &ObjectName::Id(id), now)?;
+    let new = changed(&old, change, now)?;
+    let labelled = new.clone();
+    let relabel = move |engine: &Engine| {
+        // Checked here too, so that a record which the index would refuse does not reach the label.
+        if records::encode_object(&labelled)?.len() > super::index::MAX_VALUE_BYTES {
+            return Err(StoreError::RecordTooLarge);
+        }
+        let file = engine.disk.open_to_read(FileName::Main(id))?;
+        let file = file.ok_or(StoreError::NoSuchObject)?;
+        engine.disk.label(id, &file, &label::encode(&labelled)?)?;
+        engine.disk.sync_all(&file)
+    };
+    engine.blocking(relabel).await?;
+    let store = move |txn: &mut Txn<'_>| {
+        if live_in(txn, &ObjectName::Id(id), now)? != old {
+            return Err(StoreError::NoSuchObject);
+        }
+        if let Some(at) = old.expires_at {
+            txn.delete(records::due_key(EXPIRY, at, id.as_bytes()));
+        }
+        ledger::put_object(txn, &new)?;
+        Ok(new)
+    };
+    engine.index.commit(store).await
+}
+
+/// One sorted page of live files.
+pub(super) async fn list(
+    engine: &Arc<Engine>,
+    query: FileQuery,
+    now: Timestamp,
+) -> Result<FilePage, StoreError> {
+    let scan = move |engine: &Engine| scan_files(engine, &query, now);
+    engine.blocking(scan).await
+}
+
+/// Reads an object whole and compares.
+pub(super) async fn verify(
+    engine: &Arc<Engine>,
+    name: ObjectName,
+    now: Timestamp,
+) -> Result<ObjectMeta, StoreError> {
+    let reader = open(engine, name, now).await?;
+    let check = move |engine: &Engine| {
+        let mut hasher = Hasher::default();
+        let mut offset = 0;
+        loop {
+            let bytes = engine.disk.read_at(&reader.file, offset, VERIFY_BYTES)?;
+            if bytes.is_empty() {
+                break;
+            }
+            offset += bytes.len() as u64;
+            hasher.update(&bytes);
+        }
+        let (digests, meta) = (hasher.finish(), reader.meta);
+        if offset != meta.size {
+            return Err(damaged("an object has another size than its record"));
+        }
+        if digests.crc64 != meta.crc64 || meta.md5.is_some_and(|md5| md5 != digests.md5) {
+            return Err(damaged("an object's bytes do not match its checksum"));
+        }
+        Ok(meta)
+    };
+    engine.blocking(check).await
+}
+
+/// An open object; it keeps the file, whatever happens to the name.
+#[derive(Debug)]
+pub(super) struct Reader {
+    engine: Arc<Engine>,
+    meta: ObjectMeta,
+    file: Arc<File>,
+}
+
+#[async_trait]
+impl ObjectReader for Reader {
+    fn meta(&self) -> &ObjectMeta {
+        &self.meta
+    }
+
+    async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+        let left = self.meta.size.saturating_sub(offset);
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(length);
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        let file = Arc::clone(&self.file);
+        let read = move |engine: &Engine| engine.disk.read_at(&file, offset, length);
+        let bytes = self.engine.blocking(read).await?;
+        if bytes.len() < length {
+            return Err(damaged("an object's file was cut short"));
+        }
+        Ok(bytes.into())
+    }
+}
+
+fn checked(
+    engine: &Engine,
+    meta: ObjectMeta,
+    file: File,
+) -> Result<(ObjectMeta, File), StoreError> {
+    if engine.disk.length(&file)? == meta.size {
+        return Ok((meta, file));
+    }
+    Err(damaged("an object has another size than its record"))
+}
+
+/// A live object's record, inside a job.
+fn live_in(txn: &Txn<'_>, name: &ObjectName, now: Timestamp) -> Result<ObjectMeta, StoreError> {
+    let key = match name {
+        ObjectName::Id(id) => ledger::object_name(txn, *id)?,
+        ObjectName::Key(bucket, key) => Some(records::object_key(bucket, key)),
+    };
+    let record = key.map(|key| txn.get(&key)).transpose()?.flatten();
+    let meta = record.as_deref().map(records::decode_object).transpose()?;
+    let same = |meta: &ObjectMeta| !matches!(name, ObjectName::Id(id) if *id != meta.id);
+    meta.filter(|meta| meta.is_live(now) && same(meta))
+        .ok_or(StoreError::NoSuchObject)
+}
+
+fn changed(
+    old: &ObjectMeta,
+    change: ObjectChange,
+    now: Timestamp,
+) -> Result<ObjectMeta, StoreError> {
+    let mut new = old.clone();
+    match change {
+        ObjectChange::ExpiresAt(Some(_)) if old.job.is_some() => return Err(StoreError::InUse),
+        ObjectChange::ExpiresAt(at) => new.expires_at = at,
+        ObjectChange::UsedBy(job) if job.len() > MAX_JOB_BYTES => {
+            return Err(StoreError::RecordTooLarge);
+        }
+        ObjectChange::UsedBy(job) => {
+            new.job = Some(job);
+            new.expires_at = None;
+        }
+        ObjectChange::Headers(headers) => new.headers = headers,
+    }
+    new.updated_at = now;
+    new.version = old.version.saturating_add(1);
+    Ok(new)
+}
+
+fn scan_files(engine: &Engine, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError> {
+    let start = query.start.min(FileQuery::MAX_START);
+    let limit = query.limit.min(FileQuery::MAX_LIMIT);
+    let mut first = BinaryHeap::new();
+    let mut total = 0;
+    engine.index.scan(&[OBJECTS], |_, record| {
+        let meta = records::decode_object(record)?;
+        if meta.is_live(now) && matches(query, &meta) {
+            total += 1;
+            first.push(Ranked::new(query, meta));
+            if first.len() > start + limit {
+                first.pop();
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let sorted = first.into_sorted_vec().into_iter().skip(start);
+    let files = sorted.take(limit).map(|ranked| ranked.meta).collect();
+    Ok(FilePage { files, total })
+}
+
+fn matches(query: &FileQuery, meta: &ObjectMeta) -> bool {
+    let pipeline = meta.pipeline.as_ref().map(|pipeline| pipeline.id);
+    let in_pipelines =
+        query.pipelines.is_empty() || pipeline.is_some_and(|id| query.pipelines.contains(&id));
+    let job = meta.job.as_ref();
+    let in_jobs = query.jobs.is_empty() || job.is_some_and(|job| query.jobs.contains(job));
+    in_pipelines && in_jobs
+}
+
+/// A record with its place in the asked order: the smaller, the earlier in the list.
+struct Ranked {
+    sort: SortKey,
+    descending: bool,
+    meta: ObjectMeta,
+}
+
+impl Ranked {
+    fn new(query: &FileQuery, meta: ObjectMeta) -> Self {
+        Self {
+            sort: query.sort,
+            descending: query.descending,
+            meta,
+        }
+    }
+
+    fn ascending(&self, other: &Self) -> Ordering {
+        let (a, b) = (&self.meta, &other.meta);
+        let by_field = match self.sort {
+            SortKey::CreatedAt => a.created_at.cmp(&b.created_at),
+            SortKey::UpdatedAt => a.updated_at.cmp(&b.updated_at),
+            SortKey::FinishedAt => a.finished_at.cmp(&b.finished_at),
+            SortKey::ExpiresAt => {
+                let end = |meta: &ObjectMeta| meta.expires_at.map_or(i64::MAX, Timestamp::millis);
+                end(a).cmp(&end(b))
+            }
+            SortKey::Size => a.size.cmp(&b.size),
+            SortKey::Name => a.key.file_name().cmp(b.key.file_name()),
+            SortKey::Id => Ordering::Equal,
+        };
+        by_field.then(a.id.cmp(&b.id))
+    }
+}
+
+impl Ord for Ranked {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let ascending = self.ascending(other);
+        if self.descending {
+            return ascending.reverse();
+        }
+        ascending
+    }
+}
+
+impl PartialOrd for Ranked {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Ranked {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Ranked {}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Corrupt(what.to_owned())
+}

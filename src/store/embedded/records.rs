@@ -1,0 +1,260 @@
+//! What lies in the index: the tables, their keys and the form of their records.
+//!
+//! Owns: one byte of prefix for each table, order-preserving keys, and the encoding of records: a version byte, the object key
+//! as raw bytes, then JSON of the rest (a key of 1,024 bytes must fit beside 2,048 bytes of headers in one value).
+//! Never does: reach for the index itself; callers pass the bytes on.
+//!
+//! Invariants: a record reads back as it was written; what cannot be read is [`StoreError::Corrupt`], never a panic.
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{
+    Bucket, ChunkReceipt, Id, ObjectKey, ObjectMeta, PipelineRef, Timestamp, UploadSession,
+    UploadState,
+};
+use crate::store::StoreError;
+
+/// The version byte that begins every record.
+const RECORD_VERSION: u8 = 1;
+
+/// bucket, 0, key -> object.
+pub(super) const OBJECTS: u8 = b'o';
+/// id -> bucket, 0, key.
+pub(super) const OBJECT_IDS: u8 = b'i';
+/// expiry, id -> nothing.
+pub(super) const EXPIRY: u8 = b'x';
+/// id -> session.
+pub(super) const SESSIONS: u8 = b's';
+/// abandonment, id -> nothing.
+pub(super) const SESSIONS_DUE: u8 = b'd';
+/// id, chunk index -> receipt.
+pub(super) const RECEIPTS: u8 = b'c';
+/// pipeline, id -> nothing: sessions that are not finished.
+pub(super) const OPEN_SESSIONS: u8 = b'p';
+/// id -> nothing: sessions whose chunks are all here, but whose object is not named yet.
+pub(super) const COMPLETING: u8 = b'f';
+/// kind, key -> catalog entry.
+pub(super) const CATALOG: u8 = b'k';
+/// expiry, kind, key -> nothing.
+pub(super) const CATALOG_EXPIRY: u8 = b't';
+/// id and perhaps a spill number -> nothing: files that nothing names any more.
+pub(super) const GARBAGE: u8 = b'g';
+/// name -> value.
+pub(super) const META: u8 = b'm';
+
+/// A session as the index keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct SessionRecord {
+    /// What the seam shows.
+    pub(super) session: UploadSession,
+    /// The size of every chunk but the last, in bytes, once it is known; never changes then.
+    pub(super) stride: Option<u64>,
+    /// The largest chunk index received.
+    pub(super) last_index: Option<u32>,
+    /// No spill of this number or above was ever acknowledged.
+    pub(super) next_spill: u32,
+    /// The spill that holds the whole object and is to become the main file.
+    pub(super) assembled: Option<u32>,
+}
+
+impl SessionRecord {
+    /// Whether chunks may still come.
+    pub(super) fn is_open(&self) -> bool {
+        self.session.state == UploadState::Uploading
+    }
+
+    /// Whether it is certain that a higher chunk index follows.
+    pub(super) fn is_not_last(&self, index: u32) -> bool {
+        self.session.nb_chunks.is_some_and(|n| index + 1 < n)
+            || self.last_index.is_some_and(|last| index < last)
+    }
+}
+
+/// A key of `table`.
+pub(super) fn key(table: u8, parts: &[&[u8]]) -> Vec<u8> {
+    let mut key = vec![table];
+    parts.iter().for_each(|part| key.extend_from_slice(part));
+    key
+}
+
+/// The key of an object by its name.
+pub(super) fn object_key(bucket: &Bucket, object: &ObjectKey) -> Vec<u8> {
+    let (bucket, object) = (bucket.as_str().as_bytes(), object.as_str().as_bytes());
+    key(OBJECTS, &[bucket, &[0], object])
+}
+
+/// The key of something that has an id.
+pub(super) fn id_key(table: u8, id: Id) -> Vec<u8> {
+    key(table, &[id.as_bytes()])
+}
+
+/// The key of something that is due at `at`.
+pub(super) fn due_key(table: u8, at: Timestamp, rest: &[u8]) -> Vec<u8> {
+    key(table, &[&sortable(at), rest])
+}
+
+/// When something is due, and the rest of its key.
+pub(super) fn parse_due(key: &[u8]) -> Option<(Timestamp, &[u8])> {
+    let (at, rest) = key.get(1..)?.split_at_checked(8)?;
+    let at = u64::from_be_bytes(at.try_into().ok()?) ^ (1 << 63);
+    Some((Timestamp::from_millis(at.cast_signed()), rest))
+}
+
+/// The key of a receipt.
+pub(super) fn receipt_key(id: Id, index: u32) -> Vec<u8> {
+    key(RECEIPTS, &[id.as_bytes(), &index.to_be_bytes()])
+}
+
+/// The key of an open session of a pipeline.
+pub(super) fn open_session_key(pipeline: Id, id: Id) -> Vec<u8> {
+    key(OPEN_SESSIONS, &[pipeline.as_bytes(), id.as_bytes()])
+}
+
+/// The key of a file to remove: the main file, or one spill.
+pub(super) fn garbage_key(id: Id, spill: Option<u32>) -> Vec<u8> {
+    match spill {
+        None => id_key(GARBAGE, id),
+        Some(n) => key(GARBAGE, &[id.as_bytes(), &n.to_be_bytes()]),
+    }
+}
+
+/// Reads back [`garbage_key`].
+pub(super) fn parse_garbage(key: &[u8]) -> Option<(Id, Option<u32>)> {
+    let (id, rest) = key.get(1..)?.split_at_checked(Id::BYTES)?;
+    let id = Id::from_bytes(id.try_into().ok()?);
+    match rest {
+        [] => Some((id, None)),
+        n => Some((id, Some(u32::from_be_bytes(n.try_into().ok()?)))),
+    }
+}
+
+/// The id at the end of a key.
+pub(super) fn trailing_id(key: &[u8]) -> Option<Id> {
+    let start = key.len().checked_sub(Id::BYTES)?;
+    Some(Id::from_bytes(key.get(start..)?.try_into().ok()?))
+}
+
+/// Any record without an object key.
+pub(super) fn encode<T: Serialize>(record: &T) -> Result<Vec<u8>, StoreError> {
+    let mut bytes = vec![RECORD_VERSION];
+    serde_json::to_writer(&mut bytes, record).map_err(|e| unreadable(&e))?;
+    Ok(bytes)
+}
+
+/// Reads back [`encode`].
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    match bytes.split_first() {
+        Some((&RECORD_VERSION, json)) => serde_json::from_slice(json).map_err(|e| unreadable(&e)),
+        _ => Err(unreadable(&"unknown version")),
+    }
+}
+
+/// A receipt.
+pub(super) fn decode_receipt(bytes: &[u8]) -> Result<ChunkReceipt, StoreError> {
+    decode(bytes)
+}
+
+/// An object.
+pub(super) fn encode_object(meta: &ObjectMeta) -> Result<Vec<u8>, StoreError> {
+    let mut meta = meta.clone();
+    let keys = take_keys(&mut meta.key, meta.pipeline.as_mut())?;
+    with_keys(&keys, &meta)
+}
+
+/// Reads back [`encode_object`].
+pub(super) fn decode_object(bytes: &[u8]) -> Result<ObjectMeta, StoreError> {
+    let (keys, mut meta) = split_keys::<ObjectMeta>(bytes)?;
+    put_keys_back(keys, &mut meta.key, meta.pipeline.as_mut())?;
+    Ok(meta)
+}
+
+/// A session.
+pub(super) fn encode_session(record: &SessionRecord) -> Result<Vec<u8>, StoreError> {
+    let mut record = record.clone();
+    let upload = &mut record.session.upload;
+    let keys = take_keys(&mut upload.key, upload.pipeline.as_mut())?;
+    with_keys(&keys, &record)
+}
+
+/// Reads back [`encode_session`].
+pub(super) fn decode_session(bytes: &[u8]) -> Result<SessionRecord, StoreError> {
+    let (keys, mut record) = split_keys::<SessionRecord>(bytes)?;
+    let upload = &mut record.session.upload;
+    put_keys_back(keys, &mut upload.key, upload.pipeline.as_mut())?;
+    Ok(record)
+}
+
+/// What stands in the JSON where the key was taken out.
+const TAKEN: &str = "-";
+
+/// The full key, and how many bytes at its end are also the key within the pipeline (0: that one is in the JSON).
+struct Keys {
+    full: String,
+    shared: u16,
+}
+
+fn take_keys(key: &mut ObjectKey, pipeline: Option<&mut PipelineRef>) -> Result<Keys, StoreError> {
+    let full = String::from(std::mem::replace(key, taken()?));
+    let mut shared = 0;
+    if let Some(pipeline) = pipeline
+        && full.ends_with(pipeline.object_key.as_str())
+    {
+        let length = pipeline.object_key.as_str().len();
+        shared = u16::try_from(length).map_err(|e| unreadable(&e))?;
+        pipeline.object_key = taken()?;
+    }
+    Ok(Keys { full, shared })
+}
+
+fn put_keys_back(
+    keys: Keys,
+    key: &mut ObjectKey,
+    pipeline: Option<&mut PipelineRef>,
+) -> Result<(), StoreError> {
+    if let Some(pipeline) = pipeline.filter(|_| keys.shared > 0) {
+        let start = keys.full.len().checked_sub(usize::from(keys.shared));
+        let tail = start.and_then(|start| keys.full.get(start..));
+        let tail = tail.ok_or_else(|| unreadable(&"the key is too short"))?;
+        pipeline.object_key = ObjectKey::parse(tail).map_err(|e| unreadable(&e))?;
+    }
+    *key = ObjectKey::parse(&keys.full).map_err(|e| unreadable(&e))?;
+    Ok(())
+}
+
+fn with_keys<T: Serialize>(keys: &Keys, record: &T) -> Result<Vec<u8>, StoreError> {
+    let length = u16::try_from(keys.full.len()).map_err(|e| unreadable(&e))?;
+    let mut bytes = vec![RECORD_VERSION];
+    bytes.extend_from_slice(&length.to_be_bytes());
+    bytes.extend_from_slice(&keys.shared.to_be_bytes());
+    bytes.extend_from_slice(keys.full.as_bytes());
+    serde_json::to_writer(&mut bytes, record).map_err(|e| unreadable(&e))?;
+    Ok(bytes)
+}
+
+fn split_keys<T: DeserializeOwned>(bytes: &[u8]) -> Result<(Keys, T), StoreError> {
+    let Some(([RECORD_VERSION, a, b, c, d], rest)) = bytes.split_first_chunk::<5>() else {
+        return Err(unreadable(&"unknown version"));
+    };
+    let length = usize::from(u16::from_be_bytes([*a, *b]));
+    let (full, json) = rest
+        .split_at_checked(length)
+        .ok_or_else(|| unreadable(&"it is cut short"))?;
+    let full = String::from_utf8(full.to_vec()).map_err(|e| unreadable(&e))?;
+    let shared = u16::from_be_bytes([*c, *d]);
+    let record = serde_json::from_slice(json).map_err(|e| unreadable(&e))?;
+    Ok((Keys { full, shared }, record))
+}
+
+fn taken() -> Result<ObjectKey, StoreError> {
+    ObjectKey::parse(TAKEN).map_err(|e| unreadable(&e))
+}
+
+/// Sorts like the time it stands for, also before 1970.
+fn sortable(at: Timestamp) -> [u8; 8] {
+    (at.millis().cast_unsigned() ^ (1 << 63)).to_be_bytes()
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(format!("a record: {error}"))
+}

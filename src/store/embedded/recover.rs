@@ -1,0 +1,374 @@
+//! Opening: the lock, the format, the index (rebuilt when it is lost), and what an earlier process left undone.
+//!
+//! Owns: the order of a start, the rebuild of the index from labels and the snapshot, and the search for orphans.
+//! Never does: delete a file because a rebuilt index does not know it. Only files whose id is younger than the index are
+//! orphans when it does not name them: the index was there when they were made.
+//!
+//! Invariants:
+//! 1. An index counts only when it carries the epoch of `FORMAT`; a rebuild writes that last, so one that was interrupted begins again.
+//! 2. A lost index is moved aside, never deleted.
+//! 3. Orphans are searched only after a stop that was not clean.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Display;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+
+use super::disk::{Disk, FileName};
+use super::fuse::Fuse;
+use super::index::{Index, OpenError, Txn};
+use super::records::{self, COMPLETING, GARBAGE, META, OBJECT_IDS, SESSIONS};
+use super::{Engine, Options, catalog, complete, label, ledger};
+use crate::model::{Id, ObjectMeta, Place, Timestamp, UploadState, encode_hex};
+use crate::store::{CatalogEntry, StoreError};
+
+/// The version of the layout on disk.
+const FORMAT_VERSION: &str = "1";
+/// With less free space than this, in bytes, the ballast is given up so that the index can be opened.
+const MIN_START_BYTES: u64 = 32 << 20;
+/// Files of garbage that are removed at a time.
+const GARBAGE_STEP: usize = 4096;
+/// Objects, or catalog entries, that a rebuild writes in one job.
+const REBUILD_STEP: usize = 256;
+/// Sessions in `Completing` that are looked for; more than can have been under way.
+const MAX_COMPLETING: usize = 100_000;
+
+/// Opens a data folder. With `reindex` the index is moved aside first.
+pub(super) async fn open(
+    options: Options,
+    now: Timestamp,
+    reindex: bool,
+) -> Result<Arc<Engine>, StoreError> {
+    let prepared = tokio::task::spawn_blocking(move || prepare(options, now, reindex)).await;
+    let (engine, clean) = super::joined(prepared)?;
+    let engine = Arc::new(engine);
+    empty_garbage(&engine).await?;
+    resume(&engine, now).await?;
+    if !clean {
+        engine.blocking(remove_orphans).await?;
+        catalog::write_snapshot(&engine).await?;
+    }
+    engine.blocking(|engine| Ok(keep_ballast(engine))).await?;
+    Ok(engine)
+}
+
+/// Notes, as the last thing, that nothing is under way.
+pub(super) fn mark_clean(txn: &mut Txn<'_>) -> Result<(), StoreError> {
+    txn.put(clean_key(), Vec::new())
+}
+
+/// Makes the ballast again when there is room for it.
+pub(super) fn keep_ballast(engine: &Engine) {
+    let (ballast, floor) = (
+        engine.options.ballast_bytes,
+        engine.options.free_floor_bytes,
+    );
+    let wanted = floor.saturating_add(ballast.saturating_mul(2));
+    if ballast == 0 || engine.disk.free_bytes().is_ok_and(|free| free < wanted) {
+        return;
+    }
+    if let Err(error) = engine.disk.make_ballast(ballast) {
+        tracing::warn!(%error, "no ballast; a restart on a full disk may fail");
+    }
+}
+
+/// Everything up to an index that can be trusted; whether the last stop was clean.
+fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, bool), StoreError> {
+    let fuse = Fuse::default();
+    let disk = Disk::open(&options.data, fuse.clone())?;
+    if disk.free_bytes()? < MIN_START_BYTES && disk.free_ballast()? {
+        tracing::warn!("the disk is full; the ballast was given up so that the store can start");
+    }
+    let epoch = read_format(&disk)?;
+    let index = open_index(&disk, &fuse, &epoch, now, reindex)?;
+    let clean = index.get(&clean_key())?.is_some();
+    if clean {
+        let forget = |txn: &mut Txn<'_>| {
+            txn.delete(clean_key());
+            Ok(())
+        };
+        Handle::current().block_on(index.commit(forget))?;
+    }
+    let engine = Engine {
+        writers: Arc::new(Semaphore::new(options.max_writers)),
+        options,
+        index,
+        disk,
+        fuse,
+        leases: Default::default(),
+        tasks: Default::default(),
+        snapshot: Default::default(),
+        clock: Default::default(),
+    };
+    Ok((engine, clean))
+}
+
+/// The epoch in `FORMAT`, which is written at the first start.
+fn read_format(disk: &Disk) -> Result<Vec<u8>, StoreError> {
+    if let Some(format) = disk.read_format()? {
+        let text = String::from_utf8_lossy(&format);
+        let mut words = text.split_whitespace();
+        return match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("pillarbox"), Some(FORMAT_VERSION), Some(epoch), None) => {
+                Ok(epoch.as_bytes().to_vec())
+            }
+            (Some("pillarbox"), Some(version), ..) => Err(StoreError::Corrupt(format!(
+                "the data folder has format {version}; this program knows format {FORMAT_VERSION}"
+            ))),
+            _ => Err(StoreError::Corrupt("FORMAT is not ours".to_owned())),
+        };
+    }
+    let mut random = [0; 16];
+    let drawn = SystemRandom::new().fill(&mut random);
+    drawn.map_err(|_| StoreError::Io {
+        operation: "draw randomness",
+        source: std::io::Error::other("the system has none"),
+    })?;
+    let epoch = encode_hex(&random);
+    disk.write_format(format!("pillarbox {FORMAT_VERSION} {epoch}\n").as_bytes())?;
+    Ok(epoch.into_bytes())
+}
+
+fn open_index(
+    disk: &Disk,
+    fuse: &Fuse,
+    epoch: &[u8],
+    now: Timestamp,
+    reindex: bool,
+) -> Result<Index, StoreError> {
+    let was_there = disk.has_index();
+    if was_there && reindex {
+        set_aside(disk, now, &"a rebuild was asked for")?;
+    } else if was_there {
+        match open_trusted(disk, fuse, epoch)? {
+            Ok(index) => return Ok(index),
+            Err(why) => set_aside(disk, now, &why)?,
+        }
+    }
+    let index = Index::open(&disk.index_folder(), fuse.clone()).map_err(|error| match error {
+        OpenError::Io(error) => error,
+        OpenError::Broken(why) => StoreError::Corrupt(format!("a new index: {why}")),
+    })?;
+    rebuild(disk, &index, epoch, now)?;
+    Ok(index)
+}
+
+/// The index, or why it does not count.
+fn open_trusted(
+    disk: &Disk,
+    fuse: &Fuse,
+    epoch: &[u8],
+) -> Result<Result<Index, String>, StoreError> {
+    let index = match Index::open(&disk.index_folder(), fuse.clone()) {
+        Ok(index) => index,
+        Err(OpenError::Io(error)) => return Err(error),
+        Err(OpenError::Broken(why)) => return Ok(Err(why)),
+    };
+    match index.get(&epoch_key()) {
+        Ok(Some(found)) if found == epoch => Ok(Ok(index)),
+        Ok(_) => Ok(Err("it belongs to another epoch".to_owned())),
+        Err(error) => Ok(Err(error.to_string())),
+    }
+}
+
+fn set_aside(disk: &Disk, now: Timestamp, why: &dyn Display) -> Result<(), StoreError> {
+    let aside = disk.set_index_aside(&now.seconds().to_string())?;
+    tracing::error!(%why, aside = %aside.display(), "the index is moved aside and rebuilt");
+    Ok(())
+}
+
+/// Fills an empty index from the labels of the files and the snapshot of the catalog.
+fn rebuild(disk: &Disk, index: &Index, epoch: &[u8], now: Timestamp) -> Result<(), StoreError> {
+    let runtime = Handle::current();
+    let entries = disk
+        .read_catalog()?
+        .map(|bytes| catalog::parse_snapshot(&bytes));
+    let entries = entries.transpose()?.unwrap_or_default();
+    for step in entries.chunks(REBUILD_STEP) {
+        let step = step.to_vec();
+        runtime.block_on(index.commit_lazily(move |txn| put_entries(txn, &step)))?;
+    }
+    let (mut named, mut unnamed) = (0_usize, 0_usize);
+    for folder in 0..=u8::MAX {
+        let (labelled, others) = read_labels(disk, folder)?;
+        named += labelled.len();
+        unnamed += others;
+        for step in labelled.chunks(REBUILD_STEP) {
+            let step = step.to_vec();
+            runtime.block_on(index.commit_lazily(move |txn| put_objects(txn, &step)))?;
+        }
+    }
+    let epoch = epoch.to_vec();
+    let born = now.seconds().to_be_bytes().to_vec();
+    let mark = move |txn: &mut Txn<'_>| {
+        txn.put(born_key(), born)?;
+        txn.put(epoch_key(), epoch)
+    };
+    runtime.block_on(index.commit(mark))?;
+    if named + unnamed > 0 {
+        let catalog = entries.len();
+        tracing::warn!(named, unnamed, catalog, "the index was rebuilt");
+    }
+    Ok(())
+}
+
+fn put_entries(txn: &mut Txn<'_>, entries: &[CatalogEntry]) -> Result<(), StoreError> {
+    entries
+        .iter()
+        .try_for_each(|entry| catalog::put(txn, entry))
+}
+
+/// Names objects, the newest of each key. What loses stays on disk.
+fn put_objects(txn: &mut Txn<'_>, objects: &[ObjectMeta]) -> Result<(), StoreError> {
+    for meta in objects {
+        let rank = |meta: &ObjectMeta| (meta.finished_at, meta.id);
+        let taken = txn.get(&records::object_key(&meta.bucket, &meta.key))?;
+        let taken = taken.as_deref().map(records::decode_object).transpose()?;
+        match taken {
+            Some(newer) if rank(&newer) > rank(meta) => continue,
+            Some(older) => ledger::unname_object(txn, &older),
+            None => {}
+        }
+        ledger::put_object(txn, meta)?;
+    }
+    Ok(())
+}
+
+/// The objects of one folder whose label is sound and whose size matches, and how many main files have no such label.
+fn read_labels(disk: &Disk, folder: u8) -> Result<(Vec<ObjectMeta>, usize), StoreError> {
+    let (mut labelled, mut others) = (Vec::new(), 0);
+    disk.list(folder, |name| {
+        let FileName::Main(id) = name else {
+            return Ok(());
+        };
+        let Some(file) = disk.open_to_read(name)? else {
+            return Ok(());
+        };
+        let size = disk.length(&file)?;
+        let meta = label::decode(&disk.read_labels(id, &file)?);
+        match meta.filter(|meta| meta.id == id && meta.size == size) {
+            Some(meta) => labelled.push(meta),
+            None => others += 1,
+        }
+        Ok(())
+    })?;
+    Ok((labelled, others))
+}
+
+/// Removes the files that nothing named any more when the last process ended.
+async fn empty_garbage(engine: &Arc<Engine>) -> Result<(), StoreError> {
+    loop {
+        let keys = engine.index.prefix(&[GARBAGE], GARBAGE_STEP)?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let garbage = keys.iter().filter_map(|(k, _)| records::parse_garbage(k));
+        engine.collect_now(garbage.collect()).await?;
+    }
+}
+
+/// Goes on with sessions whose chunks are all here. One that cannot be completed now does not keep the store from starting.
+async fn resume(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> {
+    for (key, _) in engine.index.prefix(&[COMPLETING], MAX_COMPLETING)? {
+        let Some(id) = records::trailing_id(&key) else {
+            continue;
+        };
+        if let Err(error) = complete::complete(Arc::clone(engine), id, now).await {
+            tracing::warn!(%id, %error, "a full upload is not whole yet");
+        }
+    }
+    Ok(())
+}
+
+/// Removes files that were made under this index and that it does not name.
+fn remove_orphans(engine: &Engine) -> Result<(), StoreError> {
+    let born = engine.index.get(&born_key())?.unwrap_or_default();
+    let born = born.try_into().map_or(i64::MAX, i64::from_be_bytes);
+    let mut removed = 0_usize;
+    for folder in 0..=u8::MAX {
+        let mut spills = HashMap::new();
+        let mut orphans = Vec::new();
+        engine.disk.list(folder, |name| {
+            let id = name.id();
+            // Whoever works on an id holds its lease until the index names the file; so this is asked first.
+            if id_seconds(id) >= born
+                && !engine.leases.is_taken(id)
+                && is_orphan(engine, name, &mut spills)?
+            {
+                orphans.push(name);
+            }
+            Ok(())
+        })?;
+        removed += orphans.len();
+        for name in orphans {
+            engine.disk.unlink(name)?;
+        }
+    }
+    if removed > 0 {
+        tracing::info!(removed, "files of unacknowledged uploads were removed");
+    }
+    Ok(())
+}
+
+fn is_orphan(
+    engine: &Engine,
+    name: FileName,
+    spills: &mut HashMap<Id, BTreeSet<u32>>,
+) -> Result<bool, StoreError> {
+    let id = name.id();
+    let is_known = |table| Ok(engine.index.get(&records::id_key(table, id))?.is_some());
+    match name {
+        FileName::Main(_) | FileName::Label(_) => {
+            Ok(!is_known(OBJECT_IDS)? && !is_known(SESSIONS)?)
+        }
+        FileName::Spill(_, number) => {
+            if !spills.contains_key(&id) {
+                spills.insert(id, named_spills(engine, id)?);
+            }
+            Ok(!spills.get(&id).is_some_and(|named| named.contains(&number)))
+        }
+    }
+}
+
+/// The spills that a session still needs.
+fn named_spills(engine: &Engine, id: Id) -> Result<BTreeSet<u32>, StoreError> {
+    let record = match engine.session(id) {
+        Ok(record) => record,
+        Err(StoreError::NoSuchUpload) => return Ok(BTreeSet::new()),
+        Err(error) => return Err(error),
+    };
+    if record.session.state == UploadState::Completed {
+        return Ok(BTreeSet::new());
+    }
+    let mut named: BTreeSet<u32> = record.assembled.into_iter().collect();
+    let prefix = records::id_key(records::RECEIPTS, id);
+    engine.index.scan(&prefix, |_, receipt| {
+        if let Place::Spill(n) = records::decode_receipt(receipt)?.place {
+            named.insert(n);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(named)
+}
+
+/// The second in which an id was made.
+fn id_seconds(id: Id) -> i64 {
+    let [a, b, c, d, ..] = *id.as_bytes();
+    i64::from(u32::from_be_bytes([a, b, c, d]))
+}
+
+fn epoch_key() -> Vec<u8> {
+    records::key(META, &[b"epoch"])
+}
+
+fn born_key() -> Vec<u8> {
+    records::key(META, &[b"born"])
+}
+
+fn clean_key() -> Vec<u8> {
+    records::key(META, &[b"clean"])
+}
