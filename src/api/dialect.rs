@@ -9,7 +9,7 @@
 //!
 //! Never does: decide. Invariant: text is escaped once, here; characters that XML 1.0 forbids become U+FFFD.
 
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -75,6 +75,11 @@ impl Dialect {
         }
         if let Some(allow) = error.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
+        }
+        if let Some(size) = error.object_size
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes */{size}"))
+        {
+            headers.insert(CONTENT_RANGE, range);
         }
         if matches!(
             error.code,

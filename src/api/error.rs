@@ -159,6 +159,8 @@ pub struct ApiError {
     pub extras: Vec<(&'static str, String)>,
     /// The methods a 405 allows.
     pub allow: Option<&'static str>,
+    /// How many bytes the object has; a 416 shows it as `Content-Range` (RFC 9110, section 15.5.17).
+    pub object_size: Option<u64>,
     /// The cause, for the log only.
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -171,6 +173,7 @@ impl ApiError {
             message: message.into(),
             extras: Vec::new(),
             allow: None,
+            object_size: None,
             source: None,
         }
     }

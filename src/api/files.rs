@@ -1,15 +1,246 @@
-//! Placeholder.
+//! `/v1/files/`: list, inspect, change and delete stored files.
+//!
+//! Owns: the rules of these calls. A file whose upload still goes on does not exist here (all or nothing); only DELETE knows
+//! it, and aborts the upload, since the hosted API has no other way to.
+//!
+//! Decided here, where the hosted API documents nothing (it has no `PUT /files/ID`): PUT takes `expires_at` (0 or null is
+//! never) and `job` (`{"id": "..."}`), alone or together. A Job's use lifts the expiry for good, so with both at once the
+//! file never expires, and setting an expiry later is 409. `expand`, `expand_all` and `bin_data` change nothing.
+//!
+//! Never does: touch bytes; `downloads.rs` does. Source: the hosted API's manual, "GET /files", "GET /files/ID" and
+//! "DELETE /files/ID".
+
+use serde_json::{Map, Value, json};
+
+use super::auth::authenticate;
 use super::call::{Call, Reply};
 use super::error::{ApiError, ErrorCode};
-pub async fn list(_call: &mut Call<'_>) -> Result<Reply, ApiError> {
-    Err(ApiError::new(ErrorCode::NotImplemented, ""))
+use super::file_view;
+use super::paging::Page;
+use super::params::Params;
+use super::upload_params::future;
+use crate::model::{Id, Scope, Timestamp};
+use crate::store::{FilePage, FileQuery, ObjectChange, ObjectName, SortKey, StoreError};
+
+/// Longest id of a Job, in bytes.
+pub const MAX_JOB_BYTES: usize = 64;
+/// Longest member name that a refusal repeats, in characters.
+const MAX_SHOWN_CHARS: usize = 64;
+const SORT_KEYS: [(&str, SortKey); 7] = [
+    ("created_at", SortKey::CreatedAt),
+    ("updated_at", SortKey::UpdatedAt),
+    ("finished_at", SortKey::FinishedAt),
+    ("expires_at", SortKey::ExpiresAt),
+    ("size", SortKey::Size),
+    ("name", SortKey::Name),
+    ("id", SortKey::Id),
+];
+
+/// `GET /v1/files/`
+///
+/// # Errors
+/// A bad token, or a parameter that breaks a rule.
+pub async fn list(call: &mut Call<'_>) -> Result<Reply, ApiError> {
+    authenticate(call, Scope::MediahubRead).await?;
+    let page = Page::read(&call.params, &SORT_KEYS)?;
+    let query = FileQuery {
+        pipelines: pipelines(&call.params)?,
+        jobs: words(&call.params, "job.id"),
+        sort: page.sort,
+        descending: page.descending,
+        start: page.start,
+        limit: page.limit,
+    };
+    let found = match wants_files(&call.params)? {
+        true => call.app.store.list_files(&query, call.now).await?,
+        false => FilePage::default(),
+    };
+    let shown = found
+        .files
+        .iter()
+        .map(|meta| file_view::file(&call.base_url, meta));
+    Reply::ok(page.envelope("files", shown.collect(), found.total))
 }
-pub async fn inspect(_call: &mut Call<'_>, _id: &str) -> Result<Reply, ApiError> {
-    Err(ApiError::new(ErrorCode::NotImplemented, ""))
+
+/// `GET /v1/files/ID`
+///
+/// # Errors
+/// A bad token, or no such file.
+pub async fn inspect(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
+    authenticate(call, Scope::MediahubRead).await?;
+    let name = ObjectName::Id(parse_id(id)?);
+    let meta = call.app.store.object(&name, call.now).await;
+    let meta = meta.map_err(refusal)?;
+    Reply::ok(json!({ "file": file_view::file(&call.base_url, &meta) }))
 }
-pub async fn change(_call: &mut Call<'_>, _id: &str) -> Result<Reply, ApiError> {
-    Err(ApiError::new(ErrorCode::NotImplemented, ""))
+
+/// `PUT /v1/files/ID`
+///
+/// # Errors
+/// A bad token, no such file, a member that cannot be changed, or an expiry for a file that a Job uses.
+pub async fn change(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
+    let caller = authenticate(call, Scope::MediahubSubmitJobs).await?;
+    let name = ObjectName::Id(parse_id(id)?);
+    call.read_params().await?;
+    let wanted = Wanted::read(&call.params, call.now)?;
+    if wanted.expires_at.is_some() && !caller.token.scopes.allow(Scope::MediahubWrite) {
+        let why = "The access token's scopes do not allow this; expires_at needs mediahub_write.";
+        return Err(ApiError::new(ErrorCode::InvalidAccessToken, why));
+    }
+    let change = wanted.into_change()?;
+    let meta = call.app.store.change_object(&name, change, call.now).await;
+    let meta = meta.map_err(refusal)?;
+    Reply::ok(json!({ "file": file_view::file(&call.base_url, &meta) }))
 }
-pub async fn remove(_call: &mut Call<'_>, _id: &str) -> Result<Reply, ApiError> {
-    Err(ApiError::new(ErrorCode::NotImplemented, ""))
+
+/// `DELETE /v1/files/ID`
+///
+/// # Errors
+/// A bad token, or neither a file nor an open upload.
+pub async fn remove(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
+    authenticate(call, Scope::MediahubWrite).await?;
+    let id = parse_id(id)?;
+    let (store, name) = (&call.app.store, ObjectName::Id(id));
+    match store.delete_object(&name, call.now).await {
+        Err(StoreError::NoSuchObject) => {}
+        outcome => return outcome.map_err(refusal).and_then(|()| Reply::deleted()),
+    }
+    let aborted = match store.abort_upload(id).await {
+        // It became whole between the two questions, or its object is long gone.
+        Err(StoreError::Finished) => store.delete_object(&name, call.now).await,
+        outcome => outcome,
+    };
+    aborted.map_err(refusal).and_then(|()| Reply::deleted())
+}
+
+/// What a PUT wants changed.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    /// `Some(None)` is never.
+    expires_at: Option<Option<Timestamp>>,
+    job: Option<String>,
+}
+
+impl Wanted {
+    fn read(params: &Params, now: Timestamp) -> Result<Self, ApiError> {
+        let members = params.resource("file");
+        refuse_strangers(params, members)?;
+        let expires_at = match members.get("expires_at") {
+            Some(Value::Null) => Some(None),
+            Some(Value::Object(_) | Value::Array(_)) => {
+                return Err(ApiError::invalid("expires_at", "must be a number or null."));
+            }
+            _ => future(params.epoch("file", "expires_at")?, now)?,
+        };
+        let job = match members.get("job") {
+            Some(job) => Some(job_id(job)?),
+            None => params.query("job.id").map(str::to_owned),
+        };
+        if let Some(job) = &job {
+            check_job(job)?;
+        }
+        Ok(Self { expires_at, job })
+    }
+
+    /// A Job's use comes first: it lifts the expiry, so an expiry beside it has nothing left to do.
+    fn into_change(self) -> Result<ObjectChange, ApiError> {
+        match (self.job, self.expires_at) {
+            (Some(job), _) => Ok(ObjectChange::UsedBy(job)),
+            (None, Some(expires_at)) => Ok(ObjectChange::ExpiresAt(expires_at)),
+            (None, None) => Err(ApiError::invalid(
+                "The request",
+                "must name what to change: expires_at, job, or both.",
+            )),
+        }
+    }
+}
+
+/// Nothing is ignored that a client believes it has changed.
+fn refuse_strangers(params: &Params, members: &Map<String, Value>) -> Result<(), ApiError> {
+    let beside = params.resource("");
+    let beside = beside
+        .contains_key("file")
+        .then(|| beside.keys().filter(|name| *name != "file"));
+    let within = members
+        .keys()
+        .filter(|name| !matches!(name.as_str(), "expires_at" | "job"));
+    match within.chain(beside.into_iter().flatten()).next() {
+        None => Ok(()),
+        Some(name) => {
+            let shown = name.chars().take(MAX_SHOWN_CHARS).collect::<String>();
+            let rule = "cannot be changed; only expires_at and job can.";
+            Err(ApiError::invalid(&shown, rule))
+        }
+    }
+}
+
+/// The id of `{"id": "..."}`; a File's own `href` beside it is not minded.
+fn job_id(job: &Value) -> Result<String, ApiError> {
+    let members = job.as_object();
+    let known = members.is_some_and(|m| m.keys().all(|k| matches!(k.as_str(), "id" | "href")));
+    let id = job.get("id").and_then(Value::as_str).filter(|_| known);
+    id.map(str::to_owned).ok_or_else(|| {
+        let rule = "must be {\"id\": \"...\"}; a Job's use cannot be taken back.";
+        ApiError::invalid("job", rule)
+    })
+}
+
+fn check_job(job: &str) -> Result<(), ApiError> {
+    let fits = (1..=MAX_JOB_BYTES).contains(&job.len()) && !job.chars().any(char::is_control);
+    if fits {
+        return Ok(());
+    }
+    let rule = format!("must be 1 to {MAX_JOB_BYTES} bytes without control characters.");
+    Err(ApiError::invalid("job.id", rule))
+}
+
+/// Whether the `type` filter lets plain files through; there are no folders and no archives here.
+fn wants_files(params: &Params) -> Result<bool, ApiError> {
+    let types = words(params, "type");
+    let known = |word: &String| matches!(word.as_str(), "file" | "folder" | "archive");
+    if !types.iter().all(known) {
+        let rule = "must be a list of: file, folder, archive.";
+        return Err(ApiError::invalid("type", rule));
+    }
+    Ok(types.is_empty() || types.iter().any(|word| word == "file"))
+}
+
+fn pipelines(params: &Params) -> Result<Vec<Id>, ApiError> {
+    let parse = |word: &String| {
+        Id::parse(word).ok_or_else(|| {
+            ApiError::invalid("pipeline.id", "must be a list of 24 hex digits each.")
+        })
+    };
+    words(params, "pipeline.id").iter().map(parse).collect()
+}
+
+/// The words of a comma list; a value is at most [`super::params::MAX_VALUE_BYTES`], which bounds them.
+fn words(params: &Params, name: &str) -> Vec<String> {
+    let list = params.query(name).unwrap_or_default().split(',');
+    list.map(str::trim)
+        .filter(|word| !word.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
+fn parse_id(id: &str) -> Result<Id, ApiError> {
+    Id::parse(id).ok_or_else(no_such_file)
+}
+
+/// The words of a refusal that is about a file.
+fn refusal(error: StoreError) -> ApiError {
+    match error {
+        StoreError::NoSuchObject | StoreError::NoSuchUpload => no_such_file(),
+        StoreError::InUse => ApiError::new(
+            ErrorCode::OperationAborted,
+            "expires_at must be 0: a Job uses this file, and a used file does not expire.",
+        ),
+        other => other.into(),
+    }
+}
+
+/// No file has this id, or it has expired.
+pub fn no_such_file() -> ApiError {
+    let why = "There is no file with this id, or it has expired, or its upload is not finished.";
+    ApiError::new(ErrorCode::NoSuchKey, why)
 }

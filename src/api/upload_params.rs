@@ -65,7 +65,11 @@ pub fn expiry(
     asked.unwrap_or(Some(now.plus(lifetime).min(MAX_EXPIRY)))
 }
 
-fn future(
+/// Refuses an expiry that does not lie ahead, or past [`MAX_EXPIRY`].
+///
+/// # Errors
+/// `InvalidArgument` that names `expires_at`.
+pub fn future(
     asked: Option<Option<Timestamp>>,
     now: Timestamp,
 ) -> Result<Option<Option<Timestamp>>, ApiError> {
@@ -82,7 +86,11 @@ fn future(
     }
 }
 
-fn parse_ip(text: &str) -> Result<IpAddr, ApiError> {
+/// An address as an integer of either sign (PHP's `ip2long`), or as text.
+///
+/// # Errors
+/// `InvalidArgument` that names `ip`.
+pub fn parse_ip(text: &str) -> Result<IpAddr, ApiError> {
     if let Ok(ip) = text.parse::<IpAddr>() {
         return Ok(ip.to_canonical());
     }

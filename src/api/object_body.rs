@@ -1,0 +1,262 @@
+//! The bytes of an object on their way out.
+//!
+//! Owns: [`ObjectBody`]: blocks of [`BLOCK_BYTES`], one of them read ahead while the one before it is sent. So a slow
+//! client holds at most two blocks, and a fast one never waits for the disk and the network in turn.
+//!
+//! Never does: HTTP headers, ranges or conditions; it is told which part to send.
+//!
+//! Invariants: exactly the promised number of bytes is sent, or the body ends with an error. A whole object is checked
+//! against its CRC64NVME as it passes, before its last block is given away: damage is never delivered as a success,
+//! because the answer then breaks off (HTTP/1.1: fewer bytes than `Content-Length`; HTTP/2: a reset stream).
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tokio::task::JoinHandle;
+
+use crate::model::Crc64;
+use crate::store::{ObjectReader, StoreError};
+
+/// Size of one read, in bytes.
+pub const BLOCK_BYTES: u64 = 1 << 20;
+
+/// The body of an answer that sends an object or a part of it.
+#[derive(Debug)]
+pub struct ObjectBody {
+    reader: Arc<dyn ObjectReader>,
+    /// Where the next read begins, and where the last one ends.
+    next: u64,
+    end: u64,
+    /// Bytes that were not given away yet.
+    left: u64,
+    /// The checksum of what was given away, when all of the object is sent.
+    passed: Option<Crc64>,
+    /// The block that is being read, and its length.
+    ahead: Option<(u64, JoinHandle<Result<Bytes, StoreError>>)>,
+}
+
+impl ObjectBody {
+    /// The whole object, checked as it passes.
+    pub fn whole(reader: Box<dyn ObjectReader>) -> Self {
+        let size = reader.meta().size;
+        Self::new(reader, 0, size, Some(Crc64::default()))
+    }
+
+    /// `length` bytes from `first`; they must lie within the object. A part cannot be checked.
+    pub fn part(reader: Box<dyn ObjectReader>, first: u64, length: u64) -> Self {
+        Self::new(reader, first, length, None)
+    }
+
+    fn new(reader: Box<dyn ObjectReader>, first: u64, length: u64, passed: Option<Crc64>) -> Self {
+        let mut body = Self {
+            reader: Arc::from(reader),
+            next: first,
+            end: first.saturating_add(length),
+            left: length,
+            passed,
+            ahead: None,
+        };
+        body.read_ahead();
+        body
+    }
+
+    fn read_ahead(&mut self) {
+        let length = (self.end - self.next).min(BLOCK_BYTES);
+        if length == 0 {
+            return;
+        }
+        let (reader, offset) = (Arc::clone(&self.reader), self.next);
+        let wanted = usize::try_from(length).unwrap_or(usize::MAX);
+        let reading = tokio::spawn(async move { reader.read_at(offset, wanted).await });
+        self.ahead = Some((length, reading));
+        self.next += length;
+    }
+
+    /// Takes a block that was read; it is given away only when it is all there, and the last one of a whole object only
+    /// when everything adds up.
+    fn accept(&mut self, length: u64, read: Result<Bytes, StoreError>) -> io::Result<Bytes> {
+        let bytes = read.map_err(|why| self.broken(&why.to_string(), why))?;
+        if bytes.len() as u64 != length {
+            let why = format!("{} bytes where {length} should be", bytes.len());
+            return Err(self.broken(&why, StoreError::Corrupt(why.clone())));
+        }
+        self.left -= length;
+        if let Some(passed) = self.passed {
+            let passed = passed.then(Crc64::of(&bytes), length);
+            let promised = self.reader.meta().crc64;
+            if self.left == 0 && passed != promised {
+                let why = format!("CRC64NVME is {}, not {}", passed.hex(), promised.hex());
+                return Err(self.broken(&why, StoreError::Corrupt(why.clone())));
+            }
+            self.passed = Some(passed);
+        }
+        Ok(bytes)
+    }
+
+    fn broken(&self, why: &str, cause: StoreError) -> io::Error {
+        let id = self.reader.meta().id;
+        tracing::error!(%id, why, "an object could not be read; its answer was broken off");
+        io::Error::other(cause)
+    }
+
+    fn stop(&mut self) {
+        self.next = self.end;
+        self.left = 0;
+        self.ahead = None;
+    }
+}
+
+impl Body for ObjectBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let Some((length, reading)) = &mut self.ahead else {
+            return Poll::Ready(None);
+        };
+        let length = *length;
+        let joined = ready!(Pin::new(reading).poll(cx));
+        self.ahead = None;
+        let read = joined.unwrap_or_else(|gone| {
+            Err(StoreError::Io {
+                operation: "reading ahead",
+                source: io::Error::other(gone),
+            })
+        });
+        // The next read runs while this block is checked and sent.
+        self.read_ahead();
+        let accepted = self.accept(length, read);
+        if accepted.is_err() {
+            self.stop();
+        }
+        Poll::Ready(Some(accepted.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ahead.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Bucket, ETag, HeaderSet, Id, Md5, ObjectKey, ObjectMeta, Timestamp};
+    use async_trait::async_trait;
+    use http_body_util::BodyExt;
+
+    /// An object whose bytes and record are chosen by the test.
+    #[derive(Debug)]
+    struct Chosen {
+        bytes: Bytes,
+        meta: ObjectMeta,
+    }
+
+    #[async_trait]
+    impl ObjectReader for Chosen {
+        fn meta(&self) -> &ObjectMeta {
+            &self.meta
+        }
+
+        async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+            let from = usize::try_from(offset).unwrap().min(self.bytes.len());
+            let to = (from + length).min(self.bytes.len());
+            Ok(self.bytes.slice(from..to))
+        }
+    }
+
+    /// An object that was `stored`, of which the disk now gives `found`.
+    fn object(stored: &[u8], found: Vec<u8>) -> Box<dyn ObjectReader> {
+        let moment = Timestamp::from_seconds(1_700_000_000);
+        let meta = ObjectMeta {
+            id: Id::new(moment, [7; 8]),
+            bucket: Bucket::parse("uploads").unwrap(),
+            key: ObjectKey::parse("a").unwrap(),
+            size: stored.len() as u64,
+            etag: ETag::of_whole(Md5::of(stored)),
+            md5: None,
+            crc64: Crc64::of(stored),
+            headers: HeaderSet::default(),
+            created_at: moment,
+            updated_at: moment,
+            finished_at: moment,
+            expires_at: None,
+            pipeline: None,
+            job: None,
+            application: None,
+            version: 1,
+        };
+        let bytes = Bytes::from(found);
+        Box::new(Chosen { bytes, meta })
+    }
+
+    /// Everything that came before the end, and whether it ended well.
+    async fn drink(mut body: ObjectBody) -> (Vec<u8>, bool) {
+        let mut all = Vec::new();
+        while let Some(frame) = body.frame().await {
+            match frame {
+                Ok(frame) => all.extend_from_slice(frame.data_ref().unwrap()),
+                Err(_) => return (all, body.frame().await.is_some()),
+            }
+        }
+        assert_eq!(body.size_hint().exact(), Some(0));
+        (all, true)
+    }
+
+    fn pattern(length: usize) -> Vec<u8> {
+        (0..length).map(|i| (i * 31 % 251) as u8).collect()
+    }
+
+    #[tokio::test]
+    async fn every_size_around_a_block_arrives_whole() {
+        let block = usize::try_from(BLOCK_BYTES).unwrap();
+        for size in [0, 1, block - 1, block, block + 1, 3 * block, 3 * block + 7] {
+            let bytes = pattern(size);
+            let body = ObjectBody::whole(object(&bytes, bytes.clone()));
+            assert_eq!(body.size_hint().exact(), Some(size as u64));
+            assert_eq!(body.is_end_stream(), size == 0);
+            assert!(drink(body).await == (bytes, true), "{size}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_part_is_exactly_the_part() {
+        let bytes = pattern(3 << 20);
+        for (first, length) in [(0, 1), (5, 1 << 20), ((1 << 20) - 1, 2), (1, (3 << 20) - 1)] {
+            let body = ObjectBody::part(object(&bytes, bytes.clone()), first as u64, length as u64);
+            assert!(drink(body).await == (bytes[first..first + length].to_vec(), true));
+        }
+    }
+
+    #[tokio::test]
+    async fn one_flipped_bit_anywhere_holds_the_last_block_back() {
+        let bytes = pattern((2 << 20) + 100);
+        for place in [0, 1 << 20, (2 << 20) + 99] {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1;
+            let (sent, ended_well) = drink(ObjectBody::whole(object(&bytes, damaged))).await;
+            assert!(!ended_well && sent.len() == 2 << 20, "{place}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_that_became_shorter_never_ends_well() {
+        let bytes = pattern((1 << 20) + 100);
+        for kept in [0, 1, 1 << 20, (1 << 20) + 99] {
+            let body = ObjectBody::whole(object(&bytes, bytes[..kept].to_vec()));
+            assert!(!drink(body).await.1, "whole, {kept}");
+            let body = ObjectBody::part(object(&bytes, bytes[..kept].to_vec()), 10, (1 << 20) + 90);
+            assert!(!drink(body).await.1, "part, {kept}");
+        }
+    }
+}
