@@ -1051,6 +1051,9 @@ fn what_amazon_accepts_is_granted() {
         ("a checksum without a condition", |c| {
             c.field("x-amz-checksum-crc32", "AAAAAA==")
         }),
+        ("encryption that promises nothing to the client", |c| {
+            c.covered("x-amz-server-side-encryption", "AES256")
+        }),
         ("an empty value under an empty prefix", |c| {
             c.covered("anything", "")
         }),
@@ -1254,6 +1257,7 @@ fn fields_that_act_are_refused_when_they_are_not_of_their_kind() {
         ("acl", "", Kind::InvalidArgument),
         ("content-md5", "not base64", Kind::InvalidDigest),
         ("content-md5", "AAAA", Kind::InvalidDigest),
+        ("x-amz-checksum-crc32", "AAAA", Kind::InvalidRequest),
         ("x-amz-storage-class", "COLD", Kind::InvalidStorageClass),
         (
             "x-amz-website-redirect-location",

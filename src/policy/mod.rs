@@ -16,19 +16,23 @@
 //! Sources: Amazon S3 User Guide, "Browser-Based Uploads Using POST" for Signature Versions 2 and 4; where Amazon's documents
 //! are silent, its recorded answers, then ceph/s3-tests.
 
+mod checksum;
 mod date;
 mod document;
 mod error;
 mod evaluate;
+mod fields;
 mod form;
 mod grant;
 mod issue;
 mod signature;
 
+pub use checksum::{ChecksumAlgorithm, ClaimedChecksum};
 pub use document::{Condition, PostPolicy, Test};
 pub use error::{PolicyError, PolicyErrorKind};
 pub use evaluate::{Context, Rules, authorize};
+pub use fields::{CannedAcl, ChunkFields, SuccessAction};
 pub use form::{PostForm, PostFormBuilder};
-pub use grant::{CannedAcl, ChunkFields, Grant, SuccessAction};
+pub use grant::Grant;
 pub use issue::SessionForm;
 pub use signature::{Claim, SignatureClaim, claim, sign_v2, sign_v4};
