@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use http_body::Body;
-use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::{Instant, Sleep};
 
@@ -61,7 +61,7 @@ impl std::error::Error for BodyError {
 
 /// The body of a request.
 pub struct RequestBody {
-    inner: UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>,
+    inner: BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>,
     idle: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
     received: u64,
@@ -72,11 +72,11 @@ impl RequestBody {
     /// Wraps a body; `idle` is the longest wait for the next byte.
     pub fn new<B>(body: B, idle: Duration) -> Self
     where
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Send + Sync + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let ended = body.is_end_stream();
-        let inner = body.map_err(Into::into).boxed_unsync();
+        let inner = body.map_err(Into::into).boxed();
         Self {
             inner,
             idle,
