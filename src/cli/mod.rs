@@ -29,6 +29,7 @@ mod pipeline;
 mod reindex;
 mod serve;
 mod token;
+mod upload;
 mod verify;
 
 /// Hands out signed upload forms and is itself the place they are posted to.
@@ -58,6 +59,8 @@ enum Verb {
     /// Pipelines
     #[command(subcommand)]
     Pipeline(pipeline::PipelineVerb),
+    /// Upload a file in chunks, in parallel
+    Upload(upload::Upload),
     /// Print the file that holds an object's bytes
     Path(path::PathOf),
     /// Read every stored byte and compare it with its checksum
@@ -174,6 +177,7 @@ async fn act(cli: Cli) -> Result<(), Failure> {
         Verb::Token(verb) => verb.run().await,
         Verb::Key(verb) => verb.run().await,
         Verb::Pipeline(verb) => verb.run().await,
+        Verb::Upload(verb) => verb.run().await,
         Verb::Path(verb) => verb.run().await,
         Verb::Verify(verb) => verb.run().await,
         Verb::Reindex(verb) => verb.run().await,
