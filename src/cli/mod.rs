@@ -7,6 +7,7 @@
 //!
 //! Invariant: a failure is one clear line on standard error; nothing but `main` ends the process.
 
+use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -131,6 +132,17 @@ impl Failure {
     fn of(what: &str, error: impl fmt::Display) -> Self {
         Self(format!("{what}: {error}"))
     }
+}
+
+/// An error with its causes, which are often the interesting part.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 impl From<ConfigError> for Failure {
