@@ -11,6 +11,7 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -61,7 +62,12 @@ impl std::error::Error for BodyError {
 
 /// The body of a request.
 pub struct RequestBody {
+<<<<<<< HEAD
     inner: BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>,
+=======
+    // The lock is never taken by two: it lets handlers hold `&Call` across an await, although bodies need not be `Sync`.
+    inner: Mutex<UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>>,
+>>>>>>> server
     idle: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
     received: u64,
@@ -78,7 +84,7 @@ impl RequestBody {
         let ended = body.is_end_stream();
         let inner = body.map_err(Into::into).boxed();
         Self {
-            inner,
+            inner: Mutex::new(inner),
             idle,
             deadline: None,
             received: 0,
@@ -103,7 +109,8 @@ impl RequestBody {
 
     /// How many bytes are still to come at least, when the client said so.
     pub fn remaining_hint(&self) -> Option<u64> {
-        self.inner.size_hint().exact()
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.size_hint().exact()
     }
 
     /// The whole body, at most `max_bytes`.
@@ -147,7 +154,8 @@ impl RequestBody {
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         while !self.ended {
-            match Pin::new(&mut self.inner).poll_frame(cx) {
+            let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+            match Pin::new(inner).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.deadline = None;
                     let Ok(bytes) = frame.into_data() else {

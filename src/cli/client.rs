@@ -29,7 +29,7 @@ use tokio::net::TcpStream;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsConnector;
 
-use super::Failure;
+use super::{Failure, chain};
 
 /// What a request carries.
 pub(super) type ClientBody = UnsyncBoxBody<Bytes, io::Error>;
@@ -200,17 +200,6 @@ where
         answer = &mut exchanging => answer,
         _ended = connection => exchanging.await,
     }
-}
-
-/// An error with its causes; hyper hides the interesting one below.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 fn length_of(request: &Request<ClientBody>) -> u64 {

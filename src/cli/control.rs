@@ -20,8 +20,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::Failure;
 use super::launch::open_store;
+use super::{Failure, chain};
 use crate::api::app::{App, Clock, Connection};
 use crate::api::body::{RequestBody, ResponseBody};
 use crate::config::Config;
@@ -73,7 +73,7 @@ impl Control {
         let store = open_store(&config.store, &clock).await?;
         let app = App::start(config.app.clone(), Arc::clone(&store), clock)
             .await
-            .map_err(|error| Failure::of("cannot start", error))?;
+            .map_err(|error| Failure::of("cannot start", chain(&error)))?;
         Ok(Self::Here { app, store })
     }
 
@@ -125,7 +125,7 @@ impl Control {
             Self::Here { store, .. } => store
                 .close()
                 .await
-                .map_err(|error| Failure::of("closing the store", error)),
+                .map_err(|error| Failure::of("closing the store", chain(&error))),
         }
     }
 

@@ -57,7 +57,7 @@ impl Plain {
         say(&format!(
             "access_key  {}\nsecret_key  {}",
             cell(&made, "id"),
-            cell(&made, "secret")
+            cell(&made, "secret_key")
         ))
     }
 

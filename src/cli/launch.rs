@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
-use super::Failure;
+use super::{Failure, chain};
 use crate::api::app::{App, Clock};
 use crate::config::{Config, StoreConfig};
 use crate::server::tls::Tls;
 use crate::server::{
-    Hangup, PublicSocket, Server, Signals, Sockets, bind, control, local_url, systemd,
+    Hangup, PublicSocket, Server, Signals, Sockets, bind, control, local_url, raise_file_limit,
+    systemd,
 };
 use crate::store::Store;
 use crate::store::embedded::EmbeddedStore;
@@ -41,13 +42,14 @@ pub(super) async fn launch(
     let signals = Signals::new(hangup).map_err(|error| Failure::of("signals", error))?;
     let tls = config.tls.clone().map(Tls::load).transpose();
     let tls = tls.map_err(|error| Failure::of("tls", error))?;
+    raise_file_limit(config.server.max_connections);
     let clock = Clock::system();
     let store = open_store(&config.store, &clock).await?;
     let mut sockets = open_sockets(&config, tls.is_some())?;
     sockets.control = Some(bind_control(&config.store.data)?);
     let app = App::start(config.app.clone(), Arc::clone(&store), clock.clone())
         .await
-        .map_err(|error| Failure::of("cannot start", error))?;
+        .map_err(|error| Failure::of("cannot start", chain(&error)))?;
     let urls = urls(&sockets)?;
     if let Some(path) = &port_file {
         write_port_file(path, &urls)?;
@@ -69,7 +71,10 @@ pub(super) async fn open_store(
 ) -> Result<Arc<dyn Store>, Failure> {
     let store = EmbeddedStore::open(config.options(), clock.now())
         .await
-        .map_err(|error| Failure::of(&format!("store {}", config.data.display()), error))?;
+        .map_err(|error| {
+            let place = format!("store {}", config.data.display());
+            Failure::of(&place, chain(&error))
+        })?;
     Ok(Arc::new(store))
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Invariant: a failure is one clear line on standard error; nothing but `main` ends the process.
 
+use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -29,6 +30,7 @@ mod pipeline;
 mod reindex;
 mod serve;
 mod token;
+mod upload;
 mod verify;
 
 /// Hands out signed upload forms and is itself the place they are posted to.
@@ -58,6 +60,8 @@ enum Verb {
     /// Pipelines
     #[command(subcommand)]
     Pipeline(pipeline::PipelineVerb),
+    /// Upload a file in chunks, in parallel
+    Upload(upload::Upload),
     /// Print the file that holds an object's bytes
     Path(path::PathOf),
     /// Read every stored byte and compare it with its checksum
@@ -130,6 +134,17 @@ impl Failure {
     }
 }
 
+/// An error with its causes, which are often the interesting part.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self(error.to_string())
@@ -174,6 +189,7 @@ async fn act(cli: Cli) -> Result<(), Failure> {
         Verb::Token(verb) => verb.run().await,
         Verb::Key(verb) => verb.run().await,
         Verb::Pipeline(verb) => verb.run().await,
+        Verb::Upload(verb) => verb.run().await,
         Verb::Path(verb) => verb.run().await,
         Verb::Verify(verb) => verb.run().await,
         Verb::Reindex(verb) => verb.run().await,

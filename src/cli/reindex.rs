@@ -5,10 +5,10 @@
 use clap::Args;
 
 use super::output::say;
-use super::{Failure, Settings};
+use super::{Failure, Settings, chain};
 use crate::api::app::Clock;
 use crate::store::embedded::EmbeddedStore;
-use crate::store::{FileQuery, ObjectStore};
+use crate::store::{FileQuery, ObjectStore, StoreError};
 
 #[derive(Args, Debug)]
 pub(super) struct Reindex {
@@ -20,7 +20,7 @@ impl Reindex {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let config = self.settings.load(Vec::new())?;
         let now = Clock::system().now();
-        let failed = |error| Failure::of("reindex", error);
+        let failed = |error: StoreError| Failure::of("reindex", chain(&error));
         let store = EmbeddedStore::reindex(config.store.options(), now)
             .await
             .map_err(failed)?;

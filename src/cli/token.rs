@@ -26,7 +26,7 @@ pub(super) enum TokenVerb {
 #[derive(Args, Debug)]
 pub(super) struct Create {
     /// What it is for; shown in the list
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "command line")]
     name: String,
     /// What it may do, with commas between
     #[arg(long, value_delimiter = ',', default_value = "mediahub")]

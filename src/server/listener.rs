@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -38,6 +39,36 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Descriptors that are not connections: files of uploads under way, the index, the log.
+const OTHER_DESCRIPTORS: u64 = 1024;
+
+/// Lifts this process's limit of open files to the most that it may have, and warns when that is too few for
+/// `max_connections` (each may hold a file open, too).
+pub fn raise_file_limit(max_connections: usize) {
+    let mut limit = getrlimit(Resource::Nofile);
+    let Some(maximum) = limit.maximum else {
+        return;
+    };
+    let raised = match limit.current == limit.maximum {
+        true => Ok(()),
+        false => {
+            limit.current = limit.maximum;
+            setrlimit(Resource::Nofile, limit)
+        }
+    };
+    if let Err(error) = raised {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+    let needed = 2 * max_connections as u64 + OTHER_DESCRIPTORS;
+    if maximum < needed {
+        tracing::warn!(
+            maximum,
+            needed,
+            "the limit of open files is too low for server.max_connections"
+        );
+    }
 }
 
 /// The URL under which a client on this machine reaches a listener.

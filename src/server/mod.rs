@@ -30,7 +30,7 @@ pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 
-pub use listener::{bind, local_url};
+pub use listener::{bind, local_url, raise_file_limit};
 pub use signals::{Hangup, Signals};
 
 use connection::Door;

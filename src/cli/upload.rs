@@ -1,0 +1,303 @@
+//! `pillarbox upload FILE`: a file in chunks, in parallel, through a session, resumable.
+//!
+//! Owns: the plan (which bytes are which chunk), the workers, the retries and the progress bar. `upload/session.rs` speaks
+//! REST, `upload/form.rs` makes a chunk's form.
+//!
+//! Never does: hold a chunk in memory; each is streamed from the file.
+//!
+//! Invariants: a chunk is sent again only with the same bytes, so a repeat is harmless; the session's id is printed before
+//! the first byte is sent; the file must not change meanwhile, which is checked before the session is finished.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytesize::ByteSize;
+use clap::Args;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::Failure;
+use super::client::Client;
+use super::output::{complain, say};
+use crate::model::MAX_CHUNKS;
+
+mod form;
+mod session;
+
+use form::{Chunk, Refusal};
+use session::Session;
+
+/// Most chunks in flight.
+const MAX_PARALLEL: u16 = 64;
+
+/// Attempts for one chunk before the upload gives up; it can then be resumed.
+const MAX_ATTEMPTS: u32 = 8;
+
+/// Wait before the second attempt; it doubles from there.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Longest wait between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Smallest chunk in bytes, but for the last.
+const MIN_CHUNK_BYTES: u64 = 64 * 1024;
+
+#[derive(Args, Debug)]
+pub(super) struct Upload {
+    /// The file
+    file: PathBuf,
+    /// The server's URL
+    #[arg(long, env = "PILLARBOX_URL", default_value = "http://127.0.0.1:7080")]
+    url: String,
+    /// Bearer token
+    #[arg(long, env = "PILLARBOX_TOKEN", hide_env_values = true)]
+    token: String,
+    /// The pipeline's id
+    #[arg(long, value_name = "ID", required_unless_present = "resume")]
+    pipeline: Option<String>,
+    /// Name of the object [default: the file's name]
+    #[arg(long)]
+    key: Option<String>,
+    /// Bytes in a chunk; larger when the file would have more than 10,000
+    #[arg(long, value_name = "SIZE", default_value = "8MiB")]
+    chunk_size: ByteSize,
+    /// Chunks in flight
+    #[arg(long, value_name = "N", default_value_t = 4,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_PARALLEL)))]
+    parallel: u16,
+    /// Go on with this session
+    #[arg(long, value_name = "ID", conflicts_with_all = ["pipeline", "key"])]
+    resume: Option<String>,
+    /// Trust the certificates in this file instead of the system's
+    #[arg(long, value_name = "FILE", env = "PILLARBOX_CACERT")]
+    cacert: Option<PathBuf>,
+}
+
+impl Upload {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let before = Stamp::of(&self.file).await?;
+        let plan = Plan::new(before.length, self.chunk_size.as_u64())?;
+        let client = Client::new(self.cacert.as_deref())?;
+        let session = self.session(client).await?;
+        if self.resume.is_none() {
+            complain(&format!(
+                "session {}; go on with --resume {}",
+                session.id(),
+                session.id()
+            ));
+        }
+        let missing = plan.missing(&session)?;
+        self.send(&session, &plan, missing)
+            .await
+            .map_err(|failure| {
+                let hint = format!("go on with --resume {}", session.id());
+                Failure::new(format!("{}; {hint}", failure.0))
+            })?;
+        if Stamp::of(&self.file).await? != before {
+            return Err(Failure::new("the file changed while it was uploaded"));
+        }
+        let file_id = session.finish(plan.count).await?;
+        say(&format!("{file_id}  {}", session.object_key()))
+    }
+
+    async fn session(&self, client: Client) -> Result<Session, Failure> {
+        let url = self.url.trim_end_matches('/');
+        if let Some(id) = &self.resume {
+            return Session::resume(client, url, &self.token, id).await;
+        }
+        let name = self
+            .file
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned());
+        let key = self.key.clone().or(name).unwrap_or_default();
+        let pipeline = self.pipeline.as_deref().unwrap_or_default();
+        Session::start(client, url, &self.token, &key, pipeline).await
+    }
+
+    async fn send(&self, session: &Session, plan: &Plan, missing: Vec<u32>) -> Result<(), Failure> {
+        let bar = progress_bar(plan, &missing);
+        let sender = Sender {
+            session,
+            file: Arc::from(self.file.as_path()),
+            bar: bar.clone(),
+        };
+        let chunks = missing.into_iter().map(|index| plan.chunk(index));
+        let sent = stream::iter(chunks)
+            .map(|chunk| sender.send(chunk))
+            .buffer_unordered(usize::from(self.parallel))
+            .try_collect::<()>()
+            .await;
+        bar.finish_and_clear();
+        sent
+    }
+}
+
+fn progress_bar(plan: &Plan, missing: &[u32]) -> ProgressBar {
+    let to_send: u64 = missing.iter().map(|index| plan.chunk(*index).length).sum();
+    let bar = ProgressBar::new(plan.length);
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:30} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left")
+    {
+        bar.set_style(style);
+    }
+    bar.set_position(plan.length.saturating_sub(to_send));
+    bar.reset_eta();
+    bar
+}
+
+/// What tells one state of a file from another.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp {
+    length: u64,
+    changed: Option<SystemTime>,
+}
+
+impl Stamp {
+    async fn of(file: &Path) -> Result<Self, Failure> {
+        let failed = |error| Failure::of(&file.display().to_string(), error);
+        let metadata = tokio::fs::metadata(file).await.map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(Failure::new(format!("{}: not a file", file.display())));
+        }
+        Ok(Self {
+            length: metadata.len(),
+            changed: metadata.modified().ok(),
+        })
+    }
+}
+
+/// Which bytes are which chunk.
+#[derive(Debug)]
+struct Plan {
+    length: u64,
+    chunk_bytes: u64,
+    count: u32,
+}
+
+impl Plan {
+    fn new(length: u64, wished: u64) -> Result<Self, Failure> {
+        // The same file and the same --chunk-size always give the same plan; a resumed session depends on it.
+        let smallest = length
+            .div_ceil(u64::from(MAX_CHUNKS))
+            .next_multiple_of(1 << 20);
+        let chunk_bytes = match length > wished.saturating_mul(u64::from(MAX_CHUNKS)) {
+            true => smallest,
+            false => wished,
+        };
+        if chunk_bytes < MIN_CHUNK_BYTES {
+            return Err(Failure::new(format!(
+                "--chunk-size must be at least {MIN_CHUNK_BYTES} bytes"
+            )));
+        }
+        let count = length.div_ceil(chunk_bytes).max(1);
+        let count = u32::try_from(count).map_err(|_| Failure::new("the file is too large"))?;
+        Ok(Self {
+            length,
+            chunk_bytes,
+            count,
+        })
+    }
+
+    fn chunk(&self, index: u32) -> Chunk {
+        let offset = u64::from(index) * self.chunk_bytes;
+        Chunk {
+            index,
+            count: self.count,
+            offset,
+            length: self.chunk_bytes.min(self.length.saturating_sub(offset)),
+        }
+    }
+
+    /// The chunks that the session lacks. What it has must fit this plan: chunks of another size would make another file.
+    fn missing(&self, session: &Session) -> Result<Vec<u32>, Failure> {
+        let received = session.received();
+        let mut bytes = 0;
+        for index in received {
+            bytes += self.chunk(*index).length;
+        }
+        let fits = received.iter().all(|index| *index < self.count)
+            && session.received_bytes().is_none_or(|known| known == bytes);
+        if !fits {
+            return Err(Failure::new(
+                "the session holds chunks of another size or of another file; give the --chunk-size it was begun with",
+            ));
+        }
+        Ok((0..self.count)
+            .filter(|index| !received.contains(index))
+            .collect())
+    }
+}
+
+/// Sends chunks of one file to one session.
+struct Sender<'a> {
+    session: &'a Session,
+    file: Arc<Path>,
+    bar: ProgressBar,
+}
+
+impl Sender<'_> {
+    async fn send(&self, chunk: Chunk) -> Result<(), Failure> {
+        let mut pause = FIRST_PAUSE;
+        let mut attempt = 1;
+        loop {
+            let form = self.session.form();
+            let refusal = match form
+                .post(self.session.client(), &self.file, &chunk, &self.bar)
+                .await
+            {
+                Ok(()) => return Ok(()),
+                Err(refusal) => refusal,
+            };
+            let again = match &refusal {
+                Refusal::Expired(_) => self.session.refresh(&form).await.is_ok(),
+                Refusal::Passing(_) => true,
+                Refusal::Final(_) => false,
+            };
+            if !again || attempt == MAX_ATTEMPTS {
+                return Err(Failure::new(format!("chunk {}: {refusal}", chunk.index)));
+            }
+            self.bar
+                .suspend(|| complain(&format!("chunk {}: {refusal}; trying again", chunk.index)));
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            attempt += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chunks_of_a_plan_cover_the_file_once() {
+        for (length, chunk) in [
+            (0, 65_536),
+            (65_536, 65_536),
+            (65_537, 65_536),
+            (1_000_000, 70_000),
+        ] {
+            let plan = Plan::new(length, chunk).unwrap();
+            let mut next = 0;
+            for index in 0..plan.count {
+                let chunk = plan.chunk(index);
+                assert_eq!(chunk.offset, next);
+                next += chunk.length;
+            }
+            assert_eq!(next, length);
+        }
+    }
+
+    #[test]
+    fn a_file_too_large_for_the_chunk_size_gets_larger_chunks() {
+        let plan = Plan::new(1 << 40, 8 << 20).unwrap();
+        assert!(plan.count <= MAX_CHUNKS);
+        assert_eq!(plan.chunk_bytes % (1 << 20), 0);
+    }
+
+    #[test]
+    fn a_chunk_size_that_makes_dust_is_refused() {
+        assert!(Plan::new(1_000_000, 100).is_err());
+    }
+}

@@ -1,0 +1,254 @@
+//! A session of a distant server, over REST.
+//!
+//! Owns: start, resume, fresh forms, finish; and the parts of the answers that the upload needs.
+//! Never does: print or log the token or the form.
+//!
+//! Invariant: a fresh form is asked for once, however many chunks were refused for the old one.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{Method, Request};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::super::Failure;
+use super::super::client::{Answer, Client};
+use super::form::Form;
+
+/// Pause between two questions whether a session is complete.
+const POLL_PAUSE: Duration = Duration::from_secs(1);
+
+/// Attempts for one REST request.
+const MAX_ATTEMPTS: u32 = 6;
+
+/// Wait before the second attempt; it doubles from there.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+pub(super) struct Session {
+    client: Client,
+    url: String,
+    token: String,
+    id: String,
+    object_key: String,
+    received: BTreeSet<u32>,
+    received_bytes: Option<u64>,
+    form: RwLock<Arc<Form>>,
+    refreshing: Mutex<()>,
+}
+
+impl Session {
+    /// Starts a session.
+    pub(super) async fn start(
+        client: Client,
+        url: &str,
+        token: &str,
+        key: &str,
+        pipeline: &str,
+    ) -> Result<Self, Failure> {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .append_pair("object_key", key)
+            .append_pair("pipeline_id", pipeline)
+            .finish();
+        let target = format!("{url}/v1/files/uploads/?{query}");
+        // Not tried again: a second session would be left behind.
+        let answer = ask(&client, token, Method::POST, &target, None).await?;
+        Self::of(client, url, token, &upload_of(answer)?)
+    }
+
+    /// Goes on with a session.
+    pub(super) async fn resume(
+        client: Client,
+        url: &str,
+        token: &str,
+        id: &str,
+    ) -> Result<Self, Failure> {
+        let id: crate::model::Id = id.parse().map_err(|error| Failure::of("--resume", error))?;
+        let target = format!("{url}/v1/files/uploads/{id}?form_post_params=true");
+        let answer = ask_again(&client, token, Method::GET, &target, None).await?;
+        Self::of(client, url, token, &upload_of(answer)?)
+    }
+
+    fn of(client: Client, url: &str, token: &str, upload: &Value) -> Result<Self, Failure> {
+        let indices = upload.get("received_chunks").and_then(Value::as_array);
+        let indices = indices.map(Vec::as_slice).unwrap_or_default();
+        let index = |value: &Value| u32::try_from(value.as_u64()?).ok();
+        Ok(Self {
+            client,
+            url: url.to_owned(),
+            token: token.to_owned(),
+            id: member(upload, "id")?.to_owned(),
+            object_key: member(upload, "object_key")?.to_owned(),
+            received: indices.iter().filter_map(index).collect(),
+            received_bytes: upload.get("received_bytes").and_then(Value::as_u64),
+            form: RwLock::new(Arc::new(form_of(upload)?)),
+            refreshing: Mutex::new(()),
+        })
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn object_key(&self) -> &str {
+        &self.object_key
+    }
+
+    /// The chunks that were here when the session was started or resumed.
+    pub(super) fn received(&self) -> &BTreeSet<u32> {
+        &self.received
+    }
+
+    /// Their bytes, when the server says it.
+    pub(super) fn received_bytes(&self) -> Option<u64> {
+        self.received_bytes
+    }
+
+    /// The form in force.
+    pub(super) fn form(&self) -> Arc<Form> {
+        Arc::clone(&self.form.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Asks for a fresh form in place of `old`, unless another chunk already did. Fails when the server gives the same
+    /// form again: then its age was not what it was refused for.
+    pub(super) async fn refresh(&self, old: &Arc<Form>) -> Result<(), Failure> {
+        let _turn = self.refreshing.lock().await;
+        if !Arc::ptr_eq(&self.form(), old) {
+            return Ok(());
+        }
+        let target = format!(
+            "{}/v1/files/uploads/{}?form_post_params=true",
+            self.url, self.id
+        );
+        let answer = ask_again(&self.client, &self.token, Method::GET, &target, None).await?;
+        let fresh = form_of(&upload_of(answer)?)?;
+        if fresh == **old {
+            return Err(Failure::new("the fresh form is the old one"));
+        }
+        *self.form.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+        Ok(())
+    }
+
+    /// Says how many chunks there are, waits until the object is whole, and returns the file's id.
+    pub(super) async fn finish(&self, nb_chunks: u32) -> Result<String, Failure> {
+        let target = format!("{}/v1/files/uploads/{}", self.url, self.id);
+        let body = json!({"upload": {"nb_chunks": nb_chunks}});
+        let mut method = (Method::PUT, Some(body));
+        loop {
+            let (verb, body) = method;
+            let answer = ask_again(&self.client, &self.token, verb, &target, body).await?;
+            let upload = upload_of(answer)?;
+            match member(&upload, "status")? {
+                "COMPLETED" => return file_id(&upload),
+                "COMPLETING" | "UPLOADING" => tokio::time::sleep(POLL_PAUSE).await,
+                status => return Err(Failure::new(format!("the session is {status}"))),
+            }
+            method = (Method::GET, None);
+        }
+    }
+}
+
+async fn ask(
+    client: &Client,
+    token: &str,
+    method: Method,
+    target: &str,
+    body: Option<&Value>,
+) -> Result<Answer, Failure> {
+    let request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header(AUTHORIZATION, format!("Bearer {token}"));
+    let request = match body {
+        Some(body) => request
+            .header(CONTENT_TYPE, "application/json")
+            .body(Client::full(body.to_string())),
+        None => request.body(Client::empty()),
+    };
+    let request = request.map_err(|error| Failure::of("--url or --token", error))?;
+    Ok(client.send(request).await?)
+}
+
+/// As [`ask`], and again after a failure that may pass; only for requests that are harmless when repeated.
+async fn ask_again(
+    client: &Client,
+    token: &str,
+    method: Method,
+    target: &str,
+    body: Option<Value>,
+) -> Result<Answer, Failure> {
+    let mut pause = FIRST_PAUSE;
+    for _ in 1..MAX_ATTEMPTS {
+        match ask(client, token, method.clone(), target, body.as_ref()).await {
+            Ok(answer) if !answer.status.is_server_error() => return Ok(answer),
+            _ => tokio::time::sleep(pause).await,
+        }
+        pause *= 2;
+    }
+    ask(client, token, method, target, body.as_ref()).await
+}
+
+fn upload_of(answer: Answer) -> Result<Value, Failure> {
+    let json = serde_json::from_slice::<Value>(&answer.body);
+    if !answer.status.is_success() {
+        return Err(Failure::new(refusal(&answer, json.ok())));
+    }
+    let mut json = json.map_err(|error| Failure::of("the server's answer", error))?;
+    Ok(json.get_mut("upload").map(Value::take).unwrap_or_default())
+}
+
+fn refusal(answer: &Answer, json: Option<Value>) -> String {
+    let json = json.unwrap_or_default();
+    let text = |place: &str| {
+        json.pointer(place)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    let (message, detail) = (text("/error/error_message"), text("/error/error_detail"));
+    let parts = [
+        answer.status.to_string(),
+        message.to_owned(),
+        detail.to_owned(),
+    ];
+    parts
+        .iter()
+        .filter(|part| !part.is_empty())
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+fn member<'a>(upload: &'a Value, name: &str) -> Result<&'a str, Failure> {
+    let missing = || Failure::new(format!("the server's answer has no {name}"));
+    upload.get(name).and_then(Value::as_str).ok_or_else(missing)
+}
+
+fn file_id(upload: &Value) -> Result<String, Failure> {
+    let missing = || Failure::new("the server's answer has no file id");
+    upload
+        .pointer("/file/id")
+        .and_then(Value::as_str)
+        .map(str::to_owned)
+        .ok_or_else(missing)
+}
+
+fn form_of(upload: &Value) -> Result<Form, Failure> {
+    let broken = |what: &dyn Display| Failure::new(format!("the server's answer has no {what}"));
+    let params = upload.get("form_post_params").and_then(Value::as_object);
+    let params = params.ok_or_else(|| broken(&"form_post_params"))?;
+    let params = params
+        .iter()
+        .filter_map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect();
+    Ok(Form {
+        url: member(upload, "form_post_url")?.to_owned(),
+        params,
+    })
+}
