@@ -4,6 +4,8 @@
 //! that feeds it a bad sample and wants to be told. A message names file, line and rule.
 //! Where the numbers and the floors come from: the map in `src/lib.rs`.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test fails loudly")]
+
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
