@@ -1427,11 +1427,14 @@ fn a_file_without_a_name_keeps_the_variable_in_the_key() {
 
 const SESSION: &str = "598358fe6baa605b1e33754e";
 
+/// Fields that are replaced or added (`Some`) or left out (`None`).
+type Changes<'a> = &'a [(&'static str, Option<&'a str>)];
+
 /// A form that we issued, with some fields replaced, added (`Some`) or left out (`None`).
 fn judge_session(
     signer: &AccessKey,
     bucket: &str,
-    changes: &[(&'static str, Option<&str>)],
+    changes: Changes<'_>,
 ) -> Result<Grant, PolicyError> {
     let issued = SessionForm::issue(
         Id::parse(SESSION).unwrap(),
@@ -1477,7 +1480,7 @@ fn a_form_that_we_issued_is_granted_for_its_session() {
 #[test]
 fn uploaders_may_change_or_leave_out_the_chunk_fields_and_extend_the_key() {
     let signer = access_key(KeyPurpose::Forms);
-    let changes: &[&[(&str, Option<&str>)]] = &[
+    let changes: &[Changes<'_>] = &[
         &[
             ("chunk", Some("7")),
             ("chunks", Some("9")),
@@ -1502,7 +1505,7 @@ fn uploaders_may_change_or_leave_out_the_chunk_fields_and_extend_the_key() {
 #[test]
 fn a_session_form_allows_nothing_else() {
     let signer = access_key(KeyPurpose::Forms);
-    let rows: &[(&[(&str, Option<&str>)], Kind)] = &[
+    let rows: &[(Changes<'_>, Kind)] = &[
         (&[("acl", Some("public-read"))], Kind::ConditionFailed),
         (&[("acl", None)], Kind::ConditionFailed),
         (
