@@ -11,6 +11,7 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -61,7 +62,9 @@ impl std::error::Error for BodyError {
 
 /// The body of a request.
 pub struct RequestBody {
-    inner: UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>,
+    /// Never locked, only borrowed through `&mut`: the mutex lets handlers keep a shared reference to their call while
+    /// they wait, although a body need not be `Sync`.
+    inner: Mutex<UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>>,
     idle: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
     received: u64,
@@ -76,7 +79,7 @@ impl RequestBody {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let ended = body.is_end_stream();
-        let inner = body.map_err(Into::into).boxed_unsync();
+        let inner = Mutex::new(body.map_err(Into::into).boxed_unsync());
         Self {
             inner,
             idle,
@@ -102,8 +105,8 @@ impl RequestBody {
     }
 
     /// How many bytes are still to come at least, when the client said so.
-    pub fn remaining_hint(&self) -> Option<u64> {
-        self.inner.size_hint().exact()
+    pub fn remaining_hint(&mut self) -> Option<u64> {
+        self.inner().size_hint().exact()
     }
 
     /// The whole body, at most `max_bytes`.
@@ -145,9 +148,13 @@ impl RequestBody {
             .unwrap_or(false)
     }
 
+    fn inner(&mut self) -> &mut UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+        self.inner.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         while !self.ended {
-            match Pin::new(&mut self.inner).poll_frame(cx) {
+            match Pin::new(self.inner()).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.deadline = None;
                     let Ok(bytes) = frame.into_data() else {
