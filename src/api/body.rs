@@ -63,11 +63,17 @@ impl std::error::Error for BodyError {
 /// The body of a request.
 pub struct RequestBody {
 <<<<<<< HEAD
+<<<<<<< HEAD
     inner: BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>,
 =======
     // The lock is never taken by two: it lets handlers hold `&Call` across an await, although bodies need not be `Sync`.
     inner: Mutex<UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>>,
 >>>>>>> server
+=======
+    /// Never locked, only borrowed through `&mut`: the mutex lets handlers keep a shared reference to their call while
+    /// they wait, although a body need not be `Sync`.
+    inner: Mutex<UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>>,
+>>>>>>> rest-b
     idle: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
     received: u64,
@@ -82,7 +88,11 @@ impl RequestBody {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let ended = body.is_end_stream();
+<<<<<<< HEAD
         let inner = body.map_err(Into::into).boxed();
+=======
+        let inner = Mutex::new(body.map_err(Into::into).boxed_unsync());
+>>>>>>> rest-b
         Self {
             inner: Mutex::new(inner),
             idle,
@@ -108,9 +118,14 @@ impl RequestBody {
     }
 
     /// How many bytes are still to come at least, when the client said so.
+<<<<<<< HEAD
     pub fn remaining_hint(&self) -> Option<u64> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.size_hint().exact()
+=======
+    pub fn remaining_hint(&mut self) -> Option<u64> {
+        self.inner().size_hint().exact()
+>>>>>>> rest-b
     }
 
     /// The whole body, at most `max_bytes`.
@@ -152,10 +167,18 @@ impl RequestBody {
             .unwrap_or(false)
     }
 
+    fn inner(&mut self) -> &mut UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+        self.inner.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         while !self.ended {
+<<<<<<< HEAD
             let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
             match Pin::new(inner).poll_frame(cx) {
+=======
+            match Pin::new(self.inner()).poll_frame(cx) {
+>>>>>>> rest-b
                 Poll::Ready(Some(Ok(frame))) => {
                     self.deadline = None;
                     let Ok(bytes) = frame.into_data() else {
