@@ -11,7 +11,6 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -62,18 +61,7 @@ impl std::error::Error for BodyError {
 
 /// The body of a request.
 pub struct RequestBody {
-<<<<<<< HEAD
-<<<<<<< HEAD
     inner: BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>,
-=======
-    // The lock is never taken by two: it lets handlers hold `&Call` across an await, although bodies need not be `Sync`.
-    inner: Mutex<UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>>,
->>>>>>> server
-=======
-    /// Never locked, only borrowed through `&mut`: the mutex lets handlers keep a shared reference to their call while
-    /// they wait, although a body need not be `Sync`.
-    inner: Mutex<UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>>,
->>>>>>> rest-b
     idle: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
     received: u64,
@@ -88,13 +76,9 @@ impl RequestBody {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let ended = body.is_end_stream();
-<<<<<<< HEAD
         let inner = body.map_err(Into::into).boxed();
-=======
-        let inner = Mutex::new(body.map_err(Into::into).boxed_unsync());
->>>>>>> rest-b
         Self {
-            inner: Mutex::new(inner),
+            inner,
             idle,
             deadline: None,
             received: 0,
@@ -118,14 +102,8 @@ impl RequestBody {
     }
 
     /// How many bytes are still to come at least, when the client said so.
-<<<<<<< HEAD
     pub fn remaining_hint(&self) -> Option<u64> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.size_hint().exact()
-=======
-    pub fn remaining_hint(&mut self) -> Option<u64> {
-        self.inner().size_hint().exact()
->>>>>>> rest-b
+        self.inner.size_hint().exact()
     }
 
     /// The whole body, at most `max_bytes`.
@@ -167,18 +145,9 @@ impl RequestBody {
             .unwrap_or(false)
     }
 
-    fn inner(&mut self) -> &mut UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>> {
-        self.inner.get_mut().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         while !self.ended {
-<<<<<<< HEAD
-            let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
-            match Pin::new(inner).poll_frame(cx) {
-=======
-            match Pin::new(self.inner()).poll_frame(cx) {
->>>>>>> rest-b
+            match Pin::new(&mut self.inner).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.deadline = None;
                     let Ok(bytes) = frame.into_data() else {
