@@ -2,9 +2,11 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
+use pillarbox::model::PipelineSettings;
 use serde_json::{Value, json};
 use support::{HOST, NOBODY, NOW, PIPELINE, Rig};
 
@@ -249,6 +251,32 @@ async fn a_pipeline_with_open_sessions_stays_until_they_end() {
             .await
             .refusal();
         assert_eq!((status, code.as_str()), (404, "0x0170002"), "{method}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_pipeline_that_goes_while_an_upload_starts_takes_it_along_or_stays() {
+    let rig = Arc::new(Rig::with(|options| options.dev = false).await);
+    for _ in 0..100 {
+        rig.add_pipeline(NOBODY, PipelineSettings::default()).await;
+        let ask = |method: &'static str, uri: String| {
+            let rig = Arc::clone(&rig);
+            tokio::spawn(async move { rig.ask(method, &uri).await })
+        };
+        let start = ask(
+            "POST",
+            format!("/v1/files/uploads/?object_key=a&pipeline_id={NOBODY}"),
+        );
+        let remove = ask("DELETE", format!("/v1/pipelines/{NOBODY}"));
+        let (started, removed) = (start.await.unwrap(), remove.await.unwrap());
+        match (started.status.as_u16(), removed.status.as_u16()) {
+            (404, 200) => {}
+            (200, 409) => {
+                let id = started.json()["upload"]["id"].as_str().unwrap().to_owned();
+                rig.ask("DELETE", &format!("/v1/files/uploads/{id}")).await;
+            }
+            other => panic!("{other:?}"),
+        }
     }
 }
 

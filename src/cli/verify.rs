@@ -57,8 +57,8 @@ impl Progress {
         if line.get("damaged").is_some_and(Value::is_string) {
             let message = format!(
                 "damaged: {}: {}",
-                cell(line, "damaged"),
-                cell(line, "reason")
+                cell(line, "object"),
+                cell(line, "damaged")
             );
             self.bar.suspend(|| complain(&message));
         } else if let Some(verified) = number("verified") {
