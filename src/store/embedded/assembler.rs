@@ -139,6 +139,10 @@ impl ChunkWriter for Writer {
         expected: Expected,
         now: Timestamp,
     ) -> Result<Committed, StoreError> {
+        if self.total > MAX_CHUNK_BYTES {
+            let max_bytes = MAX_CHUNK_BYTES;
+            return Err(StoreError::TooLarge { max_bytes });
+        }
         self.land().await?;
         let lane = self.lane.take().ok_or_else(gone)?;
         let rest = mem::take(&mut self.gathered);

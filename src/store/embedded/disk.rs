@@ -30,6 +30,8 @@ const MAX_ATTRIBUTE_BYTES: usize = 4000;
 const MAX_LABEL_BYTES: u64 = 64 << 10;
 /// Longest small file (`FORMAT`, `catalog.json`) that is read, in bytes.
 const MAX_SMALL_FILE_BYTES: u64 = 1 << 30;
+/// Bytes copied at a time where the kernel cannot copy.
+const COPY_BYTES: usize = 1 << 20;
 /// Ends the names of files that are about to be renamed; what a crash leaves of them is removed at open.
 const TEMPORARY: &str = ".tmp";
 /// How long opening waits for an earlier process, which is still stopping, to let go of the folder.
@@ -199,7 +201,8 @@ impl Disk {
         })
     }
 
-    /// Copies `length` bytes between files inside the kernel. A source that ends early is [`StoreError::Corrupt`].
+    /// Copies `length` bytes between files, inside the kernel where it can. A source that ends early is
+    /// [`StoreError::Corrupt`].
     pub(super) fn copy_range(
         &self,
         (from, mut from_offset): (&File, u64),
@@ -210,9 +213,10 @@ impl Disk {
         while left > 0 {
             let step = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
             let copied = self.run("copy between files", || {
-                let (source, target) = (Some(&mut from_offset), Some(&mut to_offset));
-                Ok(rustix::fs::copy_file_range(from, source, to, target, step)?)
+                copy_step((from, from_offset), (to, to_offset), step)
             })?;
+            from_offset += copied as u64;
+            to_offset += copied as u64;
             if copied == 0 {
                 return Err(StoreError::Corrupt(
                     "a stored chunk is shorter than its receipt".to_owned(),
@@ -340,9 +344,25 @@ impl Disk {
         self.replace_file(&self.root.join("catalog.json"), bytes)
     }
 
-    /// Whether there is an index folder with anything in it.
+    /// Whether there is an index: anything in its place but an empty folder.
     pub(super) fn has_index(&self) -> bool {
-        fs::read_dir(self.index_folder()).is_ok_and(|mut entries| entries.next().is_some())
+        let folder = self.index_folder();
+        let is_empty = fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_none());
+        !is_empty && fs::symlink_metadata(&folder).is_ok()
+    }
+
+    /// Makes the folder of the index.
+    pub(super) fn make_index_folder(&self) -> Result<(), StoreError> {
+        let made = self.run("make the index folder", || {
+            make_folder(&self.index_folder())
+        });
+        made.map(|_| ())
+    }
+
+    /// Makes the names of a new index durable.
+    pub(super) fn sync_index_folder(&self) -> Result<(), StoreError> {
+        self.sync_parent(&self.index_folder().join("db"))?;
+        self.sync_parent(&self.index_folder())
     }
 
     /// Moves the index folder aside and says where it is now.
@@ -511,6 +531,26 @@ fn lock(root: &Path) -> io::Result<File> {
             }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Copies some of `length` bytes: through user space where the file system cannot do it in the kernel.
+fn copy_step(
+    (from, from_offset): (&File, u64),
+    (to, to_offset): (&File, u64),
+    length: usize,
+) -> io::Result<usize> {
+    use rustix::io::Errno;
+    let (mut source, mut target) = (from_offset, to_offset);
+    let (source, target) = (Some(&mut source), Some(&mut target));
+    match rustix::fs::copy_file_range(from, source, to, target, length) {
+        Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL) => {
+            let mut buffer = vec![0; length.min(COPY_BYTES)];
+            let read = from.read_at(&mut buffer, from_offset)?;
+            to.write_all_at(buffer.get(..read).unwrap_or_default(), to_offset)?;
+            Ok(read)
+        }
+        copied => Ok(copied?),
     }
 }
 

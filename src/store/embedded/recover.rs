@@ -9,10 +9,12 @@
 //! 2. A lost index is moved aside, never deleted.
 //! 3. Orphans are searched only after a stop that was not clean.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::Handle;
@@ -34,6 +36,10 @@ const MIN_START_BYTES: u64 = 32 << 20;
 const GARBAGE_STEP: usize = 4096;
 /// Objects, or catalog entries, that a rebuild writes in one job.
 const REBUILD_STEP: usize = 256;
+/// How long a start waits for the search for orphans.
+const ORPHAN_WAIT: Duration = Duration::from_secs(1);
+/// Sessions in `Completing` that one sweep tries again.
+const MAX_RETRIES: usize = 16;
 /// Sessions in `Completing` that are looked for; more than can have been under way.
 const MAX_COMPLETING: usize = 100_000;
 
@@ -49,10 +55,10 @@ pub(super) async fn open(
     empty_garbage(&engine).await?;
     resume(&engine, now).await?;
     if !clean {
-        engine.blocking(remove_orphans).await?;
+        search_orphans(&engine).await?;
         catalog::write_snapshot(&engine).await?;
     }
-    engine.blocking(|engine| Ok(keep_ballast(engine))).await?;
+    engine.blocking(keep_ballast).await?;
     Ok(engine)
 }
 
@@ -62,18 +68,19 @@ pub(super) fn mark_clean(txn: &mut Txn<'_>) -> Result<(), StoreError> {
 }
 
 /// Makes the ballast again when there is room for it.
-pub(super) fn keep_ballast(engine: &Engine) {
+pub(super) fn keep_ballast(engine: &Engine) -> Result<(), StoreError> {
     let (ballast, floor) = (
         engine.options.ballast_bytes,
         engine.options.free_floor_bytes,
     );
     let wanted = floor.saturating_add(ballast.saturating_mul(2));
-    if ballast == 0 || engine.disk.free_bytes().is_ok_and(|free| free < wanted) {
-        return;
+    if ballast == 0 || engine.disk.free_bytes()? < wanted {
+        return Ok(());
     }
     if let Err(error) = engine.disk.make_ballast(ballast) {
         tracing::warn!(%error, "no ballast; a restart on a full disk may fail");
     }
+    Ok(())
 }
 
 /// Everything up to an index that can be trusted; whether the last stop was clean.
@@ -149,11 +156,13 @@ fn open_index(
             Err(why) => set_aside(disk, now, &why)?,
         }
     }
+    disk.make_index_folder()?;
     let index = Index::open(&disk.index_folder(), fuse.clone()).map_err(|error| match error {
         OpenError::Io(error) => error,
         OpenError::Broken(why) => StoreError::Corrupt(format!("a new index: {why}")),
     })?;
     rebuild(disk, &index, epoch, now)?;
+    disk.sync_index_folder()?;
     Ok(index)
 }
 
@@ -271,6 +280,18 @@ async fn empty_garbage(engine: &Arc<Engine>) -> Result<(), StoreError> {
     }
 }
 
+/// Tries again, in the background, to complete full sessions that nobody is completing.
+pub(super) fn retry(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> {
+    for (key, _) in engine.index.prefix(&[COMPLETING], MAX_RETRIES)? {
+        let idle = |id: &Id| !engine.leases.is_taken(*id);
+        if let Some(id) = records::trailing_id(&key).filter(idle) {
+            let work = complete::complete(Arc::clone(engine), id, now);
+            engine.tasks.spawn(work);
+        }
+    }
+    Ok(())
+}
+
 /// Goes on with sessions whose chunks are all here. One that cannot be completed now does not keep the store from starting.
 async fn resume(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> {
     for (key, _) in engine.index.prefix(&[COMPLETING], MAX_COMPLETING)? {
@@ -282,6 +303,16 @@ async fn resume(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> 
         }
     }
     Ok(())
+}
+
+/// Removes orphans; when there is much to look through, it goes on in the background.
+async fn search_orphans(engine: &Arc<Engine>) -> Result<(), StoreError> {
+    let owner = Arc::clone(engine);
+    let search = engine.tasks.spawn_blocking(move || remove_orphans(&owner));
+    match tokio::time::timeout(ORPHAN_WAIT, search).await {
+        Ok(done) => super::joined(done),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Removes files that were made under this index and that it does not name.
@@ -326,10 +357,11 @@ fn is_orphan(
             Ok(!is_known(OBJECT_IDS)? && !is_known(SESSIONS)?)
         }
         FileName::Spill(_, number) => {
-            if !spills.contains_key(&id) {
-                spills.insert(id, named_spills(engine, id)?);
-            }
-            Ok(!spills.get(&id).is_some_and(|named| named.contains(&number)))
+            let named = match spills.entry(id) {
+                Entry::Occupied(named) => named.into_mut(),
+                Entry::Vacant(place) => place.insert(named_spills(engine, id)?),
+            };
+            Ok(!named.contains(&number))
         }
     }
 }

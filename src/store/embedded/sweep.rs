@@ -101,15 +101,16 @@ async fn sweep_once(
     limit: usize,
 ) -> Result<SweepReport, StoreError> {
     engine.fuse.check()?;
-    engine
-        .blocking(|engine| Ok(recover::keep_ballast(engine)))
-        .await?;
-    let mut report = SweepReport::default();
-    report.clock_jump = judge(engine, clock)?;
+    engine.blocking(recover::keep_ballast).await?;
+    let mut report = SweepReport {
+        clock_jump: judge(engine, clock)?,
+        ..SweepReport::default()
+    };
     if report.clock_jump.is_some() {
         return Ok(report);
     }
     note_run(engine, clock.wall).await?;
+    recover::retry(engine, clock.wall)?;
     report.objects = sweep_objects(engine, clock.wall, limit).await?;
     let left = limit - report.objects.min(limit);
     report.sessions = sweep_sessions(engine, clock.wall, left).await?;
@@ -149,15 +150,16 @@ async fn sweep_objects(
     now: Timestamp,
     limit: usize,
 ) -> Result<usize, StoreError> {
-    let mut swept = 0;
-    while swept < limit {
-        let step = due(engine, EXPIRY, now, STEP.min(limit - swept))?;
+    let (mut seen, mut swept) = (0, 0);
+    while seen < limit {
+        let step = due(engine, EXPIRY, now, STEP.min(limit - seen))?;
         if step.is_empty() {
             break;
         }
-        swept += step.len();
+        seen += step.len();
         let remove = move |txn: &mut Txn<'_>| remove_objects(txn, &step, now);
         let garbage = engine.index.commit(remove).await?;
+        swept += garbage.len();
         engine.collect(garbage);
     }
     Ok(swept)
