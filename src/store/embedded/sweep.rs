@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::index::Txn;
-use super::ledger::{self, Garbage};
+use super::names::{self, Garbage};
 use super::records::{self, CATALOG_EXPIRY, EXPIRY, META, SESSIONS_DUE, SessionRecord};
 use super::{Engine, catalog, complete, recover};
 use crate::model::{Timestamp, UploadState};
@@ -176,13 +176,13 @@ fn remove_objects(
         let Some(id) = records::trailing_id(key) else {
             continue;
         };
-        let Some(name) = ledger::object_name(txn, id)? else {
+        let Some(name) = names::object_name(txn, id)? else {
             continue;
         };
         let record = txn.get(&name)?;
         let meta = record.as_deref().map(records::decode_object).transpose()?;
         if let Some(meta) = meta.filter(|meta| meta.id == id && !meta.is_live(now)) {
-            ledger::remove_object(txn, &meta, &mut garbage)?;
+            names::remove_object(txn, &meta, &mut garbage)?;
         }
     }
     Ok(garbage)
