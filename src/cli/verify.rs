@@ -54,13 +54,11 @@ impl Progress {
 
     fn take(&mut self, line: &Value) {
         let number = |member: &str| line.get(member).and_then(Value::as_u64);
-        if line.get("damaged").is_some_and(Value::is_string) {
-            let message = format!(
-                "damaged: {}: {}",
-                cell(line, "object"),
-                cell(line, "damaged")
-            );
+        if let Some(reason) = line.get("damaged").and_then(Value::as_str) {
+            let message = format!("{}: {reason}", cell(line, "object"));
             self.bar.suspend(|| complain(&message));
+        } else if line.get("error").is_some() {
+            self.bar.suspend(|| complain(&cell(line, "error")));
         } else if let Some(verified) = number("verified") {
             self.end = Some((verified, number("damaged").unwrap_or(0)));
         } else if let (Some(done), Some(total)) = (number("done"), number("total")) {

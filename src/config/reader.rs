@@ -112,7 +112,7 @@ impl Reader {
     ) -> Option<T> {
         let (value, origin) = self
             .take(key)
-            .unwrap_or_else(|| (Value::from(default), Origin::Default));
+            .unwrap_or_else(|| (natural(default), Origin::Default));
         self.show(key, Some(&value), origin);
         let parsed = text_of(&value).and_then(|text| parse(&text));
         self.note(key, parsed, origin)
@@ -143,9 +143,10 @@ impl Reader {
         let (value, origin) = self
             .take(key)
             .unwrap_or_else(|| (Value::from(default), Origin::Default));
-        self.show(key, Some(&value), origin);
-        let parsed =
-            texts_of(&value).and_then(|texts| texts.iter().map(|text| parse(text)).collect());
+        let texts = texts_of(&value);
+        let shown = texts.clone().map_or(value, Value::from);
+        self.show(key, Some(&shown), origin);
+        let parsed = texts.and_then(|texts| texts.iter().map(|text| parse(text)).collect());
         self.note(key, parsed, origin)
     }
 
@@ -295,6 +296,13 @@ fn environment_name(key: &str) -> String {
         "{ENVIRONMENT_PREFIX}{}",
         key.replace('.', "_").to_uppercase()
     )
+}
+
+/// A default as one would write it in the file: a number without quotes.
+fn natural(default: &str) -> Value {
+    default
+        .parse()
+        .map_or_else(|_| Value::from(default), Value::Integer)
 }
 
 fn take_from(file: &mut Table, key: &str) -> Option<Value> {

@@ -1,0 +1,601 @@
+//! The command line, as an operator and a developer use it: the real binary, its exit codes and its words.
+
+mod process;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use process::{Server, eventually, pillarbox, run, stderr, stdout};
+use rustix::process::Signal;
+
+const PIPELINE: &str = "547f3eede4b025bcbff38657";
+
+fn done(output: &Output) -> String {
+    assert!(output.status.success(), "{}", stderr(output));
+    stdout(output).trim_end().to_owned()
+}
+
+fn failed(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(1), "{}", stdout(output));
+    stderr(output)
+}
+
+#[test]
+fn wrong_usage_is_exit_code_2() {
+    for arguments in [
+        &["serve", "--nonsense"][..],
+        &["token", "revoke"],
+        &["--set", "no-equals-sign"],
+    ] {
+        assert_eq!(run(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
+#[test]
+fn every_mistake_of_a_configuration_is_named_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pillarbox.toml");
+    let text = "[server]\nlisten = \"nowhere\"\nlistn = 1\n[uploads]\nform_lifetime = \"soon\"\nbucket = \"NO\"\n\
+                [store]\nengine = \"tape\"\n[tls]\ncertificate = \"c.pem\"\n[[site]]\nnetworks = [\"10.0.0.0/99\"]\n\
+                form_post_url = \"ftp://x/\"\n[tsl]\nx = 1\n";
+    fs::write(&file, text).unwrap();
+    let said = failed(&run(&["check-config", "--config", file.to_str().unwrap()]));
+    for key in [
+        "server.listen: \"nowhere\"",
+        "server.listn: no such setting",
+        "uploads.form_lifetime: \"soon\"",
+        "uploads.bucket: ",
+        "store.engine: ",
+        "tls.private_key: ",
+        "site[0].networks: \"10.0.0.0/99\"",
+        "site[0].form_post_url: \"ftp://x/\"",
+        "tsl.x: no such setting",
+    ] {
+        assert!(said.contains(key), "{key} is not in:\n{said}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_refused_with_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pillarbox.toml");
+    fs::write(&file, "[server]\nlisten = \n").unwrap();
+    let said = failed(&run(&["check-config", "--config", file.to_str().unwrap()]));
+    assert!(said.contains("line 2"), "{said}");
+}
+
+#[test]
+fn a_named_file_that_is_missing_is_a_mistake() {
+    let said = failed(&run(&[
+        "check-config",
+        "--config",
+        "/nonexistent/pillarbox.toml",
+    ]));
+    assert!(said.contains("/nonexistent/pillarbox.toml"), "{said}");
+}
+
+#[test]
+fn flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pillarbox.toml");
+    fs::write(&file, "[server]\nlisten = \"127.0.0.1:1\"\n").unwrap();
+    let shown = |flag: bool, environment: bool, with_file: bool| {
+        let mut command = pillarbox();
+        command.arg("check-config");
+        if flag {
+            command.args(["--listen", "127.0.0.1:3"]);
+        }
+        if environment {
+            command.env("PILLARBOX_SERVER_LISTEN", "127.0.0.1:2");
+        }
+        if with_file {
+            command.arg("--config").arg(&file);
+        }
+        let text = done(&command.output().unwrap());
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("listen = "))
+            .unwrap()
+            .to_owned();
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(shown(true, true, true), "listen = \"127.0.0.1:3\" # flag");
+    assert_eq!(
+        shown(false, true, true),
+        "listen = \"127.0.0.1:2\" # environment"
+    );
+    assert_eq!(shown(false, false, true), "listen = \"127.0.0.1:1\" # file");
+    assert_eq!(
+        shown(false, false, false),
+        "listen = \"127.0.0.1:7080\" # default"
+    );
+}
+
+#[test]
+fn the_shown_configuration_is_a_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = done(&run(&[
+        "check-config",
+        "--set",
+        "cors.origins=https://a.example,https://b.example",
+    ]));
+    let file = folder.path().join("shown.toml");
+    fs::write(&file, &first).unwrap();
+    let second = done(&run(&["check-config", "--config", file.to_str().unwrap()]));
+    let values = |text: &str| -> Vec<String> {
+        text.lines()
+            .map(|line| line.split(" # ").next().unwrap().trim_end().to_owned())
+            .collect()
+    };
+    assert_eq!(values(&first), values(&second));
+}
+
+#[test]
+fn a_missing_certificate_is_named_by_check_config() {
+    let said = failed(&run(&[
+        "check-config",
+        "--certificate",
+        "/nonexistent.pem",
+        "--private-key",
+        "/nonexistent.key",
+    ]));
+    assert!(said.contains("/nonexistent.pem"), "{said}");
+}
+
+#[test]
+fn the_shipped_settings_file_is_valid_and_shows_the_defaults() {
+    let shipped = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("systemd/pillarbox.toml");
+    let text = fs::read_to_string(shipped).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("all.toml");
+    // With every line uncommented but those that are examples and no defaults.
+    let examples = [
+        "#public_url",
+        "#hosts",
+        "#certificate",
+        "#private_key",
+        "#form_post_url",
+        "#[[site]]",
+        "#networks",
+    ];
+    let uncommented = text.lines().map(|line| match line.strip_prefix('#') {
+        Some(setting)
+            if !line.starts_with("# ") && !examples.iter().any(|name| line.starts_with(name)) =>
+        {
+            setting
+        }
+        _ => line,
+    });
+    fs::write(&file, uncommented.collect::<Vec<_>>().join("\n")).unwrap();
+    let shown = done(&run(&["check-config", "--config", file.to_str().unwrap()]));
+    let defaults = done(&run(&["check-config", "--data", "/var/lib/pillarbox"]));
+    let values = |text: &str| -> Vec<String> {
+        let settings = text.lines().map(|line| line.split(" # ").next().unwrap());
+        settings.map(|line| line.trim_end().to_owned()).collect()
+    };
+    assert_eq!(values(&shown), values(&defaults));
+}
+
+#[test]
+fn an_unknown_name_in_the_environment_is_a_warning() {
+    let mut command = pillarbox();
+    command
+        .arg("check-config")
+        .env("PILLARBOX_SERVER_LISTN", "x");
+    assert!(done(&command.output().unwrap()).contains("PILLARBOX_SERVER_LISTN"));
+}
+
+#[test]
+fn tokens_are_made_listed_and_revoked_whether_the_server_runs_or_not() {
+    let server = Server::serve(&[]);
+    let running = done(&server.verb(&["token", "create", "--name", "made while running"]));
+    assert_eq!(server.get_with_token("/v1/files/", &running).0, 200);
+
+    let folder = server.stop();
+    let data = folder.path().join("data");
+    let stopped = run(&[
+        "token",
+        "create",
+        "--name",
+        "made while stopped",
+        "--data",
+        data.to_str().unwrap(),
+    ]);
+    let stopped = done(&stopped);
+
+    let server = Server::serve_in(folder, &[]);
+    let listed = done(&server.verb(&["token", "list"]));
+    assert!(
+        !listed.contains(&running) && !listed.contains(&stopped),
+        "a list shows no secret"
+    );
+    for (name, token) in [
+        ("made while running", &running),
+        ("made while stopped", &stopped),
+    ] {
+        assert_eq!(server.get_with_token("/v1/files/", token).0, 200, "{name}");
+        let line = listed.lines().find(|line| line.contains(name)).unwrap();
+        let id = line.split_whitespace().next().unwrap();
+        done(&server.verb(&["token", "revoke", id]));
+        assert_eq!(server.get_with_token("/v1/files/", token).0, 403, "{name}");
+    }
+}
+
+#[test]
+fn an_application_gets_a_token_and_loses_it_with_its_credentials() {
+    let server = Server::serve(&[]);
+    let made = done(&server.verb(&["token", "create", "--application", "--name", "encoder"]));
+    let member = |name| {
+        made.lines()
+            .find_map(|line: &str| line.strip_prefix(name))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    let (id, secret) = (member("client_id"), member("client_secret"));
+    let ask = || {
+        let body = form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "client_credentials")
+            .append_pair("client_id", &id)
+            .append_pair("client_secret", &secret)
+            .finish();
+        server.request(&format!(
+            "POST /v1/oauth2/token/ HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    };
+    assert_eq!(ask().0, 200);
+    assert!(!done(&server.verb(&["token", "list"])).contains(&secret));
+    done(&server.verb(&["token", "revoke", &id]));
+    assert_ne!(ask().0, 200);
+}
+
+#[test]
+fn revoking_what_is_not_there_fails_with_a_reason() {
+    let server = Server::serve(&[]);
+    let said = failed(&server.verb(&["token", "revoke", "0123456789abcdef01234567"]));
+    assert!(
+        said.starts_with("pillarbox: ") && said.trim_end().lines().count() == 1,
+        "{said}"
+    );
+}
+
+#[test]
+fn keys_are_made_rotated_and_revoked() {
+    let server = Server::serve(&[]);
+    let made = done(&server.verb(&["key", "create"]));
+    let member = |name| {
+        made.lines()
+            .find_map(|line: &str| line.strip_prefix(name))
+            .unwrap()
+            .trim()
+            .to_owned()
+    };
+    let (id, secret) = (member("access_key"), member("secret_key"));
+    assert_eq!((id.len(), secret.len()), (20, 40));
+    let before = done(&server.verb(&["key", "list"]));
+    assert!(before.contains(&id) && !before.contains(&secret));
+    let rotated = done(&server.verb(&["key", "rotate"]));
+    let new = rotated.rsplit(' ').next().unwrap().to_owned();
+    assert!(!before.contains(&new));
+    done(&server.verb(&["key", "revoke", &id]));
+    let after = done(&server.verb(&["key", "list"]));
+    assert!(after.contains(&new) && !after.contains(&id));
+}
+
+#[test]
+fn pipelines_are_created_listed_and_deleted() {
+    let server = Server::serve(&[]);
+    let id = done(&server.verb(&[
+        "pipeline",
+        "create",
+        "films",
+        "--description",
+        "for the cinema",
+    ]));
+    let chosen = done(&server.verb(&["pipeline", "create", "moved", "--id", PIPELINE]));
+    assert_eq!(chosen, PIPELINE);
+    let listed = done(&server.verb(&["pipeline", "list"]));
+    let line = listed.lines().find(|line| line.starts_with(&id)).unwrap();
+    assert!(
+        line.contains("films") && line.contains("for the cinema"),
+        "{line}"
+    );
+    done(&server.verb(&["pipeline", "delete", &id]));
+    assert!(!done(&server.verb(&["pipeline", "list"])).contains(&id));
+}
+
+/// A file of `length` bytes that no two chunks of are alike.
+fn file_of(server: &Server, length: usize) -> PathBuf {
+    let path = server.folder().join("film.mp4");
+    let bytes: Vec<u8> = (0..length)
+        .map(|n| u8::try_from((n / 251 + n) % 256).unwrap())
+        .collect();
+    fs::write(&path, bytes).unwrap();
+    path
+}
+
+fn upload(server: &Server, more: &[&str]) -> Output {
+    let mut command = pillarbox();
+    command.arg("upload").arg(server.folder().join("film.mp4"));
+    command.args([
+        "--url",
+        &server.public,
+        "--token",
+        "dev-token",
+        "--chunk-size",
+        "65536",
+    ]);
+    command.args(more).output().unwrap()
+}
+
+fn stored(server: &Server, key: &str) -> PathBuf {
+    let object = format!("uploads/tmp/{PIPELINE}/{key}");
+    PathBuf::from(done(&server.verb(&["path", &object])))
+}
+
+#[test]
+fn a_file_is_uploaded_in_chunks_and_its_path_holds_the_same_bytes() {
+    let server = Server::dev(&[]);
+    for (length, key) in [
+        (0, "empty"),
+        (1, "one"),
+        (65_536, "even"),
+        (1_000_003, "odd"),
+    ] {
+        let file = file_of(&server, length);
+        let said = done(&upload(&server, &["--pipeline", PIPELINE, "--key", key]));
+        assert!(said.ends_with(key), "{said}");
+        assert_eq!(
+            fs::read(stored(&server, key)).unwrap(),
+            fs::read(file).unwrap(),
+            "{key}"
+        );
+    }
+}
+
+/// Starts a session by hand and posts some of its chunks, as an upload that was cut off.
+fn half_uploaded(server: &Server, chunk_bytes: usize, count: usize, send: &[usize]) -> String {
+    let target = format!(
+        "{}/v1/files/uploads/?object_key=film&pipeline_id={PIPELINE}",
+        server.public
+    );
+    let curl = |arguments: &[&str]| {
+        let output = Command::new("curl")
+            .args(["-sS", "--fail-with-body"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", stdout(&output));
+        stdout(&output)
+    };
+    let answer = curl(&[
+        "-X",
+        "POST",
+        "-H",
+        "Authorization: Bearer dev-token",
+        &target,
+    ]);
+    let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+    let session = &answer["upload"];
+    let bytes = fs::read(server.folder().join("film.mp4")).unwrap();
+    for index in send {
+        let piece = server.folder().join("piece");
+        let end = bytes.len().min((index + 1) * chunk_bytes);
+        fs::write(&piece, &bytes[index * chunk_bytes..end]).unwrap();
+        let mut form = Vec::new();
+        for (name, value) in session["form_post_params"].as_object().unwrap() {
+            let value = match name.as_str() {
+                "chunk" => index.to_string(),
+                "chunks" => count.to_string(),
+                _ => value.as_str().unwrap().to_owned(),
+            };
+            form.extend(["--form-string".to_owned(), format!("{name}={value}")]);
+        }
+        form.extend(["-F".to_owned(), format!("file=@{}", piece.display())]);
+        form.push(session["form_post_url"].as_str().unwrap().to_owned());
+        curl(&form.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    session["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_cut_off_upload_is_resumed_with_only_what_is_missing() {
+    let server = Server::dev(&[]);
+    let file = file_of(&server, 300_000);
+    let session = half_uploaded(&server, 65_536, 5, &[3, 0]);
+    let posts = |server: &Server| server.log().matches("path=\"/uploads/\"").count();
+    let before = posts(&server);
+    done(&upload(&server, &["--resume", &session]));
+    assert_eq!(posts(&server) - before, 3);
+    assert_eq!(
+        fs::read(stored(&server, "film")).unwrap(),
+        fs::read(file).unwrap()
+    );
+    // Once more is harmless.
+    done(&upload(&server, &["--resume", &session]));
+}
+
+#[test]
+fn a_session_with_chunks_of_another_size_is_not_continued() {
+    let server = Server::dev(&[]);
+    file_of(&server, 300_000);
+    let session = half_uploaded(&server, 70_000, 5, &[0]);
+    let said = failed(&upload(&server, &["--resume", &session]));
+    assert!(said.contains("another size"), "{said}");
+}
+
+#[test]
+fn a_refused_upload_fails_with_the_reason_and_without_the_token() {
+    let server = Server::dev(&[]);
+    file_of(&server, 10);
+    let refused = upload(
+        &server,
+        &["--pipeline", PIPELINE, "--token", "secret-but-wrong"],
+    );
+    // The later --token is a usage error for clap; so it is given by the environment.
+    assert_eq!(refused.status.code(), Some(2));
+    let mut command = pillarbox();
+    command
+        .arg("upload")
+        .arg(server.folder().join("film.mp4"))
+        .args(["--pipeline", PIPELINE]);
+    command
+        .env("PILLARBOX_URL", &server.public)
+        .env("PILLARBOX_TOKEN", "secret-but-wrong");
+    let said = failed(&command.output().unwrap());
+    assert!(
+        said.contains("Invalid access token") && !said.contains("secret-but-wrong"),
+        "{said}"
+    );
+}
+
+#[test]
+fn an_upload_goes_over_tls_to_a_certificate_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let certificate = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    let (cert, key) = (
+        folder.path().join("cert.pem"),
+        folder.path().join("key.pem"),
+    );
+    fs::write(&cert, certificate.cert.pem()).unwrap();
+    fs::write(&key, certificate.signing_key.serialize_pem()).unwrap();
+    let server = Server::serve_in(
+        folder,
+        &[
+            "--certificate",
+            cert.to_str().unwrap(),
+            "--private-key",
+            key.to_str().unwrap(),
+        ],
+    );
+    let token = done(&server.verb(&["token", "create"]));
+    let pipeline = done(&server.verb(&["pipeline", "create", "films"]));
+    let file = file_of(&server, 200_000);
+    let upload = |trusted: bool| {
+        let mut command = pillarbox();
+        command
+            .arg("upload")
+            .arg(&file)
+            .args(["--url", &server.public, "--pipeline", &pipeline]);
+        command.env("PILLARBOX_TOKEN", &token);
+        if trusted {
+            command.arg("--cacert").arg(&cert);
+        }
+        command.output().unwrap()
+    };
+    assert!(failed(&upload(false)).contains("certificate"));
+    done(&upload(true));
+    let object = format!("uploads/tmp/{pipeline}/film.mp4");
+    let path = done(&server.verb(&["path", &object]));
+    assert_eq!(fs::read(path).unwrap(), fs::read(file).unwrap());
+}
+
+#[test]
+fn verify_finds_a_changed_byte_and_says_where() {
+    let server = Server::dev(&[]);
+    file_of(&server, 100_000);
+    done(&upload(&server, &["--pipeline", PIPELINE, "--key", "good"]));
+    done(&upload(&server, &["--pipeline", PIPELINE, "--key", "bad"]));
+    assert_eq!(
+        done(&server.verb(&["verify"])),
+        "2 objects verified, none damaged"
+    );
+    let path = stored(&server, "bad");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[50_000] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let said = failed(&server.verb(&["verify"]));
+    assert!(said.contains("bad") && !said.contains("good"), "{said}");
+}
+
+#[test]
+fn reindex_refuses_beside_a_server_and_finds_every_file_after_it() {
+    let server = Server::dev(&[]);
+    file_of(&server, 100_000);
+    done(&upload(&server, &["--pipeline", PIPELINE, "--key", "kept"]));
+    failed(&server.verb(&["reindex"]));
+    let folder = server.stop();
+    let data = folder.path().join("data");
+    fs::remove_dir_all(data.join("index")).unwrap();
+    assert_eq!(
+        done(&run(&["reindex", "--data", data.to_str().unwrap()])),
+        "1 files indexed"
+    );
+    let object = format!("uploads/tmp/{PIPELINE}/kept");
+    done(&run(&["path", &object, "--data", data.to_str().unwrap()]));
+}
+
+#[test]
+fn healthcheck_tells_a_ready_server_from_one_that_is_gone() {
+    let server = Server::dev(&[]);
+    let admin = server.admin.clone();
+    assert_eq!(done(&run(&["healthcheck", "--admin-url", &admin])), "ready");
+    drop(server);
+    failed(&run(&["healthcheck", "--admin-url", &admin]));
+}
+
+#[test]
+fn the_example_of_the_dev_banner_works_when_pasted() {
+    let server = Server::dev(&[]);
+    let said = eventually("the banner", || {
+        Some(server.said()).filter(|said| said.contains("redirect=true"))
+    });
+    let example: Vec<&str> = said
+        .lines()
+        .skip_while(|line| !line.starts_with("cd "))
+        .collect();
+    let example = example.join("\n");
+    let example = example.split("\n\n").next().unwrap();
+    let pasted = Command::new("bash")
+        .args(["-e", "-o", "pipefail", "-c", example])
+        .output()
+        .unwrap();
+    assert!(
+        done(&pasted).ends_with("Hello, pillar box"),
+        "{}",
+        stderr(&pasted)
+    );
+}
+
+#[test]
+fn the_temporary_folder_of_dev_goes_away_with_it() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let place = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = pillarbox();
+        command.arg("dev").env("TMPDIR", place.path());
+        let mut server = Server::start(command, folder);
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+        server.signal(signal);
+        assert!(server.wait().success());
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0, "{signal:?}");
+    }
+}
+
+#[test]
+fn dev_with_a_folder_keeps_it() {
+    let server = Server::dev(&[]);
+    file_of(&server, 10);
+    done(&upload(&server, &["--pipeline", PIPELINE, "--key", "kept"]));
+    let folder = server.stop();
+    let mut command = pillarbox();
+    command
+        .arg("dev")
+        .arg("--data")
+        .arg(folder.path().join("data"));
+    let server = Server::start(command, folder);
+    assert_eq!(fs::read(stored(&server, "kept")).unwrap().len(), 10);
+}
+
+#[test]
+fn completions_know_the_verbs() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(
+            done(&run(&["completions", shell])).contains("check-config"),
+            "{shell}"
+        );
+    }
+}

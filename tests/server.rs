@@ -1,0 +1,554 @@
+//! The server floor, seen from outside: sockets, deadlines, TLS, signals, the service manager.
+
+mod process;
+
+use std::fs::Permissions;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::{BodyExt, Empty};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use process::{SOON, Server, eventually, parse, pillarbox, run, stderr};
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustix::process::Signal;
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
+use rustls_pki_types::{CertificateDer, ServerName};
+use tempfile::TempDir;
+
+/// Reads until the peer closes; panics when it does not.
+fn closed(stream: &mut TcpStream) -> Vec<u8> {
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Ok(_) => rest,
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => rest,
+        Err(error) => panic!("the connection stayed open: {error}"),
+    }
+}
+
+#[test]
+fn both_listeners_answer_and_the_admin_one_is_another_origin() {
+    let server = Server::dev(&[]);
+    assert_ne!(server.public, server.admin);
+    let mut admin = TcpStream::connect(server.admin_address()).unwrap();
+    admin
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut answer = String::new();
+    admin.read_to_string(&mut answer).unwrap();
+    assert_eq!(parse(&answer).0, 200);
+    // The public listener does not know the admin's pages: there "livez" is a bucket that does not exist.
+    assert_ne!(server.get("/livez").0, 200);
+}
+
+#[test]
+fn a_connection_that_says_nothing_is_closed_after_the_header_timeout() {
+    let server = Server::dev(&["--set", "server.header_timeout=300ms"]);
+    let began = Instant::now();
+    assert!(closed(&mut server.connect()).is_empty());
+    assert!(began.elapsed() >= Duration::from_millis(300));
+}
+
+#[test]
+fn a_header_that_never_ends_is_cut_however_often_a_byte_arrives() {
+    let server = Server::dev(&["--set", "server.header_timeout=500ms"]);
+    let mut stream = server.connect();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        .unwrap();
+    let mut drip = stream.try_clone().unwrap();
+    let dripping = std::thread::spawn(move || {
+        let began = Instant::now();
+        while began.elapsed() < SOON && drip.write_all(b"a").is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        began.elapsed()
+    });
+    closed(&mut stream);
+    assert!(dripping.join().unwrap() < SOON);
+}
+
+#[test]
+fn a_connection_is_kept_for_a_second_request_and_closed_when_idle() {
+    let server = Server::dev(&["--set", "server.header_timeout=500ms"]);
+    let mut stream = server.connect();
+    for _ in 0..2 {
+        stream
+            .write_all(b"HEAD /uploads/nothing HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .unwrap();
+        let mut buffer = [0; 4096];
+        let length = stream.read(&mut buffer).unwrap();
+        assert!(buffer[..length].starts_with(b"HTTP/1.1 "));
+    }
+    assert!(closed(&mut stream).is_empty());
+}
+
+#[test]
+fn connections_beyond_the_limit_wait_until_one_ends() {
+    let server = Server::dev(&[
+        "--set",
+        "server.max_connections=2",
+        "--set",
+        "server.header_timeout=1h",
+    ]);
+    let first = server.connect();
+    let _second = server.connect();
+    let mut third = server.connect();
+    third
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    third
+        .set_read_timeout(Some(Duration::from_millis(300)))
+        .unwrap();
+    let waiting = third.read(&mut [0; 1]).unwrap_err();
+    assert!(
+        matches!(waiting.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+        "{waiting}"
+    );
+    // The admin listener has its own limit.
+    assert!(TcpStream::connect(server.admin_address()).is_ok());
+    drop(first);
+    third.set_read_timeout(Some(SOON)).unwrap();
+    assert!(closed(&mut third).starts_with(b"HTTP/1.1 "));
+}
+
+/// Begins a token request whose body is announced and half sent.
+fn half_a_request(server: &Server) -> TcpStream {
+    let mut stream = server.connect();
+    let head = format!(
+        "POST /v1/oauth2/token/ HTTP/1.1\r\nHost: {}\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: 32\r\nExpect: 100-continue\r\n\r\n",
+        server.address()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    // The interim answer proves that the handler reads the body.
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).unwrap();
+    assert!(interim.starts_with(b"HTTP/1.1 100"));
+    stream.write_all(b"grant_type=clien").unwrap();
+    stream
+}
+
+#[test]
+fn a_stop_lets_a_request_finish_and_refuses_new_connections() {
+    let mut server = Server::dev(&[]);
+    let mut stream = half_a_request(&server);
+    let idle = server.connect();
+    server.signal(Signal::TERM);
+    eventually("the listener's end", || {
+        TcpStream::connect(server.address()).err()
+    });
+    assert!(server.is_running());
+    stream.write_all(b"t_credential&c=d").unwrap();
+    let answer = String::from_utf8(closed(&mut stream)).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    assert!(server.wait().success());
+    drop(idle);
+}
+
+#[test]
+fn a_request_that_does_not_end_is_cut_at_the_shutdown_timeout() {
+    let mut server = Server::dev(&["--set", "server.shutdown_timeout=300ms"]);
+    let mut stream = half_a_request(&server);
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+    closed(&mut stream);
+}
+
+#[test]
+fn a_second_signal_ends_the_drain_at_once() {
+    let mut server = Server::dev(&["--set", "server.shutdown_timeout=1h"]);
+    let _stream = half_a_request(&server);
+    server.signal(Signal::TERM);
+    eventually("the drain", || {
+        server.log().contains("stopping").then_some(())
+    });
+    server.signal(Signal::TERM);
+    assert!(server.wait().success());
+}
+
+#[test]
+fn a_reader_that_takes_nothing_does_not_hold_its_connection() {
+    let server = Server::dev(&[
+        "--set",
+        "server.max_connections=1",
+        "--set",
+        "server.body_idle_timeout=500ms",
+        "--set",
+        "server.header_timeout=1h",
+    ]);
+    let file = server.folder().join("large");
+    std::fs::write(&file, vec![7; 24 << 20]).unwrap();
+    let link = uploaded_link(&server, &file);
+    let mut stuck = server.connect();
+    stuck
+        .write_all(format!("GET {link} HTTP/1.1\r\nHost: {}\r\n\r\n", server.address()).as_bytes())
+        .unwrap();
+    // Only one connection is allowed, so this answer means that the stuck one was let go.
+    assert!(server.get("/").0 >= 200);
+}
+
+/// Uploads a file and returns the path and query of its download link.
+fn uploaded_link(server: &Server, file: &Path) -> String {
+    let file = file.to_str().unwrap();
+    let pipeline = "547f3eede4b025bcbff38657";
+    let uploaded = run(&[
+        "upload",
+        file,
+        "--url",
+        &server.public,
+        "--token",
+        "dev-token",
+        "--pipeline",
+        pipeline,
+        "--key",
+        "large",
+        "--parallel",
+        "1",
+    ]);
+    assert!(uploaded.status.success(), "{}", stderr(&uploaded));
+    let target =
+        format!("/v1/files/downloads/?object_key=large&pipeline_id={pipeline}&redirect=true");
+    let mut stream = server.connect();
+    let head = format!(
+        "GET {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer dev-token\r\nConnection: close\r\n\r\n",
+        server.address()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let link = answer
+        .lines()
+        .find_map(|line| line.strip_prefix("location: "))
+        .expect(&answer);
+    link.strip_prefix(&server.public).expect(link).to_owned()
+}
+
+#[test]
+fn a_second_server_on_the_same_data_is_refused_with_one_line() {
+    let server = Server::dev(&[]);
+    let data = server.data();
+    let second = run(&[
+        "dev",
+        "--data",
+        data.to_str().unwrap(),
+        "--listen",
+        "127.0.0.1:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+    ]);
+    assert_eq!(second.status.code(), Some(1));
+    assert_eq!(
+        stderr(&second)
+            .lines()
+            .filter(|line| line.starts_with("pillarbox: "))
+            .count(),
+        1
+    );
+    assert_eq!(server.get("/v1/files/").0, 403);
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let refused = run(&["dev", "--listen", &address, "--admin-listen", "127.0.0.1:0"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        stderr(&refused).contains(&format!("server.listen {address}")),
+        "{}",
+        stderr(&refused)
+    );
+}
+
+#[test]
+fn plain_http_on_a_public_address_is_warned_of_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = pillarbox();
+    command.args([
+        "serve",
+        "--listen",
+        "0.0.0.0:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+    ]);
+    command.arg("--data").arg(folder.path().join("data"));
+    command.arg("--port-file").arg(folder.path().join("ports"));
+    let server = Server::spawn(command, folder);
+    assert_eq!(
+        server
+            .log()
+            .matches("plain HTTP on a public address")
+            .count(),
+        1
+    );
+    assert!(
+        server.public.starts_with("http://127.0.0.1:"),
+        "{}",
+        server.public
+    );
+}
+
+/// A certificate for `localhost`, its files in `folder`.
+fn certificate(folder: &Path) -> CertificateDer<'static> {
+    let CertifiedKey { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(folder.join("cert.pem"), cert.pem()).unwrap();
+    std::fs::write(folder.join("key.pem"), signing_key.serialize_pem()).unwrap();
+    cert.der().clone()
+}
+
+fn tls_server(flags: &[&str]) -> (Server, CertificateDer<'static>) {
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = certificate(folder.path());
+    (tls_server_in(folder, flags), trusted)
+}
+
+fn tls_server_in(folder: TempDir, flags: &[&str]) -> Server {
+    let certificate = folder.path().join("cert.pem").display().to_string();
+    let key = folder.path().join("key.pem").display().to_string();
+    let mut all = vec!["--certificate", &certificate, "--private-key", &key];
+    all.extend(flags);
+    Server::serve_in(folder, &all)
+}
+
+type TlsStream = tokio_rustls::client::TlsStream<tokio::net::TcpStream>;
+
+async fn handshake(
+    server: &Server,
+    trusted: &CertificateDer<'static>,
+    version: &'static SupportedProtocolVersion,
+    protocol: &[u8],
+) -> std::io::Result<TlsStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).unwrap();
+    let mut config =
+        ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let stream = tokio::net::TcpStream::connect(server.address()).await?;
+    let name = ServerName::try_from("localhost").unwrap();
+    tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+}
+
+fn question() -> http::Request<Empty<bytes::Bytes>> {
+    http::Request::get("https://localhost/v1/files/")
+        .header("host", "localhost")
+        .body(Empty::new())
+        .unwrap()
+}
+
+async fn ask_http1(stream: TlsStream) -> u16 {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let answer = sender.send_request(question()).await.unwrap();
+    let status = answer.status().as_u16();
+    answer.into_body().collect().await.unwrap();
+    drop(sender);
+    connection.abort();
+    status
+}
+
+async fn ask_http2(stream: TlsStream) -> u16 {
+    let executor = TokioExecutor::new();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(executor, TokioIo::new(stream))
+            .await
+            .unwrap();
+    let connection = tokio::spawn(connection);
+    let answer = sender.send_request(question()).await.unwrap();
+    let status = answer.status().as_u16();
+    answer.into_body().collect().await.unwrap();
+    connection.abort();
+    status
+}
+
+#[tokio::test]
+async fn tls_1_2_and_1_3_carry_http_1_and_http_2() {
+    let (server, trusted) = tls_server(&[]);
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let stream = handshake(&server, &trusted, version, b"http/1.1")
+            .await
+            .unwrap();
+        assert_eq!(ask_http1(stream).await, 403);
+        let stream = handshake(&server, &trusted, version, b"h2").await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        assert_eq!(ask_http2(stream).await, 403);
+    }
+    assert!(server.public.starts_with("https://"));
+}
+
+#[tokio::test]
+async fn an_http_2_connection_that_opens_no_stream_is_closed() {
+    use tokio::io::AsyncReadExt;
+    let (server, trusted) = tls_server(&["--set", "server.header_timeout=300ms"]);
+    let mut silent = handshake(&server, &trusted, &rustls::version::TLS13, b"h2")
+        .await
+        .unwrap();
+    let mut rest = Vec::new();
+    // An abrupt end is an end, too.
+    let ended = tokio::time::timeout(SOON, silent.read_to_end(&mut rest)).await;
+    assert!(ended.is_ok(), "the connection stayed open");
+}
+
+#[test]
+fn plain_http_on_a_tls_socket_gets_no_answer() {
+    let (server, _) = tls_server(&[]);
+    let mut stream = server.connect();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    assert!(!closed(&mut stream).starts_with(b"HTTP/"));
+}
+
+#[tokio::test]
+async fn a_reload_shows_the_new_certificate_and_a_bad_one_changes_nothing() {
+    let (server, old) = tls_server(&[]);
+    let version = &rustls::version::TLS13;
+    let before = handshake(&server, &old, version, b"http/1.1")
+        .await
+        .unwrap();
+
+    let new = certificate(server.folder());
+    server.signal(Signal::HUP);
+    eventually("the reload", || {
+        server.log().contains("certificate reloaded").then_some(())
+    });
+    assert!(handshake(&server, &new, version, b"http/1.1").await.is_ok());
+    assert!(
+        handshake(&server, &old, version, b"http/1.1")
+            .await
+            .is_err()
+    );
+    assert_eq!(ask_http1(before).await, 403, "an open connection goes on");
+
+    std::fs::write(server.folder().join("cert.pem"), "not a certificate").unwrap();
+    server.signal(Signal::HUP);
+    eventually("the refusal", || {
+        server.log().contains("the old one stays").then_some(())
+    });
+    assert!(handshake(&server, &new, version, b"http/1.1").await.is_ok());
+}
+
+#[test]
+fn a_key_that_everybody_can_read_is_warned_of_and_a_private_one_is_not() {
+    for (mode, warnings) in [(0o640, 0), (0o644, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        certificate(folder.path());
+        let key = folder.path().join("key.pem");
+        std::fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
+        let server = tls_server_in(folder, &[]);
+        let warned = server.log().matches("can be read by every user").count();
+        assert_eq!(warned, warnings, "{mode:o}");
+    }
+}
+
+/// Lets a shell hand `listener` in as systemd would: as descriptor 3, under a name.
+fn activated(
+    name: &str,
+    listener: TcpListener,
+    more: &str,
+) -> (std::process::Command, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new("sh");
+    let binary = env!("CARGO_BIN_EXE_pillarbox");
+    let data = folder.path().join("data");
+    let ports = folder.path().join("ports");
+    let script = format!(
+        "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES={name} exec {binary} serve --data {} --port-file {} \
+         --admin-listen 127.0.0.1:0 {more} 3<&0 0</dev/null",
+        data.display(),
+        ports.display()
+    );
+    command
+        .args(["-c", &script])
+        .stdin(Stdio::from(OwnedFd::from(listener)));
+    (command, folder)
+}
+
+#[test]
+fn a_socket_of_the_service_manager_is_served() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (command, folder) = activated("http", listener, "");
+    let server = Server::spawn(command, folder);
+    assert_eq!(server.address(), address.to_string());
+    assert_eq!(server.get("/v1/files/").0, 403);
+}
+
+#[test]
+fn a_socket_with_an_unknown_name_is_refused() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (mut command, _folder) = activated("metrics", listener, "--listen 127.0.0.1:0");
+    let refused = command.output().unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        stderr(&refused).contains("\"metrics\""),
+        "{}",
+        stderr(&refused)
+    );
+}
+
+#[test]
+fn the_service_manager_is_told_of_every_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let heard = |word: &str| loop {
+        let mut buffer = [0; 4096];
+        let length = socket.recv(&mut buffer).unwrap();
+        let text = String::from_utf8_lossy(&buffer[..length]).into_owned();
+        if text.lines().any(|line| line == word) {
+            return text;
+        }
+    };
+    let mut command = pillarbox();
+    command
+        .arg("serve")
+        .arg("--data")
+        .arg(folder.path().join("data"));
+    command
+        .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "200000");
+    let mut server = Server::start(command, folder);
+    heard("READY=1");
+    heard("WATCHDOG=1");
+    server.signal(Signal::HUP);
+    assert!(heard("RELOADING=1").contains("MONOTONIC_USEC="));
+    heard("READY=1");
+    server.signal(Signal::TERM);
+    heard("STOPPING=1");
+    assert!(server.wait().success());
+}
+
+#[test]
+fn the_log_is_json_when_asked_for() {
+    let server = Server::dev(&["--log-format", "json"]);
+    server.get("/v1/files/");
+    let log = server.stop();
+    let text = std::fs::read_to_string(log.path().join("stderr")).unwrap();
+    assert!(!text.is_empty());
+    for line in text.lines() {
+        let entry: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        assert!(
+            entry["timestamp"].is_string() && entry["level"].is_string(),
+            "{line}"
+        );
+    }
+    assert!(text.contains("pillarbox::access"));
+}
