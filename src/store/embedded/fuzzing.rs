@@ -24,7 +24,8 @@ pub fn try_laws(data: &[u8]) {
         assert_eq!(label::decode(&[label]), Some(meta));
     }
     if let Ok(session) = records::decode_session(data) {
-        let again = records::encode_session(&session).expect("a session that was read can be written");
+        let again =
+            records::encode_session(&session).expect("a session that was read can be written");
         assert!(records::decode_session(&again).is_ok_and(|read| read == session));
     }
     if let Some((id, spill)) = records::parse_garbage(data) {
@@ -37,7 +38,10 @@ pub fn try_laws(data: &[u8]) {
 
 fn keys_of_time_sort_as_time(data: &[u8]) {
     let (times, rest) = data.as_chunks::<8>();
-    let times: Vec<_> = times.iter().map(|bytes| Timestamp::from_millis(i64::from_be_bytes(*bytes))).collect();
+    let times: Vec<_> = times
+        .iter()
+        .map(|bytes| Timestamp::from_millis(i64::from_be_bytes(*bytes)))
+        .collect();
     let id = Id::from_bytes([7; Id::BYTES]);
     for pair in times.windows(2) {
         let keys = [pair[0], pair[1]].map(|at| records::due_key(records::EXPIRY, at, rest));
