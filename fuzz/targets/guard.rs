@@ -15,8 +15,9 @@ use pillarbox::api::guard::{Guard, MAX_OUTSIDE_BYTES, boundary};
 
 const BOUNDARY: &str = "B";
 
-fuzz_target!(|input: (u8, &[u8])| {
-    let (slice, data) = input;
+// The size of a slice, then the body.
+fuzz_target!(|input: &[u8]| {
+    let Some((&slice, data)) = input.split_first() else { return };
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = boundary(text);
     }

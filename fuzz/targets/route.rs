@@ -4,8 +4,9 @@
 use libfuzzer_sys::fuzz_target;
 use pillarbox::api::route::{Route, bucket_of_host, host_name, parse};
 
-fuzz_target!(|input: (&str, &str)| {
-    let (path, host) = input;
+// A path, a line end, a Host.
+fuzz_target!(|text: &str| {
+    let (path, host) = text.split_once('\n').unwrap_or((text, "localhost"));
     let bases = ["localhost".to_owned(), "box.example".to_owned()];
     let bucket = bucket_of_host(host, &bases);
     assert!(host.starts_with(host_name(host)));

@@ -73,14 +73,19 @@ fn a_crate_outside_its_file_is_told() {
         "src/api/guard.rs:6: owners: `multer`",
     );
     assert_told(
+        "src/store/embedded/complete.rs",
+        "use std::fs::File; fn f() { File::open(\"x\"); }",
+        "src/store/embedded/complete.rs:6: owners: `File::open`",
+    );
+    assert_told(
         "src/store/embedded/mod.rs",
         "use std::{fs, io};",
         "src/store/embedded/mod.rs:6: owners: `std::fs`",
     );
     assert_told(
         "src/policy/evaluate.rs",
-        "use std::time::SystemTime;",
-        "src/policy/evaluate.rs:6: owners: `std::time::SystemTime`",
+        "fn f() { let now = std::time::SystemTime::now(); }",
+        "src/policy/evaluate.rs:6: owners: `SystemTime::now`",
     );
     assert_told(
         "src/model/id.rs",

@@ -16,6 +16,8 @@ mod catalog;
 mod complete;
 mod disk;
 mod fuse;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod index;
 mod label;
 mod lane;

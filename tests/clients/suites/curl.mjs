@@ -48,10 +48,10 @@ export default {
   "the example that dev prints works when pasted": async () => {
     const server = await start();
     const printed = fs.readFileSync(server.log, "utf8");
-    const example = printed.split("\n").map((line) => line.trim()).filter((line) => line.startsWith("curl "));
-    check(example.length > 0, `dev prints no curl example:\n${printed}`);
-    const answer = await shell(`${example[0]}`);
-    check(answer.includes("form_post_params"), `the first example answered ${answer}`);
+    const example = printed.slice(printed.indexOf("cd \"$(mktemp -d)\"")).split(/(?<=redirect=true')\n/)[0];
+    check(example.startsWith("cd ") && example.includes(server.url), `dev prints no example:\n${printed}`);
+    const answer = await shell(`set -e; ${example}`);
+    check(answer.endsWith("Hello, pillar box\n"), `the example printed ${answer}`);
     await server.stop();
   },
   "a refusal is told by curl --fail and says why": async () => {
