@@ -1,4 +1,10 @@
 //! Download links: who gets one, what it serves, and one mutation at a time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
 
 mod support;
 

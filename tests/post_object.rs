@@ -1,4 +1,10 @@
 //! The form post, case by case: a valid signed form plus one change, and the status and code that Amazon answers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
 
 #[path = "support/form.rs"]
 mod form;

@@ -1,4 +1,10 @@
 //! The operator's two doors: the admin listener and the control socket.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! `/v1/files/`: sessions as lists of requests, the File object member by member, and one mutation at a time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! Pipelines over REST: every setting kept and given back, every rule named when it is broken.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
 
 mod support;
 

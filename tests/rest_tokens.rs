@@ -1,4 +1,10 @@
 //! Tokens over REST: how applications get them, what they allow, and when they end.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! Upload sessions over REST: what a client asks, in JSON and in XML, and what it gets.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
 
 mod support;
 

@@ -1,4 +1,10 @@
 //! The server floor, seen from outside: sockets, deadlines, TLS, signals, the service manager.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
 
 mod process;
 

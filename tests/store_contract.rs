@@ -2,7 +2,12 @@
 //!
 //! Owns: the tests and the helpers that make uploads; [`Fixture`] is the one place that knows which engine runs, so another
 //! engine is added there. Never does: look inside an engine, sleep, or read a clock.
-
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
 #![allow(missing_docs, reason = "the names of the tests are the documentation")]
 
 use std::path::{Path, PathBuf};

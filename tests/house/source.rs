@@ -2,6 +2,12 @@
 //!
 //! Owns: which paths a file names, how long its functions are, where it may panic, where its tests begin.
 //! Never does: judge; the rules are in `house.rs`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
 
 use std::fs;
 use std::path::Path;

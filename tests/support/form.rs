@@ -1,5 +1,15 @@
 //! Signed forms for tests: a valid one, made by hand and not by the code under test, on which a test changes one thing.
-#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test file uses a part of it"
+)]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -1,6 +1,12 @@
 //! What the tests of the REST routes share: an application on an embedded store in a folder of its own, with a clock that
 //! stands still, asked in-process.
 #![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
+#![allow(
     dead_code,
     unreachable_pub,
     reason = "every test file is a crate of its own and uses a part of it"

@@ -1,5 +1,15 @@
 //! Objects for tests: stored straight through the seam, without a form or a session.
-#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test file uses a part of it"
+)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
