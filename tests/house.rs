@@ -3,12 +3,6 @@
 //! Every rule reads the parsed source, so that a name in a comment or a string is no offence, and each has a test below
 //! that feeds it a bad sample and wants to be told. A message names file, line and rule.
 //! Where the numbers and the floors come from: the map in `src/lib.rs`.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails loudly"
-)]
 #![allow(clippy::expect_used, clippy::panic, reason = "a test fails loudly")]
 
 use std::fmt;

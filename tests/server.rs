@@ -467,7 +467,7 @@ fn activated(
     name: &str,
     listener: TcpListener,
     more: &str,
-) -> (std::process::Command, tempfile::TempDir) {
+) -> (std::process::Command, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = std::process::Command::new("sh");
     let binary = env!("CARGO_BIN_EXE_pillarbox");
