@@ -1,5 +1,7 @@
 //! Download links: who gets one, what it serves, and one mutation at a time.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
+
 mod support;
 
 #[path = "support/objects.rs"]

@@ -1,5 +1,7 @@
 //! `/v1/files/`: sessions as lists of requests, the File object member by member, and one mutation at a time.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
+
 mod support;
 
 #[path = "support/objects.rs"]

@@ -1,5 +1,11 @@
 //! Objects for tests: stored straight through the seam, without a form or a session.
-#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "every test file is a crate of its own and uses a part of it; a test fails loudly"
+)]
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
