@@ -9,11 +9,6 @@
     reason = "a test fails loudly"
 )]
 #![allow(missing_docs, reason = "the names of the tests are the documentation")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "a helper that fails is a test that fails"
-)]
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
