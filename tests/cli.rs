@@ -1,4 +1,10 @@
 //! The command line, as an operator and a developer use it: the real binary, its exit codes and its words.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
 
 mod process;
 

@@ -3,13 +3,15 @@
 //! Each row runs under Signature Version 2 and under Version 4 unless it says otherwise. Nothing here touches a clock, a file or a
 //! socket.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // the lint's own exemption stops at helper functions
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pillarbox::model::{AccessKey, Bucket, Id, KeyPurpose, ObjectKey, Secret, Timestamp};
 use pillarbox::policy::PolicyErrorKind as Kind;
 use pillarbox::policy::{
-    CannedAcl, Context, Grant, PolicyError, PostFormBuilder, Rules, SessionForm, SuccessAction,
-    authorize, claim, sign_v2, sign_v4,
+    CannedAcl, Context, Explanation, Grant, PolicyError, PostForm, PostFormBuilder, Rules,
+    SessionForm, SuccessAction, authorize, claim, explain, sign_v2, sign_v4,
 };
 
 const KEY_ID: &str = "S3POSTEXAMPLEKEY";
@@ -197,20 +199,39 @@ impl Case {
         fields
     }
 
-    fn judge(&self) -> Result<Grant, PolicyError> {
+    fn form(&self) -> Result<PostForm, PolicyError> {
         let mut builder = PostFormBuilder::default();
         for (name, value) in self.sent() {
             builder.push(&name, value.as_bytes())?;
         }
-        let form = builder.finish(self.file_name)?;
+        builder.finish(self.file_name)
+    }
+
+    fn judge(&self) -> Result<Grant, PolicyError> {
+        let form = self.form()?;
         let bucket = Bucket::parse(self.bucket).unwrap();
-        let context = Context {
-            bucket: &bucket,
+        let context = self.context(&bucket);
+        authorize(&claim(&form, self.region)?, self.key.as_ref(), &context)
+    }
+
+    fn explained(&self) -> Explanation {
+        let bucket = Bucket::parse(self.bucket).unwrap();
+        let form = self.form().unwrap();
+        explain(
+            &form,
+            self.region,
+            self.key.as_ref(),
+            &self.context(&bucket),
+        )
+    }
+
+    fn context<'a>(&'a self, bucket: &'a Bucket) -> Context<'a> {
+        Context {
+            bucket,
             public_write: self.public_write,
             now: self.now,
             rules: &self.rules,
-        };
-        authorize(&claim(&form, self.region)?, self.key.as_ref(), &context)
+        }
     }
 }
 
@@ -1406,11 +1427,14 @@ fn a_file_without_a_name_keeps_the_variable_in_the_key() {
 
 const SESSION: &str = "598358fe6baa605b1e33754e";
 
+/// Fields that are replaced or added (`Some`) or left out (`None`).
+type Changes<'a> = &'a [(&'static str, Option<&'a str>)];
+
 /// A form that we issued, with some fields replaced, added (`Some`) or left out (`None`).
 fn judge_session(
     signer: &AccessKey,
     bucket: &str,
-    changes: &[(&'static str, Option<&str>)],
+    changes: Changes<'_>,
 ) -> Result<Grant, PolicyError> {
     let issued = SessionForm::issue(
         Id::parse(SESSION).unwrap(),
@@ -1456,7 +1480,7 @@ fn a_form_that_we_issued_is_granted_for_its_session() {
 #[test]
 fn uploaders_may_change_or_leave_out_the_chunk_fields_and_extend_the_key() {
     let signer = access_key(KeyPurpose::Forms);
-    let changes: &[&[(&str, Option<&str>)]] = &[
+    let changes: &[Changes<'_>] = &[
         &[
             ("chunk", Some("7")),
             ("chunks", Some("9")),
@@ -1481,7 +1505,7 @@ fn uploaders_may_change_or_leave_out_the_chunk_fields_and_extend_the_key() {
 #[test]
 fn a_session_form_allows_nothing_else() {
     let signer = access_key(KeyPurpose::Forms);
-    let rows: &[(&[(&str, Option<&str>)], Kind)] = &[
+    let rows: &[(Changes<'_>, Kind)] = &[
         (&[("acl", Some("public-read"))], Kind::ConditionFailed),
         (&[("acl", None)], Kind::ConditionFailed),
         (
@@ -1536,4 +1560,276 @@ fn a_policy_that_names_two_sessions_or_none_rightly_names_no_session() {
     let mut case = Case::valid(V2).condition(&json).field(&name, "");
     case.key = Some(access_key(KeyPurpose::Forms));
     assert_eq!(case.judge().unwrap().session(), None);
+}
+
+// Explanations.
+
+#[test]
+fn an_explanation_shows_every_failing_condition_and_every_uncovered_field() {
+    let case = Case::valid(V2)
+        .condition(r#"{"acl":"private"}"#)
+        .condition(r#"["content-length-range",1,9]"#)
+        .field("key", "out/a.txt")
+        .field("acl", "public-read")
+        .field("submit", "1")
+        .field("Content-Type", "a/b");
+    let explanation = case.explained();
+    let shown: Vec<_> = explanation
+        .conditions
+        .iter()
+        .map(|c| (c.field.as_deref(), c.value.as_deref(), c.holds))
+        .collect();
+    let expected = [
+        (Some("bucket"), Some("box"), true),
+        (Some("key"), Some("out/a.txt"), false),
+        (Some("acl"), Some("public-read"), false),
+        (None, None, true),
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(explanation.uncovered, ["submit", "content-type"]);
+    assert_eq!(
+        explanation.refusal.as_deref(),
+        Some(case.judge().unwrap_err().message())
+    );
+    assert_eq!(
+        explanation.expiration.as_deref(),
+        Some("2030-01-01T00:00:00.000Z")
+    );
+    assert_eq!(explanation.server_time, "2029-12-31T12:00:00.000Z");
+    assert_eq!(explanation.remaining_ms, Some(12 * 3600 * 1000));
+    assert!(explanation.policy.unwrap().starts_with("{\"expiration\""));
+}
+
+#[test]
+fn an_explanation_of_a_granted_form_names_no_refusal_and_never_a_secret_or_signature() {
+    for version in [V2, V4] {
+        let case = Case::valid(version);
+        let explanation = case.explained();
+        assert_eq!(explanation.refusal, None);
+        assert_eq!(explanation.likely_cause, None);
+        let (_, signature) = case.sent().pop().unwrap();
+        let json = serde_json::to_string(&explanation).unwrap();
+        assert!(!json.contains(SECRET) && !json.contains(&signature));
+        assert!(!format!("{explanation:?}").contains("box"));
+    }
+}
+
+fn v2_over(text: &str) -> String {
+    sign_v2(&Secret::new(SECRET.to_owned()), text)
+}
+
+/// Rows of a mistake and a part of the sentence that names it.
+const CAUSES: &[(&str, Mutation, &str)] = &[
+    (
+        "nothing but the file",
+        |mut c| {
+            c.fields.clear();
+            c.unsigned().without("policy")
+        },
+        "file must be the last field",
+    ),
+    (
+        "the policy after the file",
+        |c| c.unsigned().without("policy"),
+        "neither policy nor signature",
+    ),
+    (
+        "the signature after the file",
+        Case::unsigned,
+        "no signature",
+    ),
+    (
+        "a member after the file",
+        |c| c.without("signature"),
+        "'Signature' is missing, or it comes after the file",
+    ),
+    (
+        "an Amazon key",
+        |mut c| {
+            c.key = None;
+            c.field("AWSAccessKeyId", "AKIAIOSFODNN7EXAMPLE")
+        },
+        "access key of Amazon",
+    ),
+    (
+        "an unknown key",
+        |mut c| {
+            c.key = None;
+            c
+        },
+        "no such access key",
+    ),
+    (
+        "another secret",
+        |c| c.signature(&v2_over("other")),
+        "another secret",
+    ),
+    (
+        "a V4 signature in V2 fields",
+        |c| {
+            let hex = sign_v4(
+                &Secret::new(SECRET.to_owned()),
+                "20291231",
+                "us-east-1",
+                &c.policy_base64(),
+            );
+            c.signature(&hex)
+        },
+        "Version 4, but the fields are those of Version 2",
+    ),
+    (
+        "the JSON was signed",
+        |c| {
+            let json = STANDARD.decode(c.policy_base64()).unwrap();
+            c.signature(&v2_over(std::str::from_utf8(&json).unwrap()))
+        },
+        "JSON text was signed",
+    ),
+    (
+        "the JSON was sent",
+        |c| {
+            let text = c.policy_base64();
+            let json = STANDARD.decode(&text).unwrap();
+            c.signature(&v2_over(&text))
+                .policy_text(std::str::from_utf8(&json).unwrap())
+        },
+        "sent as JSON; send the base64 text that was signed",
+    ),
+    (
+        "the policy was wrapped after signing",
+        |c| {
+            let text = c.policy_base64();
+            c.signature(&v2_over(&text))
+                .policy_text(&format!("{}\n{}", &text[..40], &text[40..]))
+        },
+        "line ends or blanks",
+    ),
+    (
+        "a line end behind the signature",
+        |c| {
+            let signature = format!("{}\n", v2_over(&c.policy_base64()));
+            c.signature(&signature)
+        },
+        "without",
+    ),
+    (
+        "plus became blank",
+        |c| {
+            let c = c.policy_text("e30+");
+            c.signature(&v2_over("e30+")).policy_text("e30 ")
+        },
+        "Plus signs",
+    ),
+    (
+        "a trailing comma",
+        |c| c.json(r#"{"expiration":"2030-01-01T00:00:00Z","conditions":[{"a":"b"}, ]}"#),
+        "comma behind its last element",
+    ),
+    (
+        "a slow clock",
+        |c| c.at(Timestamp::from_seconds(EXPIRES + 90)),
+        "ended 90 s ago by this server's clock",
+    ),
+    (
+        "an old form",
+        |c| c.at(Timestamp::from_seconds(EXPIRES + 7200)),
+        "ask for a fresh form",
+    ),
+    (
+        "another bucket",
+        |c| c.posted_to("other"),
+        "signed for the bucket 'box' and posted to 'other'",
+    ),
+    (
+        "another bucket in a field",
+        |c| c.field("bucket", "other"),
+        "another bucket than the URL, which names 'box'",
+    ),
+    (
+        "no type field",
+        |c| c.condition(r#"["starts-with","$Content-Type",""]"#),
+        "the file part's own Content-Type does not count",
+    ),
+    (
+        "an absent field",
+        |c| c.condition(r#"{"acl":"private"}"#),
+        "wants a field 'acl'",
+    ),
+    (
+        "another case",
+        |c| c.condition(r#"{"acl":"private"}"#).field("acl", "Private"),
+        "upper and lower case",
+    ),
+    (
+        "a line end in the value",
+        |c| {
+            c.condition(r#"{"acl":"private"}"#)
+                .field("acl", "private\n")
+        },
+        "blanks or a line end",
+    ),
+    (
+        "another value",
+        |c| {
+            c.condition(r#"{"acl":"private"}"#)
+                .field("acl", "public-read")
+        },
+        "another value than was signed",
+    ),
+    (
+        "no dollar",
+        |c| c.condition(r#"["eq","key","in/a.txt"]"#),
+        "without the '$'",
+    ),
+    (
+        "a bound that is text",
+        |c| c.condition(r#"["content-length-range","a","b"]"#),
+        "bound of the length range",
+    ),
+    (
+        "a signed variable",
+        |c| c.condition(r#"["eq","$key","in/${filename}"]"#),
+        "${filename} literally",
+    ),
+    (
+        "no bucket condition",
+        |c| c.without_condition("bucket"),
+        "no condition on the bucket",
+    ),
+    (
+        "Plupload's chunk fields",
+        |c| c.field("chunk", "0"),
+        "Plupload adds it when chunk_size is set",
+    ),
+    (
+        "Dropzone's fields",
+        |c| c.field("dzuuid", "1"),
+        "Dropzone adds",
+    ),
+    (
+        "a field of nobody",
+        |c| c.field("flavour", "1"),
+        "No condition names the field 'flavour'",
+    ),
+    (
+        "a token of somebody else",
+        |c| c.covered("x-amz-security-token", "t"),
+        "temporary credentials",
+    ),
+    (
+        "an acl that is none",
+        |c| c.covered("acl", "x"),
+        "refused: The canned ACL",
+    ),
+];
+
+#[test]
+fn the_likely_cause_names_the_mistake() {
+    for (sentence, mutation, part) in CAUSES {
+        let cause = mutation(Case::valid(V2))
+            .explained()
+            .likely_cause
+            .unwrap_or_default();
+        assert!(cause.contains(part), "{sentence}: {cause}");
+    }
 }

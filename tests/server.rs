@@ -1,4 +1,10 @@
 //! The server floor, seen from outside: sockets, deadlines, TLS, signals, the service manager.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
 
 mod process;
 
@@ -610,7 +616,7 @@ fn activated(
     name: &str,
     listener: TcpListener,
     more: &str,
-) -> (std::process::Command, tempfile::TempDir) {
+) -> (std::process::Command, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = std::process::Command::new("sh");
     let binary = env!("CARGO_BIN_EXE_pillarbox");

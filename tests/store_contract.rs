@@ -2,19 +2,30 @@
 //!
 //! Owns: the tests and the helpers that make uploads; [`Fixture`] is the one place that knows which engine runs, so another
 //! engine is added there. Never does: look inside an engine, sleep, or read a clock.
-
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
 #![allow(missing_docs, reason = "the names of the tests are the documentation")]
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use pillarbox::model::{
-    Bucket, Crc64, ETag, HeaderSet, Id, Md5, NewUpload, ObjectKey, ObjectMeta, Timestamp,
-    UploadState,
+    AccessKey, Application, Bucket, BucketConfig, Crc64, ETag, HeaderSet, Id, KeyPurpose, Md5,
+    NewUpload, ObjectKey, ObjectMeta, Pipeline, PipelineRef, PipelineSettings, Scopes, Secret,
+    Timestamp, Token, TokenHash, UploadState,
 };
 use pillarbox::store::embedded::{EmbeddedStore, Options};
-use pillarbox::store::{ChunkSpec, Committed, Expected, ObjectName, ObjectStore as _, StoreError};
+use pillarbox::store::{
+    Catalog as _, CatalogEntry, CatalogKey, CatalogKind, ChunkSpec, ClockReading, Committed,
+    Expected, FileQuery, ObjectChange, ObjectName, ObjectStore as _, SortKey, StoreError,
+    SweepReport,
+};
 
 /// The moment at which the tests happen.
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
@@ -187,14 +198,1000 @@ async fn chunks_in_any_order_become_one_object() {
 }
 
 #[tokio::test]
-async fn an_object_in_one_piece_has_its_md5_as_etag() {
+async fn chunks_of_any_size_in_any_order_become_one_object() {
+    let mut fixture = Fixture::new().await;
+    let sizes = [1_500_000, 10, 0, 700_000, 2_500_000, 1];
+    let parts: Vec<Bytes> = (1..)
+        .zip(sizes)
+        .map(|(seed, size)| data(seed, size))
+        .collect();
+    for order in [
+        [0, 1, 2, 3, 4, 5],
+        [5, 4, 3, 2, 1, 0],
+        [1, 0, 4, 5, 3, 2],
+        [3, 5, 0, 2, 4, 1],
+    ] {
+        let id = begin(fixture.store(), "odd.bin").await;
+        for (count, index) in order.into_iter().enumerate() {
+            let spec = (index, (count == 0).then_some(6));
+            send(fixture.store(), id, spec, &parts[index as usize])
+                .await
+                .unwrap();
+            if count == 3 {
+                fixture.restart().await;
+            }
+        }
+        assert_eq!(
+            read(fixture.store(), &ObjectName::Id(id)).await.unwrap(),
+            parts.concat()
+        );
+        fixture
+            .store()
+            .verify(&ObjectName::Id(id), NOW)
+            .await
+            .unwrap();
+        assert_no_spills(&fixture, id).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn chunks_in_parallel_become_one_object() {
     let fixture = Fixture::new().await;
-    let bytes = data(9, 70_000);
-    let meta = post(fixture.store(), upload("one.bin"), &bytes)
+    let store = fixture.store();
+    let parts: Vec<Bytes> = (0..12)
+        .map(|seed| data(seed, 400_000 + usize::from(seed == 11)))
+        .collect();
+    let id = begin(store, "parallel.bin").await;
+    let sending = parts.iter().zip(0..).map(|(part, index)| {
+        let (store, part) = (store.clone(), part.clone());
+        tokio::spawn(async move { send(&store, id, (index, Some(12)), &part).await })
+    });
+    let mut whole = 0;
+    for sent in sending.collect::<Vec<_>>() {
+        whole += usize::from(sent.await.unwrap().unwrap().object.is_some());
+    }
+    assert_eq!(whole, 1, "exactly one chunk made the object whole");
+    assert_eq!(
+        read(store, &ObjectName::Id(id)).await.unwrap(),
+        parts.concat()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_chunk_sent_many_times_at_once_counts_once() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let (first, second) = (data(1, 900_000), data(2, 900_000));
+    let id = begin(store, "twice.bin").await;
+    let sending: Vec<_> = (0..6)
+        .map(|_| {
+            let (store, first) = (store.clone(), first.clone());
+            tokio::spawn(async move { send(&store, id, (0, Some(2)), &first).await })
+        })
+        .collect();
+    let mut fresh = 0;
+    for sent in sending {
+        fresh += usize::from(!sent.await.unwrap().unwrap().repeated);
+    }
+    assert_eq!(fresh, 1);
+    assert_eq!(store.upload(id).await.unwrap().received_bytes, 900_000);
+    send(store, id, (1, Some(2)), &second).await.unwrap();
+    assert_eq!(
+        read(store, &ObjectName::Id(id)).await.unwrap(),
+        [first, second].concat()
+    );
+    assert_no_spills(&fixture, id).await;
+}
+
+#[tokio::test]
+async fn a_repeated_chunk_is_acknowledged_with_its_first_receipt() {
+    let mut fixture = Fixture::new().await;
+    let parts = [data(1, 5_000), data(2, 5_000)];
+    let id = begin(fixture.store(), "repeat.bin").await;
+    let first = send(fixture.store(), id, (0, Some(2)), &parts[0])
         .await
         .unwrap();
-    assert_eq!(meta.etag, ETag::of_whole(Md5::of(&bytes)));
-    assert_eq!(meta.md5, Some(Md5::of(&bytes)));
-    let name = ObjectName::Key(meta.bucket.clone(), meta.key.clone());
-    assert_eq!(read(fixture.store(), &name).await.unwrap(), bytes);
+    let again = send(fixture.store(), id, (0, Some(2)), &parts[0])
+        .await
+        .unwrap();
+    assert!(again.repeated && again.receipt == first.receipt);
+    send(fixture.store(), id, (1, Some(2)), &parts[1])
+        .await
+        .unwrap();
+    fixture.restart().await;
+    let late = send(fixture.store(), id, (0, Some(2)), &parts[0])
+        .await
+        .unwrap();
+    assert!(late.repeated && late.receipt == first.receipt);
+    assert_eq!(late.object.unwrap().id, id);
+}
+
+#[tokio::test]
+async fn other_bytes_replace_a_chunk_until_the_upload_is_finished() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let (wrong, right, last) = (data(1, 5_000), data(2, 7_000), data(3, 100));
+    let id = begin(store, "replace.bin").await;
+    send(store, id, (0, Some(2)), &wrong).await.unwrap();
+    let replaced = send(store, id, (0, Some(2)), &right).await.unwrap();
+    assert!(!replaced.repeated);
+    assert_eq!(store.upload(id).await.unwrap().received_bytes, 7_000);
+    send(store, id, (1, Some(2)), &last).await.unwrap();
+    let whole = [right, last].concat();
+    assert_eq!(read(store, &ObjectName::Id(id)).await.unwrap(), whole);
+    let late = send(store, id, (0, Some(2)), &wrong).await;
+    assert!(matches!(
+        late,
+        Err(StoreError::ChunkDiffers {
+            index: 0,
+            nb_chunks: 2
+        })
+    ));
+    assert_eq!(read(store, &ObjectName::Id(id)).await.unwrap(), whole);
+    assert_no_spills(&fixture, id).await;
+}
+
+#[tokio::test]
+async fn a_chunk_longer_than_the_others_spoils_none_of_them() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let parts = [
+        data(1, 1_200_000),
+        data(2, 1_200_000),
+        data(3, 3_000_000),
+        data(4, 1_200_000),
+        data(5, 10),
+    ];
+    let id = begin(store, "long.bin").await;
+    for index in [0, 1, 3, 2, 4] {
+        send(store, id, (index, Some(5)), &parts[index as usize])
+            .await
+            .unwrap();
+    }
+    assert_eq!(
+        read(store, &ObjectName::Id(id)).await.unwrap(),
+        parts.concat()
+    );
+    store.verify(&ObjectName::Id(id), NOW).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_chunk_that_turns_out_too_long_while_others_arrive_spoils_none_of_them() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let parts = [
+        data(1, 4_000_000),
+        data(2, 1_000_000),
+        data(3, 1_000_000),
+        data(4, 5),
+    ];
+    let id = begin(store, "slow.bin").await;
+    let spec = ChunkSpec {
+        index: 0,
+        nb_chunks: Some(4),
+    };
+    let mut slow = store.write_chunk(id, spec).await.unwrap();
+    slow.write(parts[0].slice(..500_000)).await.unwrap();
+    for index in [2, 1] {
+        send(store, id, (index, Some(4)), &parts[index as usize])
+            .await
+            .unwrap();
+    }
+    slow.write(parts[0].slice(500_000..2_500_000))
+        .await
+        .unwrap();
+    slow.write(parts[0].slice(2_500_000..)).await.unwrap();
+    slow.commit(Expected::default(), NOW).await.unwrap();
+    send(store, id, (3, Some(4)), &parts[3]).await.unwrap();
+    assert_eq!(
+        read(store, &ObjectName::Id(id)).await.unwrap(),
+        parts.concat()
+    );
+}
+
+#[tokio::test]
+async fn a_restart_in_the_middle_loses_no_acknowledged_chunk() {
+    let mut fixture = Fixture::new().await;
+    let parts = [data(1, 800_000), data(2, 800_000), data(3, 800_000)];
+    let id = begin(fixture.store(), "resume.bin").await;
+    for index in [2, 0] {
+        send(
+            fixture.store(),
+            id,
+            (index, Some(3)),
+            &parts[index as usize],
+        )
+        .await
+        .unwrap();
+        fixture.restart().await;
+    }
+    let session = fixture.store().upload(id).await.unwrap();
+    assert_eq!((session.received_chunks, session.nb_chunks), (2, Some(3)));
+    let indices = fixture.store().receipts(id).await.unwrap();
+    assert_eq!(indices.iter().map(|r| r.index).collect::<Vec<_>>(), [0, 2]);
+    send(fixture.store(), id, (1, None), &parts[1])
+        .await
+        .unwrap();
+    assert_eq!(
+        read(fixture.store(), &ObjectName::Id(id)).await.unwrap(),
+        parts.concat()
+    );
+}
+
+#[tokio::test]
+async fn a_dropped_chunk_leaves_nothing_and_can_be_sent_again() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let (first, second) = (data(1, 2_500_000), data(2, 10));
+    let id = begin(store, "dropped.bin").await;
+    let spec = ChunkSpec {
+        index: 0,
+        nb_chunks: Some(2),
+    };
+    let mut writer = store.write_chunk(id, spec).await.unwrap();
+    writer.write(data(7, 2_000_000)).await.unwrap();
+    drop(writer);
+    assert_eq!(store.upload(id).await.unwrap().received_chunks, 0);
+    send(store, id, (0, Some(2)), &first).await.unwrap();
+    send(store, id, (1, Some(2)), &second).await.unwrap();
+    assert_eq!(
+        read(store, &ObjectName::Id(id)).await.unwrap(),
+        [first, second].concat()
+    );
+}
+
+#[tokio::test]
+async fn wrong_bytes_are_refused_and_nothing_is_kept() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let bytes = data(1, 1_000);
+    let right = Expected {
+        length: Some(1_000),
+        md5: Some(Md5::of(&bytes)),
+        crc64: Some(Crc64::of(&bytes)),
+    };
+    let cases = [
+        (
+            Expected {
+                length: Some(999),
+                ..right
+            },
+            "length",
+        ),
+        (
+            Expected {
+                md5: Some(Md5::of(b"x")),
+                ..right
+            },
+            "MD5",
+        ),
+        (
+            Expected {
+                crc64: Some(Crc64::of(b"x")),
+                ..right
+            },
+            "CRC64NVME",
+        ),
+    ];
+    let id = begin(store, "checked.bin").await;
+    for (expected, what) in cases {
+        let spec = ChunkSpec {
+            index: 0,
+            nb_chunks: Some(1),
+        };
+        let mut writer = store.write_chunk(id, spec).await.unwrap();
+        writer.write(bytes.clone()).await.unwrap();
+        match writer.commit(expected, NOW).await {
+            Err(StoreError::LengthMismatch {
+                expected: 999,
+                actual: 1_000,
+            }) => assert_eq!(what, "length"),
+            Err(StoreError::DigestMismatch { digest }) => assert_eq!(what, digest),
+            other => panic!("{what}: {other:?}"),
+        }
+        let mut whole = store.write_object(upload("direct.bin")).await.unwrap();
+        whole.write(bytes.clone()).await.unwrap();
+        assert!(whole.commit(expected, NOW).await.is_err());
+    }
+    assert_eq!(store.upload(id).await.unwrap().received_chunks, 0);
+    assert_eq!(total(store).await, 0);
+    let spec = ChunkSpec {
+        index: 0,
+        nb_chunks: Some(1),
+    };
+    let mut writer = store.write_chunk(id, spec).await.unwrap();
+    writer.write(bytes.clone()).await.unwrap();
+    assert!(writer.commit(right, NOW).await.unwrap().object.is_some());
+}
+
+#[tokio::test]
+async fn the_number_of_chunks_is_fixed_by_the_first_who_says_it() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let id = begin(store, "count.bin").await;
+    let part = data(1, 10);
+    for spec in [
+        (0, Some(0)),
+        (3, Some(3)),
+        (10_000, None),
+        (0, Some(10_001)),
+    ] {
+        let sent = send(store, id, spec, &part).await;
+        assert!(
+            matches!(sent, Err(StoreError::ChunkOutOfRange { .. })),
+            "{spec:?}: {sent:?}"
+        );
+    }
+    send(store, id, (2, None), &part).await.unwrap();
+    let low = send(store, id, (0, Some(2)), &part).await;
+    assert!(
+        matches!(
+            low,
+            Err(StoreError::ChunkCountDiffers { known: 3, given: 2 })
+        ),
+        "{low:?}"
+    );
+    send(store, id, (0, Some(4)), &part).await.unwrap();
+    let other = send(store, id, (1, Some(5)), &part).await;
+    assert!(
+        matches!(
+            other,
+            Err(StoreError::ChunkCountDiffers { known: 4, given: 5 })
+        ),
+        "{other:?}"
+    );
+    let beyond = send(store, id, (4, None), &part).await;
+    assert!(
+        matches!(
+            beyond,
+            Err(StoreError::ChunkOutOfRange {
+                index: 4,
+                nb_chunks: 4
+            })
+        ),
+        "{beyond:?}"
+    );
+    let nobody = send(store, new_id(), (0, None), &part).await;
+    assert!(matches!(nobody, Err(StoreError::NoSuchUpload)));
+}
+
+#[tokio::test]
+async fn finish_names_what_is_missing_loses_nothing_and_is_idempotent() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let id = begin(store, "finish.bin").await;
+    let parts = [data(1, 100), data(2, 100), data(3, 50)];
+    send(store, id, (0, None), &parts[0]).await.unwrap();
+    send(store, id, (2, None), &parts[2]).await.unwrap();
+    match store.finish_upload(id, 4, NOW).await {
+        Err(StoreError::MissingChunks { first, count: 2 }) => assert_eq!(first, [1, 3]),
+        other => panic!("{other:?}"),
+    }
+    let few = store.finish_upload(id, 2, NOW).await;
+    assert!(
+        matches!(
+            few,
+            Err(StoreError::ChunkCountDiffers { known: 3, given: 2 })
+        ),
+        "{few:?}"
+    );
+    send(store, id, (1, None), &parts[1]).await.unwrap();
+    for _ in 0..2 {
+        let session = store.finish_upload(id, 3, NOW).await.unwrap();
+        assert_eq!(
+            (session.state, session.nb_chunks),
+            (UploadState::Completed, Some(3))
+        );
+    }
+    let other = store.finish_upload(id, 4, NOW).await;
+    assert!(matches!(
+        other,
+        Err(StoreError::ChunkCountDiffers { known: 3, given: 4 })
+    ));
+    assert_eq!(
+        read(store, &ObjectName::Id(id)).await.unwrap(),
+        parts.concat()
+    );
+}
+
+#[tokio::test]
+async fn an_object_in_one_piece_has_its_md5_as_etag() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    for size in [0, 1, 70_000, 3_000_000] {
+        let bytes = data(9, size);
+        let meta = post(store, upload("one.bin"), &bytes).await.unwrap();
+        let id = begin(store, "single.bin").await;
+        let single = send(store, id, (0, Some(1)), &bytes)
+            .await
+            .unwrap()
+            .object
+            .unwrap();
+        for meta in [meta, single] {
+            assert_eq!(meta.etag, ETag::of_whole(Md5::of(&bytes)));
+            assert_eq!(
+                (meta.md5, meta.crc64),
+                (Some(Md5::of(&bytes)), Crc64::of(&bytes))
+            );
+            let name = ObjectName::Key(meta.bucket.clone(), meta.key.clone());
+            assert_eq!(read(store, &name).await.unwrap(), bytes);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_id_is_taken_only_once() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let new = upload("id.bin");
+    store.create_upload(new.clone()).await.unwrap();
+    assert!(matches!(
+        store.create_upload(new.clone()).await,
+        Err(StoreError::Exists)
+    ));
+    assert!(matches!(
+        post(store, new, &data(1, 5)).await,
+        Err(StoreError::Exists)
+    ));
+}
+
+#[tokio::test]
+async fn a_newer_object_replaces_the_older_one_and_old_readers_keep_reading() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let (old, new) = (data(1, 300_000), data(2, 200_000));
+    let older = post(store, upload("same.bin"), &old).await.unwrap();
+    let reader = store.open(&ObjectName::Id(older.id), NOW).await.unwrap();
+    let newer = post(store, upload("same.bin"), &new).await.unwrap();
+    let name = ObjectName::Key(newer.bucket.clone(), newer.key.clone());
+    assert_eq!(read(store, &name).await.unwrap(), new);
+    assert_eq!(reader.read_at(0, 400_000).await.unwrap(), old);
+    let gone = store.object(&ObjectName::Id(older.id), NOW).await;
+    assert!(matches!(gone, Err(StoreError::NoSuchObject)));
+    assert_eq!(total(store).await, 1);
+}
+
+#[tokio::test]
+async fn reads_stay_within_the_object() {
+    let fixture = Fixture::new().await;
+    let bytes = data(3, 1_000);
+    let meta = post(fixture.store(), upload("range.bin"), &bytes)
+        .await
+        .unwrap();
+    let reader = fixture
+        .store()
+        .open(&ObjectName::Id(meta.id), NOW)
+        .await
+        .unwrap();
+    assert_eq!(reader.read_at(10, 20).await.unwrap(), bytes.slice(10..30));
+    assert_eq!(reader.read_at(990, 20).await.unwrap(), bytes.slice(990..));
+    assert!(reader.read_at(1_000, 20).await.unwrap().is_empty());
+    assert!(reader.read_at(u64::MAX, 20).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_object_is_absent_from_the_moment_it_expires() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let end = NOW.plus(Duration::from_secs(60));
+    let new = NewUpload {
+        expires_at: Some(end),
+        ..upload("expires.bin")
+    };
+    let name = ObjectName::Id(post(store, new, &data(1, 10)).await.unwrap().id);
+    let before = Timestamp::from_millis(end.millis() - 1);
+    let after = Timestamp::from_millis(end.millis() + 1);
+    for (at, live) in [(before, true), (end, false), (after, false)] {
+        assert_eq!(store.object(&name, at).await.is_ok(), live);
+        assert_eq!(store.open(&name, at).await.is_ok(), live);
+        assert_eq!(
+            store.list_files(&page(0, 10), at).await.unwrap().total,
+            usize::from(live)
+        );
+    }
+    let late = store.delete_object(&name, end).await;
+    assert!(matches!(late, Err(StoreError::NoSuchObject)));
+    assert!(matches!(
+        store.verify(&name, end).await,
+        Err(StoreError::NoSuchObject)
+    ));
+    let change = ObjectChange::ExpiresAt(None);
+    assert!(
+        store
+            .change_object(&name, change.clone(), end)
+            .await
+            .is_err()
+    );
+    let kept = store.change_object(&name, change, before).await.unwrap();
+    assert_eq!((kept.expires_at, kept.version), (None, 2));
+    assert!(store.object(&name, after).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_used_object_does_not_expire() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let end = NOW.plus(Duration::from_secs(60));
+    let new = NewUpload {
+        expires_at: Some(end),
+        ..upload("used.bin")
+    };
+    let name = ObjectName::Id(post(store, new, &data(1, 10)).await.unwrap().id);
+    let used = ObjectChange::UsedBy("job-1".to_owned());
+    let meta = store.change_object(&name, used, NOW).await.unwrap();
+    assert_eq!(
+        (meta.job.as_deref(), meta.expires_at),
+        (Some("job-1"), None)
+    );
+    let again = store
+        .change_object(&name, ObjectChange::ExpiresAt(Some(end)), NOW)
+        .await;
+    assert!(matches!(again, Err(StoreError::InUse)));
+    let long = ObjectChange::UsedBy("j".repeat(65));
+    assert!(matches!(
+        store.change_object(&name, long, NOW).await,
+        Err(StoreError::RecordTooLarge)
+    ));
+    let swept = store
+        .sweep(at(end.plus(Duration::from_secs(1))), 10)
+        .await
+        .unwrap();
+    assert_eq!(swept.objects, 0);
+}
+
+#[tokio::test]
+async fn a_deleted_object_is_gone_and_its_file_too() {
+    let mut fixture = Fixture::new().await;
+    let meta = post(fixture.store(), upload("delete.bin"), &data(1, 10))
+        .await
+        .unwrap();
+    let (name, path) = (ObjectName::Id(meta.id), fixture.store().locate(&meta));
+    fixture.store().delete_object(&name, NOW).await.unwrap();
+    let again = fixture.store().delete_object(&name, NOW).await;
+    assert!(matches!(again, Err(StoreError::NoSuchObject)));
+    fixture.restart().await;
+    assert!(fixture.store().object(&name, NOW).await.is_err());
+    assert!(path.is_none_or(|path| !path.exists()));
+}
+
+#[tokio::test]
+async fn an_aborted_upload_is_gone_with_its_chunks() {
+    let mut fixture = Fixture::new().await;
+    let store = fixture.store();
+    let id = begin(store, "abort.bin").await;
+    let spec = ChunkSpec {
+        index: 1,
+        nb_chunks: Some(3),
+    };
+    let mut late = store.write_chunk(id, spec).await.unwrap();
+    late.write(data(2, 1_500_000)).await.unwrap();
+    send(store, id, (0, Some(3)), &data(1, 1_000))
+        .await
+        .unwrap();
+    send(store, id, (2, Some(3)), &data(1, 1_000))
+        .await
+        .unwrap();
+    store.abort_upload(id).await.unwrap();
+    assert!(matches!(
+        store.abort_upload(id).await,
+        Err(StoreError::NoSuchUpload)
+    ));
+    assert!(matches!(
+        store.upload(id).await,
+        Err(StoreError::NoSuchUpload)
+    ));
+    let sent = late.commit(Expected::default(), NOW).await;
+    assert!(matches!(sent, Err(StoreError::NoSuchUpload)), "{sent:?}");
+    fixture.restart().await;
+    assert_eq!(files_of(&fixture, id), Vec::<String>::new());
+    let id = begin(fixture.store(), "abort.bin").await;
+    send(fixture.store(), id, (0, Some(1)), &data(1, 10))
+        .await
+        .unwrap();
+    assert!(matches!(
+        fixture.store().abort_upload(id).await,
+        Err(StoreError::Finished)
+    ));
+}
+
+#[tokio::test]
+async fn lists_are_sorted_filtered_and_paged() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let pipeline = new_id();
+    for (name, size) in [("x/b", 30), ("y/a", 10), ("z/c", 20)] {
+        let mut new = upload(name);
+        let object_key = ObjectKey::parse(name).unwrap();
+        new.pipeline = (size != 10).then_some(PipelineRef {
+            id: pipeline,
+            object_key,
+        });
+        post(store, new, &data(1, size)).await.unwrap();
+    }
+    let keys = async |query: FileQuery| {
+        let page = store.list_files(&query, NOW).await.unwrap();
+        let keys = page.files.iter().map(|meta| meta.key.as_str().to_owned());
+        (keys.collect::<Vec<_>>().join(" "), page.total)
+    };
+    let by = |sort, descending| FileQuery {
+        sort,
+        descending,
+        ..page(0, 10)
+    };
+    assert_eq!(
+        keys(by(SortKey::Size, false)).await,
+        ("y/a z/c x/b".to_owned(), 3)
+    );
+    assert_eq!(
+        keys(by(SortKey::Size, true)).await,
+        ("x/b z/c y/a".to_owned(), 3)
+    );
+    assert_eq!(
+        keys(by(SortKey::Name, false)).await,
+        ("y/a x/b z/c".to_owned(), 3)
+    );
+    assert_eq!(
+        keys(by(SortKey::Id, true)).await,
+        ("z/c y/a x/b".to_owned(), 3)
+    );
+    let second = FileQuery {
+        start: 1,
+        limit: 1,
+        ..by(SortKey::Size, false)
+    };
+    assert_eq!(keys(second).await, ("z/c".to_owned(), 3));
+    let mine = FileQuery {
+        pipelines: vec![pipeline],
+        ..by(SortKey::Size, false)
+    };
+    assert_eq!(keys(mine).await, ("z/c x/b".to_owned(), 2));
+    let of_job = FileQuery {
+        jobs: vec!["j".to_owned()],
+        ..page(0, 10)
+    };
+    assert_eq!(keys(of_job).await, (String::new(), 0));
+    assert_eq!(keys(page(0, 0)).await, (String::new(), 3));
+}
+
+#[tokio::test]
+async fn a_sweep_removes_what_is_due_and_no_more_than_its_limit() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    for n in 0..5 {
+        let end = NOW.plus(Duration::from_secs(if n < 3 { 10 } else { 100 }));
+        let new = NewUpload {
+            expires_at: Some(end),
+            ..upload(&format!("{n}"))
+        };
+        post(store, new, &data(1, 10)).await.unwrap();
+    }
+    let abandoned = NewUpload {
+        abandoned_at: NOW.plus(Duration::from_secs(10)),
+        ..upload("s")
+    };
+    let session = abandoned.id;
+    store.create_upload(abandoned).await.unwrap();
+    send(store, session, (0, Some(2)), &data(1, 10))
+        .await
+        .unwrap();
+    let early = store
+        .sweep(at(NOW.plus(Duration::from_secs(9))), 100)
+        .await
+        .unwrap();
+    assert_eq!(early, SweepReport::default());
+    let due = at(NOW.plus(Duration::from_secs(10)));
+    let first = store.sweep(due, 2).await.unwrap();
+    assert_eq!((first.objects, first.sessions, first.more), (2, 0, true));
+    let second = store.sweep(due, 100).await.unwrap();
+    assert_eq!(
+        (second.objects, second.sessions, second.more),
+        (1, 1, false)
+    );
+    assert!(matches!(
+        store.upload(session).await,
+        Err(StoreError::NoSuchUpload)
+    ));
+    assert_eq!(total(store).await, 2);
+}
+
+#[tokio::test]
+async fn a_finished_session_is_swept_and_its_object_stays() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let id = begin(store, "done.bin").await;
+    send(store, id, (0, Some(2)), &data(1, 10)).await.unwrap();
+    send(store, id, (1, Some(2)), &data(2, 10)).await.unwrap();
+    let later = NOW.plus(Duration::from_secs(8 * 86_400));
+    let clock = ClockReading {
+        wall: later,
+        monotonic: Duration::from_secs(8 * 86_400),
+    };
+    store.sweep(at(NOW), 10).await.unwrap();
+    assert_eq!(store.sweep(clock, 10).await.unwrap().sessions, 1);
+    assert!(matches!(
+        store.upload(id).await,
+        Err(StoreError::NoSuchUpload)
+    ));
+    assert_eq!(read(store, &ObjectName::Id(id)).await.unwrap().len(), 20);
+}
+
+#[tokio::test]
+async fn a_clock_that_jumped_sweeps_nothing_until_it_is_steady_for_ten_minutes() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let end = NOW.plus(Duration::from_secs(86_400));
+    let new = NewUpload {
+        expires_at: Some(end),
+        ..upload("jump.bin")
+    };
+    post(store, new, &data(1, 10)).await.unwrap();
+    let reading = |wall: i64, monotonic: u64| ClockReading {
+        wall: Timestamp::from_seconds(NOW.seconds() + wall),
+        monotonic: Duration::from_secs(monotonic),
+    };
+    assert_eq!(
+        store.sweep(reading(0, 0), 10).await.unwrap().clock_jump,
+        None
+    );
+    let year = 365 * 86_400;
+    for (wall, monotonic) in [
+        (year, 60),
+        (year + 540, 600),
+        (2 * year, 660),
+        (2 * year + 599, 1_259),
+    ] {
+        let swept = store.sweep(reading(wall, monotonic), 10).await.unwrap();
+        assert!(
+            swept.clock_jump.is_some() && swept.objects == 0,
+            "{wall}: {swept:?}"
+        );
+    }
+    let swept = store
+        .sweep(reading(2 * year + 600, 1_260), 10)
+        .await
+        .unwrap();
+    assert_eq!((swept.clock_jump, swept.objects), (None, 1));
+}
+
+#[tokio::test]
+async fn a_clock_that_jumped_while_the_store_was_down_is_doubted_too() {
+    let mut fixture = Fixture::new().await;
+    fixture.store().sweep(at(NOW), 10).await.unwrap();
+    fixture.restart().await;
+    for days in [-2, 2] {
+        let wall = Timestamp::from_seconds(NOW.seconds() + days * 86_400);
+        let swept = fixture.store().sweep(at(wall), 10).await.unwrap();
+        assert_eq!(swept.clock_jump, Some(Duration::from_secs(2 * 86_400)));
+        fixture.restart().await;
+    }
+    assert_eq!(
+        fixture.store().sweep(at(NOW), 10).await.unwrap().clock_jump,
+        None
+    );
+}
+
+#[tokio::test]
+async fn the_catalog_keeps_lists_and_removes_its_entries() {
+    let mut fixture = Fixture::new().await;
+    for entry in catalog() {
+        fixture.store().insert(entry).await.unwrap();
+    }
+    fixture.restart().await;
+    for entry in catalog() {
+        let found = fixture.store().find(&entry.key()).await.unwrap().unwrap();
+        assert_eq!(format!("{found:?}"), format!("{entry:?}"));
+        assert_eq!(fixture.store().list(entry.kind()).await.unwrap().len(), 1);
+        assert!(fixture.store().remove(&entry.key()).await.unwrap());
+        assert!(!fixture.store().remove(&entry.key()).await.unwrap());
+        assert!(fixture.store().find(&entry.key()).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_pipeline_with_open_sessions_stays() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let pipeline = new_id();
+    store
+        .insert(CatalogEntry::Pipeline(a_pipeline(pipeline)))
+        .await
+        .unwrap();
+    let mut new = upload("tmp/p/k");
+    new.pipeline = Some(PipelineRef {
+        id: pipeline,
+        object_key: ObjectKey::parse("k").unwrap(),
+    });
+    let id = new.id;
+    store.create_upload(new).await.unwrap();
+    let key = CatalogKey::Pipeline(pipeline);
+    assert!(matches!(store.remove(&key).await, Err(StoreError::InUse)));
+    send(store, id, (0, Some(1)), &data(1, 10)).await.unwrap();
+    assert!(store.remove(&key).await.unwrap());
+}
+
+#[tokio::test]
+async fn expired_tokens_and_keys_are_swept() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    for entry in catalog() {
+        store.insert(entry).await.unwrap();
+    }
+    let end = NOW.plus(Duration::from_secs(60));
+    assert_eq!(
+        store
+            .sweep(at(Timestamp::from_millis(end.millis() - 1)), 10)
+            .await
+            .unwrap()
+            .catalog,
+        0
+    );
+    assert_eq!(store.sweep(at(end), 10).await.unwrap().catalog, 2);
+    assert!(store.list(CatalogKind::Token).await.unwrap().is_empty());
+    assert!(store.list(CatalogKind::AccessKey).await.unwrap().is_empty());
+    assert_eq!(store.list(CatalogKind::Bucket).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn after_close_nothing_is_written_and_everything_can_be_read() {
+    let mut fixture = Fixture::new().await;
+    let meta = post(fixture.store(), upload("closed.bin"), &data(1, 10))
+        .await
+        .unwrap();
+    fixture.store().close().await.unwrap();
+    assert!(!fixture.store().health().await.unwrap().writable);
+    let refused = post(fixture.store(), upload("late.bin"), &data(1, 10)).await;
+    assert!(matches!(refused, Err(StoreError::ReadOnly)), "{refused:?}");
+    assert!(matches!(
+        fixture.store().create_upload(upload("x")).await,
+        Err(StoreError::ReadOnly)
+    ));
+    assert_eq!(
+        read(fixture.store(), &ObjectName::Id(meta.id))
+            .await
+            .unwrap()
+            .len(),
+        10
+    );
+    fixture.restart().await;
+    assert!(fixture.store().health().await.unwrap().writable);
+    assert_eq!(
+        read(fixture.store(), &ObjectName::Id(meta.id))
+            .await
+            .unwrap()
+            .len(),
+        10
+    );
+}
+
+#[tokio::test]
+async fn the_longest_key_with_the_most_headers_is_kept() {
+    let mut fixture = Fixture::new().await;
+    let key = "ü".repeat(512);
+    let mut new = upload(&key);
+    let object_key = ObjectKey::parse(&key).unwrap();
+    new.pipeline = Some(PipelineRef {
+        id: new_id(),
+        object_key,
+    });
+    new.application = Some(new_id());
+    new.expires_at = Some(NOW.plus(Duration::from_secs(60)));
+    let name = "x-amz-meta-v";
+    let value = "v".repeat(HeaderSet::MAX_BYTES - name.len());
+    assert!(new.headers.set(name, &value));
+    let id = new.id;
+    fixture.store().create_upload(new.clone()).await.unwrap();
+    send(fixture.store(), id, (0, Some(2)), &data(1, 10))
+        .await
+        .unwrap();
+    send(fixture.store(), id, (1, Some(2)), &data(1, 10))
+        .await
+        .unwrap();
+    fixture.restart().await;
+    let meta = fixture
+        .store()
+        .object(&ObjectName::Id(id), NOW)
+        .await
+        .unwrap();
+    assert_eq!(
+        (meta.key, meta.pipeline, meta.headers),
+        (new.key, new.pipeline, new.headers)
+    );
+}
+
+fn at(wall: Timestamp) -> ClockReading {
+    ClockReading {
+        wall,
+        monotonic: Duration::from_secs(1),
+    }
+}
+
+fn page(start: usize, limit: usize) -> FileQuery {
+    FileQuery {
+        start,
+        limit,
+        ..FileQuery::default()
+    }
+}
+
+async fn total(store: &EmbeddedStore) -> usize {
+    store.list_files(&page(0, 0), NOW).await.unwrap().total
+}
+
+fn a_pipeline(id: Id) -> Pipeline {
+    Pipeline {
+        id,
+        settings: PipelineSettings {
+            name: "p".to_owned(),
+            ..PipelineSettings::default()
+        },
+        version: 1,
+        created_at: NOW,
+        updated_at: NOW,
+    }
+}
+
+/// One entry of each kind; the token and the key expire after a minute.
+fn catalog() -> [CatalogEntry; 5] {
+    let id = Id::new(NOW, [1; 8]);
+    let expires_at = Some(NOW.plus(Duration::from_secs(60)));
+    [
+        CatalogEntry::Token(Token {
+            id,
+            hash: TokenHash::of("secret token"),
+            name: "t".to_owned(),
+            scopes: Scopes::parse("mediahub").unwrap(),
+            application: None,
+            created_at: NOW,
+            expires_at,
+        }),
+        CatalogEntry::Application(Application {
+            id,
+            secret: Secret::new("s".to_owned()),
+            name: "a".to_owned(),
+            scopes: Scopes::parse("mediahub").unwrap(),
+            created_at: NOW,
+        }),
+        CatalogEntry::AccessKey(AccessKey {
+            id: "PILLARBOXTEST0000000".to_owned(),
+            secret: Secret::new("k".to_owned()),
+            purpose: KeyPurpose::Forms,
+            created_at: NOW,
+            expires_at,
+        }),
+        CatalogEntry::Pipeline(a_pipeline(id)),
+        CatalogEntry::Bucket(BucketConfig {
+            name: Bucket::parse("uploads").unwrap(),
+            created_at: NOW,
+            public_write: false,
+        }),
+    ]
+}
+
+/// The names of the files of one id, wherever the engine keeps them.
+fn files_of(fixture: &Fixture, id: Id) -> Vec<String> {
+    fn walk(folder: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else {
+                found.push(path.file_name().unwrap().to_string_lossy().into_owned());
+            }
+        }
+    }
+    let mut names = Vec::new();
+    walk(&fixture.folder.join("objects"), &mut names);
+    names.retain(|name| name.starts_with(&id.to_string()));
+    names
+}
+
+/// Once all background work is done, a finished upload is one file.
+async fn assert_no_spills(fixture: &Fixture, id: Id) {
+    for _ in 0..500 {
+        if files_of(fixture, id).len() <= 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(files_of(fixture, id), [id.to_string()]);
 }

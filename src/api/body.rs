@@ -11,14 +11,13 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use http_body::Body;
-use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::{Instant, Sleep};
 
@@ -62,8 +61,7 @@ impl std::error::Error for BodyError {
 
 /// The body of a request.
 pub struct RequestBody {
-    // The lock is never taken by two: it lets handlers hold `&Call` across an await, although bodies need not be `Sync`.
-    inner: Mutex<UnsyncBoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>>,
+    inner: BoxBody<Bytes, Box<dyn std::error::Error + Send + Sync>>,
     idle: Duration,
     deadline: Option<Pin<Box<Sleep>>>,
     received: u64,
@@ -74,13 +72,13 @@ impl RequestBody {
     /// Wraps a body; `idle` is the longest wait for the next byte.
     pub fn new<B>(body: B, idle: Duration) -> Self
     where
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Send + Sync + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let ended = body.is_end_stream();
-        let inner = body.map_err(Into::into).boxed_unsync();
+        let inner = body.map_err(Into::into).boxed();
         Self {
-            inner: Mutex::new(inner),
+            inner,
             idle,
             deadline: None,
             received: 0,
@@ -105,8 +103,7 @@ impl RequestBody {
 
     /// How many bytes are still to come at least, when the client said so.
     pub fn remaining_hint(&self) -> Option<u64> {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.size_hint().exact()
+        self.inner.size_hint().exact()
     }
 
     /// The whole body, at most `max_bytes`.
@@ -150,8 +147,7 @@ impl RequestBody {
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         while !self.ended {
-            let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
-            match Pin::new(inner).poll_frame(cx) {
+            match Pin::new(&mut self.inner).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     self.deadline = None;
                     let Ok(bytes) = frame.into_data() else {

@@ -12,6 +12,7 @@ pub mod app;
 pub mod auth;
 pub mod body;
 pub mod call;
+pub mod checksum;
 pub mod chunk_target;
 pub mod conditional;
 pub mod cors;

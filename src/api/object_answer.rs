@@ -175,9 +175,10 @@ fn put_caching(headers: &mut HeaderMap, meta: &ObjectMeta) {
     }
 }
 
-/// Sets a header, unless the value is not visible ASCII.
+/// Sets a header, unless the value is not visible ASCII (`HeaderValue` alone would let bytes from 0x80 pass).
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
+    let is_visible = value.bytes().all(|b| matches!(b, b' '..=b'~'));
+    if let (true, Ok(value)) = (is_visible, HeaderValue::from_str(value)) {
         headers.insert(name, value);
     }
 }

@@ -20,6 +20,7 @@ use multer::{Field, Multipart};
 use super::app::App;
 use super::body::{RequestBody, ResponseBody};
 use super::call::{Call, Reply, new_id};
+use super::checksum::Verifier;
 use super::chunk_target::chunk_spec;
 use super::error::{ApiError, ErrorCode};
 use super::guard::{self, Guard, GuardError, Heads, MAX_OUTSIDE_BYTES};
@@ -212,6 +213,10 @@ async fn grant(
         rules: &rules,
     };
     let grant = authorize(&claim, key.as_ref(), &context).map_err(policy_error)?;
+    if grant.tagging().is_some() {
+        let message = "Tags are not stored here; a form with the field tagging would lose them.";
+        return Err(ApiError::new(ErrorCode::NotImplemented, message));
+    }
     // Only who may write learns whether the bucket exists.
     config.map(|_| grant).ok_or_else(no_bucket)
 }
@@ -260,18 +265,23 @@ async fn open_writer(
     Ok(app.store.write_object(upload).await?)
 }
 
-/// Pushes the file's bytes down; returns how many there were.
+/// Pushes the file's bytes down; returns how many there were, once they hash to what the form claims.
 async fn take_file(
     mut field: Field<'_>,
     writer: &mut dyn ChunkWriter,
     grant: &Grant,
 ) -> Result<u64, ApiError> {
     let mut size = 0_u64;
+    let mut checksum = grant.checksum().map(Verifier::new);
     while let Some(bytes) = field.chunk().await.map_err(parser_error)? {
         size += bytes.len() as u64;
         grant.check_max(size).map_err(policy_error)?;
+        checksum
+            .iter_mut()
+            .for_each(|verifier| verifier.update(&bytes));
         writer.write(bytes).await?;
     }
+    checksum.map_or(Ok(()), Verifier::finish)?;
     Ok(size)
 }
 

@@ -56,6 +56,11 @@ pub async fn start(call: &mut Call<'_>) -> Result<Reply, ApiError> {
         form_post_url: form_post_url(call, asked.ip),
     };
     let session = call.app.store.create_upload(new).await?;
+    // Whoever removed the pipeline in between did not see this session, so we must see that the pipeline is gone.
+    if let Err(gone) = pipelines::for_upload(call, pipeline.id).await {
+        call.app.store.abort_upload(session.upload.id).await?;
+        return Err(gone);
+    }
     let form = signed_form(call, &session);
     Reply::ok(json!({ ENVELOPE: shown(&session, Some(form)) }))
 }

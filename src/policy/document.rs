@@ -145,7 +145,8 @@ fn invalid_json<E>(_: E) -> PolicyError {
     PolicyError::invalid_policy("Invalid JSON.")
 }
 
-fn decode(base64_text: &str) -> Result<String, PolicyError> {
+/// The JSON text inside the base64 text.
+pub(super) fn decode(base64_text: &str) -> Result<String, PolicyError> {
     if base64_text.len() > PostForm::MAX_BYTES {
         return invalid(format_args!("longer than {} bytes.", PostForm::MAX_BYTES));
     }

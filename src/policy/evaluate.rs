@@ -104,7 +104,7 @@ fn authorize_anonymous(form: &PostForm, context: &Context<'_>) -> Result<Grant, 
 }
 
 /// The session that a policy of ours names.
-fn own_session(policy: &PostPolicy, purpose: KeyPurpose) -> Option<Id> {
+pub(super) fn own_session(policy: &PostPolicy, purpose: KeyPurpose) -> Option<Id> {
     if !matches!(purpose, KeyPurpose::Forms | KeyPurpose::Dev) {
         return None;
     }
@@ -230,7 +230,8 @@ impl<'a> Judged<'a> {
             || (!self.cover_checksums && name.starts_with("x-amz-checksum-"))
     }
 
-    fn holds(&self, test: &Test) -> bool {
+    /// Whether a test holds; a length range does, until the bytes come.
+    pub(super) fn holds(&self, test: &Test) -> bool {
         match test {
             Test::Length { .. } => true,
             Test::Never => false,

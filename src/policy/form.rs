@@ -206,9 +206,12 @@ mod tests {
         )
         .unwrap();
         assert_eq!(joined.get("x-amz-meta-a"), Some("Ninja,Stallman"));
-        let error = form(&[("key", "a"), ("KEY", "b")], None).unwrap_err();
-        assert_eq!(error.kind(), PolicyErrorKind::InvalidArgument);
-        assert_eq!(error.extra("ArgumentName"), Some("key"));
+        for name in ["key", "policy", "x-amz-date", "x-amz-metadata"] {
+            let upper = name.to_ascii_uppercase();
+            let error = form(&[(name, "a"), (&upper, "b")], None).unwrap_err();
+            assert_eq!(error.kind(), PolicyErrorKind::InvalidArgument);
+            assert_eq!(error.extra("ArgumentName"), Some(name));
+        }
     }
 
     #[test]

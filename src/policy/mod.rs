@@ -16,11 +16,13 @@
 //! Sources: Amazon S3 User Guide, "Browser-Based Uploads Using POST" for Signature Versions 2 and 4; where Amazon's documents
 //! are silent, its recorded answers, then ceph/s3-tests.
 
+mod cause;
 mod checksum;
 mod date;
 mod document;
 mod error;
 mod evaluate;
+mod explain;
 mod fields;
 mod form;
 mod grant;
@@ -31,6 +33,7 @@ pub use checksum::{ChecksumAlgorithm, ClaimedChecksum};
 pub use document::{Condition, PostPolicy, Test};
 pub use error::{PolicyError, PolicyErrorKind};
 pub use evaluate::{Context, Rules, authorize};
+pub use explain::{ConditionFinding, Explanation, explain};
 pub use fields::{CannedAcl, ChunkFields, SuccessAction};
 pub use form::{PostForm, PostFormBuilder};
 pub use grant::Grant;

@@ -119,29 +119,31 @@ impl<'a> Claim<'a> {
         let Some(key) = key.filter(live) else {
             return Err(unknown_key(id));
         };
-        let (matches, provided) = match &self.signature {
-            SignatureClaim::Anonymous => (false, ""),
-            SignatureClaim::V2 { signature, .. } => (
-                verify_v2(&key.secret, self.policy(), signature),
-                signature.as_str(),
-            ),
-            SignatureClaim::V4 {
-                day,
-                region,
-                signature,
-                ..
-            } => {
-                let signing_key = v4_signing_key(&key.secret, day, region);
-                (
-                    verify_v4(&signing_key, self.policy(), signature),
-                    signature.as_str(),
-                )
+        let (policy, provided) = (self.policy(), self.provided());
+        if self.matches(key, policy, provided) {
+            return Ok(());
+        }
+        Err(mismatch(id, policy, provided))
+    }
+
+    /// The signature as sent; empty for an anonymous form.
+    pub(super) fn provided(&self) -> &str {
+        match &self.signature {
+            SignatureClaim::Anonymous => "",
+            SignatureClaim::V2 { signature, .. } | SignatureClaim::V4 { signature, .. } => {
+                signature
             }
-        };
-        if matches {
-            Ok(())
-        } else {
-            Err(mismatch(id, self.policy(), provided))
+        }
+    }
+
+    /// Whether `signature` is this key's over `text`, in the version and scope of the claim.
+    pub(super) fn matches(&self, key: &AccessKey, text: &str, signature: &str) -> bool {
+        match &self.signature {
+            SignatureClaim::Anonymous => false,
+            SignatureClaim::V2 { .. } => verify_v2(&key.secret, text, signature),
+            SignatureClaim::V4 { day, region, .. } => {
+                verify_v4(&v4_signing_key(&key.secret, day, region), text, signature)
+            }
         }
     }
 }

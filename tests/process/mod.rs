@@ -2,7 +2,12 @@
 //!
 //! Every server listens on free ports that it writes into a port file, so tests run beside each other, and nothing waits
 //! for a fixed time: readiness is the port file, the end is the exit of the process.
-
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::fs;

@@ -1,5 +1,15 @@
 //! Signed forms for tests: a valid one, made by hand and not by the code under test, on which a test changes one thing.
-#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test file uses a part of it"
+)]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -31,6 +41,7 @@ pub struct Form {
     pub trailing: Vec<(String, String)>,
     /// Whether every part carries a `filename`, as python-requests sends it.
     pub every_part_named: bool,
+    signed: bool,
 }
 
 impl Form {
@@ -45,6 +56,7 @@ impl Form {
             file_part: ("file".to_owned(), Some("a.bin".to_owned())),
             trailing: Vec::new(),
             every_part_named: false,
+            signed: false,
         };
         form.covered("key", key);
         form
@@ -78,26 +90,33 @@ impl Form {
         self
     }
 
-    /// Adds policy, key id and V2 signature, unless they are there.
+    /// Adds the policy, unless it is there, key id and V2 signature; the second time it does nothing.
     pub fn sign(&mut self) -> &mut Self {
-        let policy = format!(
-            "{{\"expiration\":\"{}\",\"conditions\":[{}]}}",
-            self.expiration,
-            self.conditions.join(",")
-        );
-        let policy = STANDARD.encode(policy);
-        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, self.secret.as_bytes());
-        let signature = STANDARD.encode(hmac::sign(&key, policy.as_bytes()));
-        for (name, value) in [
-            ("AWSAccessKeyId", KEY_ID),
-            ("policy", &policy),
-            ("signature", &signature),
-        ] {
-            if !self.fields.iter().any(|(n, _)| n == name) {
-                self.set(name, value);
-            }
+        if std::mem::replace(&mut self.signed, true) {
+            return self;
         }
+        let conditions = self.conditions.join(",");
+        let policy = format!(
+            "{{\"expiration\":\"{}\",\"conditions\":[{conditions}]}}",
+            self.expiration
+        );
+        self.set_if_absent("policy", &STANDARD.encode(policy));
+        let policy = self
+            .fields
+            .iter()
+            .find(|(n, _)| n == "policy")
+            .map(|(_, v)| v.clone());
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, self.secret.as_bytes());
+        let signature = STANDARD.encode(hmac::sign(&key, policy.unwrap_or_default().as_bytes()));
+        self.set_if_absent("AWSAccessKeyId", KEY_ID);
+        self.set_if_absent("signature", &signature);
         self
+    }
+
+    fn set_if_absent(&mut self, name: &str, value: &str) {
+        if !self.fields.iter().any(|(n, _)| n == name) {
+            self.set(name, value);
+        }
     }
 
     /// The body.

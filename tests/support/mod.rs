@@ -1,6 +1,16 @@
 //! What the tests of the REST routes share: an application on an embedded store in a folder of its own, with a clock that
 //! stands still, asked in-process.
-#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "every test file is a crate of its own and uses a part of it"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +23,7 @@ use pillarbox::model::{
     Application, Id, Pipeline, PipelineSettings, Scope, Scopes, Secret, Timestamp, Token, TokenHash,
 };
 use pillarbox::store::embedded::{EmbeddedStore, Options};
-use pillarbox::store::{CatalogEntry, Store};
+use pillarbox::store::{CatalogEntry, ChunkSpec, Expected, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -156,6 +166,38 @@ impl Rig {
         }
         let request = request.body(RequestBody::whole(body.into())).unwrap();
         Answer::read(self.app.handle(request, connection()).await).await
+    }
+
+    /// One request on the control socket.
+    pub async fn control(&self, method: &str, uri: &str, body: impl Into<Vec<u8>>) -> Answer {
+        let request = Request::builder().method(method).uri(uri);
+        let request = request.body(RequestBody::whole(body.into())).unwrap();
+        Answer::read(self.app.handle_control(request, connection()).await).await
+    }
+
+    /// One request on the admin listener.
+    pub async fn admin(&self, method: &str, uri: &str) -> Answer {
+        let request = Request::builder().method(method).uri(uri);
+        let request = request.body(RequestBody::whole("")).unwrap();
+        Answer::read(self.app.handle_admin(request, connection()).await).await
+    }
+
+    /// Starts an upload of `object_key` in [`PIPELINE`] and returns its id.
+    pub async fn start(&self, object_key: &str) -> String {
+        let uri = format!("/v1/files/uploads/?object_key={object_key}&pipeline_id={PIPELINE}");
+        let answer = self.ask("POST", &uri).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        answer.json()["upload"]["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Puts one chunk on disk, past the form post.
+    pub async fn put_chunk(&self, upload: &str, index: u32, nb_chunks: Option<u32>, bytes: &str) {
+        let upload = Id::parse(upload).unwrap();
+        let spec = ChunkSpec { index, nb_chunks };
+        let mut writer = self.store.write_chunk(upload, spec).await.unwrap();
+        writer.write(bytes.to_owned().into()).await.unwrap();
+        let now = self.clock.now();
+        writer.commit(Expected::default(), now).await.unwrap();
     }
 
     /// One request with the bearer token [`TOKEN`] and no body.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use futures_util::FutureExt;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -33,20 +34,18 @@ impl App {
         request: Request<RequestBody>,
         _connection: Connection,
     ) -> Response<ResponseBody> {
-        let head_only = request.method() == Method::HEAD;
-        let mut response = guarded(self.answer_admin(&request)).await;
+        let (head, _) = request.into_parts();
+        let head_only = head.method == Method::HEAD;
+        let mut response = guarded(self.answer_admin(&head)).await;
         if head_only {
             *response.body_mut() = empty();
         }
         response
     }
 
-    async fn answer_admin(
-        &self,
-        request: &Request<RequestBody>,
-    ) -> Result<Response<ResponseBody>, ApiError> {
-        let reads = matches!(*request.method(), Method::GET | Method::HEAD);
-        match request.uri().path() {
+    async fn answer_admin(&self, head: &Parts) -> Result<Response<ResponseBody>, ApiError> {
+        let reads = matches!(head.method, Method::GET | Method::HEAD);
+        match head.uri.path() {
             "/livez" | "/readyz" if !reads => Err(ApiError::method("GET, HEAD")),
             "/livez" => Ok(text_answer("ok\n")),
             "/readyz" => Ok(self.readiness().await),

@@ -17,7 +17,7 @@ use super::disk::FileName;
 use super::index::Txn;
 use super::lease::Lease;
 use super::records::{self, RECEIPTS, SessionRecord};
-use super::{Engine, label, ledger, objects};
+use super::{Engine, label, ledger, names, objects};
 use crate::model::{
     ChunkReceipt, Crc64, ETag, Id, MAX_CHUNKS, ObjectMeta, Place, Timestamp, UploadSession,
     UploadState,
@@ -174,7 +174,7 @@ fn arrange(
         return Ok(None);
     }
     engine.check_room(record.session.received_bytes)?;
-    let (number, fresh) = super::assembler::create_spill(engine, lease)?;
+    let (number, fresh) = super::lane::create_spill(engine, lease)?;
     let copied = fold(engine, lease.id, &main, &fresh, &receipts)
         .and_then(|()| engine.disk.sync_all(&fresh));
     if copied.is_err() {
@@ -290,7 +290,7 @@ fn describe(record: &SessionRecord, receipts: &[ChunkReceipt], now: Timestamp) -
             (ETag::of_chunks(md5s), None)
         }
     };
-    ledger::object_of(&record.session.upload, size, (etag, md5, crc64), now)
+    names::object_of(&record.session.upload, size, (etag, md5, crc64), now)
 }
 
 fn damaged(what: &str) -> StoreError {

@@ -10,13 +10,14 @@
 //! 2. Every verb goes through [`Disk::run`], which is the place where tests inject faults.
 //! 3. A failed sync blows the fuse and is never retried.
 
+mod root;
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, IoSlice, Read as _, Write as _};
+use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use rustix::fs::{FallocateFlags, FlockOperation, XattrFlags};
+use rustix::fs::XattrFlags;
 
 use super::fuse::Fuse;
 use crate::model::Id;
@@ -28,12 +29,8 @@ const LABEL_ATTRIBUTE: &str = "user.pillarbox";
 const MAX_ATTRIBUTE_BYTES: usize = 4000;
 /// Longest label file that is read, in bytes.
 const MAX_LABEL_BYTES: u64 = 64 << 10;
-/// Longest small file (`FORMAT`, `catalog.json`) that is read, in bytes.
-const MAX_SMALL_FILE_BYTES: u64 = 1 << 30;
-/// Ends the names of files that are about to be renamed; what a crash leaves of them is removed at open.
-const TEMPORARY: &str = ".tmp";
-/// How long opening waits for an earlier process, which is still stopping, to let go of the folder.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// Bytes copied at a time where the kernel cannot copy.
+const COPY_BYTES: usize = 1 << 20;
 
 /// Names one file below `objects/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,20 +79,17 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Number of fan-out folders below `objects/`.
-    const FOLDERS: u16 = 256;
-
     /// Makes the folders, takes the lock, and finds out whether the file system has extended attributes.
     ///
     /// # Errors
-    /// [`StoreError::Io`] when another process holds the folder for longer than [`LOCK_WAIT`].
-    pub(super) fn open(root: &Path, fuse: Fuse) -> Result<Self, StoreError> {
+    /// [`StoreError::Io`] when another process holds the folder for longer than 10 s.
+    pub(super) fn open(data: &Path, fuse: Fuse) -> Result<Self, StoreError> {
         let mut folder = DirBuilder::new();
-        let made = folder.recursive(true).mode(0o700).create(root);
+        let made = folder.recursive(true).mode(0o700).create(data);
         made.map_err(|e| StoreError::from_io("make the data folder", e))?;
-        let lock = lock(root).map_err(|e| StoreError::from_io("lock the data folder", e))?;
+        let lock = root::lock(data).map_err(|e| StoreError::from_io("lock the data folder", e))?;
         let mut disk = Self {
-            root: root.to_owned(),
+            root: data.to_owned(),
             fuse,
             attributes: true,
             _lock: lock,
@@ -104,11 +98,6 @@ impl Disk {
         disk.run("remove temporary files", || disk.remove_temporaries())?;
         disk.attributes = disk.probe_attributes();
         Ok(disk)
-    }
-
-    /// The folder of the index.
-    pub(super) fn index_folder(&self) -> PathBuf {
-        self.root.join("index")
     }
 
     /// Where a file lies.
@@ -199,7 +188,8 @@ impl Disk {
         })
     }
 
-    /// Copies `length` bytes between files inside the kernel. A source that ends early is [`StoreError::Corrupt`].
+    /// Copies `length` bytes between files, inside the kernel where it can. A source that ends early is
+    /// [`StoreError::Corrupt`].
     pub(super) fn copy_range(
         &self,
         (from, mut from_offset): (&File, u64),
@@ -210,9 +200,10 @@ impl Disk {
         while left > 0 {
             let step = usize::try_from(left).unwrap_or(usize::MAX).min(1 << 30);
             let copied = self.run("copy between files", || {
-                let (source, target) = (Some(&mut from_offset), Some(&mut to_offset));
-                Ok(rustix::fs::copy_file_range(from, source, to, target, step)?)
+                copy_step((from, from_offset), (to, to_offset), step)
             })?;
+            from_offset += copied as u64;
+            to_offset += copied as u64;
             if copied == 0 {
                 return Err(StoreError::Corrupt(
                     "a stored chunk is shorter than its receipt".to_owned(),
@@ -320,72 +311,6 @@ impl Disk {
         })
     }
 
-    /// Reads `FORMAT`; `None` when there is none.
-    pub(super) fn read_format(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read_small(&self.root.join("FORMAT"), MAX_SMALL_FILE_BYTES)
-    }
-
-    /// Writes `FORMAT`.
-    pub(super) fn write_format(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.replace_file(&self.root.join("FORMAT"), bytes)
-    }
-
-    /// Reads the snapshot of the catalog; `None` when there is none.
-    pub(super) fn read_catalog(&self) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read_small(&self.root.join("catalog.json"), MAX_SMALL_FILE_BYTES)
-    }
-
-    /// Replaces the snapshot of the catalog whole.
-    pub(super) fn write_catalog(&self, bytes: &[u8]) -> Result<(), StoreError> {
-        self.replace_file(&self.root.join("catalog.json"), bytes)
-    }
-
-    /// Whether there is an index folder with anything in it.
-    pub(super) fn has_index(&self) -> bool {
-        fs::read_dir(self.index_folder()).is_ok_and(|mut entries| entries.next().is_some())
-    }
-
-    /// Moves the index folder aside and says where it is now.
-    pub(super) fn set_index_aside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
-        let aside = (0_u32..)
-            .map(|n| self.root.join(format!("index.broken-{suffix}-{n}")))
-            .find(|path| !path.exists())
-            .unwrap_or_else(|| self.root.join("index.broken"));
-        self.run("move the index aside", || {
-            fs::rename(self.index_folder(), &aside)
-        })?;
-        self.sync_parent(&aside)?;
-        Ok(aside)
-    }
-
-    /// Gives back the space of the ballast; whether there was any.
-    pub(super) fn free_ballast(&self) -> Result<bool, StoreError> {
-        let path = self.root.join("ballast");
-        let removed = present(self.run("free the ballast", || fs::remove_file(path)))?;
-        Ok(removed.is_some())
-    }
-
-    /// Sets `bytes` of space aside; nothing when that was done before.
-    pub(super) fn make_ballast(&self, bytes: u64) -> Result<(), StoreError> {
-        let path = self.root.join("ballast");
-        if path.exists() {
-            return Ok(());
-        }
-        let made = self.run("make the ballast", || {
-            let file = open_options().create_new(true).open(&path)?;
-            Ok(rustix::fs::fallocate(
-                &file,
-                FallocateFlags::empty(),
-                0,
-                bytes,
-            )?)
-        });
-        if made.is_err() {
-            let _ = fs::remove_file(&path);
-        }
-        made
-    }
-
     /// Runs one verb. The one place through which every result passes: faults are injected here.
     fn run<T>(
         &self,
@@ -404,75 +329,10 @@ impl Disk {
         })
     }
 
-    fn read_small(&self, path: &Path, max_bytes: u64) -> Result<Option<Vec<u8>>, StoreError> {
-        present(self.run("read a small file", || {
-            let mut bytes = Vec::new();
-            File::open(path)?.take(max_bytes).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        }))
-    }
-
-    fn replace_file(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-        self.fuse.check()?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = self.root.join(format!("{name}{TEMPORARY}"));
-        let file = self.run("write a small file", || {
-            let mut file = open_options()
-                .create(true)
-                .truncate(true)
-                .open(&temporary)?;
-            file.write_all(bytes)?;
-            Ok(file)
-        })?;
-        self.sync_all(&file)?;
-        self.run("rename a small file", || fs::rename(&temporary, path))?;
-        self.sync_parent(path)
-    }
-
     fn sync_parent(&self, path: &Path) -> Result<(), StoreError> {
         let parent = path.parent().unwrap_or(&self.root);
         let folder = self.run("open a folder", || File::open(parent))?;
         self.sync_all(&folder)
-    }
-
-    fn make_folders(&self) -> io::Result<()> {
-        let objects = self.root.join("objects");
-        let mut made = make_folder(&objects)?;
-        for folder in 0..Self::FOLDERS {
-            made |= make_folder(&objects.join(format!("{folder:02x}")))?;
-        }
-        if made {
-            File::open(&objects)?.sync_all()?;
-            File::open(&self.root)?.sync_all()?;
-        }
-        Ok(())
-    }
-
-    fn remove_temporaries(&self) -> io::Result<()> {
-        for entry in fs::read_dir(&self.root)? {
-            let path = entry?.path();
-            if path.to_string_lossy().ends_with(TEMPORARY) {
-                fs::remove_file(path)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn probe_attributes(&self) -> bool {
-        let path = self.root.join("probe.tmp");
-        let probe = || -> io::Result<()> {
-            let file = open_options().create(true).truncate(true).open(&path)?;
-            let value = [b'x'; MAX_ATTRIBUTE_BYTES];
-            let flags = XattrFlags::empty();
-            rustix::fs::fsetxattr(&file, LABEL_ATTRIBUTE, &value, flags)?;
-            Ok(())
-        };
-        let works = probe();
-        let _ = fs::remove_file(&path);
-        if let Err(error) = &works {
-            tracing::info!(%error, "no room for extended attributes; labels lie beside the files");
-        }
-        works.is_ok()
     }
 }
 
@@ -482,35 +342,23 @@ fn open_options() -> OpenOptions {
     options
 }
 
-/// Makes one folder, 0700; whether it was not there before.
-fn make_folder(path: &Path) -> io::Result<bool> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn lock(root: &Path) -> io::Result<File> {
-    let file = open_options()
-        .create(true)
-        .truncate(false)
-        .open(root.join("LOCK"))?;
-    let end = Instant::now() + LOCK_WAIT;
-    loop {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::ResourceBusy,
-                    "another process uses this data folder",
-                ));
-            }
-            Err(error) => return Err(error.into()),
+/// Copies some of `length` bytes: through user space where the file system cannot do it in the kernel.
+fn copy_step(
+    (from, from_offset): (&File, u64),
+    (to, to_offset): (&File, u64),
+    length: usize,
+) -> io::Result<usize> {
+    use rustix::io::Errno;
+    let (mut source, mut target) = (from_offset, to_offset);
+    let (source, target) = (Some(&mut source), Some(&mut target));
+    match rustix::fs::copy_file_range(from, source, to, target, length) {
+        Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::XDEV | Errno::INVAL) => {
+            let mut buffer = vec![0; length.min(COPY_BYTES)];
+            let read = from.read_at(&mut buffer, from_offset)?;
+            to.write_all_at(buffer.get(..read).unwrap_or_default(), to_offset)?;
+            Ok(read)
         }
+        copied => Ok(copied?),
     }
 }
 

@@ -56,8 +56,10 @@ pub(super) struct Index {
     committer: Mutex<Option<JoinHandle<()>>>,
 }
 
+type Run = Box<dyn FnOnce(&sled::Db, &Fuse) -> Ran + Send>;
+
 struct Job {
-    run: Box<dyn FnOnce(&sled::Db, &Fuse) -> Ran + Send>,
+    run: Run,
     lazy: bool,
 }
 
@@ -70,13 +72,18 @@ impl Index {
     /// Opens or creates the index in `folder`.
     pub(super) fn open(folder: &Path, fuse: Fuse) -> Result<Self, OpenError> {
         let db = open_in_time(folder)?;
-        let sync = File::open(folder.join("db"))
+        let file = File::open(folder.join("db"))
             .map_err(|e| OpenError::Io(StoreError::from_io("open the index file", e)))?;
+        Self::start(db, file, fuse)
+    }
+
+    /// Starts the committer, which syncs `file`.
+    fn start(db: sled::Db, file: File, fuse: Fuse) -> Result<Self, OpenError> {
         let (jobs, queue) = mpsc::channel(MAX_WAITING_JOBS);
         let tree = db.clone();
         let committer = std::thread::Builder::new()
             .name("index-committer".to_owned())
-            .spawn(move || commit_all(&tree, &sync, &fuse, queue))
+            .spawn(move || commit_all(&tree, &file, &fuse, queue))
             .map_err(|e| OpenError::Io(StoreError::from_io("start the committer", e)))?;
         Ok(Self {
             db,

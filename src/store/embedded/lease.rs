@@ -75,11 +75,10 @@ struct Live {
 impl Lease {
     /// Claims a chunk's place in the main file; `None` while somebody else has it.
     pub(super) fn claim(self: &Arc<Self>, index: u32) -> Option<Claim> {
+        let is_free = lock(&self.live).in_place.insert(index);
         let lease = Arc::clone(self);
-        lock(&self.live)
-            .in_place
-            .insert(index)
-            .then_some(Claim { lease, index })
+        // Made lazily: a claim that is dropped frees the place, also one that was never granted.
+        is_free.then(|| Claim { lease, index })
     }
 
     /// A spill number that nobody has had in this process, and that was never acknowledged.

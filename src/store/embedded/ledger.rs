@@ -1,31 +1,27 @@
 //! What a session knows: the jobs that change it inside the index.
 //!
 //! Owns: the rules of acknowledging a chunk (repeat, replacement, number of chunks, stride, full set), of finishing, and of
-//! giving an object its name. Every function here runs inside one index job, so it reads and writes as if alone.
+//! removing a session. Every function here runs inside one index job, so it reads and writes as if alone.
 //! Never does: touch files. What becomes free is put into the garbage table in the same job, and returned for unlinking.
 //!
 //! Invariants:
 //! 1. A receipt is written only for bytes that the caller has synced.
-//! 2. An object, its id and its expiry entry are written and removed together.
-//! 3. `received_chunks` and `received_bytes` are the sums over the receipts.
+//! 2. `received_chunks` and `received_bytes` are the sums over the receipts.
 
 use super::index::Txn;
+use super::names::{Garbage, discard, name_object, refuse_taken_id};
 use super::records::{
-    COMPLETING, EXPIRY, OBJECT_IDS, SESSIONS, SESSIONS_DUE, SessionRecord, decode_object,
-    decode_receipt, decode_session, due_key, encode, encode_object, encode_session, garbage_key,
-    id_key, key, object_key, open_session_key, receipt_key,
+    COMPLETING, RECEIPTS, SESSIONS, SESSIONS_DUE, SessionRecord, decode_receipt, decode_session,
+    due_key, encode, encode_session, id_key, open_session_key, receipt_key,
 };
 use crate::model::{
-    ChunkReceipt, Crc64, Digests, ETag, Id, MAX_CHUNKS, MAX_OBJECT_BYTES, Md5, NewUpload,
-    ObjectMeta, Place, Timestamp, UploadSession, UploadState,
+    ChunkReceipt, Digests, Id, MAX_CHUNKS, MAX_OBJECT_BYTES, NewUpload, ObjectMeta, Place,
+    UploadSession, UploadState,
 };
 use crate::store::{ChunkSpec, StoreError};
 
 /// Most missing chunks that are named.
 const MAX_MISSING_NAMED: usize = 100;
-
-/// Files that nothing names any more: a main file, or one spill.
-pub(super) type Garbage = Vec<(Id, Option<u32>)>;
 
 /// A chunk whose bytes are on stable storage and whose receipt is not.
 #[derive(Debug)]
@@ -84,21 +80,6 @@ pub(super) fn create(txn: &mut Txn<'_>, new: NewUpload) -> Result<UploadSession,
     };
     put_session(txn, &record)?;
     Ok(session)
-}
-
-/// Fails with [`StoreError::Exists`] when a session, an object or garbage has this id.
-pub(super) fn refuse_taken_id(txn: &Txn<'_>, id: Id) -> Result<(), StoreError> {
-    let keys = [
-        id_key(SESSIONS, id),
-        id_key(OBJECT_IDS, id),
-        garbage_key(id, None),
-    ];
-    for key in keys {
-        if txn.get(&key)?.is_some() {
-            return Err(StoreError::Exists);
-        }
-    }
-    Ok(())
 }
 
 /// A session, or [`StoreError::NoSuchUpload`].
@@ -192,7 +173,7 @@ pub(super) fn finish(
 
 /// All receipts of a session, by index.
 pub(super) fn receipts(txn: &Txn<'_>, id: Id) -> Result<Vec<ChunkReceipt>, StoreError> {
-    let prefix = id_key(super::records::RECEIPTS, id);
+    let prefix = id_key(RECEIPTS, id);
     let pairs = txn.prefix(&prefix, MAX_CHUNKS as usize)?;
     pairs.iter().map(|(_, v)| decode_receipt(v)).collect()
 }
@@ -229,54 +210,6 @@ pub(super) fn fail(txn: &mut Txn<'_>, id: Id) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes an object visible in place of whatever had its key.
-pub(super) fn name_object(
-    txn: &mut Txn<'_>,
-    meta: &ObjectMeta,
-    garbage: &mut Garbage,
-) -> Result<(), StoreError> {
-    let name = object_key(&meta.bucket, &meta.key);
-    if let Some(old) = txn.get(&name)? {
-        let old = decode_object(&old)?;
-        if old.id != meta.id {
-            remove_object(txn, &old, garbage)?;
-        }
-    }
-    put_object(txn, meta)
-}
-
-/// Writes an object's record, its id and its expiry.
-pub(super) fn put_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), StoreError> {
-    let name = object_key(&meta.bucket, &meta.key);
-    if let Some(at) = meta.expires_at {
-        txn.put(due_key(EXPIRY, at, meta.id.as_bytes()), Vec::new())?;
-    }
-    txn.put(
-        id_key(OBJECT_IDS, meta.id),
-        name.get(1..).unwrap_or_default().to_vec(),
-    )?;
-    txn.put(name, encode_object(meta)?)
-}
-
-/// Removes an object's record, its id and its expiry; its file becomes garbage.
-pub(super) fn remove_object(
-    txn: &mut Txn<'_>,
-    meta: &ObjectMeta,
-    garbage: &mut Garbage,
-) -> Result<(), StoreError> {
-    unname_object(txn, meta);
-    discard(txn, meta.id, None, garbage)
-}
-
-/// Removes an object's record, its id and its expiry; its file stays.
-pub(super) fn unname_object(txn: &mut Txn<'_>, meta: &ObjectMeta) {
-    txn.delete(object_key(&meta.bucket, &meta.key));
-    txn.delete(id_key(OBJECT_IDS, meta.id));
-    if let Some(at) = meta.expires_at {
-        txn.delete(due_key(EXPIRY, at, meta.id.as_bytes()));
-    }
-}
-
 /// Removes a session and its receipts. The chunks of one that is not completed become garbage.
 pub(super) fn remove_session(
     txn: &mut Txn<'_>,
@@ -305,33 +238,6 @@ pub(super) fn remove_session(
     txn.delete(id_key(COMPLETING, id));
     txn.delete(id_key(SESSIONS, id));
     Ok(garbage)
-}
-
-/// The object that `upload` becomes.
-pub(super) fn object_of(
-    upload: &NewUpload,
-    size: u64,
-    (etag, md5, crc64): (ETag, Option<Md5>, Crc64),
-    now: Timestamp,
-) -> ObjectMeta {
-    ObjectMeta {
-        id: upload.id,
-        bucket: upload.bucket.clone(),
-        key: upload.key.clone(),
-        size,
-        etag,
-        md5,
-        crc64,
-        headers: upload.headers.clone(),
-        created_at: upload.created_at,
-        updated_at: now,
-        finished_at: now,
-        expires_at: upload.expires_at,
-        pipeline: upload.pipeline.clone(),
-        job: None,
-        application: upload.application,
-        version: 1,
-    }
 }
 
 fn check_count(record: &SessionRecord, given: u32) -> Result<(), StoreError> {
@@ -455,17 +361,6 @@ fn forget_open(txn: &mut Txn<'_>, upload: &NewUpload) {
     }
 }
 
-fn discard(
-    txn: &mut Txn<'_>,
-    id: Id,
-    spill: Option<u32>,
-    garbage: &mut Garbage,
-) -> Result<(), StoreError> {
-    txn.put(garbage_key(id, spill), Vec::new())?;
-    garbage.push((id, spill));
-    Ok(())
-}
-
 fn missing(txn: &Txn<'_>, id: Id, nb_chunks: u32) -> Result<StoreError, StoreError> {
     let here = receipts(txn, id)?;
     let mut here = here.iter().map(|receipt| receipt.index).peekable();
@@ -475,10 +370,4 @@ fn missing(txn: &Txn<'_>, id: Id, nb_chunks: u32) -> Result<StoreError, StoreErr
         count: u32::try_from(absent.len()).unwrap_or(u32::MAX),
         first: absent.into_iter().take(MAX_MISSING_NAMED).collect(),
     })
-}
-
-/// The key under which an object with this id is found.
-pub(super) fn object_name(txn: &Txn<'_>, id: Id) -> Result<Option<Vec<u8>>, StoreError> {
-    let name = txn.get(&id_key(OBJECT_IDS, id))?;
-    Ok(name.map(|name| key(super::records::OBJECTS, &[&name])))
 }

@@ -1,8 +1,8 @@
 //! The embedded engine: plain files for bytes, one ordered index for names.
 //!
-//! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler` takes the bytes of a chunk to disk, `ledger` holds
-//! the rules of sessions as index jobs, `complete` makes a full session one file, `objects` reads, `catalog` keeps tokens and
-//! pipelines, `sweep` removes what is due, `recover` opens; below them `lease` (what is under way, in memory), `records` (tables),
+//! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler` and `lane` take the bytes of a chunk to
+//! disk, `ledger` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
+//! `objects` reads, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens and `rebuild` rebuilds; below them `lease` (what is under way, in memory), `records` (tables),
 //! `label`, `index` (the only file that names sled), `disk` (the only one that touches the file system) and `fuse`.
 //! Never does: HTTP, policies, reading a clock.
 //!
@@ -16,11 +16,16 @@ mod catalog;
 mod complete;
 mod disk;
 mod fuse;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod index;
 mod label;
+mod lane;
 mod lease;
 mod ledger;
+mod names;
 mod objects;
+mod rebuild;
 mod records;
 mod recover;
 mod sweep;
@@ -39,7 +44,7 @@ use self::disk::{Disk, FileName};
 use self::fuse::Fuse;
 use self::index::Index;
 use self::lease::Leases;
-use self::ledger::Garbage;
+use self::names::Garbage;
 use self::records::SessionRecord;
 use super::{
     Catalog, CatalogEntry, CatalogKey, CatalogKind, ChunkSpec, ChunkWriter, ClockReading, FilePage,

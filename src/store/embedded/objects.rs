@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use super::disk::FileName;
 use super::index::Txn;
-use super::ledger::{self, Garbage};
+use super::names::{self, Garbage};
 use super::records::{self, EXPIRY, OBJECT_IDS, OBJECTS};
 use super::{Engine, label};
 use crate::model::{Hasher, Id, ObjectMeta, Timestamp};
@@ -96,7 +96,7 @@ pub(super) async fn delete(
         let remove = move |txn: &mut Txn<'_>| {
             let meta = live_in(txn, &name, now)?;
             let mut garbage = Garbage::new();
-            ledger::remove_object(txn, &meta, &mut garbage)?;
+            names::remove_object(txn, &meta, &mut garbage)?;
             Ok(garbage)
         };
         let garbage = owner.index.commit(remove).await?;
@@ -149,7 +149,7 @@ async fn change_in_turn(
         if let Some(at) = old.expires_at {
             txn.delete(records::due_key(EXPIRY, at, id.as_bytes()));
         }
-        ledger::put_object(txn, &new)?;
+        names::put_object(txn, &new)?;
         Ok(new)
     };
     engine.index.commit(store).await
@@ -239,7 +239,7 @@ fn checked(
 /// A live object's record, inside a job.
 fn live_in(txn: &Txn<'_>, name: &ObjectName, now: Timestamp) -> Result<ObjectMeta, StoreError> {
     let key = match name {
-        ObjectName::Id(id) => ledger::object_name(txn, *id)?,
+        ObjectName::Id(id) => names::object_name(txn, *id)?,
         ObjectName::Key(bucket, key) => Some(records::object_key(bucket, key)),
     };
     let record = key.map(|key| txn.get(&key)).transpose()?.flatten();

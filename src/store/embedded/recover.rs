@@ -9,10 +9,12 @@
 //! 2. A lost index is moved aside, never deleted.
 //! 3. Orphans are searched only after a stop that was not clean.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::runtime::Handle;
@@ -22,9 +24,9 @@ use super::disk::{Disk, FileName};
 use super::fuse::Fuse;
 use super::index::{Index, OpenError, Txn};
 use super::records::{self, COMPLETING, GARBAGE, META, OBJECT_IDS, SESSIONS};
-use super::{Engine, Options, catalog, complete, label, ledger};
-use crate::model::{Id, ObjectMeta, Place, Timestamp, UploadState, encode_hex};
-use crate::store::{CatalogEntry, StoreError};
+use super::{Engine, Options, catalog, complete, rebuild};
+use crate::model::{Id, Place, Timestamp, UploadState, encode_hex};
+use crate::store::StoreError;
 
 /// The version of the layout on disk.
 const FORMAT_VERSION: &str = "1";
@@ -32,8 +34,10 @@ const FORMAT_VERSION: &str = "1";
 const MIN_START_BYTES: u64 = 32 << 20;
 /// Files of garbage that are removed at a time.
 const GARBAGE_STEP: usize = 4096;
-/// Objects, or catalog entries, that a rebuild writes in one job.
-const REBUILD_STEP: usize = 256;
+/// How long a start waits for the search for orphans.
+const ORPHAN_WAIT: Duration = Duration::from_secs(1);
+/// Sessions in `Completing` that one sweep tries again.
+const MAX_RETRIES: usize = 16;
 /// Sessions in `Completing` that are looked for; more than can have been under way.
 const MAX_COMPLETING: usize = 100_000;
 
@@ -49,10 +53,10 @@ pub(super) async fn open(
     empty_garbage(&engine).await?;
     resume(&engine, now).await?;
     if !clean {
-        engine.blocking(remove_orphans).await?;
+        search_orphans(&engine).await?;
         catalog::write_snapshot(&engine).await?;
     }
-    engine.blocking(|engine| Ok(keep_ballast(engine))).await?;
+    engine.blocking(keep_ballast).await?;
     Ok(engine)
 }
 
@@ -62,18 +66,19 @@ pub(super) fn mark_clean(txn: &mut Txn<'_>) -> Result<(), StoreError> {
 }
 
 /// Makes the ballast again when there is room for it.
-pub(super) fn keep_ballast(engine: &Engine) {
+pub(super) fn keep_ballast(engine: &Engine) -> Result<(), StoreError> {
     let (ballast, floor) = (
         engine.options.ballast_bytes,
         engine.options.free_floor_bytes,
     );
     let wanted = floor.saturating_add(ballast.saturating_mul(2));
-    if ballast == 0 || engine.disk.free_bytes().is_ok_and(|free| free < wanted) {
-        return;
+    if ballast == 0 || engine.disk.free_bytes()? < wanted {
+        return Ok(());
     }
     if let Err(error) = engine.disk.make_ballast(ballast) {
         tracing::warn!(%error, "no ballast; a restart on a full disk may fail");
     }
+    Ok(())
 }
 
 /// Everything up to an index that can be trusted; whether the last stop was clean.
@@ -149,11 +154,13 @@ fn open_index(
             Err(why) => set_aside(disk, now, &why)?,
         }
     }
+    disk.make_index_folder()?;
     let index = Index::open(&disk.index_folder(), fuse.clone()).map_err(|error| match error {
         OpenError::Io(error) => error,
         OpenError::Broken(why) => StoreError::Corrupt(format!("a new index: {why}")),
     })?;
-    rebuild(disk, &index, epoch, now)?;
+    rebuild::rebuild(disk, &index, epoch, now)?;
+    disk.sync_index_folder()?;
     Ok(index)
 }
 
@@ -168,7 +175,7 @@ fn open_trusted(
         Err(OpenError::Io(error)) => return Err(error),
         Err(OpenError::Broken(why)) => return Ok(Err(why)),
     };
-    match index.get(&epoch_key()) {
+    match index.get(&rebuild::epoch_key()) {
         Ok(Some(found)) if found == epoch => Ok(Ok(index)),
         Ok(_) => Ok(Err("it belongs to another epoch".to_owned())),
         Err(error) => Ok(Err(error.to_string())),
@@ -181,84 +188,6 @@ fn set_aside(disk: &Disk, now: Timestamp, why: &dyn Display) -> Result<(), Store
     Ok(())
 }
 
-/// Fills an empty index from the labels of the files and the snapshot of the catalog.
-fn rebuild(disk: &Disk, index: &Index, epoch: &[u8], now: Timestamp) -> Result<(), StoreError> {
-    let runtime = Handle::current();
-    let entries = disk
-        .read_catalog()?
-        .map(|bytes| catalog::parse_snapshot(&bytes));
-    let entries = entries.transpose()?.unwrap_or_default();
-    for step in entries.chunks(REBUILD_STEP) {
-        let step = step.to_vec();
-        runtime.block_on(index.commit_lazily(move |txn| put_entries(txn, &step)))?;
-    }
-    let (mut named, mut unnamed) = (0_usize, 0_usize);
-    for folder in 0..=u8::MAX {
-        let (labelled, others) = read_labels(disk, folder)?;
-        named += labelled.len();
-        unnamed += others;
-        for step in labelled.chunks(REBUILD_STEP) {
-            let step = step.to_vec();
-            runtime.block_on(index.commit_lazily(move |txn| put_objects(txn, &step)))?;
-        }
-    }
-    let epoch = epoch.to_vec();
-    let born = now.seconds().to_be_bytes().to_vec();
-    let mark = move |txn: &mut Txn<'_>| {
-        txn.put(born_key(), born)?;
-        txn.put(epoch_key(), epoch)
-    };
-    runtime.block_on(index.commit(mark))?;
-    if named + unnamed > 0 {
-        let catalog = entries.len();
-        tracing::warn!(named, unnamed, catalog, "the index was rebuilt");
-    }
-    Ok(())
-}
-
-fn put_entries(txn: &mut Txn<'_>, entries: &[CatalogEntry]) -> Result<(), StoreError> {
-    entries
-        .iter()
-        .try_for_each(|entry| catalog::put(txn, entry))
-}
-
-/// Names objects, the newest of each key. What loses stays on disk.
-fn put_objects(txn: &mut Txn<'_>, objects: &[ObjectMeta]) -> Result<(), StoreError> {
-    for meta in objects {
-        let rank = |meta: &ObjectMeta| (meta.finished_at, meta.id);
-        let taken = txn.get(&records::object_key(&meta.bucket, &meta.key))?;
-        let taken = taken.as_deref().map(records::decode_object).transpose()?;
-        match taken {
-            Some(newer) if rank(&newer) > rank(meta) => continue,
-            Some(older) => ledger::unname_object(txn, &older),
-            None => {}
-        }
-        ledger::put_object(txn, meta)?;
-    }
-    Ok(())
-}
-
-/// The objects of one folder whose label is sound and whose size matches, and how many main files have no such label.
-fn read_labels(disk: &Disk, folder: u8) -> Result<(Vec<ObjectMeta>, usize), StoreError> {
-    let (mut labelled, mut others) = (Vec::new(), 0);
-    disk.list(folder, |name| {
-        let FileName::Main(id) = name else {
-            return Ok(());
-        };
-        let Some(file) = disk.open_to_read(name)? else {
-            return Ok(());
-        };
-        let size = disk.length(&file)?;
-        let meta = label::decode(&disk.read_labels(id, &file)?);
-        match meta.filter(|meta| meta.id == id && meta.size == size) {
-            Some(meta) => labelled.push(meta),
-            None => others += 1,
-        }
-        Ok(())
-    })?;
-    Ok((labelled, others))
-}
-
 /// Removes the files that nothing named any more when the last process ended.
 async fn empty_garbage(engine: &Arc<Engine>) -> Result<(), StoreError> {
     loop {
@@ -269,6 +198,18 @@ async fn empty_garbage(engine: &Arc<Engine>) -> Result<(), StoreError> {
         let garbage = keys.iter().filter_map(|(k, _)| records::parse_garbage(k));
         engine.collect_now(garbage.collect()).await?;
     }
+}
+
+/// Tries again, in the background, to complete full sessions that nobody is completing.
+pub(super) fn retry(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> {
+    for (key, _) in engine.index.prefix(&[COMPLETING], MAX_RETRIES)? {
+        let idle = |id: &Id| !engine.leases.is_taken(*id);
+        if let Some(id) = records::trailing_id(&key).filter(idle) {
+            let work = complete::complete(Arc::clone(engine), id, now);
+            engine.tasks.spawn(work);
+        }
+    }
+    Ok(())
 }
 
 /// Goes on with sessions whose chunks are all here. One that cannot be completed now does not keep the store from starting.
@@ -284,9 +225,19 @@ async fn resume(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> 
     Ok(())
 }
 
+/// Removes orphans; when there is much to look through, it goes on in the background.
+async fn search_orphans(engine: &Arc<Engine>) -> Result<(), StoreError> {
+    let owner = Arc::clone(engine);
+    let search = engine.tasks.spawn_blocking(move || remove_orphans(&owner));
+    match tokio::time::timeout(ORPHAN_WAIT, search).await {
+        Ok(done) => super::joined(done),
+        Err(_) => Ok(()),
+    }
+}
+
 /// Removes files that were made under this index and that it does not name.
 fn remove_orphans(engine: &Engine) -> Result<(), StoreError> {
-    let born = engine.index.get(&born_key())?.unwrap_or_default();
+    let born = engine.index.get(&rebuild::born_key())?.unwrap_or_default();
     let born = born.try_into().map_or(i64::MAX, i64::from_be_bytes);
     let mut removed = 0_usize;
     for folder in 0..=u8::MAX {
@@ -326,10 +277,11 @@ fn is_orphan(
             Ok(!is_known(OBJECT_IDS)? && !is_known(SESSIONS)?)
         }
         FileName::Spill(_, number) => {
-            if !spills.contains_key(&id) {
-                spills.insert(id, named_spills(engine, id)?);
-            }
-            Ok(!spills.get(&id).is_some_and(|named| named.contains(&number)))
+            let named = match spills.entry(id) {
+                Entry::Occupied(named) => named.into_mut(),
+                Entry::Vacant(place) => place.insert(named_spills(engine, id)?),
+            };
+            Ok(!named.contains(&number))
         }
     }
 }
@@ -359,14 +311,6 @@ fn named_spills(engine: &Engine, id: Id) -> Result<BTreeSet<u32>, StoreError> {
 fn id_seconds(id: Id) -> i64 {
     let [a, b, c, d, ..] = *id.as_bytes();
     i64::from(u32::from_be_bytes([a, b, c, d]))
-}
-
-fn epoch_key() -> Vec<u8> {
-    records::key(META, &[b"epoch"])
-}
-
-fn born_key() -> Vec<u8> {
-    records::key(META, &[b"born"])
 }
 
 fn clean_key() -> Vec<u8> {

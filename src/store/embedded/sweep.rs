@@ -14,7 +14,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::index::Txn;
-use super::ledger::{self, Garbage};
+use super::names::{self, Garbage};
 use super::records::{self, CATALOG_EXPIRY, EXPIRY, META, SESSIONS_DUE, SessionRecord};
 use super::{Engine, catalog, complete, recover};
 use crate::model::{Timestamp, UploadState};
@@ -101,15 +101,16 @@ async fn sweep_once(
     limit: usize,
 ) -> Result<SweepReport, StoreError> {
     engine.fuse.check()?;
-    engine
-        .blocking(|engine| Ok(recover::keep_ballast(engine)))
-        .await?;
-    let mut report = SweepReport::default();
-    report.clock_jump = judge(engine, clock)?;
+    engine.blocking(recover::keep_ballast).await?;
+    let mut report = SweepReport {
+        clock_jump: judge(engine, clock)?,
+        ..SweepReport::default()
+    };
     if report.clock_jump.is_some() {
         return Ok(report);
     }
     note_run(engine, clock.wall).await?;
+    recover::retry(engine, clock.wall)?;
     report.objects = sweep_objects(engine, clock.wall, limit).await?;
     let left = limit - report.objects.min(limit);
     report.sessions = sweep_sessions(engine, clock.wall, left).await?;
@@ -149,15 +150,16 @@ async fn sweep_objects(
     now: Timestamp,
     limit: usize,
 ) -> Result<usize, StoreError> {
-    let mut swept = 0;
-    while swept < limit {
-        let step = due(engine, EXPIRY, now, STEP.min(limit - swept))?;
+    let (mut seen, mut swept) = (0, 0);
+    while seen < limit {
+        let step = due(engine, EXPIRY, now, STEP.min(limit - seen))?;
         if step.is_empty() {
             break;
         }
-        swept += step.len();
+        seen += step.len();
         let remove = move |txn: &mut Txn<'_>| remove_objects(txn, &step, now);
         let garbage = engine.index.commit(remove).await?;
+        swept += garbage.len();
         engine.collect(garbage);
     }
     Ok(swept)
@@ -174,13 +176,13 @@ fn remove_objects(
         let Some(id) = records::trailing_id(key) else {
             continue;
         };
-        let Some(name) = ledger::object_name(txn, id)? else {
+        let Some(name) = names::object_name(txn, id)? else {
             continue;
         };
         let record = txn.get(&name)?;
         let meta = record.as_deref().map(records::decode_object).transpose()?;
         if let Some(meta) = meta.filter(|meta| meta.id == id && !meta.is_live(now)) {
-            ledger::remove_object(txn, &meta, &mut garbage)?;
+            names::remove_object(txn, &meta, &mut garbage)?;
         }
     }
     Ok(garbage)

@@ -1,0 +1,129 @@
+//! Verifying the checksum that a form claims for its file.
+//!
+//! Owns: hashing the bytes as they pass, with the one algorithm that the client named, and the comparison at the end.
+//!
+//! Never does: hash when nobody asked; MD5 and CRC64NVME of every chunk are the store's.
+//!
+//! Invariant: a claimed checksum is compared or the form is refused; it is never ignored.
+//!
+//! Source: Amazon S3 User Guide, "Checking object integrity".
+
+use crc_fast::CrcAlgorithm;
+use ring::digest;
+
+use super::error::{ApiError, ErrorCode};
+use crate::policy::{ChecksumAlgorithm, ClaimedChecksum};
+
+/// A checksum in the making.
+pub struct Verifier<'a> {
+    claimed: &'a ClaimedChecksum,
+    hasher: Hasher,
+}
+
+enum Hasher {
+    Crc(crc_fast::Digest),
+    Sha(digest::Context),
+}
+
+impl<'a> Verifier<'a> {
+    /// Begins to verify a claim.
+    pub fn new(claimed: &'a ClaimedChecksum) -> Self {
+        let hasher = match claimed.algorithm {
+            ChecksumAlgorithm::Crc32 => {
+                Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc))
+            }
+            ChecksumAlgorithm::Crc32c => {
+                Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi))
+            }
+            ChecksumAlgorithm::Crc64Nvme => {
+                Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme))
+            }
+            ChecksumAlgorithm::Sha1 => {
+                Hasher::Sha(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY))
+            }
+            ChecksumAlgorithm::Sha256 => Hasher::Sha(digest::Context::new(&digest::SHA256)),
+        };
+        Self { claimed, hasher }
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.hasher {
+            Hasher::Crc(crc) => crc.update(bytes),
+            Hasher::Sha(sha) => sha.update(bytes),
+        }
+    }
+
+    /// Compares.
+    ///
+    /// # Errors
+    /// `BadDigest` when the bytes hash to something else.
+    pub fn finish(self) -> Result<(), ApiError> {
+        let value = match self.hasher {
+            // A CRC is as long as what was claimed, which the policy floor checked: its low bytes, big-endian.
+            Hasher::Crc(crc) => {
+                let bytes = crc.finalize().to_be_bytes();
+                bytes[bytes.len() - self.claimed.value.len().min(bytes.len())..].to_vec()
+            }
+            Hasher::Sha(sha) => sha.finish().as_ref().to_vec(),
+        };
+        if value == self.claimed.value {
+            return Ok(());
+        }
+        let name = self.claimed.algorithm.as_str().to_uppercase();
+        let message = format!("The {name} you specified did not match the calculated checksum.");
+        Err(ApiError::new(ErrorCode::BadDigest, message))
+    }
+}
+
+impl std::fmt::Debug for Verifier<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier")
+            .field("claimed", self.claimed)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::decode_hex;
+
+    #[test]
+    fn each_algorithm_accepts_its_published_value_and_no_other() {
+        let sha256 =
+            decode_hex::<32>("15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225")
+                .unwrap();
+        let sha1 = decode_hex::<20>("f7c3bc1d808e04732adf679965ccc34ca7ae3441").unwrap();
+        for (algorithm, value) in [
+            (
+                ChecksumAlgorithm::Crc32,
+                0xcbf4_3926_u32.to_be_bytes().to_vec(),
+            ),
+            (
+                ChecksumAlgorithm::Crc32c,
+                0xe306_9283_u32.to_be_bytes().to_vec(),
+            ),
+            (
+                ChecksumAlgorithm::Crc64Nvme,
+                0xae8b_1486_0a79_9888_u64.to_be_bytes().to_vec(),
+            ),
+            (ChecksumAlgorithm::Sha1, sha1.to_vec()),
+            (ChecksumAlgorithm::Sha256, sha256.to_vec()),
+        ] {
+            let claimed = ClaimedChecksum { algorithm, value };
+            let hash = |bytes: &[u8]| {
+                let mut verifier = Verifier::new(&claimed);
+                verifier.update(&bytes[..4]);
+                verifier.update(&bytes[4..]);
+                verifier.finish()
+            };
+            assert!(hash(b"123456789").is_ok(), "{algorithm:?}");
+            assert_eq!(
+                hash(b"123456780").unwrap_err().code,
+                ErrorCode::BadDigest,
+                "{algorithm:?}"
+            );
+        }
+    }
+}

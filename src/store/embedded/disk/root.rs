@@ -1,0 +1,217 @@
+//! What lies at the top of the data folder: the lock, `FORMAT`, the snapshot of the catalog, the folder of the index, the ballast.
+//!
+//! Owns: making the folders, the lock, small files that are replaced whole, and the space that is kept back.
+//! Never does: touch the files of uploads and objects; the rest of `disk` does.
+//!
+//! Invariant: a small file is the old one or the new one after any crash: temporary file, sync, rename, sync of the folder.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FallocateFlags, FlockOperation, XattrFlags};
+
+use super::{Disk, LABEL_ATTRIBUTE, MAX_ATTRIBUTE_BYTES, open_options, present};
+use crate::store::StoreError;
+
+/// Longest small file (`FORMAT`, `catalog.json`) that is read, in bytes.
+const MAX_SMALL_FILE_BYTES: u64 = 1 << 30;
+/// How long opening waits for an earlier process, which is still stopping, to let go of the folder.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+/// Ends the names of files that are about to be renamed; what a crash leaves of them is removed at open.
+const TEMPORARY: &str = ".tmp";
+/// Number of fan-out folders below `objects/`.
+const FOLDERS: u16 = 256;
+
+impl Disk {
+    /// The folder of the index.
+    pub(in super::super) fn index_folder(&self) -> PathBuf {
+        self.root.join("index")
+    }
+
+    /// Reads `FORMAT`; `None` when there is none.
+    pub(in super::super) fn read_format(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_small(&self.root.join("FORMAT"), MAX_SMALL_FILE_BYTES)
+    }
+
+    /// Writes `FORMAT`.
+    pub(in super::super) fn write_format(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.replace_file(&self.root.join("FORMAT"), bytes)
+    }
+
+    /// Reads the snapshot of the catalog; `None` when there is none.
+    pub(in super::super) fn read_catalog(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_small(&self.root.join("catalog.json"), MAX_SMALL_FILE_BYTES)
+    }
+
+    /// Replaces the snapshot of the catalog whole.
+    pub(in super::super) fn write_catalog(&self, bytes: &[u8]) -> Result<(), StoreError> {
+        self.replace_file(&self.root.join("catalog.json"), bytes)
+    }
+
+    /// Whether there is an index: anything in its place but an empty folder.
+    pub(in super::super) fn has_index(&self) -> bool {
+        let folder = self.index_folder();
+        let is_empty = fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_none());
+        !is_empty && fs::symlink_metadata(&folder).is_ok()
+    }
+
+    /// Makes the folder of the index.
+    pub(in super::super) fn make_index_folder(&self) -> Result<(), StoreError> {
+        let made = self.run("make the index folder", || {
+            make_folder(&self.index_folder())
+        });
+        made.map(|_| ())
+    }
+
+    /// Makes the names of a new index durable.
+    pub(in super::super) fn sync_index_folder(&self) -> Result<(), StoreError> {
+        self.sync_parent(&self.index_folder().join("db"))?;
+        self.sync_parent(&self.index_folder())
+    }
+
+    /// Moves the index folder aside and says where it is now.
+    pub(in super::super) fn set_index_aside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
+        let aside = (0_u32..)
+            .map(|n| self.root.join(format!("index.broken-{suffix}-{n}")))
+            .find(|path| !path.exists())
+            .unwrap_or_else(|| self.root.join("index.broken"));
+        self.run("move the index aside", || {
+            fs::rename(self.index_folder(), &aside)
+        })?;
+        self.sync_parent(&aside)?;
+        Ok(aside)
+    }
+
+    /// Gives back the space of the ballast; whether there was any.
+    pub(in super::super) fn free_ballast(&self) -> Result<bool, StoreError> {
+        let path = self.root.join("ballast");
+        let removed = present(self.run("free the ballast", || fs::remove_file(path)))?;
+        Ok(removed.is_some())
+    }
+
+    /// Sets `bytes` of space aside; nothing when that was done before.
+    pub(in super::super) fn make_ballast(&self, bytes: u64) -> Result<(), StoreError> {
+        let path = self.root.join("ballast");
+        if path.exists() {
+            return Ok(());
+        }
+        let made = self.run("make the ballast", || {
+            let file = open_options().create_new(true).open(&path)?;
+            Ok(rustix::fs::fallocate(
+                &file,
+                FallocateFlags::empty(),
+                0,
+                bytes,
+            )?)
+        });
+        if made.is_err() {
+            let _ = fs::remove_file(&path);
+        }
+        made
+    }
+
+    pub(super) fn read_small(
+        &self,
+        path: &Path,
+        max_bytes: u64,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        present(self.run("read a small file", || {
+            let mut bytes = Vec::new();
+            File::open(path)?.take(max_bytes).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        }))
+    }
+
+    pub(super) fn replace_file(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        self.fuse.check()?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = self.root.join(format!("{name}{TEMPORARY}"));
+        let file = self.run("write a small file", || {
+            let mut file = open_options()
+                .create(true)
+                .truncate(true)
+                .open(&temporary)?;
+            file.write_all(bytes)?;
+            Ok(file)
+        })?;
+        self.sync_all(&file)?;
+        self.run("rename a small file", || fs::rename(&temporary, path))?;
+        self.sync_parent(path)
+    }
+
+    pub(super) fn make_folders(&self) -> io::Result<()> {
+        let objects = self.root.join("objects");
+        let mut made = make_folder(&objects)?;
+        for folder in 0..FOLDERS {
+            made |= make_folder(&objects.join(format!("{folder:02x}")))?;
+        }
+        if made {
+            File::open(&objects)?.sync_all()?;
+            File::open(&self.root)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn remove_temporaries(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.root)? {
+            let path = entry?.path();
+            if path.to_string_lossy().ends_with(TEMPORARY) {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn probe_attributes(&self) -> bool {
+        let path = self.root.join("probe.tmp");
+        let probe = || -> io::Result<()> {
+            let file = open_options().create(true).truncate(true).open(&path)?;
+            let value = [b'x'; MAX_ATTRIBUTE_BYTES];
+            let flags = XattrFlags::empty();
+            rustix::fs::fsetxattr(&file, LABEL_ATTRIBUTE, &value, flags)?;
+            Ok(())
+        };
+        let works = probe();
+        let _ = fs::remove_file(&path);
+        if let Err(error) = &works {
+            tracing::info!(%error, "no room for extended attributes; labels lie beside the files");
+        }
+        works.is_ok()
+    }
+}
+
+/// Makes one folder, 0700; whether it was not there before.
+fn make_folder(path: &Path) -> io::Result<bool> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the lock of the data folder.
+pub(super) fn lock(root: &Path) -> io::Result<File> {
+    let file = open_options()
+        .create(true)
+        .truncate(false)
+        .open(root.join("LOCK"))?;
+    let end = Instant::now() + LOCK_WAIT;
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "another process uses this data folder",
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}

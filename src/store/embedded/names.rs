@@ -1,0 +1,124 @@
+//! The names of objects: the jobs that give and take them inside the index.
+//!
+//! Owns: an object's record, its id and its expiry entry, which are always written and removed together; the garbage table; and
+//! the form in which an upload becomes an object. Every function that writes runs inside one index job.
+//! Never does: touch files. What becomes free is put into the garbage table in the same job, and returned for unlinking.
+
+use super::index::Txn;
+use super::records::{
+    EXPIRY, OBJECT_IDS, OBJECTS, SESSIONS, decode_object, due_key, encode_object, garbage_key,
+    id_key, key, object_key,
+};
+use crate::model::{Crc64, ETag, Id, Md5, NewUpload, ObjectMeta, Timestamp};
+use crate::store::StoreError;
+
+/// Files that nothing names any more: a main file, or one spill.
+pub(super) type Garbage = Vec<(Id, Option<u32>)>;
+
+/// Fails with [`StoreError::Exists`] when a session, an object or garbage has this id.
+pub(super) fn refuse_taken_id(txn: &Txn<'_>, id: Id) -> Result<(), StoreError> {
+    let keys = [
+        id_key(SESSIONS, id),
+        id_key(OBJECT_IDS, id),
+        garbage_key(id, None),
+    ];
+    for key in keys {
+        if txn.get(&key)?.is_some() {
+            return Err(StoreError::Exists);
+        }
+    }
+    Ok(())
+}
+
+/// Makes an object visible in place of whatever had its key.
+pub(super) fn name_object(
+    txn: &mut Txn<'_>,
+    meta: &ObjectMeta,
+    garbage: &mut Garbage,
+) -> Result<(), StoreError> {
+    let name = object_key(&meta.bucket, &meta.key);
+    if let Some(old) = txn.get(&name)? {
+        let old = decode_object(&old)?;
+        if old.id != meta.id {
+            remove_object(txn, &old, garbage)?;
+        }
+    }
+    put_object(txn, meta)
+}
+
+/// Writes an object's record, its id and its expiry.
+pub(super) fn put_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), StoreError> {
+    let name = object_key(&meta.bucket, &meta.key);
+    if let Some(at) = meta.expires_at {
+        txn.put(due_key(EXPIRY, at, meta.id.as_bytes()), Vec::new())?;
+    }
+    txn.put(
+        id_key(OBJECT_IDS, meta.id),
+        name.get(1..).unwrap_or_default().to_vec(),
+    )?;
+    txn.put(name, encode_object(meta)?)
+}
+
+/// Removes an object's record, its id and its expiry; its file becomes garbage.
+pub(super) fn remove_object(
+    txn: &mut Txn<'_>,
+    meta: &ObjectMeta,
+    garbage: &mut Garbage,
+) -> Result<(), StoreError> {
+    unname_object(txn, meta);
+    discard(txn, meta.id, None, garbage)
+}
+
+/// Removes an object's record, its id and its expiry; its file stays.
+pub(super) fn unname_object(txn: &mut Txn<'_>, meta: &ObjectMeta) {
+    txn.delete(object_key(&meta.bucket, &meta.key));
+    txn.delete(id_key(OBJECT_IDS, meta.id));
+    if let Some(at) = meta.expires_at {
+        txn.delete(due_key(EXPIRY, at, meta.id.as_bytes()));
+    }
+}
+
+/// The key under which an object with this id is found.
+pub(super) fn object_name(txn: &Txn<'_>, id: Id) -> Result<Option<Vec<u8>>, StoreError> {
+    let name = txn.get(&id_key(OBJECT_IDS, id))?;
+    Ok(name.map(|name| key(OBJECTS, &[&name])))
+}
+
+/// Puts a file into the garbage.
+pub(super) fn discard(
+    txn: &mut Txn<'_>,
+    id: Id,
+    spill: Option<u32>,
+    garbage: &mut Garbage,
+) -> Result<(), StoreError> {
+    txn.put(garbage_key(id, spill), Vec::new())?;
+    garbage.push((id, spill));
+    Ok(())
+}
+
+/// The object that `upload` becomes.
+pub(super) fn object_of(
+    upload: &NewUpload,
+    size: u64,
+    (etag, md5, crc64): (ETag, Option<Md5>, Crc64),
+    now: Timestamp,
+) -> ObjectMeta {
+    ObjectMeta {
+        id: upload.id,
+        bucket: upload.bucket.clone(),
+        key: upload.key.clone(),
+        size,
+        etag,
+        md5,
+        crc64,
+        headers: upload.headers.clone(),
+        created_at: upload.created_at,
+        updated_at: now,
+        finished_at: now,
+        expires_at: upload.expires_at,
+        pipeline: upload.pipeline.clone(),
+        job: None,
+        application: upload.application,
+        version: 1,
+    }
+}

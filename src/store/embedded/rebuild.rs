@@ -1,0 +1,112 @@
+//! The rebuild of a lost index.
+//!
+//! Owns: reading every label and the snapshot of the catalog into an empty index.
+//! Never does: remove or change a file. What has no sound label (unfinished uploads), and what loses against a newer object of
+//! the same key, stays where it is and is only counted.
+//!
+//! Invariant: the epoch, which makes the index count, is written last; a rebuild that was interrupted begins again.
+
+use tokio::runtime::Handle;
+
+use super::disk::{Disk, FileName};
+use super::index::{Index, Txn};
+use super::records::{self, META};
+use super::{catalog, label, names};
+use crate::model::{ObjectMeta, Timestamp};
+use crate::store::{CatalogEntry, StoreError};
+
+/// Objects, or catalog entries, that a rebuild writes in one job.
+const REBUILD_STEP: usize = 256;
+
+/// Fills an empty index from the labels of the files and the snapshot of the catalog.
+pub(super) fn rebuild(
+    disk: &Disk,
+    index: &Index,
+    epoch: &[u8],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let runtime = Handle::current();
+    let entries = disk
+        .read_catalog()?
+        .map(|bytes| catalog::parse_snapshot(&bytes));
+    let entries = entries.transpose()?.unwrap_or_default();
+    for step in entries.chunks(REBUILD_STEP) {
+        let step = step.to_vec();
+        runtime.block_on(index.commit_lazily(move |txn| put_entries(txn, &step)))?;
+    }
+    let (mut named, mut unnamed) = (0_usize, 0_usize);
+    for folder in 0..=u8::MAX {
+        let (labelled, others) = read_labels(disk, folder)?;
+        named += labelled.len();
+        unnamed += others;
+        for step in labelled.chunks(REBUILD_STEP) {
+            let step = step.to_vec();
+            runtime.block_on(index.commit_lazily(move |txn| put_objects(txn, &step)))?;
+        }
+    }
+    let epoch = epoch.to_vec();
+    let born = now.seconds().to_be_bytes().to_vec();
+    let mark = move |txn: &mut Txn<'_>| {
+        txn.put(born_key(), born)?;
+        txn.put(epoch_key(), epoch)
+    };
+    runtime.block_on(index.commit(mark))?;
+    if named + unnamed > 0 {
+        let catalog = entries.len();
+        tracing::warn!(named, unnamed, catalog, "the index was rebuilt");
+    }
+    Ok(())
+}
+
+fn put_entries(txn: &mut Txn<'_>, entries: &[CatalogEntry]) -> Result<(), StoreError> {
+    entries
+        .iter()
+        .try_for_each(|entry| catalog::put(txn, entry))
+}
+
+/// Names objects, the newest of each key. What loses stays on disk.
+fn put_objects(txn: &mut Txn<'_>, objects: &[ObjectMeta]) -> Result<(), StoreError> {
+    for meta in objects {
+        let rank = |meta: &ObjectMeta| (meta.finished_at, meta.id);
+        let taken = txn.get(&records::object_key(&meta.bucket, &meta.key))?;
+        let taken = taken.as_deref().map(records::decode_object).transpose()?;
+        match taken {
+            Some(newer) if rank(&newer) > rank(meta) => continue,
+            Some(older) => names::unname_object(txn, &older),
+            None => {}
+        }
+        names::put_object(txn, meta)?;
+    }
+    Ok(())
+}
+
+/// The objects of one folder whose label is sound and whose size matches, and how many main files have no such label.
+fn read_labels(disk: &Disk, folder: u8) -> Result<(Vec<ObjectMeta>, usize), StoreError> {
+    let (mut labelled, mut others) = (Vec::new(), 0);
+    disk.list(folder, |name| {
+        let FileName::Main(id) = name else {
+            return Ok(());
+        };
+        let Some(file) = disk.open_to_read(name)? else {
+            return Ok(());
+        };
+        let size = disk.length(&file)?;
+        let meta = label::decode(&disk.read_labels(id, &file)?);
+        match meta.filter(|meta| meta.id == id && meta.size == size) {
+            Some(meta) => labelled.push(meta),
+            None => others += 1,
+        }
+        Ok(())
+    })?;
+    Ok((labelled, others))
+}
+
+/// Where the epoch of the index is.
+pub(super) fn epoch_key() -> Vec<u8> {
+    records::key(META, &[b"epoch"])
+}
+
+/// Where the second in which the index was made is.
+pub(super) fn born_key() -> Vec<u8> {
+    records::key(META, &[b"born"])
+}
