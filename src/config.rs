@@ -403,3 +403,132 @@ fn network(text: &str) -> Result<IpNet, String> {
         .or_else(|_| text.parse().map(|address: std::net::IpAddr| address.into()))
         .map_err(|_| format!("{text:?} is no network like 10.1.0.0/16 or 2001:db8::/32"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(flags: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        Config::read(Layers {
+            flags: flags.iter().map(owned).collect(),
+            ..Layers::default()
+        })
+    }
+
+    fn mistake(key: &str, value: &str) -> String {
+        match read(&[(key, value)]) {
+            Err(ConfigError(mistakes)) => mistakes[0].to_string(),
+            Ok(_) => panic!("{key} = {value:?} was taken"),
+        }
+    }
+
+    #[test]
+    fn every_default_is_valid() {
+        let config = read(&[]).unwrap();
+        assert_eq!(config.app.form_lifetime, DAY);
+        assert_eq!(config.store.ballast, 64 << 20);
+    }
+
+    #[test]
+    fn durations_have_units_and_limits() {
+        let lifetime = |text| {
+            Ok::<_, ConfigError>(read(&[("uploads.form_lifetime", text)])?.app.form_lifetime)
+        };
+        for (text, seconds) in [
+            ("30s", 30),
+            ("15m", 900),
+            ("24h", 86_400),
+            ("7d", 604_800),
+            ("1h 30m", 5400),
+        ] {
+            assert_eq!(lifetime(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "30", "s", "-1s", "0s", "100000d", "1 fortnight"] {
+            assert!(lifetime(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        let ballast = |text| read(&[("store.ballast", text)]).map(|config| config.store.ballast);
+        for (text, bytes) in [
+            ("0", 0),
+            ("512", 512),
+            ("64MiB", 64 << 20),
+            ("10GB", 10_000_000_000),
+        ] {
+            assert_eq!(ballast(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "-1", "1 elephant", "1e99GB"] {
+            assert!(ballast(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_public_url_loses_its_slash_and_must_be_absolute() {
+        let url = read(&[("server.public_url", "https://files.example.com/box/")]).unwrap();
+        assert_eq!(
+            url.app.public_url.as_deref(),
+            Some("https://files.example.com/box")
+        );
+        for text in [
+            "files.example.com",
+            "ftp://x/",
+            "https://",
+            "https://x/?a=b",
+            "https://u:p@x/",
+            "https://x/#a",
+        ] {
+            assert!(
+                mistake("server.public_url", text).starts_with("server.public_url: "),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn origins_hosts_and_addresses_are_checked() {
+        assert!(read(&[("cors.origins", "https://a.example,http://localhost:3000")]).is_ok());
+        mistake("cors.origins", "https://a.example/path");
+        mistake("cors.origins", "https://a.example/");
+        assert!(read(&[("server.hosts", "files.example.com, [::1]")]).is_ok());
+        mistake("server.hosts", "files.example.com:7080");
+        mistake("server.listen", "localhost");
+        mistake("server.max_connections", "0");
+        mistake("log.level", "pillarbox=loud");
+        mistake("log.format", "xml");
+    }
+
+    #[test]
+    fn a_site_names_networks_and_single_addresses() {
+        let file = "[[site]]\nnetworks = ['10.0.0.0/8', '2001:db8::1']\nform_post_url = 'https://a.example/uploads/'";
+        let layers = |file: &str| Layers {
+            file: file.parse().unwrap(),
+            ..Layers::default()
+        };
+        let sites = Config::read(layers(file)).unwrap().app.sites;
+        assert_eq!(sites[0].networks[1].prefix_len(), 128);
+        let Err(ConfigError(mistakes)) = Config::read(layers("[[site]]\nnetworks = []\nurl = 'x'"))
+        else {
+            panic!("a site without networks was taken");
+        };
+        let keys: Vec<&str> = mistakes
+            .iter()
+            .map(|mistake| mistake.key.as_str())
+            .collect();
+        assert_eq!(
+            keys,
+            ["site[0].form_post_url", "site[0].networks", "site[0].url"]
+        );
+    }
+
+    #[test]
+    fn names_of_orchestrators_in_the_environment_are_no_mistake() {
+        let layers = Layers {
+            environment: vec![("PILLARBOX_SERVICE_HOST".to_owned(), "10.0.0.1".to_owned())],
+            ..Layers::default()
+        };
+        assert_eq!(Config::read(layers).unwrap().warnings.len(), 1);
+    }
+}

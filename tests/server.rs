@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use process::{SOON, Server, eventually, parse, pillarbox, run, stderr};
+use process::{SOON, Server, eventually, parse, pillarbox, run, stderr, stdout};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustix::process::Signal;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -408,6 +408,155 @@ async fn an_http_2_connection_that_opens_no_stream_is_closed() {
     // An abrupt end is an end, too.
     let ended = tokio::time::timeout(SOON, silent.read_to_end(&mut rest)).await;
     assert!(ended.is_ok(), "the connection stayed open");
+}
+
+#[tokio::test]
+async fn an_http_2_client_that_takes_no_more_of_its_answer_is_let_go() {
+    let (server, trusted) = tls_server(&[
+        "--set",
+        "server.max_connections=1",
+        "--set",
+        "server.body_idle_timeout=500ms",
+        "--set",
+        "server.header_timeout=1h",
+    ]);
+    let file = server.folder().join("large");
+    std::fs::write(&file, vec![7; 1 << 20]).unwrap();
+    let path = large_file_link(&server, &file);
+    let version = &rustls::version::TLS13;
+    let stream = handshake(&server, &trusted, version, b"h2").await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(65_535)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get(format!("https://{}{path}", server.address()));
+    let answer = sender
+        .send_request(request.body(Empty::<bytes::Bytes>::new()).unwrap())
+        .await;
+    let answer = answer.unwrap();
+    assert_eq!(answer.status(), 200);
+    // The body is held and not read; pings are answered all the while.
+    let ended = tokio::time::timeout(SOON, connection).await;
+    assert!(ended.is_ok(), "the connection stayed open");
+    drop(answer);
+}
+
+#[tokio::test]
+async fn an_http_2_client_that_reads_slowly_gets_every_byte() {
+    let (server, trusted) = tls_server(&[
+        "--set",
+        "server.body_idle_timeout=1s",
+        "--set",
+        "server.header_timeout=300ms",
+    ]);
+    let file = server.folder().join("large");
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+    std::fs::write(&file, &bytes).unwrap();
+    let path = large_file_link(&server, &file);
+    let version = &rustls::version::TLS13;
+    let stream = handshake(&server, &trusted, version, b"h2").await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(65_535)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get(format!("https://{}{path}", server.address()));
+    let answer = sender
+        .send_request(request.body(Empty::<bytes::Bytes>::new()).unwrap())
+        .await;
+    let mut body = answer.unwrap().into_body();
+    let mut read = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.unwrap_or_else(|error| panic!("after {} bytes: {error:?}", read.len()));
+        read.extend_from_slice(&frame.into_data().unwrap());
+        // Slow enough that the whole takes several times the limits, and each piece less than one.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(read == bytes, "{} of {} bytes", read.len(), bytes.len());
+    connection.abort();
+}
+
+#[test]
+fn a_client_that_reads_slowly_gets_every_byte() {
+    let server = Server::dev(&[
+        "--set",
+        "server.body_idle_timeout=1s",
+        "--set",
+        "server.header_timeout=300ms",
+    ]);
+    let file = server.folder().join("large");
+    std::fs::write(&file, vec![7; 24 << 20]).unwrap();
+    let link = uploaded_link(&server, &file);
+    let mut stream = server.connect();
+    let head = format!(
+        "GET {link} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+        server.address()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut buffer = vec![0; 1 << 20];
+    let mut read = 0;
+    loop {
+        match stream.read(&mut buffer).unwrap() {
+            0 => break,
+            length => read += length,
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(read > 24 << 20, "{read}");
+}
+
+/// As [`uploaded_link`], on a server with TLS: the upload brings its own token and pipeline.
+fn large_file_link(server: &Server, file: &Path) -> String {
+    let made = |arguments: &[&str]| {
+        let output = server.verb(arguments);
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output).trim().to_owned()
+    };
+    let (token, pipeline) = (
+        made(&["token", "create"]),
+        made(&["pipeline", "create", "films"]),
+    );
+    let certificate = server.folder().join("cert.pem");
+    let certificate = certificate.to_str().unwrap();
+    let localhost = server.public.replace("127.0.0.1", "localhost");
+    let file = file.to_str().unwrap();
+    let mut upload = pillarbox();
+    upload.args([
+        "upload",
+        file,
+        "--url",
+        &localhost,
+        "--pipeline",
+        &pipeline,
+        "--key",
+        "large",
+    ]);
+    upload
+        .args(["--parallel", "1", "--cacert", certificate])
+        .env("PILLARBOX_TOKEN", &token);
+    let uploaded = upload.output().unwrap();
+    assert!(uploaded.status.success(), "{}", stderr(&uploaded));
+    let target = format!("{localhost}/v1/files/downloads/?object_key=large&pipeline_id={pipeline}");
+    let mut curl = std::process::Command::new("curl");
+    curl.args([
+        "-sS",
+        "--cacert",
+        certificate,
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{redirect_url}",
+    ]);
+    curl.args([
+        "-H",
+        &format!("Authorization: Bearer {token}"),
+        &format!("{target}&redirect=true"),
+    ]);
+    let link = stdout(&curl.output().unwrap());
+    link.strip_prefix(&localhost).expect(&link).to_owned()
 }
 
 #[test]

@@ -1,20 +1,21 @@
 //! `pillarbox dev`: a throw-away server for developers and tests.
 //!
 //! Owns: its defaults (loopback, a temporary data folder that is removed at the end, fixed and documented keys) and the
-//! banner with an example that can be pasted. Never does: read the settings file or the environment of a real server.
+//! banner with an example that can be pasted. Never does: read the settings file of a real server.
 //!
 //! Invariant: the temporary folder goes away on every way out but SIGKILL.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
 
 use super::launch::{Urls, launch};
 use super::output::say;
-use super::{Failure, flag, key_and_value};
+use super::{Failure, environment, flag, key_and_value};
 use crate::api::start::{DEV_ACCESS_KEY, DEV_SECRET, DEV_TOKEN};
 use crate::config::{Config, Layers};
 use crate::server::{Hangup, telemetry};
@@ -22,14 +23,22 @@ use crate::server::{Hangup, telemetry};
 /// The pipeline of the example; in `dev` a pipeline is made on first use.
 const EXAMPLE_PIPELINE: &str = "547f3eede4b025bcbff38657";
 
+/// What `dev` has other defaults for: a throw-away store keeps nothing back for a restart, and a full laptop should still
+/// run tests. They lie below the environment and the flags, where a server has its file.
+const DEFAULTS: &str = r#"
+[store]
+ballast = 0
+free_floor = "16MiB"
+"#;
+
 #[derive(Args, Debug)]
 pub(super) struct Dev {
-    /// Public address; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7080")]
-    listen: String,
-    /// Admin address; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7081")]
-    admin_listen: String,
+    /// Public address; port 0 takes a free one [default: 127.0.0.1:7080]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    listen: Option<String>,
+    /// Admin address; port 0 takes a free one [default: 127.0.0.1:7081]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    admin_listen: Option<String>,
     /// Keep data in this folder [default: a temporary one, removed at the end]
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
@@ -40,11 +49,11 @@ pub(super) struct Dev {
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     set: Vec<(String, String)>,
     /// error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL", default_value = "info")]
-    log_level: String,
+    #[arg(long, value_name = "LEVEL")]
+    log_level: Option<String>,
     /// text or json
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    log_format: String,
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
 }
 
 impl Dev {
@@ -75,20 +84,17 @@ impl Dev {
     }
 
     fn config(&self, data: &Path) -> Result<Config, Failure> {
-        let mut flags = vec![
-            // A throw-away store keeps nothing back for a restart, and a full laptop should still run tests.
-            ("store.ballast".to_owned(), "0".to_owned()),
-            ("store.free_floor".to_owned(), "16MiB".to_owned()),
-        ];
-        flags.extend(self.set.iter().cloned());
-        flags.extend(flag("server.listen", Some(&self.listen)));
-        flags.extend(flag("server.admin_listen", Some(&self.admin_listen)));
+        let mut flags = self.set.clone();
+        flags.extend(flag("server.listen", self.listen.as_ref()));
+        flags.extend(flag("server.admin_listen", self.admin_listen.as_ref()));
         flags.extend(flag("store.data", Some(data.display())));
-        flags.extend(flag("log.level", Some(&self.log_level)));
-        flags.extend(flag("log.format", Some(&self.log_format)));
+        flags.extend(flag("log.level", self.log_level.as_ref()));
+        flags.extend(flag("log.format", self.log_format.as_ref()));
+        let defaults = toml::Table::from_str(DEFAULTS);
         let mut config = Config::read(Layers {
             flags,
-            ..Layers::default()
+            environment: environment(),
+            file: defaults.map_err(|error| Failure::of("defaults", error))?,
         })?;
         config.app.dev = true;
         config.server.sweep_interval = Duration::from_secs(1);

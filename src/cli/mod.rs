@@ -8,6 +8,7 @@
 //! Invariant: a failure is one clear line on standard error; nothing but `main` ends the process.
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -97,16 +98,21 @@ impl Settings {
             self.data.as_ref().map(|path| path.display()),
         ));
         flags.extend(more);
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .collect();
         let layers = Layers {
             flags,
-            environment,
+            environment: environment(),
             file: read_file(self.config.as_deref())?,
         };
         Ok(Config::read(layers)?)
     }
+}
+
+/// The environment, but for what is no text; no setting is.
+fn environment() -> Vec<(String, String)> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(text).collect()
 }
 
 /// A setting given by a flag of its own.

@@ -1,9 +1,9 @@
 //! One connection: the TLS handshake, the protocol, the deadlines, the end.
 //!
-//! Owns: how long each wait on a peer may take. The handshake has its own limit; the header (which is also the limit
-//! of idleness) is watched by hyper for HTTP/1.1 and here for both protocols, because hyper has no limit for an HTTP/2
-//! connection that never sends its preface or opens no stream; a write that makes no progress is cut by the socket
-//! wrapper; the wait for a body byte belongs to `RequestBody`.
+//! Owns: how long each wait on a peer may take. The handshake has its own limit. For HTTP/1.1 hyper watches the header
+//! (which is also the limit of idleness) and the socket wrapper cuts a write that makes no progress. For HTTP/2 hyper has no
+//! limit for a connection that never sends its preface, opens no stream, or takes no more of its answers, so that is
+//! watched here. The wait for a byte of a request's body belongs to `RequestBody`.
 //!
 //! Never does: look into a request.
 //!
@@ -11,15 +11,11 @@
 //! limit). When the server stops, a connection ends after the answers it owes.
 
 use std::convert::Infallible;
-use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -27,11 +23,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::activity::{Activity, Busy, Limits, Owed, Quiet};
 use super::listener::Accepted;
 use super::{Life, Shared};
 use crate::api::app::{App, Connection};
@@ -64,7 +60,11 @@ const PING_INTERVAL: Duration = Duration::from_secs(20);
 /// Longest wait for the answer to a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// When the server stops: how long a connection that owes no answer may still begin one or say goodbye.
+/// Most bytes of an answer handed to HTTP/2 at once. It takes a whole piece as soon as the peer has room for one byte, so
+/// this bounds what is held for a peer that takes no more, and what may be unsent when an answer counts as sent.
+const STREAM_PIECE_BYTES: usize = 64 * 1024;
+
+/// When the server stops: how long a connection that never asked anything may still begin.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Which of the application's doors a socket leads to.
@@ -151,7 +151,16 @@ where
     let service = service_fn({
         let shared = Arc::clone(shared);
         let activity = Arc::clone(&activity);
-        move |request| answer(Arc::clone(&shared), activity.begin(), request, door, from)
+        move |request| {
+            answer(
+                Arc::clone(&shared),
+                activity.begin(),
+                request,
+                door,
+                from,
+                usize::MAX,
+            )
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -160,7 +169,7 @@ where
         .max_header_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
-    supervise(shared, connection, &activity).await;
+    supervise(shared, connection, &activity, Limits::none()).await;
 }
 
 async fn serve_http2<S>(shared: &Arc<Shared>, stream: S, door: Door, from: Connection)
@@ -171,7 +180,17 @@ where
     let service = service_fn({
         let shared = Arc::clone(shared);
         let activity = Arc::clone(&activity);
-        move |request| answer(Arc::clone(&shared), activity.begin(), request, door, from)
+        move |request| {
+            let busy = activity.begin();
+            answer(
+                Arc::clone(&shared),
+                busy,
+                request,
+                door,
+                from,
+                STREAM_PIECE_BYTES,
+            )
+        }
     });
     let connection = http2::Builder::new(Streams::of(&shared.life))
         .timer(TokioTimer::new())
@@ -183,7 +202,8 @@ where
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
-    supervise(shared, connection, &activity).await;
+    let limits = Limits::of(&shared.options);
+    supervise(shared, connection, &activity, limits).await;
 }
 
 async fn answer(
@@ -192,21 +212,21 @@ async fn answer(
     request: Request<Incoming>,
     door: Door,
     from: Connection,
+    piece_bytes: usize,
 ) -> Result<Response<Owed>, Infallible> {
     let idle = shared.options.body_idle_timeout;
     let request = request.map(|body| RequestBody::new(body, idle));
     let response = door.answer(&shared.app, request, from).await;
-    Ok(response.map(|body| Owed { body, _busy: busy }))
+    Ok(response.map(|body| Owed::new(body, piece_bytes, busy)))
 }
 
-/// Runs a connection; ends it when it is idle for too long, and gracefully when the server stops.
-async fn supervise<C>(shared: &Shared, connection: C, activity: &Activity)
+/// Runs a connection; ends it when it is quiet for too long, and gracefully when the server stops.
+async fn supervise<C>(shared: &Shared, connection: C, activity: &Activity, mut limits: Limits)
 where
     C: GracefulConnection,
     C::Error: std::fmt::Display,
 {
     let mut connection = pin!(connection);
-    let mut limit = shared.options.header_timeout;
     let mut leaving = false;
     loop {
         tokio::select! {
@@ -216,104 +236,17 @@ where
                 }
                 return;
             }
-            () = shared.life.stopping.cancelled(), if !leaving => {
-                leaving = true;
-                limit = GOODBYE;
-                activity.touch();
-                connection.as_mut().graceful_shutdown();
-            }
-            () = activity.idle_for(limit) => {
-                if leaving {
+            () = shared.life.stopping.cancelled(), if !leaving => limits.fresh = GOODBYE,
+            quiet = activity.quiet(limits) => {
+                if leaving || quiet != Quiet::Idle {
                     return;
                 }
-                leaving = true;
-                limit = GOODBYE;
-                activity.touch();
-                connection.as_mut().graceful_shutdown();
             }
         }
-    }
-}
-
-/// How busy a connection is: how many answers it owes, and since when it owes none.
-#[derive(Debug)]
-struct Activity {
-    owed: AtomicUsize,
-    idle_since: Mutex<Instant>,
-}
-
-impl Activity {
-    fn new() -> Self {
-        Self {
-            owed: AtomicUsize::new(0),
-            idle_since: Mutex::new(Instant::now()),
-        }
-    }
-
-    fn begin(self: &Arc<Self>) -> Busy {
-        self.owed.fetch_add(1, Ordering::SeqCst);
-        Busy(Arc::clone(self))
-    }
-
-    fn touch(&self) {
-        *self.lock() = Instant::now();
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Instant> {
-        self.idle_since
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns when no answer was owed for `limit`.
-    async fn idle_for(&self, limit: Duration) {
-        loop {
-            let idle_since = *self.lock();
-            tokio::time::sleep_until(idle_since + limit).await;
-            if self.owed.load(Ordering::SeqCst) > 0 {
-                self.touch();
-            } else if *self.lock() == idle_since {
-                return;
-            }
-        }
-    }
-}
-
-/// One answer that is owed; dropped when it was sent or will never be.
-#[derive(Debug)]
-struct Busy(Arc<Activity>);
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.0.touch();
-        self.0.owed.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// An answer's body that keeps its connection busy until it is sent.
-#[derive(Debug)]
-struct Owed {
-    body: ResponseBody,
-    _busy: Busy,
-}
-
-impl Body for Owed {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        // From here the connection ends by itself once its answers are sent, unless it never asked anything.
+        leaving = true;
+        activity.touch();
+        connection.as_mut().graceful_shutdown();
     }
 }
 

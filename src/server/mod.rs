@@ -1,7 +1,8 @@
 //! The server floor: sockets, TLS, deadlines, systemd, drain. It knows connections, not requests.
 //!
 //! Owns: [`Server`], which accepts on every socket it is given, hands each request to the application, and drains.
-//! `listener.rs` accepts, `connection.rs` drives one connection, `tls.rs` holds the certificate, `signals.rs` waits for the
+//! `listener.rs` accepts, `connection.rs` drives one connection and
+//! `activity.rs` knows how busy it is, `tls.rs` holds the certificate, `signals.rs` waits for the
 //! operator, `sweeper.rs` calls the store's sweep, `control.rs` is the socket the command line talks to, `systemd.rs` speaks
 //! to the service manager, `telemetry.rs` sets up the log.
 //!
@@ -21,6 +22,7 @@ use tokio_util::task::TaskTracker;
 use crate::api::app::{App, Clock};
 use crate::store::Store;
 
+mod activity;
 mod connection;
 pub mod control;
 mod listener;
