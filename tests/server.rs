@@ -612,11 +612,7 @@ fn a_key_that_everybody_can_read_is_warned_of_and_a_private_one_is_not() {
 }
 
 /// Lets a shell hand `listener` in as systemd would: as descriptor 3, under a name.
-fn activated(
-    name: &str,
-    listener: TcpListener,
-    more: &str,
-) -> (std::process::Command, TempDir) {
+fn activated(name: &str, listener: TcpListener, more: &str) -> (std::process::Command, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = std::process::Command::new("sh");
     let binary = env!("CARGO_BIN_EXE_pillarbox");
