@@ -6,8 +6,6 @@
     reason = "a test fails loudly"
 )]
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
-
 mod support;
 
 #[path = "support/objects.rs"]
