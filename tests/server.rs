@@ -452,7 +452,7 @@ async fn an_http_2_client_that_reads_slowly_gets_every_byte() {
         "server.header_timeout=300ms",
     ]);
     let file = server.folder().join("large");
-    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+    let bytes: Vec<u8> = (0..600_000_u32).map(|n| n.to_le_bytes()[1]).collect();
     std::fs::write(&file, &bytes).unwrap();
     let path = large_file_link(&server, &file);
     let version = &rustls::version::TLS13;
@@ -612,11 +612,7 @@ fn a_key_that_everybody_can_read_is_warned_of_and_a_private_one_is_not() {
 }
 
 /// Lets a shell hand `listener` in as systemd would: as descriptor 3, under a name.
-fn activated(
-    name: &str,
-    listener: TcpListener,
-    more: &str,
-) -> (std::process::Command, TempDir) {
+fn activated(name: &str, listener: TcpListener, more: &str) -> (std::process::Command, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = std::process::Command::new("sh");
     let binary = env!("CARGO_BIN_EXE_pillarbox");
