@@ -5,16 +5,25 @@
     clippy::panic,
     reason = "a test fails loudly"
 )]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
 
 mod support;
 
 #[path = "support/objects.rs"]
 mod objects;
 
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
-use http_body_util::BodyExt;
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn as client;
+use hyper::server::conn as server;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use objects::{draft, pattern};
 use pillarbox::api::app::Connection;
 use pillarbox::api::body::{RequestBody, ResponseBody};
@@ -1259,4 +1268,71 @@ async fn a_reader_keeps_its_bytes_when_the_file_is_deleted_meanwhile() {
     );
     let body = response.into_body().collect().await.unwrap().to_bytes();
     assert!(body == bytes);
+}
+
+/// One GET over a real HTTP connection: the promised length, and what the client gets to see.
+async fn over_the_wire(
+    rig: &Rig,
+    uri: &str,
+    version: Version,
+) -> (u64, Result<Bytes, hyper::Error>) {
+    let (near, far) = tokio::io::duplex(64 << 10);
+    let app = Arc::clone(&rig.app);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let app = Arc::clone(&app);
+        let request = request.map(|body| RequestBody::new(body, seconds(30)));
+        async move { Ok::<_, Infallible>(app.handle(request, connection()).await) }
+    });
+    let (near, far) = (TokioIo::new(near), TokioIo::new(far));
+    let request = Request::get(format!("http://{HOST}{uri}")).header("host", HOST);
+    let request = request.body(Empty::<Bytes>::new()).unwrap();
+    let response = if version == Version::HTTP_2 {
+        let exec = TokioExecutor::new();
+        tokio::spawn(server::http2::Builder::new(exec.clone()).serve_connection(near, service));
+        let (mut sender, driver) = client::http2::handshake(exec, far).await.unwrap();
+        tokio::spawn(driver);
+        sender.send_request(request).await.unwrap()
+    } else {
+        tokio::spawn(server::http1::Builder::new().serve_connection(near, service));
+        let (mut sender, driver) = client::http1::handshake(far).await.unwrap();
+        tokio::spawn(driver);
+        sender.send_request(request).await.unwrap()
+    };
+    assert_eq!(
+        (response.status().as_u16(), response.version()),
+        (200, version)
+    );
+    let promised = response.headers()["content-length"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let body = response.into_body().collect().await;
+    (promised, body.map(|body| body.to_bytes()))
+}
+
+#[tokio::test]
+async fn a_client_on_the_wire_sees_the_whole_file_or_an_error() {
+    let rig = Rig::new().await;
+    for size in [1000, (2 << 20) + 77] {
+        let bytes = pattern(size);
+        let meta = draft(&format!("{size}.bin"), bytes.clone())
+            .store(&rig)
+            .await;
+        let link = link_to(&rig, &meta, "").await;
+        let path = rig.store.locate(&meta).unwrap();
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            std::fs::write(&path, &bytes).unwrap();
+            let (promised, got) = over_the_wire(&rig, &link, version).await;
+            assert!(
+                promised == size as u64 && got.unwrap() == bytes,
+                "{version:?}"
+            );
+            let mut damaged = bytes.clone();
+            damaged[size / 2] ^= 1;
+            std::fs::write(&path, &damaged).unwrap();
+            let (promised, got) = over_the_wire(&rig, &link, version).await;
+            assert!(promised == size as u64 && got.is_err(), "{version:?}");
+        }
+    }
 }

@@ -132,6 +132,7 @@ const OWNERS: [(&[&str], &[&str], &str); 15] = [
 ];
 const FILE_SYSTEM: &[&str] = &[
     "src/store/embedded/disk.rs",
+    "src/store/embedded/disk",
     "src/server",
     "src/config",
     "src/cli",
@@ -139,6 +140,7 @@ const FILE_SYSTEM: &[&str] = &[
 ];
 const OPENERS: &[&str] = &[
     "src/store/embedded/disk.rs",
+    "src/store/embedded/disk",
     "src/store/embedded/index.rs",
     "src/server",
     "src/config",

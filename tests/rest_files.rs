@@ -5,6 +5,7 @@
     clippy::panic,
     reason = "a test fails loudly"
 )]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
 
 mod support;
 
@@ -725,5 +726,83 @@ async fn hostile_names_are_shown_whole_in_json_and_in_well_formed_xml() {
             !xml.contains(|c: char| c.is_control() && c != '\n'),
             "{xml:?}"
         );
+    }
+}
+
+/// The text of the first element or member of this name.
+fn member(text: &str, format: &str, name: &str) -> String {
+    let (open, close) = match format {
+        "xml" => (format!("<{name}>"), "</"),
+        _ => (format!("\"{name}\":\""), "\""),
+    };
+    let (_, tail) = text
+        .split_once(&open)
+        .unwrap_or_else(|| panic!("no {name} in {text}"));
+    tail.split_once(close).unwrap().0.replace("&amp;", "&")
+}
+
+#[tokio::test]
+async fn the_life_of_a_file_from_session_to_deletion_in_both_formats() {
+    let rig = Rig::new().await;
+    for format in ["json", "xml"] {
+        let start = format!("/v1/files/uploads/?object_key={format}.mp4&pipeline_id={PIPELINE}");
+        let started = rig.ask("POST", &start).await.json();
+        let id = started["upload"]["id"].as_str().unwrap();
+        let file = format!("/v1/files/{id}?format={format}");
+        assert_eq!(
+            rig.ask("GET", &file).await.status,
+            404,
+            "nothing arrived yet"
+        );
+        let spec = ChunkSpec {
+            index: 0,
+            nb_chunks: Some(1),
+        };
+        let mut writer = rig
+            .store
+            .write_chunk(Id::parse(id).unwrap(), spec)
+            .await
+            .unwrap();
+        writer.write(format.into()).await.unwrap();
+        writer
+            .commit(Default::default(), rig.clock.now())
+            .await
+            .unwrap();
+        let shown = rig.ask("GET", &file).await.text();
+        assert_eq!(member(&shown, format, "title"), format);
+        assert!(
+            shown.contains("expires_at"),
+            "the default lifetime: {shown}"
+        );
+        let used = rig
+            .send("PUT", &file, r#"{"file":{"job":{"id":"job-1"}}}"#)
+            .await
+            .text();
+        assert!(
+            used.contains("job-1") && !used.contains("expires_at"),
+            "{used}"
+        );
+        let made = rig
+            .ask(
+                "GET",
+                &format!("/v1/files/downloads/?file_id={id}&format={format}"),
+            )
+            .await;
+        let uri = member(&made.text(), format, "uri");
+        let link = uri.strip_prefix("http://127.0.0.1:7080").unwrap();
+        assert_eq!(rig.request("GET", link, &[], "").await.text(), format);
+        rig.advance(seconds(30 * 24 * 3600));
+        assert_eq!(
+            rig.ask("GET", &file).await.text(),
+            used,
+            "a used file does not expire"
+        );
+        let listed = rig
+            .ask("GET", &format!("/v1/files/?job.id=job-1&format={format}"))
+            .await
+            .text();
+        assert!(listed.contains(id), "{listed}");
+        assert!(rig.ask("DELETE", &file).await.text().contains("SUCCESS"));
+        assert_eq!(rig.ask("GET", &file).await.refusal().1, "0x0230002");
     }
 }

@@ -8,6 +8,7 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -395,6 +396,33 @@ async fn with_its_application_a_token_ends() {
         .control("DELETE", &format!("/applications/{CLIENT}"), "")
         .await;
     assert_eq!(again.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_token_made_while_its_application_goes_ends_with_it() {
+    let rig = Arc::new(rig().await);
+    for _ in 0..30 {
+        rig.add_application(CLIENT, SECRET, &[Scope::Mediahub])
+            .await;
+        let issuing = (0..8).map(|_| {
+            let rig = Arc::clone(&rig);
+            tokio::spawn(async move { issue(&rig, "").await })
+        });
+        let issuing = issuing.collect::<Vec<_>>();
+        let removing = Arc::clone(&rig);
+        let removing = tokio::spawn(async move {
+            let place = format!("/applications/{CLIENT}");
+            removing.control("DELETE", &place, "").await
+        });
+        assert_eq!(removing.await.unwrap().status, StatusCode::OK);
+        for issued in issuing {
+            let issued = issued.await.unwrap();
+            if issued.status.is_success() {
+                let token = issued.json()["access_token"].as_str().unwrap().to_owned();
+                assert_eq!(list(&rig, &token).await.status, StatusCode::FORBIDDEN);
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! One suite that every storage engine passes: the contract of `src/store/mod.rs`, sentence by sentence.
 //!
 //! Owns: the tests and the helpers that make uploads; [`Fixture`] is the one place that knows which engine runs, so another
-//! engine is added there. Never does: look inside an engine, sleep, or read a clock.
+//! engine is added there. Never does: look inside an engine, sleep until something expires, or read a clock.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -4,7 +4,9 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use libfuzzer_sys::fuzz_target;
 use pillarbox::model::{AccessKey, Bucket, KeyPurpose, Secret, Timestamp};
-use pillarbox::policy::{Context, PostForm, PostFormBuilder, PostPolicy, Rules, Test, authorize, claim, sign_v2};
+use pillarbox::policy::{
+    Context, PostForm, PostFormBuilder, PostPolicy, Rules, Test, authorize, claim, sign_v2,
+};
 
 const BUCKET: &str = "uploads";
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
@@ -25,7 +27,11 @@ fuzz_target!(|text: &str| {
         expires_at: None,
     };
     let signature = sign_v2(&key.secret, &policy);
-    let signed = [("policy", &policy), ("signature", &signature), ("AWSAccessKeyId", &key.id)];
+    let signed = [
+        ("policy", &policy),
+        ("signature", &signature),
+        ("AWSAccessKeyId", &key.id),
+    ];
     let mut builder = PostFormBuilder::default();
     let all = fields.chain(signed.iter().map(|(name, value)| (*name, value.as_str())));
     for (name, value) in all {
@@ -33,29 +39,62 @@ fuzz_target!(|text: &str| {
             return;
         }
     }
-    let Ok(form) = builder.finish(file_name) else { return };
-    let Ok(claim) = claim(&form, None) else { return };
+    let Ok(form) = builder.finish(file_name) else {
+        return;
+    };
+    let Ok(claim) = claim(&form, None) else {
+        return;
+    };
     let bucket = Bucket::parse(BUCKET).expect("a bucket");
     let rules = Rules::default();
-    let context = Context { bucket: &bucket, public_write: false, now: NOW, rules: &rules };
+    let context = Context {
+        bucket: &bucket,
+        public_write: false,
+        now: NOW,
+        rules: &rules,
+    };
     if let Ok(grant) = authorize(&claim, Some(&key), &context) {
         let policy = PostPolicy::parse(&policy).expect("what was granted has a policy");
-        assert_eq!(grant.key().as_str(), form.get("key").expect("what was granted has a key"));
+        assert_eq!(
+            grant.key().as_str(),
+            form.get("key").expect("what was granted has a key")
+        );
         assert!(allows(&policy, &form), "granted against the policy");
-        assert!(authorize(&claim, None, &context).is_err(), "granted without a key");
+        assert!(
+            authorize(&claim, None, &context).is_err(),
+            "granted without a key"
+        );
     }
 });
 
 fn allows(policy: &PostPolicy, form: &PostForm) -> bool {
-    let value = |name: &str| if name == "bucket" { Some(BUCKET) } else { form.get(name) };
+    let value = |name: &str| {
+        if name == "bucket" {
+            Some(BUCKET)
+        } else {
+            form.get(name)
+        }
+    };
     let met = |test: &Test| match test {
-        Test::Equals { name, value: wanted } => value(name) == Some(wanted),
-        Test::StartsWith { name, prefix } => value(name).is_some_and(|v| v.starts_with(prefix.as_str())),
+        Test::Equals {
+            name,
+            value: wanted,
+        } => value(name) == Some(wanted),
+        Test::StartsWith { name, prefix } => {
+            value(name).is_some_and(|v| v.starts_with(prefix.as_str()))
+        }
         Test::Length { .. } => true,
         Test::Never => false,
     };
-    let covered = |name: &str| EXEMPT.contains(&name) || policy.conditions().iter().any(|c| c.field() == Some(name));
+    let covered = |name: &str| {
+        EXEMPT.contains(&name) || policy.conditions().iter().any(|c| c.field() == Some(name))
+    };
     NOW < policy.expiration()
-        && policy.conditions().iter().all(|condition| met(condition.test()))
-        && form.iter().all(|(name, _)| covered(name) || name.starts_with("x-amz-checksum-"))
+        && policy
+            .conditions()
+            .iter()
+            .all(|condition| met(condition.test()))
+        && form
+            .iter()
+            .all(|(name, _)| covered(name) || name.starts_with("x-amz-checksum-"))
 }

@@ -15,8 +15,8 @@ fuzz_target!(|text: &str| {
     }
     let rest = bucket.is_none() && (path == "/v1" || path.starts_with("/v1/"));
     match parse(path, bucket) {
-        Route::Object { key, bucket } => assert!(!key.is_empty() && (!bucket.is_empty() || path.starts_with("//"))),
-        Route::Malformed => {}
+        Route::Object { key, .. } => assert!(!key.is_empty() && !rest),
+        Route::Malformed => assert!(!rest),
         route => assert!(!rest || route.is_rest(), "{path:?} is {route:?}"),
     }
 });

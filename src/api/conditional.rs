@@ -7,14 +7,16 @@
 //! Invariants: a date that is no HTTP date is ignored, as the RFC asks. A tag without its quotes, which some S3 clients
 //! send, is read as if it had them.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use http::HeaderMap;
 use http::header::{
     AsHeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE,
 };
 
-use crate::model::{ObjectMeta, Timestamp};
+use httpdate::HttpDate;
+
+use crate::model::ObjectMeta;
 
 /// The last second an HTTP date can show: the end of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
@@ -64,18 +66,13 @@ pub fn range_counts(headers: &HeaderMap, meta: &ObjectMeta) -> bool {
     validator == meta.etag.quoted() || parse_date(validator) == Some(last_modified(meta))
 }
 
-/// When the bytes became whole, in the whole seconds that HTTP knows.
-pub fn last_modified(meta: &ObjectMeta) -> SystemTime {
-    http_time(meta.finished_at)
+/// When the bytes became whole, as an HTTP date can show it: whole seconds, 1970 to 9999.
+pub fn last_modified(meta: &ObjectMeta) -> HttpDate {
+    let seconds = meta.finished_at.seconds().clamp(0, LAST_SECOND);
+    HttpDate::from(UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()))
 }
 
-/// A moment as an HTTP date can show it: whole seconds, 1970 to 9999.
-pub fn http_time(moment: Timestamp) -> SystemTime {
-    let seconds = moment.seconds().clamp(0, LAST_SECOND);
-    UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs())
-}
-
-fn date(headers: &HeaderMap, name: impl AsHeaderName) -> Option<SystemTime> {
+fn date(headers: &HeaderMap, name: impl AsHeaderName) -> Option<HttpDate> {
     let mut lines = headers.get_all(name).iter();
     match (lines.next(), lines.next()) {
         (Some(line), None) => parse_date(line.to_str().ok()?),
@@ -83,8 +80,8 @@ fn date(headers: &HeaderMap, name: impl AsHeaderName) -> Option<SystemTime> {
     }
 }
 
-fn parse_date(text: &str) -> Option<SystemTime> {
-    httpdate::parse_http_date(text).ok()
+fn parse_date(text: &str) -> Option<HttpDate> {
+    text.parse().ok()
 }
 
 /// Whether a list of entity tags is `*` or names ours; a weak tag counts only when `weak` comparison is asked for.

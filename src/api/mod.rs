@@ -38,6 +38,7 @@ pub mod post_object;
 pub mod range;
 pub mod resource;
 pub mod route;
+mod scanner;
 pub mod signed_url;
 pub mod start;
 pub mod tokens;

@@ -160,7 +160,7 @@ fn put_stored(headers: &mut HeaderMap, meta: &ObjectMeta) {
 
 fn put_validators(headers: &mut HeaderMap, meta: &ObjectMeta) {
     set(headers, ETAG, &meta.etag.quoted());
-    let modified = httpdate::fmt_http_date(conditional::last_modified(meta));
+    let modified = conditional::last_modified(meta).to_string();
     set(headers, LAST_MODIFIED, &modified);
 }
 

@@ -70,7 +70,13 @@ impl Route {
 /// virtual-host style requests.
 pub fn parse(path: &str, bucket_of_host: Option<&str>) -> Route {
     let Ok(decoded) = percent_decode_str(path).decode_utf8() else {
-        return Route::Malformed;
+        // Below `/v1` REST answers, whatever the bytes.
+        let is_rest = bucket_of_host.is_none() && path.starts_with("/v1/");
+        return if is_rest {
+            Route::Unknown
+        } else {
+            Route::Malformed
+        };
     };
     if let Some(bucket) = bucket_of_host {
         return s3(bucket, decoded.strip_prefix('/').unwrap_or(&decoded));
@@ -160,6 +166,13 @@ pub fn host_name(host: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn broken_bytes_below_v1_are_answered_by_rest() {
+        assert_eq!(parse("/v1/files/%ff", None), Route::Unknown);
+        assert_eq!(parse("/v1/files/%ff", Some("box")), Route::Malformed);
+        assert_eq!(parse("/uploads/%ff", None), Route::Malformed);
+    }
 
     #[test]
     fn every_path_of_the_surface_finds_its_resource_with_and_without_the_slash() {

@@ -1,14 +1,10 @@
 //! Objects for tests: stored straight through the seam, without a form or a session.
 #![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails loudly"
-)]
-#![allow(
     dead_code,
+    missing_docs,
     unreachable_pub,
-    reason = "every test file uses a part of it"
+    clippy::unwrap_used,
+    reason = "every test file is a crate of its own and uses a part of it; a test fails loudly"
 )]
 
 use std::sync::atomic::{AtomicU64, Ordering};

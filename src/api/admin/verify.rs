@@ -30,7 +30,7 @@ const PAGE: usize = 1000;
 
 /// The answer to `POST /verify`.
 pub(super) fn stream(app: &Arc<App>) -> Response<ResponseBody> {
-    let check = Check::new(Arc::clone(app));
+    let check = Check::new(Arc::clone(app), PAGE);
     let lines = stream::unfold(check, |mut check| async move {
         let line = check.next_line().await?;
         let frame = Frame::data(Bytes::from(format!("{line}\n")));
@@ -49,6 +49,7 @@ pub(super) fn stream(app: &Arc<App>) -> Response<ResponseBody> {
 /// A check under way.
 struct Check {
     app: Arc<App>,
+    page: usize,
     pending: VecDeque<ObjectMeta>,
     /// Where the next page begins: at the last file that was seen.
     start: usize,
@@ -61,9 +62,10 @@ struct Check {
 }
 
 impl Check {
-    fn new(app: Arc<App>) -> Self {
+    fn new(app: Arc<App>, page: usize) -> Self {
         Self {
             app,
+            page,
             pending: VecDeque::new(),
             start: 0,
             last: None,
@@ -112,7 +114,11 @@ impl Check {
             Err(StoreError::NoSuchObject) => None,
             Err(error) => {
                 self.damaged += 1;
-                Some(json!({ "object": object, "damaged": error.to_string() }))
+                let reason = match error {
+                    StoreError::Corrupt(what) => what,
+                    other => other.to_string(),
+                };
+                Some(json!({ "object": object, "damaged": reason }))
             }
         }
     }
@@ -120,12 +126,12 @@ impl Check {
     /// Takes the files behind the last one seen; false when there are none.
     async fn turn_page(&mut self) -> Result<bool, String> {
         loop {
-            let page = self.page().await.map_err(|error| error.to_string())?;
+            let page = self.list().await.map_err(|error| error.to_string())?;
             self.total = page.total;
             let is_fresh = |file: &ObjectMeta| Some(file.id) > self.last;
             if self.start > 0 && page.files.first().is_none_or(is_fresh) {
                 // Files in front of this page were deleted, so others may have moved out of sight.
-                self.start = self.start.saturating_sub(PAGE);
+                self.start = self.start.saturating_sub(self.page);
                 continue;
             }
             let end = self.start + page.files.len();
@@ -142,11 +148,11 @@ impl Check {
         }
     }
 
-    async fn page(&self) -> Result<crate::store::FilePage, StoreError> {
+    async fn list(&self) -> Result<crate::store::FilePage, StoreError> {
         let query = FileQuery {
             sort: SortKey::Id,
             start: self.start,
-            limit: PAGE,
+            limit: self.page,
             ..FileQuery::default()
         };
         let now = self.app.clock.now();
@@ -156,5 +162,94 @@ impl Check {
     fn end(&mut self) -> Value {
         self.ended = true;
         json!({ "verified": self.verified, "damaged": self.damaged })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::app::{AppOptions, Clock};
+    use crate::model::{NewUpload, ObjectKey, Timestamp};
+    use crate::store::embedded::{EmbeddedStore, Options};
+    use crate::store::{Expected, Store};
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_403_257_566);
+
+    async fn app_with(ids: impl Iterator<Item = u8>) -> (Arc<App>, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            ballast_bytes: 0,
+            ..Options::new(folder.path())
+        };
+        let store = EmbeddedStore::open(options, NOW).await.unwrap();
+        let store: Arc<dyn Store> = Arc::new(store);
+        let app = App::start(AppOptions::default(), store, Clock::fixed(NOW));
+        let app = app.await.unwrap();
+        for id in ids {
+            add(&app, id).await;
+        }
+        (app, folder)
+    }
+
+    fn id_of(id: u8) -> Id {
+        Id::from_bytes([id; 12])
+    }
+
+    async fn add(app: &App, id: u8) {
+        let new = NewUpload {
+            id: id_of(id),
+            bucket: app.options.bucket.clone(),
+            key: ObjectKey::parse(&id.to_string()).unwrap(),
+            pipeline: None,
+            expires_at: None,
+            headers: Default::default(),
+            application: None,
+            created_at: NOW,
+            abandoned_at: NOW,
+            form_post_url: String::new(),
+        };
+        let mut writer = app.store.write_object(new).await.unwrap();
+        writer.write(Bytes::from_static(b"abcd")).await.unwrap();
+        writer.commit(Expected::default(), NOW).await.unwrap();
+    }
+
+    /// The objects that `lines` lines name.
+    async fn read(check: &mut Check, lines: usize) -> Vec<String> {
+        let mut named = Vec::new();
+        for _ in 0..lines {
+            let Some(line) = check.next_line().await else {
+                break;
+            };
+            named.extend(
+                line["object"]
+                    .as_str()
+                    .map(|name| name.replace("uploads/", "")),
+            );
+        }
+        named
+    }
+
+    #[tokio::test]
+    async fn files_that_go_while_the_pages_turn_hide_no_other() {
+        let (app, _folder) = app_with(1..=9).await;
+        let mut check = Check::new(Arc::clone(&app), 2);
+        assert_eq!(read(&mut check, 4).await, ["1", "2", "3", "4"]);
+        for gone in [1, 3, 4, 7] {
+            let name = ObjectName::Id(id_of(gone));
+            app.store.delete_object(&name, NOW).await.unwrap();
+        }
+        assert_eq!(read(&mut check, 9).await, ["5", "6", "8", "9"]);
+    }
+
+    #[tokio::test]
+    async fn files_that_come_while_the_pages_turn_are_checked_once_if_at_all() {
+        let (app, _folder) = app_with([10, 20, 30, 40].into_iter()).await;
+        let mut check = Check::new(Arc::clone(&app), 2);
+        assert_eq!(read(&mut check, 2).await, ["10", "20"]);
+        for new in [5, 6, 7, 15, 35] {
+            add(&app, new).await;
+        }
+        assert_eq!(read(&mut check, 9).await, ["30", "35", "40"]);
+        assert!(check.ended);
     }
 }

@@ -5,7 +5,9 @@
 //!
 //! Invariants:
 //! 1. A change is answered when it is durable in the index and in the snapshot; a snapshot is always replaced whole.
-//! 2. Tokens that were issued to an application are short-lived and stay out of the snapshot: after a rebuild their holders
+//! 2. Each change counts the generation up, in the same job. A snapshot with a higher generation than the index proves that the
+//!    index has lost writes.
+//! 3. Tokens that were issued to an application are short-lived and stay out of the snapshot: after a rebuild their holders
 //!    ask for new ones.
 
 use std::ops::ControlFlow;
@@ -99,6 +101,7 @@ pub(super) fn take_out(
     forget_expiry(txn, &place, &old);
     let count = count(txn, old.kind())?;
     set_count(txn, old.kind(), count.saturating_sub(1))?;
+    count_change(txn, &old)?;
     txn.delete(place);
     Ok(Some(old))
 }
@@ -120,6 +123,7 @@ pub(super) fn put(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreEr
         let rest = place.get(1..).unwrap_or_default();
         txn.put(records::due_key(CATALOG_EXPIRY, at, rest), Vec::new())?;
     }
+    count_change(txn, entry)?;
     txn.put(place, encode(entry)?)
 }
 
@@ -155,31 +159,49 @@ pub(super) async fn write_snapshot(engine: &Arc<Engine>) -> Result<(), StoreErro
     Ok(())
 }
 
-/// The entries of a snapshot.
-pub(super) fn parse_snapshot(bytes: &[u8]) -> Result<Vec<CatalogEntry>, StoreError> {
+/// The generation of the catalog in the index.
+pub(super) fn generation(index: &Index) -> Result<u64, StoreError> {
+    let generation = index.get(&generation_key())?;
+    generation.as_deref().map_or(Ok(0), records::decode)
+}
+
+/// Sets the generation, inside a job.
+pub(super) fn set_generation(txn: &mut Txn<'_>, generation: u64) -> Result<(), StoreError> {
+    txn.put(generation_key(), records::encode(&generation)?)
+}
+
+/// The generation and the entries of a snapshot.
+pub(super) fn parse_snapshot(bytes: &[u8]) -> Result<(u64, Vec<CatalogEntry>), StoreError> {
     let file: SnapshotFile = serde_json::from_slice(bytes)
         .map_err(|e| StoreError::Corrupt(format!("catalog.json: {e}")))?;
     if file.version != SNAPSHOT_VERSION {
         let what = format!("catalog.json has the unknown version {}", file.version);
         return Err(StoreError::Corrupt(what));
     }
-    Ok(file.entries.into_iter().map(Entry::into_seam).collect())
+    let entries = file.entries.into_iter().map(Entry::into_seam);
+    Ok((file.generation, entries.collect()))
 }
 
 fn snapshot(index: &Index) -> Result<Vec<u8>, StoreError> {
+    // Read first: what is listed is then at least as new.
+    let generation = generation(index)?;
     let mut entries = Vec::new();
     for kind in KINDS {
         let listed = list(index, kind)?.into_iter().filter(is_lasting);
         entries.extend(listed.map(Entry::from_seam));
     }
-    let version = SNAPSHOT_VERSION;
-    serde_json::to_vec_pretty(&SnapshotFile { version, entries })
-        .map_err(|e| StoreError::Corrupt(format!("catalog.json: {e}")))
+    let file = SnapshotFile {
+        version: SNAPSHOT_VERSION,
+        generation,
+        entries,
+    };
+    serde_json::to_vec_pretty(&file).map_err(|e| StoreError::Corrupt(format!("catalog.json: {e}")))
 }
 
 #[derive(Serialize, Deserialize)]
 struct SnapshotFile {
     version: u32,
+    generation: u64,
     entries: Vec<Entry>,
 }
 
@@ -266,6 +288,19 @@ fn forget_expiry(txn: &mut Txn<'_>, place: &[u8], old: &CatalogEntry) {
         let rest = place.get(1..).unwrap_or_default();
         txn.delete(records::due_key(CATALOG_EXPIRY, at, rest));
     }
+}
+
+fn count_change(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreError> {
+    if !is_lasting(entry) {
+        return Ok(());
+    }
+    let generation = txn.get(&generation_key())?;
+    let generation: u64 = generation.as_deref().map_or(Ok(0), records::decode)?;
+    set_generation(txn, generation.saturating_add(1))
+}
+
+fn generation_key() -> Vec<u8> {
+    records::key(META, &[b"catalog generation"])
 }
 
 fn count_key(kind: CatalogKind) -> Vec<u8> {

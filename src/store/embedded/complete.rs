@@ -296,3 +296,66 @@ fn describe(record: &SessionRecord, receipts: &[ChunkReceipt], now: Timestamp) -
 fn damaged(what: &str) -> StoreError {
     StoreError::Corrupt(what.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::tests::{Folder, NOW, acknowledge_only, begin, read, send};
+
+    /// How far a completion that has to rebuild the file came before the crash.
+    #[derive(Clone, Copy, Debug)]
+    enum Crash {
+        Copied,
+        Noted,
+        Renamed,
+        Labelled,
+    }
+
+    #[tokio::test]
+    async fn a_rebuilt_file_is_right_wherever_the_crash_came() {
+        for crash in [Crash::Copied, Crash::Noted, Crash::Renamed, Crash::Labelled] {
+            let folder = Folder::new();
+            let store = folder.open().await;
+            let id = begin(&store).await;
+            // The stride becomes 6, so that chunk 2 lies at 12; chunk 0 is shorter, so that it ends up at 10.
+            send(&store, id, (1, Some(4)), b"second").await.unwrap();
+            send(&store, id, (0, None), b"1st ").await.unwrap();
+            send(&store, id, (2, None), b"third ").await.unwrap();
+            let engine = Arc::clone(&store.engine);
+            let main = engine.disk.open_or_create(FileName::Main(id)).unwrap();
+            assert_eq!(
+                engine.receipt(id, 2).unwrap().unwrap().place,
+                Place::Main(12)
+            );
+            let mut last = [std::io::IoSlice::new(b"last")];
+            engine.disk.write_at(&main, &mut last, 18).unwrap();
+            acknowledge_only(&store, id, (3, None), Some(Place::Main(18)), b"last").await;
+            stop_at(&engine, id, crash).await;
+            drop((engine, store));
+            let store = folder.open().await;
+            assert_eq!(
+                read(&store, id).await.unwrap(),
+                "1st secondthird last",
+                "{crash:?}"
+            );
+        }
+    }
+
+    async fn stop_at(engine: &Arc<Engine>, id: Id, crash: Crash) {
+        let lease = engine.leases.take(id);
+        let record = engine.session(id).unwrap();
+        let number = arrange(engine, &lease, &record).unwrap().unwrap();
+        if matches!(crash, Crash::Copied) {
+            return;
+        }
+        let note = move |txn: &mut Txn<'_>| note_assembled(txn, id, number);
+        engine.index.commit(note).await.unwrap();
+        if matches!(crash, Crash::Noted) {
+            return;
+        }
+        take_over(engine, id, number).unwrap();
+        if matches!(crash, Crash::Labelled) {
+            finish_file(engine, &record, NOW).unwrap();
+        }
+    }
+}

@@ -311,6 +311,12 @@ impl Disk {
         })
     }
 
+    /// Behaves from now on as on a file system without extended attributes.
+    #[cfg(test)]
+    pub(super) fn forget_attributes(&mut self) {
+        self.attributes = false;
+    }
+
     /// Runs one verb. The one place through which every result passes: faults are injected here.
     fn run<T>(
         &self,

@@ -368,3 +368,80 @@ fn may_pass(error: &std::io::Error) -> bool {
         OutOfMemory | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
     ) || error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::tests::Folder;
+
+    fn open(folder: &Folder) -> Index {
+        Index::open(&folder.0, Fuse::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_job_that_fails_leaves_nothing() {
+        let folder = Folder::new();
+        let index = open(&folder);
+        let job = |txn: &mut Txn<'_>| {
+            txn.put(b"a".to_vec(), b"1".to_vec())?;
+            assert_eq!(txn.get(b"a")?.as_deref(), Some(b"1".as_slice()));
+            Err::<(), _>(StoreError::Exists)
+        };
+        assert!(matches!(index.commit(job).await, Err(StoreError::Exists)));
+        assert_eq!(index.get(b"a").unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn jobs_that_run_together_see_each_other_and_survive_a_restart() {
+        let folder = Folder::new();
+        let index = open(&folder);
+        let count = |txn: &mut Txn<'_>| {
+            let old = txn.get(b"n")?.map_or(0, |n| n[0]);
+            txn.put(b"n".to_vec(), vec![old + 1])
+        };
+        let jobs = (0..100).map(|_| index.commit(count));
+        for done in futures_util::future::join_all(jobs).await {
+            done.unwrap();
+        }
+        drop(index);
+        assert_eq!(open(&folder).get(b"n").unwrap(), Some(vec![100]));
+    }
+
+    #[tokio::test]
+    async fn a_value_of_more_than_4_kib_is_refused() {
+        let folder = Folder::new();
+        let index = open(&folder);
+        for (length, fits) in [(MAX_VALUE_BYTES, true), (MAX_VALUE_BYTES + 1, false)] {
+            let job = move |txn: &mut Txn<'_>| txn.put(b"a".to_vec(), vec![0; length]);
+            assert_eq!(index.commit(job).await.is_ok(), fits);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_sync_makes_every_later_job_read_only() {
+        let folder = Folder::new();
+        let db = open_in_time(&folder.0).unwrap();
+        let unsyncable = File::open("/dev/null").unwrap();
+        let fuse = Fuse::default();
+        let index = Index::start(db, unsyncable, fuse.clone()).unwrap();
+        for _ in 0..2 {
+            let job = |txn: &mut Txn<'_>| txn.put(b"a".to_vec(), b"1".to_vec());
+            assert!(matches!(index.commit(job).await, Err(StoreError::ReadOnly)));
+        }
+        assert!(fuse.check().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_panic_inside_a_job_makes_the_store_read_only_and_nothing_else() {
+        let folder = Folder::new();
+        let index = open(&folder);
+        let job = |_: &mut Txn<'_>| -> Result<(), StoreError> { panic!("a test") };
+        assert!(matches!(index.commit(job).await, Err(StoreError::ReadOnly)));
+        let later = |txn: &mut Txn<'_>| txn.put(b"a".to_vec(), b"1".to_vec());
+        assert!(matches!(
+            index.commit(later).await,
+            Err(StoreError::ReadOnly)
+        ));
+        assert_eq!(index.get(b"a").unwrap(), None);
+    }
+}

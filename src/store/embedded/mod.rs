@@ -29,6 +29,8 @@ mod rebuild;
 mod records;
 mod recover;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;

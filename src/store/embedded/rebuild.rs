@@ -12,7 +12,7 @@ use super::disk::{Disk, FileName};
 use super::index::{Index, Txn};
 use super::records::{self, META};
 use super::{catalog, label, names};
-use crate::model::{ObjectMeta, Timestamp};
+use crate::model::{Id, ObjectMeta, Timestamp};
 use crate::store::{CatalogEntry, StoreError};
 
 /// Objects, or catalog entries, that a rebuild writes in one job.
@@ -26,10 +26,9 @@ pub(super) fn rebuild(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let runtime = Handle::current();
-    let entries = disk
-        .read_catalog()?
-        .map(|bytes| catalog::parse_snapshot(&bytes));
-    let entries = entries.transpose()?.unwrap_or_default();
+    let snapshot = disk.read_catalog()?;
+    let snapshot = snapshot.map(|bytes| catalog::parse_snapshot(&bytes));
+    let (generation, entries) = snapshot.transpose()?.unwrap_or_default();
     for step in entries.chunks(REBUILD_STEP) {
         let step = step.to_vec();
         runtime.block_on(index.commit_lazily(move |txn| put_entries(txn, &step)))?;
@@ -47,6 +46,7 @@ pub(super) fn rebuild(
     let epoch = epoch.to_vec();
     let born = now.seconds().to_be_bytes().to_vec();
     let mark = move |txn: &mut Txn<'_>| {
+        catalog::set_generation(txn, generation.saturating_add(1))?;
         txn.put(born_key(), born)?;
         txn.put(epoch_key(), epoch)
     };
@@ -67,11 +67,10 @@ fn put_entries(txn: &mut Txn<'_>, entries: &[CatalogEntry]) -> Result<(), StoreE
 /// Names objects, the newest of each key. What loses stays on disk.
 fn put_objects(txn: &mut Txn<'_>, objects: &[ObjectMeta]) -> Result<(), StoreError> {
     for meta in objects {
-        let rank = |meta: &ObjectMeta| (meta.finished_at, meta.id);
         let taken = txn.get(&records::object_key(&meta.bucket, &meta.key))?;
         let taken = taken.as_deref().map(records::decode_object).transpose()?;
         match taken {
-            Some(newer) if rank(&newer) > rank(meta) => continue,
+            Some(newer) if is_newer(&newer, meta) => continue,
             Some(older) => names::unname_object(txn, &older),
             None => {}
         }
@@ -84,21 +83,30 @@ fn put_objects(txn: &mut Txn<'_>, objects: &[ObjectMeta]) -> Result<(), StoreErr
 fn read_labels(disk: &Disk, folder: u8) -> Result<(Vec<ObjectMeta>, usize), StoreError> {
     let (mut labelled, mut others) = (Vec::new(), 0);
     disk.list(folder, |name| {
-        let FileName::Main(id) = name else {
-            return Ok(());
-        };
-        let Some(file) = disk.open_to_read(name)? else {
-            return Ok(());
-        };
-        let size = disk.length(&file)?;
-        let meta = label::decode(&disk.read_labels(id, &file)?);
-        match meta.filter(|meta| meta.id == id && meta.size == size) {
-            Some(meta) => labelled.push(meta),
-            None => others += 1,
+        if matches!(name, FileName::Main(_)) {
+            match read_label(disk, name.id())? {
+                Some(meta) => labelled.push(meta),
+                None => others += 1,
+            }
         }
         Ok(())
     })?;
     Ok((labelled, others))
+}
+
+/// The object that a main file is, by its label, when that is sound and the size matches.
+pub(super) fn read_label(disk: &Disk, id: Id) -> Result<Option<ObjectMeta>, StoreError> {
+    let Some(file) = disk.open_to_read(FileName::Main(id))? else {
+        return Ok(None);
+    };
+    let size = disk.length(&file)?;
+    let meta = label::decode(&disk.read_labels(id, &file)?);
+    Ok(meta.filter(|meta| meta.id == id && meta.size == size))
+}
+
+/// Whether an object is to have the key that another one has.
+pub(super) fn is_newer(meta: &ObjectMeta, than: &ObjectMeta) -> bool {
+    (meta.finished_at, meta.id) > (than.finished_at, than.id)
 }
 
 /// Where the epoch of the index is.

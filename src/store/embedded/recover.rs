@@ -2,7 +2,8 @@
 //!
 //! Owns: the order of a start, the rebuild of the index from labels and the snapshot, and the search for orphans.
 //! Never does: delete a file because a rebuilt index does not know it. Only files whose id is younger than the index are
-//! orphans when it does not name them: the index was there when they were made.
+//! orphans when it does not name them: the index was there when they were made. Of these, one with a sound label is a whole
+//! object whose record was not written, or was lost: it is named, not deleted.
 //!
 //! Invariants:
 //! 1. An index counts only when it carries the epoch of `FORMAT`; a rebuild writes that last, so one that was interrupted begins again.
@@ -23,9 +24,10 @@ use tokio::sync::Semaphore;
 use super::disk::{Disk, FileName};
 use super::fuse::Fuse;
 use super::index::{Index, OpenError, Txn};
+use super::names::{self, Garbage};
 use super::records::{self, COMPLETING, GARBAGE, META, OBJECT_IDS, SESSIONS};
 use super::{Engine, Options, catalog, complete, rebuild};
-use crate::model::{Id, Place, Timestamp, UploadState, encode_hex};
+use crate::model::{Id, ObjectMeta, Place, Timestamp, UploadState, encode_hex};
 use crate::store::StoreError;
 
 /// The version of the layout on disk.
@@ -176,8 +178,17 @@ fn open_trusted(
         Err(OpenError::Broken(why)) => return Ok(Err(why)),
     };
     match index.get(&rebuild::epoch_key()) {
-        Ok(Some(found)) if found == epoch => Ok(Ok(index)),
-        Ok(_) => Ok(Err("it belongs to another epoch".to_owned())),
+        Ok(Some(found)) if found == epoch => {}
+        Ok(_) => return Ok(Err("it belongs to another epoch".to_owned())),
+        Err(error) => return Ok(Err(error.to_string())),
+    }
+    let snapshot = disk.read_catalog()?;
+    let snapshot = snapshot.and_then(|bytes| catalog::parse_snapshot(&bytes).ok());
+    match catalog::generation(&index) {
+        Ok(here) if snapshot.is_some_and(|(generation, _)| generation > here) => {
+            Ok(Err("it knows less than catalog.json".to_owned()))
+        }
+        Ok(_) => Ok(Ok(index)),
         Err(error) => Ok(Err(error.to_string())),
     }
 }
@@ -254,14 +265,40 @@ fn remove_orphans(engine: &Engine) -> Result<(), StoreError> {
             }
             Ok(())
         })?;
-        removed += orphans.len();
         for name in orphans {
-            engine.disk.unlink(name)?;
+            let label = match name {
+                FileName::Spill(..) => None,
+                FileName::Main(id) | FileName::Label(id) => rebuild::read_label(&engine.disk, id)?,
+            };
+            match label {
+                Some(meta) if name == FileName::Main(meta.id) => adopt(engine, meta)?,
+                Some(_) => {}
+                None => {
+                    removed += 1;
+                    engine.disk.unlink(name)?;
+                }
+            }
         }
     }
     if removed > 0 {
         tracing::info!(removed, "files of unacknowledged uploads were removed");
     }
+    Ok(())
+}
+
+/// Names a whole object that the index does not know, unless a newer one has its key.
+fn adopt(engine: &Engine, meta: ObjectMeta) -> Result<(), StoreError> {
+    let id = meta.id;
+    let name = move |txn: &mut Txn<'_>| {
+        let taken = txn.get(&records::object_key(&meta.bucket, &meta.key))?;
+        let taken = taken.as_deref().map(records::decode_object).transpose()?;
+        if taken.is_some_and(|taken| rebuild::is_newer(&taken, &meta)) {
+            return Ok(false);
+        }
+        names::name_object(txn, &meta, &mut Garbage::new()).map(|()| true)
+    };
+    let named = Handle::current().block_on(engine.index.commit(name))?;
+    tracing::warn!(%id, named, "a whole object was found that the index did not know");
     Ok(())
 }
 

@@ -1,0 +1,394 @@
+//! The scanner behind the guard: where parts begin and end, in bytes fed in any slicing.
+//!
+//! Owns: the delimiters, the heads and the counting of what stands outside the file.
+//!
+//! Never does: read a body, or copy the content of a part.
+//!
+//! Invariants: what is in `ready` was judged; a head is passed on whole, after it was read; bytes that may be the beginning
+//! of a delimiter are held back, and never more than that.
+//!
+//! Source: RFC 2046, section 5.1.1.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use bytes::{Bytes, BytesMut};
+use memchr::memmem;
+
+use super::guard::{GuardError, Heads, MAX_HEAD_BYTES, MAX_OUTSIDE_BYTES, MAX_PARTS};
+use super::part_head::PartHead;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before the first delimiter.
+    Preamble,
+    /// Right after a delimiter: `CR LF` or `--` must follow.
+    Delimiter,
+    /// In the headers of a part.
+    Head,
+    /// In the content of a part.
+    Content,
+    /// After the closing delimiter.
+    Epilogue,
+}
+
+/// Finds the parts in bytes fed in any slicing.
+pub(super) struct Scanner {
+    /// `CR LF -- boundary`.
+    delimiter: memmem::Finder<'static>,
+    delimiter_bytes: usize,
+    state: State,
+    /// Bytes not yet judged: part of a head, or what may be the beginning of a delimiter.
+    held: BytesMut,
+    in_file: bool,
+    file_seen: bool,
+    outside_bytes: usize,
+    parts: usize,
+    /// Bytes judged, for the parser.
+    pub(super) ready: VecDeque<Bytes>,
+    pub(super) heads: Heads,
+}
+
+impl Scanner {
+    pub(super) fn new(boundary: &str) -> Self {
+        let delimiter = format!("\r\n--{boundary}");
+        Self {
+            delimiter_bytes: delimiter.len(),
+            delimiter: memmem::Finder::new(delimiter.as_bytes()).into_owned(),
+            state: State::Preamble,
+            held: BytesMut::new(),
+            in_file: false,
+            file_seen: false,
+            outside_bytes: 0,
+            parts: 0,
+            ready: VecDeque::new(),
+            heads: Heads::default(),
+        }
+    }
+
+    /// Judges the next bytes.
+    pub(super) fn feed(&mut self, mut bytes: Bytes) -> Result<(), GuardError> {
+        while !bytes.is_empty() {
+            match self.state {
+                State::Preamble => self.preamble(&mut bytes)?,
+                State::Delimiter => self.after_delimiter(&mut bytes)?,
+                State::Head => self.head(&mut bytes)?,
+                State::Content => self.content(&mut bytes)?,
+                State::Epilogue => {
+                    self.count_outside(bytes.len())?;
+                    bytes.clear();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges the end of the body.
+    pub(super) fn finish(&mut self) -> Result<(), GuardError> {
+        if self.state == State::Epilogue {
+            return Ok(());
+        }
+        Err(GuardError::Malformed(
+            "The body ends before the closing delimiter of the form.",
+        ))
+    }
+
+    /// The first delimiter may stand at the very start, where no CR LF comes before it.
+    fn preamble(&mut self, bytes: &mut Bytes) -> Result<(), GuardError> {
+        self.held.extend_from_slice(bytes);
+        bytes.clear();
+        let bare = &self.delimiter.needle()[2..];
+        let start = if self.held.starts_with(bare) {
+            Some(0)
+        } else {
+            self.delimiter.find(&self.held).map(|at| at + 2)
+        };
+        let Some(start) = start else {
+            return self.check_outside(self.held.len());
+        };
+        // The parser takes the first `--boundary` wherever it stands; both must mean the same one.
+        if memmem::find(&self.held, bare) != Some(start) {
+            return Err(GuardError::Malformed(
+                "The first delimiter must stand at the start of a line.",
+            ));
+        }
+        *bytes = self.held.split_off(start + bare.len()).freeze();
+        let preamble = self.held.split().freeze();
+        self.count_outside(preamble.len())?;
+        self.ready.push_back(preamble);
+        self.state = State::Delimiter;
+        Ok(())
+    }
+
+    fn after_delimiter(&mut self, bytes: &mut Bytes) -> Result<(), GuardError> {
+        let wanted = 2 - self.held.len().min(2);
+        let taken = bytes.split_to(wanted.min(bytes.len()));
+        self.count_outside(taken.len())?;
+        self.held.extend_from_slice(&taken);
+        if self.held.len() < 2 {
+            return Ok(());
+        }
+        let pair = self.held.split().freeze();
+        self.state = match &pair[..] {
+            b"\r\n" => State::Head,
+            b"--" => State::Epilogue,
+            _ => {
+                return Err(GuardError::Malformed(
+                    "A delimiter must be followed by CR LF or by two hyphens.",
+                ));
+            }
+        };
+        self.ready.push_back(pair);
+        Ok(())
+    }
+
+    /// Collects a head until its empty line; the parser gets it whole.
+    fn head(&mut self, bytes: &mut Bytes) -> Result<(), GuardError> {
+        let searched = self.held.len().saturating_sub(3);
+        let room = MAX_HEAD_BYTES + 4 - self.held.len().min(MAX_HEAD_BYTES + 4);
+        let taken = bytes.split_to(room.min(bytes.len()));
+        self.held.extend_from_slice(&taken);
+        if self.held.starts_with(b"\r\n") {
+            return Err(GuardError::Malformed(
+                "A part must have a Content-Disposition header.",
+            ));
+        }
+        let Some(end) = memmem::find(&self.held[searched..], b"\r\n\r\n").map(|at| at + searched)
+        else {
+            self.check_outside(self.outside_bytes + self.held.len())?;
+            if self.held.len() >= MAX_HEAD_BYTES + 4 {
+                return Err(GuardError::TooMuchBeforeFile);
+            }
+            return Ok(());
+        };
+        let mut after = self.held.split_off(end + 4);
+        let block = self.held.split().freeze();
+        self.count_outside(block.len())?;
+        self.begin_part(&block[..end])?;
+        self.ready.push_back(block);
+        // What was taken beyond the head goes back in front of the rest.
+        after.extend_from_slice(bytes);
+        *bytes = after.freeze();
+        Ok(())
+    }
+
+    fn begin_part(&mut self, block: &[u8]) -> Result<(), GuardError> {
+        self.parts += 1;
+        if self.parts > MAX_PARTS {
+            return Err(GuardError::Malformed("The form has too many parts."));
+        }
+        let head = PartHead::parse(block).map_err(GuardError::Malformed)?;
+        self.in_file = head.is_file() && !self.file_seen;
+        if self.in_file {
+            self.file_seen = true;
+            self.outside_bytes = 0;
+        }
+        self.heads.push(head);
+        self.state = State::Content;
+        Ok(())
+    }
+
+    /// Passes content on, but for a tail that may be the beginning of a delimiter.
+    fn content(&mut self, bytes: &mut Bytes) -> Result<(), GuardError> {
+        if !self.held.is_empty() {
+            return self.content_across(bytes);
+        }
+        if let Some(at) = self.delimiter.find(bytes) {
+            let content = bytes.split_to(at);
+            let delimiter = bytes.split_to(self.delimiter_bytes);
+            self.pass_content(content)?;
+            return self.end_part(delimiter);
+        }
+        let tail = tail_bytes(bytes, self.delimiter.needle());
+        let content = bytes.split_to(bytes.len() - tail);
+        self.held.extend_from_slice(bytes);
+        bytes.clear();
+        self.pass_content(content)
+    }
+
+    /// The same where a delimiter may have begun in an earlier slice: grows the held bytes just as far as needed to judge them.
+    fn content_across(&mut self, bytes: &mut Bytes) -> Result<(), GuardError> {
+        let wanted = self.delimiter_bytes - self.held.len();
+        self.held
+            .extend_from_slice(&bytes.split_to(wanted.min(bytes.len())));
+        let needle = self.delimiter.needle();
+        if self.held[..] == *needle {
+            let delimiter = self.held.split().freeze();
+            return self.end_part(delimiter);
+        }
+        let tail = tail_bytes(&self.held, needle);
+        let content = self.held.split_to(self.held.len() - tail).freeze();
+        self.pass_content(content)
+    }
+
+    fn pass_content(&mut self, content: Bytes) -> Result<(), GuardError> {
+        if content.is_empty() {
+            return Ok(());
+        }
+        if !self.in_file {
+            self.count_outside(content.len())?;
+        }
+        self.ready.push_back(content);
+        Ok(())
+    }
+
+    fn end_part(&mut self, delimiter: Bytes) -> Result<(), GuardError> {
+        self.in_file = false;
+        self.count_outside(delimiter.len())?;
+        self.ready.push_back(delimiter);
+        self.state = State::Delimiter;
+        Ok(())
+    }
+
+    fn count_outside(&mut self, bytes: usize) -> Result<(), GuardError> {
+        self.outside_bytes += bytes;
+        self.check_outside(self.outside_bytes)
+    }
+
+    fn check_outside(&self, bytes: usize) -> Result<(), GuardError> {
+        match (bytes > MAX_OUTSIDE_BYTES, self.file_seen) {
+            (false, _) => Ok(()),
+            (true, false) => Err(GuardError::TooMuchBeforeFile),
+            (true, true) => Err(GuardError::Malformed("Too much follows the file.")),
+        }
+    }
+}
+
+impl fmt::Debug for Scanner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scanner")
+            .field("state", &self.state)
+            .field("parts", &self.parts)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How many bytes at the end of `bytes` may be the beginning of `needle`.
+fn tail_bytes(bytes: &[u8], needle: &[u8]) -> usize {
+    let longest = bytes.len().min(needle.len() - 1);
+    let window = &bytes[bytes.len() - longest..];
+    // A delimiter begins with CR, so only a CR can begin a tail.
+    memchr::memchr_iter(b'\r', window)
+        .map(|at| window.len() - at)
+        .find(|&len| needle.starts_with(&window[window.len() - len..]))
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &[u8] = b"preamble\r\n--B\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\nvalue\r\n--B\r\n\
+        Content-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nby\r\n--Ates\r\n\r\n--\r\n--B\r\n\
+        Content-Disposition: form-data; name=\"submit\"\r\n\r\n\r\n--B--\r\nepilogue";
+
+    fn scan(body: &[u8], slice: usize) -> Result<(Vec<u8>, Vec<String>), GuardError> {
+        let mut scanner = Scanner::new("B");
+        let mut passed = Vec::new();
+        for part in body.chunks(slice) {
+            scanner.feed(Bytes::copy_from_slice(part))?;
+            scanner
+                .ready
+                .drain(..)
+                .for_each(|bytes| passed.extend_from_slice(&bytes));
+        }
+        scanner.finish()?;
+        let names = std::iter::from_fn(|| scanner.heads.take())
+            .map(|head| head.name)
+            .collect();
+        Ok((passed, names))
+    }
+
+    fn part(name: &str, value: &[u8]) -> Vec<u8> {
+        let head = format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n");
+        [head.as_bytes(), value, b"\r\n"].concat()
+    }
+
+    #[test]
+    fn a_good_form_passes_unchanged_in_any_slicing_up_to_its_closing_delimiter() {
+        let end = GOOD.len() - b"\r\nepilogue".len();
+        for slice in [1, 2, 3, 5, 7, 64, 1460, 65_536] {
+            let (passed, names) = scan(GOOD, slice).unwrap();
+            assert_eq!(passed, &GOOD[..end], "slices of {slice}");
+            assert_eq!(names, ["key", "file", "submit"]);
+        }
+    }
+
+    #[test]
+    fn a_form_cut_at_any_byte_before_its_end_is_an_error() {
+        let end = GOOD.len() - b"\r\nepilogue".len();
+        for cut in 0..end {
+            assert!(scan(&GOOD[..cut], 65_536).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn the_limit_before_the_file_is_exact_in_any_slicing() {
+        let file = part("file", &[b'x'; 100_000]);
+        let head = part("file", b"").len() - 2;
+        let overhead = part("key", b"").len() + head;
+        for slice in [1, 2, 1460, 65_536] {
+            let fill = |n: usize| {
+                [
+                    part("key", &vec![b'v'; n]),
+                    file.clone(),
+                    b"--B--\r\n".to_vec(),
+                ]
+                .concat()
+            };
+            assert!(
+                scan(&fill(MAX_OUTSIDE_BYTES - overhead), slice).is_ok(),
+                "slices of {slice}"
+            );
+            let refused = scan(&fill(MAX_OUTSIDE_BYTES - overhead + 1), slice);
+            assert!(
+                matches!(refused, Err(GuardError::TooMuchBeforeFile)),
+                "slices of {slice}"
+            );
+        }
+    }
+
+    #[test]
+    fn endless_preambles_heads_and_epilogues_are_stopped() {
+        let endless = [b'x'; 64 * 1024];
+        assert!(matches!(
+            scan(&endless, 1460),
+            Err(GuardError::TooMuchBeforeFile)
+        ));
+        let head = [b"--B\r\nContent-Disposition: ".as_slice(), &endless].concat();
+        assert!(matches!(
+            scan(&head, 1460),
+            Err(GuardError::TooMuchBeforeFile)
+        ));
+        let tail = [part("file", b"x"), b"--B--\r\n".to_vec(), endless.to_vec()].concat();
+        assert!(matches!(scan(&tail, 1460), Err(GuardError::Malformed(_))));
+        let after = [
+            part("file", b"x"),
+            part("x", &endless),
+            b"--B--\r\n".to_vec(),
+        ]
+        .concat();
+        assert!(matches!(scan(&after, 1460), Err(GuardError::Malformed(_))));
+        let parts = part("a", b"").repeat(MAX_PARTS + 1);
+        assert!(matches!(scan(&parts, 1460), Err(GuardError::Malformed(_))));
+    }
+
+    #[test]
+    fn delimiters_that_guard_and_parser_could_read_differently_are_refused() {
+        for bad in [
+            "x--B\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nx\r\n--B--",
+            "--Bx\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nx\r\n--B--",
+            "--B \r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nx\r\n--B--",
+            "--B\r\n\r\nx\r\n--B--",
+            "--B\nContent-Disposition: form-data; name=\"file\"\n\nx\n--B--",
+            "--B\r\nContent-Disposition: form-data; name=\"file\"\r\n\r\nx\r\n--B-x",
+            "--B--",
+        ] {
+            let outcome = scan(bad.as_bytes(), 1);
+            assert!(
+                outcome.as_ref().map_or(true, |(_, names)| names.is_empty()),
+                "{bad}"
+            );
+        }
+    }
+}

@@ -1,0 +1,567 @@
+//! What only the embedded engine promises: the rebuild of a lost index, recovery after a crash at a chosen step, labels, orphans,
+//! a full disk, damage. The contract that every engine keeps is `tests/store_contract.rs`.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::*;
+use crate::model::{
+    Application, Bucket, Hasher, HeaderSet, ObjectKey, Place, Scopes, Secret, Token, TokenHash,
+    UploadState,
+};
+use crate::store::Expected;
+
+/// The moment at which the tests happen.
+pub(super) const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
+
+static COUNTER: AtomicU64 = AtomicU64::new(1);
+
+/// A folder that is removed at the end.
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Folder {
+    pub(super) fn new() -> Self {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("pillarbox-embedded-{}-{number}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+
+    pub(super) fn options(&self) -> Options {
+        Options {
+            free_floor_bytes: 0,
+            ballast_bytes: 0,
+            ..Options::new(&self.0)
+        }
+    }
+
+    pub(super) async fn open(&self) -> EmbeddedStore {
+        EmbeddedStore::open(self.options(), NOW).await.unwrap()
+    }
+
+    /// Waits until whatever still held the store after it was dropped has let go.
+    async fn settle(&self) {
+        let data = self.0.clone();
+        let open = move || drop(Disk::open(&data, Fuse::default()).unwrap());
+        tokio::task::spawn_blocking(open).await.unwrap();
+    }
+
+    fn broken_indexes(&self) -> usize {
+        let entries = fs::read_dir(&self.0).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name());
+        names
+            .filter(|name| name.to_string_lossy().starts_with("index.broken-"))
+            .count()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+pub(super) fn upload(key: &str) -> NewUpload {
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    NewUpload {
+        id: Id::new(NOW, number.to_be_bytes()),
+        bucket: Bucket::parse("uploads").unwrap(),
+        key: ObjectKey::parse(key).unwrap(),
+        pipeline: None,
+        expires_at: None,
+        headers: HeaderSet::default(),
+        application: None,
+        created_at: NOW,
+        abandoned_at: NOW.plus(Duration::from_secs(86_400)),
+        form_post_url: String::new(),
+    }
+}
+
+pub(super) async fn begin(store: &EmbeddedStore) -> Id {
+    let new = upload("session.bin");
+    let id = new.id;
+    store.create_upload(new).await.unwrap();
+    id
+}
+
+pub(super) async fn send(
+    store: &EmbeddedStore,
+    id: Id,
+    (index, nb_chunks): (u32, Option<u32>),
+    bytes: &[u8],
+) -> Result<super::super::Committed, StoreError> {
+    let spec = ChunkSpec { index, nb_chunks };
+    let mut writer = store.write_chunk(id, spec).await?;
+    writer.write(Bytes::copy_from_slice(bytes)).await?;
+    writer.commit(Expected::default(), NOW).await
+}
+
+async fn post(store: &EmbeddedStore, key: &str, bytes: &[u8]) -> ObjectMeta {
+    let mut writer = store.write_object(upload(key)).await.unwrap();
+    writer.write(Bytes::copy_from_slice(bytes)).await.unwrap();
+    let committed = writer.commit(Expected::default(), NOW).await.unwrap();
+    committed.object.unwrap()
+}
+
+pub(super) async fn read(store: &EmbeddedStore, id: Id) -> Result<Bytes, StoreError> {
+    let reader = store.open(&ObjectName::Id(id), NOW).await?;
+    reader.read_at(0, 1 << 30).await
+}
+
+/// Acknowledges a chunk whose bytes were put on disk by hand, and so stops before the completion that follows it.
+pub(super) async fn acknowledge_only(
+    store: &EmbeddedStore,
+    id: Id,
+    (index, nb_chunks): (u32, Option<u32>),
+    place: Option<Place>,
+    bytes: &[u8],
+) {
+    let mut hasher = Hasher::default();
+    hasher.update(bytes);
+    let arrival = ledger::Arrival {
+        id,
+        spec: ChunkSpec { index, nb_chunks },
+        place,
+        length: bytes.len() as u64,
+        digests: hasher.finish(),
+        whole: None,
+    };
+    let job = move |txn: &mut index::Txn<'_>| ledger::acknowledge(txn, arrival);
+    store.engine.index.commit(job).await.unwrap();
+}
+
+fn application() -> CatalogEntry {
+    CatalogEntry::Application(Application {
+        id: Id::new(NOW, [3; 8]),
+        secret: Secret::new("s".to_owned()),
+        name: "a".to_owned(),
+        scopes: Scopes::parse("mediahub").unwrap(),
+        created_at: NOW,
+    })
+}
+
+fn token(text: &str, application: Option<Id>) -> CatalogEntry {
+    CatalogEntry::Token(Token {
+        id: Id::new(NOW, [4; 8]),
+        hash: TokenHash::of(text),
+        name: "t".to_owned(),
+        scopes: Scopes::parse("mediahub").unwrap(),
+        application,
+        created_at: NOW,
+        expires_at: None,
+    })
+}
+
+/// A store with one object of each kind, its expiry changed after it was made, and a catalog.
+async fn filled(folder: &Folder) -> (ObjectMeta, Id) {
+    let store = folder.open().await;
+    let meta = post(&store, "a.bin", b"one piece").await;
+    let change = ObjectChange::ExpiresAt(Some(NOW.plus(Duration::from_secs(60))));
+    let name = ObjectName::Id(meta.id);
+    let meta = store.change_object(&name, change, NOW).await.unwrap();
+    let chunked = begin(&store).await;
+    send(&store, chunked, (1, Some(2)), b"chunks")
+        .await
+        .unwrap();
+    send(&store, chunked, (0, Some(2)), b"two ").await.unwrap();
+    for entry in [
+        application(),
+        token("lasting", None),
+        token("short", Some(meta.id)),
+    ] {
+        store.insert(entry).await.unwrap();
+    }
+    (meta, chunked)
+}
+
+async fn assert_all_back(store: &EmbeddedStore, meta: &ObjectMeta, chunked: Id) {
+    let name = ObjectName::Key(meta.bucket.clone(), meta.key.clone());
+    assert_eq!(&store.object(&name, NOW).await.unwrap(), meta);
+    assert!(store.object(&name, meta.expires_at.unwrap()).await.is_err());
+    assert_eq!(read(store, meta.id).await.unwrap(), "one piece");
+    assert_eq!(read(store, chunked).await.unwrap(), "two chunks");
+    assert!(store.find(&application().key()).await.unwrap().is_some());
+    assert!(
+        store
+            .find(&token("lasting", None).key())
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        store
+            .find(&token("short", None).key())
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+#[tokio::test]
+async fn a_reindex_gives_objects_their_changes_and_the_catalog_back() {
+    let folder = Folder::new();
+    let (meta, chunked) = filled(&folder).await;
+    let store = EmbeddedStore::reindex(folder.options(), NOW).await.unwrap();
+    assert_all_back(&store, &meta, chunked).await;
+    assert_eq!(folder.broken_indexes(), 1);
+}
+
+#[tokio::test]
+async fn a_missing_index_is_rebuilt_at_start() {
+    let folder = Folder::new();
+    let (meta, chunked) = filled(&folder).await;
+    folder.settle().await;
+    fs::remove_dir_all(folder.0.join("index")).unwrap();
+    assert_all_back(&folder.open().await, &meta, chunked).await;
+}
+
+#[tokio::test]
+async fn a_damaged_index_is_moved_aside_and_rebuilt_at_start() {
+    for bytes in [vec![0xa5; 700_000], vec![]] {
+        let folder = Folder::new();
+        let (meta, chunked) = filled(&folder).await;
+        folder.settle().await;
+        fs::write(folder.0.join("index/db"), bytes).unwrap();
+        assert_all_back(&folder.open().await, &meta, chunked).await;
+        assert_eq!(folder.broken_indexes(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_index_of_another_epoch_is_moved_aside() {
+    let folder = Folder::new();
+    let (meta, chunked) = filled(&folder).await;
+    folder.settle().await;
+    fs::write(folder.0.join("FORMAT"), "pillarbox 1 00ff\n").unwrap();
+    assert_all_back(&folder.open().await, &meta, chunked).await;
+    assert_eq!(folder.broken_indexes(), 1);
+}
+
+#[tokio::test]
+async fn an_index_that_knows_less_than_the_snapshot_is_moved_aside() {
+    let folder = Folder::new();
+    let (meta, chunked) = filled(&folder).await;
+    let catalog = fs::read(folder.0.join("catalog.json")).unwrap();
+    let store = folder.open().await;
+    let key = token("lasting", None).key();
+    assert!(store.remove(&key).await.unwrap());
+    let back = move |txn: &mut index::Txn<'_>| catalog::set_generation(txn, 1);
+    store.engine.index.commit(back).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    fs::write(folder.0.join("catalog.json"), catalog).unwrap();
+    assert_all_back(&folder.open().await, &meta, chunked).await;
+    assert_eq!(folder.broken_indexes(), 1);
+}
+
+#[tokio::test]
+async fn an_unknown_format_is_refused() {
+    for format in ["pillarbox 2 00ff\n", "something else", ""] {
+        let folder = Folder::new();
+        drop(folder.open().await);
+        fs::write(folder.0.join("FORMAT"), format).unwrap();
+        let opened = EmbeddedStore::open(folder.options(), NOW).await;
+        assert!(matches!(opened, Err(StoreError::Corrupt(_))), "{format}");
+    }
+}
+
+#[tokio::test]
+async fn the_newest_of_two_labelled_files_wins_and_the_other_stays() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let newer = post(&store, "same.bin", b"newer").await;
+    for (seconds, wins) in [(-5, false), (5, true)] {
+        let id = upload("x").id;
+        let mut other = newer.clone();
+        other.id = id;
+        other.finished_at = Timestamp::from_seconds(NOW.seconds() + seconds);
+        let disk = &store.engine.disk;
+        let file = disk.create(FileName::Main(id)).unwrap().unwrap();
+        disk.set_length(&file, newer.size).unwrap();
+        disk.label(id, &file, &label::encode(&other).unwrap())
+            .unwrap();
+        let index = folder.0.join("index");
+        let rebuilt = folder.0.join("rebuilt");
+        let fresh = Index::open(&rebuilt, Fuse::default()).unwrap();
+        let engine = Arc::clone(&store.engine);
+        let (name, fresh) = tokio::task::spawn_blocking(move || {
+            rebuild::rebuild(&engine.disk, &fresh, b"e", NOW).unwrap();
+            (records::object_key(&newer_key().0, &newer_key().1), fresh)
+        })
+        .await
+        .unwrap();
+        let record = fresh.get(&name).unwrap().unwrap();
+        let named = records::decode_object(&record).unwrap().id;
+        assert_eq!(named == id, wins);
+        assert!(index.exists() && disk.path(FileName::Main(newer.id)).exists());
+        drop(fresh);
+        fs::remove_dir_all(rebuilt).unwrap();
+    }
+}
+
+fn newer_key() -> (Bucket, ObjectKey) {
+    let bucket = Bucket::parse("uploads").unwrap();
+    (bucket, ObjectKey::parse("same.bin").unwrap())
+}
+
+#[tokio::test]
+async fn labels_lie_beside_the_files_where_there_are_no_attributes() {
+    let folder = Folder::new();
+    let mut store = folder.open().await;
+    let engine = Arc::get_mut(&mut store.engine).unwrap();
+    engine.disk.forget_attributes();
+    let meta = post(&store, "a.bin", b"beside").await;
+    assert!(store.engine.disk.path(FileName::Label(meta.id)).exists());
+    drop(store);
+    let store = EmbeddedStore::reindex(folder.options(), NOW).await.unwrap();
+    assert_eq!(read(&store, meta.id).await.unwrap(), "beside");
+    store
+        .delete_object(&ObjectName::Id(meta.id), NOW)
+        .await
+        .unwrap();
+    store.close().await.unwrap();
+    assert!(!store.engine.disk.path(FileName::Label(meta.id)).exists());
+}
+
+#[tokio::test]
+async fn an_upload_that_was_full_when_the_store_died_is_completed_at_start() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let id = begin(&store).await;
+    send(&store, id, (1, Some(2)), b"second").await.unwrap();
+    fs::write(store.engine.disk.path(FileName::Main(id)), "first ").unwrap();
+    acknowledge_only(&store, id, (0, None), Some(Place::Main(0)), b"first ").await;
+    assert_eq!(
+        store.upload(id).await.unwrap().state,
+        UploadState::Completing
+    );
+    drop(store);
+    let store = folder.open().await;
+    assert_eq!(
+        store.upload(id).await.unwrap().state,
+        UploadState::Completed
+    );
+    assert_eq!(read(&store, id).await.unwrap(), "first second");
+}
+
+#[tokio::test]
+async fn an_upload_whose_bytes_are_damaged_fails_and_says_so() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let id = begin(&store).await;
+    send(&store, id, (1, Some(2)), b"second").await.unwrap();
+    fs::write(store.engine.disk.path(FileName::Spill(id, 0)), "sec").unwrap();
+    let sent = send(&store, id, (0, None), b"first ").await;
+    assert!(
+        matches!(sent, Err(StoreError::UploadFailed(UploadState::Failed))),
+        "{sent:?}"
+    );
+    assert_eq!(store.upload(id).await.unwrap().state, UploadState::Failed);
+    let more = send(&store, id, (0, None), b"first ").await;
+    assert!(matches!(more, Err(StoreError::UploadFailed(_))), "{more:?}");
+    store.abort_upload(id).await.unwrap();
+}
+
+#[tokio::test]
+async fn orphans_go_after_a_crash_and_nothing_goes_after_a_clean_stop_or_from_before_the_index() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let id = begin(&store).await;
+    send(&store, id, (1, Some(3)), b"kept").await.unwrap();
+    let older = Id::new(Timestamp::from_seconds(NOW.seconds() - 1), [9; 8]);
+    let names = [
+        (FileName::Main(upload("x").id), false),
+        (FileName::Spill(upload("x").id, 7), false),
+        (FileName::Label(upload("x").id), false),
+        (FileName::Spill(id, 7), false),
+        (FileName::Spill(id, 0), true),
+        (FileName::Main(older), true),
+    ];
+    for (name, _) in names {
+        let _ = store.engine.disk.create(name).unwrap();
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let store = folder.open().await;
+    for (name, _) in names {
+        assert!(store.engine.disk.path(name).exists(), "clean: {name:?}");
+    }
+    drop(store);
+    let store = folder.open().await;
+    for (name, stays) in names {
+        assert_eq!(
+            store.engine.disk.path(name).exists(),
+            stays,
+            "crash: {name:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_whole_object_that_the_index_does_not_know_is_named_unless_a_newer_one_has_its_key() {
+    for (seconds, named) in [(-5, false), (5, true)] {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let known = post(&store, "same.bin", b"known").await;
+        let mut found = known.clone();
+        found.id = upload("x").id;
+        found.finished_at = Timestamp::from_seconds(NOW.seconds() + seconds);
+        let disk = &store.engine.disk;
+        let file = disk.create(FileName::Main(found.id)).unwrap().unwrap();
+        disk.set_length(&file, found.size).unwrap();
+        let label = label::encode(&found).unwrap();
+        disk.label(found.id, &file, &label).unwrap();
+        drop(store);
+        let store = folder.open().await;
+        let name = ObjectName::Key(known.bucket.clone(), known.key.clone());
+        let now_has_it = store.object(&name, NOW).await.unwrap().id;
+        assert_eq!(now_has_it == found.id, named);
+        assert!(store.engine.disk.path(FileName::Main(found.id)).exists());
+    }
+}
+
+#[tokio::test]
+async fn garbage_that_a_crash_left_is_removed_at_start() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let id = upload("x").id;
+    let _ = store.engine.disk.create(FileName::Spill(id, 3)).unwrap();
+    let note = move |txn: &mut index::Txn<'_>| txn.put(records::garbage_key(id, Some(3)), vec![]);
+    store.engine.index.commit(note).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+    let store = folder.open().await;
+    assert!(!store.engine.disk.path(FileName::Spill(id, 3)).exists());
+}
+
+#[tokio::test]
+async fn damage_is_found_by_verify_and_a_cut_file_when_it_is_opened() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let meta = post(&store, "a.bin", b"sound bytes").await;
+    let name = ObjectName::Id(meta.id);
+    store.verify(&name, NOW).await.unwrap();
+    let path = store.locate(&meta).unwrap();
+    fs::write(&path, "sOund bytes").unwrap();
+    assert!(matches!(
+        store.verify(&name, NOW).await,
+        Err(StoreError::Corrupt(_))
+    ));
+    fs::write(&path, "sound").unwrap();
+    assert!(matches!(
+        store.open(&name, NOW).await,
+        Err(StoreError::Corrupt(_))
+    ));
+    fs::remove_file(&path).unwrap();
+    assert!(matches!(
+        store.open(&name, NOW).await,
+        Err(StoreError::Corrupt(_))
+    ));
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_uploads_and_serves_the_rest() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let meta = post(&store, "a.bin", b"kept").await;
+    let id = begin(&store).await;
+    drop(store);
+    let mut options = folder.options();
+    options.free_floor_bytes = u64::MAX;
+    let store = EmbeddedStore::open(options, NOW).await.unwrap();
+    assert_eq!(store.health().await.unwrap().free_bytes, 0);
+    let refused = send(&store, id, (0, None), b"x").await;
+    assert!(matches!(refused, Err(StoreError::Full)), "{refused:?}");
+    assert!(matches!(
+        store.write_object(upload("b")).await,
+        Err(StoreError::Full)
+    ));
+    assert_eq!(read(&store, meta.id).await.unwrap(), "kept");
+    store
+        .delete_object(&ObjectName::Id(meta.id), NOW)
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn the_ballast_is_made_at_start_and_again_by_a_sweep() {
+    let folder = Folder::new();
+    let mut options = folder.options();
+    options.ballast_bytes = 1 << 20;
+    let store = EmbeddedStore::open(options, NOW).await.unwrap();
+    let length = |folder: &Folder| fs::metadata(folder.0.join("ballast")).map(|m| m.len()).ok();
+    assert_eq!(length(&folder), Some(1 << 20));
+    assert!(store.engine.disk.free_ballast().unwrap());
+    assert_eq!(length(&folder), None);
+    let clock = ClockReading {
+        wall: NOW,
+        monotonic: Duration::ZERO,
+    };
+    store.sweep(clock, 1).await.unwrap();
+    assert_eq!(length(&folder), Some(1 << 20));
+}
+
+#[tokio::test]
+async fn no_more_writers_than_the_limit_are_let_in() {
+    let folder = Folder::new();
+    let mut options = folder.options();
+    options.max_writers = 1;
+    let store = EmbeddedStore::open(options, NOW).await.unwrap();
+    let first = store.write_object(upload("a")).await.unwrap();
+    assert!(matches!(
+        store.write_object(upload("b")).await,
+        Err(StoreError::Busy)
+    ));
+    drop(first);
+    assert!(store.write_object(upload("b")).await.is_ok());
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_the_store_only_reads() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let meta = post(&store, "a.bin", b"kept").await;
+    let writer = store.write_object(upload("late")).await.unwrap();
+    store.engine.fuse.blow("sync a file", &"a test");
+    let late = writer.commit(Expected::default(), NOW).await;
+    assert!(matches!(late, Err(StoreError::ReadOnly)), "{late:?}");
+    assert!(matches!(
+        store.create_upload(upload("x")).await,
+        Err(StoreError::ReadOnly)
+    ));
+    assert!(matches!(
+        store.insert(application()).await,
+        Err(StoreError::ReadOnly)
+    ));
+    let name = ObjectName::Id(meta.id);
+    assert!(matches!(
+        store.delete_object(&name, NOW).await,
+        Err(StoreError::ReadOnly)
+    ));
+    let change = ObjectChange::ExpiresAt(None);
+    let changed = store.change_object(&name, change, NOW).await;
+    assert!(matches!(changed, Err(StoreError::ReadOnly)));
+    assert_eq!(read(&store, meta.id).await.unwrap(), "kept");
+    assert!(!store.health().await.unwrap().writable);
+    drop(store);
+    assert!(folder.open().await.health().await.unwrap().writable);
+}
+
+#[tokio::test]
+async fn files_and_folders_are_for_the_owner_only() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let meta = post(&store, "a.bin", b"private").await;
+    store.insert(application()).await.unwrap();
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for name in ["", "objects", "objects/00", "index"] {
+        assert_eq!(mode(folder.0.join(name)), 0o700, "{name}");
+    }
+    for name in ["LOCK", "FORMAT", "catalog.json"] {
+        assert_eq!(mode(folder.0.join(name)), 0o600, "{name}");
+    }
+    assert_eq!(mode(store.locate(&meta).unwrap()), 0o600);
+}
