@@ -452,7 +452,7 @@ async fn an_http_2_client_that_reads_slowly_gets_every_byte() {
         "server.header_timeout=300ms",
     ]);
     let file = server.folder().join("large");
-    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+    let bytes: Vec<u8> = (0..600_000_u32).map(|n| n.to_le_bytes()[1]).collect();
     std::fs::write(&file, &bytes).unwrap();
     let path = large_file_link(&server, &file);
     let version = &rustls::version::TLS13;

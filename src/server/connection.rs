@@ -24,6 +24,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_io_timeout::TimeoutStream;
+use tokio_util::io::InspectWriter;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -56,6 +57,10 @@ const MAX_SEND_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Time between two pings on a silent HTTP/2 connection.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// A write of at least this many bytes to an HTTP/2 peer carries an answer: the peer takes it, so it is not quiet. Pings,
+/// acknowledgements, and answers in crumbs, are smaller.
+const PROGRESS_BYTES: usize = 256;
 
 /// Longest wait for the answer to a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -190,6 +195,12 @@ where
                 from,
                 STREAM_PIECE_BYTES,
             )
+        }
+    });
+    let watched = Arc::clone(&activity);
+    let stream = InspectWriter::new(stream, move |written| {
+        if written.len() >= PROGRESS_BYTES {
+            watched.touch();
         }
     });
     let connection = http2::Builder::new(Streams::of(&shared.life))
