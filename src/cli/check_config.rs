@@ -1,6 +1,10 @@
 //! `pillarbox check-config`: every mistake with its key, or every setting in force with where it came from.
 //!
-//! Owns: how settings are shown. Never does: start anything.
+//! Owns: how settings are shown.
+//!
+//! Never does: start anything.
+//!
+//! Invariant: the exit code is 0 only when `serve` would start with these settings; no secret is shown.
 
 use clap::Args;
 

@@ -1,6 +1,10 @@
 //! `pillarbox completions SHELL`: a completion script, made by clap from the verbs and flags themselves.
 //!
-//! Owns: nothing else. Never does: install it; the package and the README say where each shell looks.
+//! Owns: nothing else.
+//!
+//! Never does: install it; the package and the README say where each shell looks.
+//!
+//! Invariant: the script names exactly the verbs and flags of this build.
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;

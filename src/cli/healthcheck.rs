@@ -1,6 +1,10 @@
 //! `pillarbox healthcheck`: asks a running server's `/readyz`, for containers that have no curl.
 //!
-//! Owns: the exit code, 0 when ready. Never does: print more than one line.
+//! Owns: the exit code, 0 when ready.
+//!
+//! Never does: print more than one line.
+//!
+//! Invariant: any answer but 200, and none within the deadline, is not ready.
 
 use std::time::Duration;
 

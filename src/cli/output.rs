@@ -1,7 +1,10 @@
 //! The one way text reaches the terminal.
 //!
-//! Owns: standard output for answers, standard error for complaints. Never does: fail loudly when nobody reads any more
-//! (`pillarbox token list | head -1` is no error).
+//! Owns: standard output for answers, standard error for complaints.
+//!
+//! Never does: fail loudly when nobody reads any more (`pillarbox token list | head -1` is no error).
+//!
+//! Invariant: nothing else in the program writes to standard output.
 
 use std::io::{self, Write};
 

@@ -1,6 +1,10 @@
 //! `pillarbox path BUCKET/KEY`: the plain file that holds an object's bytes.
 //!
-//! Owns: nothing else. Never does: open that file.
+//! Owns: nothing else.
+//!
+//! Never does: open that file.
+//!
+//! Invariant: an object that is expired has no path.
 
 use clap::Args;
 use http::Method;

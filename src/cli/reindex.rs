@@ -1,6 +1,10 @@
 //! `pillarbox reindex`: rebuilds the index from the labels of the objects.
 //!
-//! Owns: nothing else. Never does: run beside a server; the store's lock refuses it.
+//! Owns: nothing else.
+//!
+//! Never does: run beside a server; the store's lock refuses it.
+//!
+//! Invariant: the old index is set aside, never deleted.
 
 use clap::Args;
 

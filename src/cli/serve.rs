@@ -1,6 +1,10 @@
 //! `pillarbox serve`: the server, configured by file, environment and flags.
 //!
-//! Owns: the flags of the server. Never does: anything but read the configuration and launch.
+//! Owns: the flags of the server.
+//!
+//! Never does: anything but read the configuration and launch.
+//!
+//! Invariant: flags beat the environment, which beats the file.
 
 use std::path::PathBuf;
 

@@ -1,7 +1,10 @@
 //! `pillarbox token`: bearer tokens, and the client credentials of applications.
 //!
 //! Owns: how they are asked for and shown. A secret is shown once, when it is made; the store keeps only its hash.
+//!
 //! Never does: write a secret anywhere but to standard output.
+//!
+//! Invariant: a running server and a stopped one answer alike.
 
 use std::time::Duration;
 

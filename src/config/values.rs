@@ -1,7 +1,10 @@
 //! The forms that values take: addresses, numbers, durations, sizes, names, URLs, networks.
 //!
 //! Owns: what each form looks like, and a message with an example for what does not look like it.
+//!
 //! Never does: know which key a value belongs to.
+//!
+//! Invariant: what is refused is refused with the form it should have.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

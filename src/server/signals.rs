@@ -1,7 +1,10 @@
 //! What the operator says by signals.
 //!
 //! Owns: SIGTERM and SIGINT (stop), SIGHUP (reload, or stop where nothing can be reloaded).
+//!
 //! Never does: act on them; the server does.
+//!
+//! Invariant: a second signal to stop is not waited for: it stops at once.
 
 use std::io;
 
