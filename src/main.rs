@@ -1,4 +1,8 @@
-//! The `pillarbox` program: everything is in the library, see `lib.rs`.
+//! The `pillarbox` program.
+//!
+//! Owns: the exit code.
+//!
+//! Never does: anything else; everything is in the library, and `lib.rs` has the map.
 
 use std::process::ExitCode;
 

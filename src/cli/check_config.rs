@@ -1,6 +1,8 @@
 //! `pillarbox check-config`: every mistake with its key, or every setting in force with where it came from.
 //!
-//! Owns: how settings are shown. Never does: start anything.
+//! Owns: how settings are shown.
+//!
+//! Never does: start anything.
 
 use clap::Args;
 

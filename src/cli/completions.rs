@@ -1,6 +1,8 @@
 //! `pillarbox completions SHELL`: a completion script, made by clap from the verbs and flags themselves.
 //!
-//! Owns: nothing else. Never does: install it; the package and the README say where each shell looks.
+//! Owns: nothing else.
+//!
+//! Never does: install it; the package and the README say where each shell looks.
 
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;

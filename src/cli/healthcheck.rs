@@ -1,6 +1,8 @@
 //! `pillarbox healthcheck`: asks a running server's `/readyz`, for containers that have no curl.
 //!
-//! Owns: the exit code, 0 when ready. Never does: print more than one line.
+//! Owns: the exit code, 0 when ready.
+//!
+//! Never does: print more than one line.
 
 use std::time::Duration;
 

@@ -1,7 +1,9 @@
 //! `pillarbox key`: the keys that sign forms.
 //!
 //! Owns: how they are asked for and shown. A secret is shown once, when a key is made for a user; the secret of the
-//! server's own key is never shown. Never does: sign anything.
+//! server's own key is never shown.
+//!
+//! Never does: sign anything.
 
 use clap::{Args, Subcommand};
 use http::Method;

@@ -1,6 +1,8 @@
 //! The one way text reaches the terminal.
 //!
-//! Owns: standard output for answers, standard error for complaints. Never does: fail loudly when nobody reads any more
+//! Owns: standard output for answers, standard error for complaints.
+//!
+//! Never does: fail loudly when nobody reads any more
 //! (`pillarbox token list | head -1` is no error).
 
 use std::io::{self, Write};

@@ -1,6 +1,8 @@
 //! `pillarbox path BUCKET/KEY`: the plain file that holds an object's bytes.
 //!
-//! Owns: nothing else. Never does: open that file.
+//! Owns: nothing else.
+//!
+//! Never does: open that file.
 
 use clap::Args;
 use http::Method;

@@ -1,6 +1,8 @@
 //! `pillarbox pipeline`: create, list, delete.
 //!
-//! Owns: how they are asked for and shown. Never does: change one; the REST API does (`PUT /v1/pipelines/ID`).
+//! Owns: how they are asked for and shown.
+//!
+//! Never does: change one; the REST API does (`PUT /v1/pipelines/ID`).
 
 use clap::{Args, Subcommand};
 use http::Method;

@@ -1,6 +1,8 @@
 //! `pillarbox reindex`: rebuilds the index from the labels of the objects.
 //!
-//! Owns: nothing else. Never does: run beside a server; the store's lock refuses it.
+//! Owns: nothing else.
+//!
+//! Never does: run beside a server; the store's lock refuses it.
 
 use clap::Args;
 

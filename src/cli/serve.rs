@@ -1,6 +1,8 @@
 //! `pillarbox serve`: the server, configured by file, environment and flags.
 //!
-//! Owns: the flags of the server. Never does: anything but read the configuration and launch.
+//! Owns: the flags of the server.
+//!
+//! Never does: anything but read the configuration and launch.
 
 use std::path::PathBuf;
 

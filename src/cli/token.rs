@@ -1,6 +1,7 @@
 //! `pillarbox token`: bearer tokens, and the client credentials of applications.
 //!
 //! Owns: how they are asked for and shown. A secret is shown once, when it is made; the store keeps only its hash.
+//!
 //! Never does: write a secret anywhere but to standard output.
 
 use std::time::Duration;

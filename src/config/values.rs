@@ -1,6 +1,7 @@
 //! The forms that values take: addresses, numbers, durations, sizes, names, URLs, networks.
 //!
 //! Owns: what each form looks like, and a message with an example for what does not look like it.
+//!
 //! Never does: know which key a value belongs to.
 
 use std::net::{IpAddr, SocketAddr};

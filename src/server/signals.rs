@@ -1,6 +1,7 @@
 //! What the operator says by signals.
 //!
 //! Owns: SIGTERM and SIGINT (stop), SIGHUP (reload, or stop where nothing can be reloaded).
+//!
 //! Never does: act on them; the server does.
 
 use std::io;
