@@ -5,7 +5,6 @@
     clippy::panic,
     reason = "a test fails loudly"
 )]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails loudly")]
 
 mod support;
 
