@@ -16,7 +16,9 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinHandle;
 
+use super::beside::both;
 use super::disk::FileName;
 use super::lease::{Claim, Lease};
 use super::ledger::{self, Arrival};
@@ -28,6 +30,12 @@ use crate::store::{ChunkSpec, Expected, StoreError};
 
 /// How many spill numbers are tried when files of an earlier process are in the way.
 const MAX_SPILL_TRIES: u32 = 100_000;
+
+/// From this many bytes on a batch is hashed on another thread than it is written on: MD5 of 1 MiB takes about 2 ms, the write
+/// 0.7 ms, a thread 0.02 ms.
+const BESIDE_BYTES: u64 = 256 << 10;
+/// After this many bytes a sync is begun while more arrive.
+const EARLY_SYNC_BYTES: u64 = 32 << 20;
 
 /// Where the bytes of a chunk go.
 #[derive(Debug)]
@@ -50,6 +58,9 @@ pub(super) struct Lane {
     target: Target,
     hasher: Hasher,
     pub(super) length: u64,
+    /// Bytes written since the last sync that was begun.
+    unsynced: u64,
+    early: Option<JoinHandle<()>>,
     kept: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -67,21 +78,63 @@ impl Lane {
             target,
             hasher: Hasher::default(),
             length: 0,
+            unsynced: 0,
+            early: None,
             kept: false,
             _permit: permit,
         }
     }
 
-    /// Writes and hashes one batch.
+    /// Writes and hashes one batch, beside each other when it is large.
     pub(super) fn absorb(&mut self, batch: &[Bytes]) -> Result<(), StoreError> {
         let bytes: u64 = batch.iter().map(|slice| slice.len() as u64).sum();
-        if !matches!(self.target, Target::Nowhere) {
-            self.engine.check_room(bytes)?;
-            self.write(batch, self.length + bytes)?;
-        }
-        batch.iter().for_each(|slice| self.hasher.update(slice));
+        let mut hasher = mem::take(&mut self.hasher);
+        let hash = move || {
+            batch.iter().for_each(|slice| hasher.update(slice));
+            hasher
+        };
+        let (written, hasher) = both(bytes >= BESIDE_BYTES, || self.put(batch, bytes), hash);
+        self.hasher = hasher;
+        written?;
         self.length += bytes;
+        self.sync_early(bytes);
         Ok(())
+    }
+
+    fn put(&mut self, batch: &[Bytes], bytes: u64) -> Result<(), StoreError> {
+        if matches!(self.target, Target::Nowhere) {
+            return Ok(());
+        }
+        self.engine.check_room(bytes)?;
+        self.write(batch, self.length + bytes)
+    }
+
+    /// Lets the disk begin on a long chunk while it still arrives, so that the sync at its end is short. The result is not
+    /// looked at: a failure blows the fuse, and the sync at the end fails with it.
+    fn sync_early(&mut self, bytes: u64) {
+        self.unsynced += bytes;
+        let busy = self.early.as_ref().is_some_and(|sync| !sync.is_finished());
+        if self.unsynced < EARLY_SYNC_BYTES || busy {
+            return;
+        }
+        let Some(Ok(file)) = self.opened().map(File::try_clone) else {
+            return;
+        };
+        if let Ok(runtime) = Handle::try_current() {
+            let engine = Arc::clone(&self.engine);
+            let sync = move || drop(engine.disk.sync_data(&file));
+            self.early = Some(self.engine.tasks.spawn_blocking_on(sync, &runtime));
+            self.unsynced = 0;
+        }
+    }
+
+    /// The file the bytes go to, if it is open.
+    fn opened(&self) -> Option<&File> {
+        match &self.target {
+            Target::Main(_, _, file) | Target::Object(file) => file.as_ref(),
+            Target::Spill(spill) => spill.as_ref().map(|(_, file)| file),
+            Target::Nowhere => None,
+        }
     }
 
     fn write(&mut self, batch: &[Bytes], end: u64) -> Result<(), StoreError> {

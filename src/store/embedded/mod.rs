@@ -12,6 +12,7 @@
 //! 3. A file is removed only after the index no longer names it, durably.
 
 mod assembler;
+mod beside;
 mod catalog;
 mod complete;
 mod disk;
