@@ -1,6 +1,6 @@
 // What every suite shares: the program under test as a child process, sessions, downloads, checks, test files.
 //
-// The program is the one named by PILLARBOX_BIN. Each server listens on ports of the system's choice on the loopback, keeps
+// The program is the one named by TESTED_PILLARBOX. Each server listens on ports of the system's choice on the loopback, keeps
 // its data in a folder of its own below the run's temporary folder, and is ended by its own process id.
 
 import { spawn } from "node:child_process";
@@ -13,7 +13,7 @@ import os from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 
-export const BIN = process.env.PILLARBOX_BIN ?? "pillarbox";
+export const BIN = process.env.TESTED_PILLARBOX ?? "pillarbox";
 export const HERE = path.dirname(fileURLToPath(import.meta.url));
 export const PIPELINE = "53a1ac4914eaa8ffa4fce91b";
 export const TOKEN = "dev-token";
@@ -71,7 +71,8 @@ export function run(program, args, options = {}) {
       const text = Buffer.concat(out).toString();
       const error = Buffer.concat(err).toString();
       if (code === 0 || options.anyCode) return resolve({ code, out: text, err: error });
-      reject(new Error(`${program} ${args.join(" ")} ended with ${code}:\n${text}\n${error}`.slice(0, 4000)));
+      const line = `${program} ${args.join(" ")}`.slice(0, 300);
+      reject(new Error(`${line} ended with ${code}:\n${text.slice(-2000)}\n${error.slice(-2000)}`));
     });
   });
 }

@@ -1,10 +1,11 @@
 // Power switch: the server is killed between chunks and in the middle of one, started again on the same data, and the upload
 // goes on. What was acknowledged is there, what was not is missing, and the end is the right file.
 
+import { spawn } from "node:child_process";
 import fs from "node:fs";
 import path from "node:path";
 
-import { bytes, check, cut, devOn, equal, form, chunkParams, finish, openSession, postChunk, readsBack, rest, start, temporary } from "../lib.mjs";
+import { BIN, PIPELINE, TOKEN, bytes, check, cut, devOn, equal, form, chunkParams, finish, openSession, postChunk, readsBack, rest, run, start, temporary, until, whole } from "../lib.mjs";
 
 const CHUNK = 256 * 1024;
 
@@ -68,6 +69,26 @@ export default {
     for (const index of [4, 3, 1]) equal((await postChunk(fresh, index, 6, chunks[index])).status, 201, `chunk ${index}`);
     await finish(server, session, 6);
     await readsBack(server, session, file);
+    await server.stop();
+  },
+
+  "pillarbox upload, killed on its way, goes on with --resume": async () => {
+    const file = path.join(temporary, "resume.bin");
+    fs.writeFileSync(file, bytes(200 * 1024 * 1024, 4));
+    const server = await start();
+    const args = ["upload", "--url", server.url, "--token", TOKEN, "--chunk-size", "1MiB"];
+    const child = spawn(BIN, [...args, "--pipeline", PIPELINE, file], { stdio: ["ignore", "ignore", "pipe"] });
+    let said = "";
+    child.stderr.on("data", (data) => (said += data));
+    const [, id] = await until("the session's id", 10_000, () => said.match(/--resume ([0-9a-f]{24})/));
+    const session = { id, file: { id } };
+    await until("some chunks", 10_000, async () => (await state(server, session)).received_bytes > 0);
+    child.kill("SIGKILL");
+    const left = await state(server, session);
+    equal(left.status, "UPLOADING", "the session when its client was killed");
+    await run(BIN, [...args, "--resume", id, file]);
+    await whole(server, session);
+    await readsBack(server, session, fs.readFileSync(file));
     await server.stop();
   },
 

@@ -15,7 +15,7 @@ const SEEK = 7;
 
 /** The video, made once for a machine: every frame is noise over a test picture, so that nothing compresses away. */
 async function video() {
-  const folder = process.env.PILLARBOX_TEST_CACHE ?? temporary;
+  const folder = process.env.TEST_CACHE ?? temporary;
   const file = path.join(folder, "video.mp4");
   if (!fs.existsSync(file)) {
     fs.mkdirSync(folder, { recursive: true });
