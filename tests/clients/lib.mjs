@@ -119,6 +119,28 @@ export async function start(args = ["dev", "--listen", "127.0.0.1:0", "--admin-l
   return server;
 }
 
+/** A certificate for the loopback by an authority of our own; its files. */
+async function certificate() {
+  const at = (name) => path.join(temporary, name);
+  const openssl = (...args) => run("openssl", args);
+  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+  await openssl("req", "-x509", ...key, "-keyout", at("ca.key"), "-out", at("ca.crt"), "-subj", "/CN=Test authority", "-days", "2");
+  await openssl("req", ...key, "-keyout", at("tls.key"), "-out", at("tls.csr"), "-subj", "/CN=127.0.0.1");
+  fs.writeFileSync(at("san"), "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\n");
+  await openssl("x509", "-req", "-in", at("tls.csr"), "-CA", at("ca.crt"), "-CAkey", at("ca.key"), "-CAcreateserial", "-days", "2", "-extfile", at("san"), "-out", at("tls.crt"));
+  fs.chmodSync(at("tls.key"), 0o600);
+  return { ca: at("ca.crt"), certificate: at("tls.crt"), key: at("tls.key") };
+}
+
+/** Starts `dev` with TLS; the server also holds whom to trust. */
+export async function startTls() {
+  const files = await certificate();
+  const settings = ["--set", `tls.certificate=${files.certificate}`, "--set", `tls.private_key=${files.key}`];
+  const server = await start(["dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", ...settings]);
+  check(server.url.startsWith("https://"), `the server says its URL is ${server.url}`);
+  return Object.assign(server, { ca: fs.readFileSync(files.ca), caFile: files.ca });
+}
+
 /** Options of `dev` that keep the data, and the port when there is one. */
 export function devOn(data, url) {
   const listen = url ? new URL(url).host : "127.0.0.1:0";

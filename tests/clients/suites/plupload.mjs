@@ -6,7 +6,7 @@ import path from "node:path";
 
 import { chromium } from "playwright-core";
 
-import { HERE, bytes, check, chunkParams, equal, finish, openSession, readsBack, rest, start, temporary, whole } from "../lib.mjs";
+import { HERE, bytes, check, chunkParams, equal, finish, openSession, readsBack, rest, start, startTls, temporary, whole } from "../lib.mjs";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const CHUNK = 64 * 1024;
@@ -56,8 +56,8 @@ async function browser() {
 }
 
 /** One upload scene: server, session, browser and page; `play` gets them all. */
-async function scene(objectKey, size, play, { fails } = {}) {
-  const server = await start();
+async function scene(objectKey, size, play, { fails, open: begin = start } = {}) {
+  const server = await begin();
   const pages = await pageServer();
   const chrome = await browser();
   const between = fails && (await proxy(server.url, fails));
@@ -68,7 +68,7 @@ async function scene(objectKey, size, play, { fails } = {}) {
     const onDisk = path.join(temporary, "Ünï côde vidéo.mp4");
     fs.writeFileSync(onDisk, file);
     const open = async () => {
-      const page = await chrome.newPage();
+      const page = await chrome.newPage({ ignoreHTTPSErrors: true });
       page.setDefaultTimeout(UPLOAD_MS);
       await page.goto(pages.url);
       return page;
@@ -113,6 +113,26 @@ export default {
       await finish(s.server, s.session, 17);
       await readsBack(s.server, s.session, s.file);
     }),
+
+  "chunked, over TLS and HTTP/2": () =>
+    scene(
+      "plupload/tls.mp4",
+      8 * CHUNK + 17,
+      async (s) => {
+        const page = await s.open();
+        const spoken = new Set();
+        const network = await page.context().newCDPSession(page);
+        network.on("Network.responseReceived", ({ response }) => {
+          if (response.url.startsWith(s.server.url)) spoken.add(response.protocol);
+        });
+        await network.send("Network.enable");
+        uploaded(await upload(page, { ...s, params: chunkParams(s.session), options: { chunk_size: CHUNK } }), 9);
+        equal([...spoken].join(), "h2", "the protocols that the browser spoke to the server");
+        await finish(s.server, s.session, 9);
+        await readsBack(s.server, s.session, s.file);
+      },
+      { open: startTls },
+    ),
 
   "chunked, whole without the last call": () =>
     scene("plupload/whole.mp4", 2 * CHUNK + 1, async (s) => {

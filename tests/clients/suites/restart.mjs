@@ -74,9 +74,9 @@ export default {
 
   "pillarbox upload, killed on its way, goes on with --resume": async () => {
     const file = path.join(temporary, "resume.bin");
-    fs.writeFileSync(file, bytes(200 * 1024 * 1024, 4));
+    fs.writeFileSync(file, bytes(64 * 1024 * 1024, 4));
     const server = await start();
-    const args = ["upload", "--url", server.url, "--token", TOKEN, "--chunk-size", "1MiB"];
+    const args = ["upload", "--url", server.url, "--token", TOKEN, "--chunk-size", "256KiB"];
     const child = spawn(BIN, [...args, "--pipeline", PIPELINE, file], { stdio: ["ignore", "ignore", "pipe"] });
     let said = "";
     child.stderr.on("data", (data) => (said += data));

@@ -5,7 +5,7 @@
 import fs from "node:fs";
 import path from "node:path";
 
-import { BIN, PIPELINE, TOKEN, check, chunkParams, equal, finish, link, openSession, rest, run, start, temporary } from "../lib.mjs";
+import { BIN, PIPELINE, TOKEN, check, chunkParams, equal, finish, link, openSession, rest, run, start, startTls, temporary } from "../lib.mjs";
 
 const MIB = 1024 * 1024;
 const SMALLEST = 300 * MIB;
@@ -31,30 +31,14 @@ async function video() {
   return { file, size };
 }
 
-/** A certificate for 127.0.0.1 by an authority of our own; its files. */
-async function certificate() {
-  const at = (name) => path.join(temporary, name);
-  const openssl = (...args) => run("openssl", args);
-  const key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-  await openssl("req", "-x509", ...key, "-keyout", at("ca.key"), "-out", at("ca.crt"), "-subj", "/CN=Test authority", "-days", "2");
-  await openssl("req", ...key, "-keyout", at("tls.key"), "-out", at("tls.csr"), "-subj", "/CN=127.0.0.1");
-  fs.writeFileSync(at("san"), "subjectAltName=IP:127.0.0.1,DNS:localhost\nextendedKeyUsage=serverAuth\n");
-  await openssl("x509", "-req", "-in", at("tls.csr"), "-CA", at("ca.crt"), "-CAkey", at("ca.key"), "-CAcreateserial", "-days", "2", "-extfile", at("san"), "-out", at("tls.crt"));
-  fs.chmodSync(at("tls.key"), 0o600);
-  return { ca: at("ca.crt"), certificate: at("tls.crt"), key: at("tls.key") };
-}
-
 async function plain() {
   return { server: await start(), curlArgs: [], uploadArgs: [], ffArgs: [] };
 }
 
 async function tls() {
-  const files = await certificate();
-  const settings = ["--set", `tls.certificate=${files.certificate}`, "--set", `tls.private_key=${files.key}`];
-  const server = await start(["dev", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", ...settings]);
-  check(server.url.startsWith("https://"), `the server says its URL is ${server.url}`);
-  server.ca = fs.readFileSync(files.ca);
-  return { server, curlArgs: ["--cacert", files.ca], uploadArgs: ["--cacert", files.ca], ffArgs: ["-tls_verify", "1", "-ca_file", files.ca] };
+  const server = await startTls();
+  const trust = ["--cacert", server.caFile];
+  return { server, curlArgs: trust, uploadArgs: trust, ffArgs: ["-tls_verify", "1", "-ca_file", server.caFile] };
 }
 
 /** Uploads with `pillarbox upload`, in parallel; the session. */
