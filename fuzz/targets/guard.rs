@@ -11,7 +11,8 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use libfuzzer_sys::fuzz_target;
 use pillarbox::api::body::RequestBody;
-use pillarbox::api::guard::{Guard, MAX_OUTSIDE_BYTES, boundary};
+use pillarbox::api::framing::MAX_OUTSIDE_BYTES;
+use pillarbox::api::guard::{Guard, boundary};
 
 const BOUNDARY: &str = "B";
 

@@ -1,7 +1,7 @@
 //! What stands in front of the multipart parser.
 //!
 //! Owns: the limits of a form that the parser does not have, kept in any slicing of the bytes: at most
-//! [`MAX_OUTSIDE_BYTES`] before the content of the file and as many after it, at most [`MAX_HEAD_BYTES`] of headers a part.
+//! [`super::framing::MAX_OUTSIDE_BYTES`] before the content of the file and as many after it, at most [`super::framing::MAX_HEAD_BYTES`] of headers a part.
 //! Every head is read by us (`part_head.rs`) before the parser sees it, and the parser sees it whole: an unfinished header
 //! would be buffered and scanned again with every packet (16 MiB cost 13 s of CPU).
 //!
@@ -11,73 +11,20 @@
 //! Invariant: delimiters are exactly `--B` at the start, `CR LF --B` later, followed by `CR LF` or `--` (RFC 2046, section
 //! 5.1.1, without transport padding); anything else is malformed, so that guard and parser never disagree about parts.
 
-use std::collections::VecDeque;
-use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::Stream;
 
-use super::body::{BodyError, RequestBody};
-use super::part_head::PartHead;
+use super::body::RequestBody;
+use super::framing::{GuardError, Heads};
 use super::scanner::Scanner;
 
-/// Most bytes before the content of the file, and most bytes after it: fields, heads, delimiters. Amazon's limit.
-pub const MAX_OUTSIDE_BYTES: usize = 20_480;
-/// Most bytes of headers of one part.
-pub const MAX_HEAD_BYTES: usize = 16 * 1024;
 /// Most bytes handed over before the parser is made to wait.
 pub const BURST_BYTES: usize = 256 * 1024;
 /// Longest boundary, in bytes (RFC 2046, section 5.1.1).
 pub const MAX_BOUNDARY_BYTES: usize = 70;
-/// Most parts of a form, the file and what follows it included.
-pub const MAX_PARTS: usize = 128;
-
-/// Why a form was stopped.
-#[derive(Debug)]
-pub enum GuardError {
-    /// The body itself failed.
-    Body(BodyError),
-    /// More than [`MAX_OUTSIDE_BYTES`] before the file, or a head larger than [`MAX_HEAD_BYTES`].
-    TooMuchBeforeFile,
-    /// Not well-formed; says why, for the client.
-    Malformed(&'static str),
-}
-
-impl fmt::Display for GuardError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Body(error) => error.fmt(f),
-            Self::TooMuchBeforeFile => f.write_str("too much before the file"),
-            Self::Malformed(why) => f.write_str(why),
-        }
-    }
-}
-
-impl std::error::Error for GuardError {}
-
-/// The heads of the parts that the parser may have seen, in order; the handler takes each when the parser yields the part.
-#[derive(Clone, Debug, Default)]
-pub struct Heads(Arc<Mutex<VecDeque<PartHead>>>);
-
-impl Heads {
-    /// Takes the head of the next part.
-    pub fn take(&self) -> Option<PartHead> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()
-    }
-
-    pub(super) fn push(&self, head: PartHead) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(head);
-    }
-}
 
 /// A body that is safe to give to the parser.
 #[derive(Debug)]

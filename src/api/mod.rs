@@ -23,6 +23,7 @@ pub mod downloads;
 pub mod error;
 pub mod file_view;
 pub mod files;
+pub mod framing;
 pub mod guard;
 pub mod link;
 pub mod media_type;

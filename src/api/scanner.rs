@@ -15,7 +15,7 @@ use std::fmt;
 use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
-use super::guard::{GuardError, Heads, MAX_HEAD_BYTES, MAX_OUTSIDE_BYTES, MAX_PARTS};
+use super::framing::{GuardError, Heads, MAX_HEAD_BYTES, MAX_OUTSIDE_BYTES, MAX_PARTS};
 use super::part_head::PartHead;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,65 @@
+//! What the guard and its scanner agree on: the limits of a form, the reasons to stop one, the heads of its parts.
+//!
+//! Owns: the numbers and [`GuardError`].
+//!
+//! Never does: look at bytes.
+//!
+//! Invariant: the heads are taken in the order in which the parts begin.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::body::BodyError;
+use super::part_head::PartHead;
+
+/// Most bytes before the content of the file, and most bytes after it: fields, heads, delimiters. Amazon's limit.
+pub const MAX_OUTSIDE_BYTES: usize = 20_480;
+/// Most bytes of headers of one part.
+pub const MAX_HEAD_BYTES: usize = 16 * 1024;
+/// Most parts of a form, the file and what follows it included.
+pub const MAX_PARTS: usize = 128;
+
+/// Why a form was stopped.
+#[derive(Debug)]
+pub enum GuardError {
+    /// The body itself failed.
+    Body(BodyError),
+    /// More than [`MAX_OUTSIDE_BYTES`] before the file, or a head larger than [`MAX_HEAD_BYTES`].
+    TooMuchBeforeFile,
+    /// Not well-formed; says why, for the client.
+    Malformed(&'static str),
+}
+
+impl fmt::Display for GuardError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Body(error) => error.fmt(f),
+            Self::TooMuchBeforeFile => f.write_str("too much before the file"),
+            Self::Malformed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for GuardError {}
+
+/// The heads of the parts that the parser may have seen, in order; the handler takes each when the parser yields the part.
+#[derive(Clone, Debug, Default)]
+pub struct Heads(Arc<Mutex<VecDeque<PartHead>>>);
+
+impl Heads {
+    /// Takes the head of the next part.
+    pub fn take(&self) -> Option<PartHead> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop_front()
+    }
+
+    pub(super) fn push(&self, head: PartHead) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(head);
+    }
+}
