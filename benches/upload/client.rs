@@ -42,6 +42,7 @@ pub(super) fn post(target: &Target, key: &str, bytes: &[u8]) {
 
 /// Starts a session.
 pub(super) fn session(target: &Target, object_key: &str) -> Upload {
+    forget_connection();
     let path = format!("/v1/files/uploads/?object_key={object_key}&pipeline_id={PIPELINE}");
     let (status, body) = send(target, "POST", &path, None, b"");
     assert_eq!(status, 200, "a session starts");
@@ -75,6 +76,7 @@ pub(super) fn post_chunk(
 
 /// A download link, as a path with its query.
 pub(super) fn link(target: &Target, object_key: &str) -> String {
+    forget_connection();
     let path = format!("/v1/files/downloads/?object_key={object_key}&pipeline_id={PIPELINE}");
     let (_, body) = send(target, "GET", &path, None, b"");
     let answer: Value = serde_json::from_slice(&body).expect("JSON");
@@ -115,6 +117,11 @@ fn send(
         }
         receive(reader)
     })
+}
+
+/// The server closes a connection that was idle for 10 s, and the main thread's is idle while others measure.
+fn forget_connection() {
+    CONNECTION.with_borrow_mut(|kept| *kept = None);
 }
 
 fn connect(target: &Target) -> BufReader<TcpStream> {
