@@ -24,6 +24,7 @@ pub mod error;
 pub mod file_view;
 pub mod files;
 pub mod guard;
+mod host;
 pub mod link;
 pub mod media_type;
 pub mod object_answer;
