@@ -41,7 +41,9 @@ pub enum BodyError {
 impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Disconnected(_) => f.write_str("the client went away in the middle of the body"),
+            Self::Disconnected(_) => {
+                f.write_str("the body ended before its announced end, or its framing is broken")
+            }
             Self::Stalled(idle) => {
                 write!(f, "no byte of the body arrived for {} s", idle.as_secs())
             }

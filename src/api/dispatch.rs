@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use http::header::{ACCEPT, EXPECT, HOST};
+use http::header::{ACCEPT, EXPECT};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response, Version};
+use http::{HeaderName, HeaderValue, Method, Request, Response};
 
 use super::app::{App, Connection};
 use super::body::{RequestBody, ResponseBody};
@@ -23,13 +23,15 @@ use super::dialect::{Dialect, Format, RestStyle};
 use super::error::{ApiError, ErrorCode};
 use super::params::Params;
 use super::route::{self, Route};
-use super::{cors, downloads, files, pipelines, post_object, tokens, uploads};
+use super::{cors, downloads, files, host, pipelines, post_object, tokens, uploads};
 use crate::model::encode_hex;
 
 /// Most bytes of a refused body that are read and forgotten.
 pub const MAX_DRAIN_BYTES: u64 = 1 << 30;
 /// Longest time spent on that.
 pub const MAX_DRAIN_WAIT: Duration = Duration::from_secs(15);
+/// Most bytes of a method or of a path that the log shows.
+const MAX_LOGGED_BYTES: usize = 2048;
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const AMZ_REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 
@@ -48,13 +50,7 @@ impl App {
         let answering = self.answer(&head, &mut body, connection, &request_id);
         let mut response = match AssertUnwindSafe(answering).catch_unwind().await {
             Ok(response) => response,
-            Err(_) => {
-                let error = ApiError::new(
-                    ErrorCode::InternalError,
-                    "We encountered an internal error. Please try again.",
-                );
-                refuse(Dialect::S3, &error, &head, &request_id)
-            }
+            Err(_) => refuse(Dialect::S3, &ApiError::panicked(), &head, &request_id),
         };
         cors::decorate(
             &head.headers,
@@ -81,7 +77,7 @@ impl App {
         connection: Connection,
         request_id: &str,
     ) -> Response<ResponseBody> {
-        let host = self.check_host(head);
+        let host = host::named(head, &self.options.hosts);
         let bases = self.host_bases();
         let bucket = host
             .as_ref()
@@ -112,7 +108,10 @@ impl App {
             };
             dispatch(&mut call, &route).await
         };
-        match (outcome.await, dialect) {
+        // Caught here already, for only here the dialect is known.
+        let outcome = AssertUnwindSafe(outcome).catch_unwind().await;
+        let outcome = outcome.unwrap_or_else(|_| Err(ApiError::panicked()));
+        match (outcome, dialect) {
             (Ok(Reply::Raw(response)), _) => response,
             (Ok(Reply::Value(status, value)), Dialect::Rest(style)) => style.answer(status, &value),
             (Ok(Reply::Value(status, value)), Dialect::S3) => {
@@ -120,50 +119,6 @@ impl App {
             }
             (Err(error), dialect) => refuse(dialect, &error, head, request_id),
         }
-    }
-
-    /// The one host a request names (RFC 9112, section 3.2), if it is one of ours.
-    fn check_host(&self, head: &Parts) -> Result<String, ApiError> {
-        let bad = |why: &str| ApiError::new(ErrorCode::BadRequest, why);
-        let mut named = head.headers.get_all(HOST).iter();
-        let host = match (named.next(), head.uri.authority()) {
-            (Some(host), _) => host
-                .to_str()
-                .map_err(|_| bad("The Host header must be visible ASCII."))?
-                .to_owned(),
-            (None, Some(authority)) if head.version >= Version::HTTP_2 => authority.to_string(),
-            (None, _) => {
-                return Err(bad(
-                    "A request must have exactly one Host header; it has none.",
-                ));
-            }
-        };
-        if named.next().is_some() {
-            return Err(bad(
-                "A request must have exactly one Host header; it has more.",
-            ));
-        }
-        let name = route::host_name(&host).to_ascii_lowercase();
-        let is_plain =
-            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
-        if name.is_empty() || host.len() > 255 || !host.chars().all(is_plain) {
-            return Err(bad(
-                "The Host header is not a host name with an optional port.",
-            ));
-        }
-        let allowed = &self.options.hosts;
-        let fits = |base: &String| {
-            name == *base
-                || name
-                    .strip_suffix(base.as_str())
-                    .is_some_and(|head| head.ends_with('.'))
-        };
-        if !allowed.is_empty() && !allowed.iter().any(fits) {
-            return Err(bad(
-                "This host name is not served here ([server] hosts lists those that are).",
-            ));
-        }
-        Ok(host)
     }
 
     /// Host names whose subdomains are buckets.
@@ -290,7 +245,7 @@ fn refuse(
 
 /// Logs the causes of a failure that is ours.
 pub(super) fn log_failure(error: &ApiError, request_id: &str) {
-    if !error.code.status().is_server_error() {
+    if !error.code.is_our_failure() {
         return;
     }
     let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
@@ -324,8 +279,8 @@ fn log_access(
     tracing::info!(
         target: "pillarbox::access",
         request_id,
-        method = head.method.as_str(),
-        path = head.uri.path(),
+        method = shortened(head.method.as_str()),
+        path = shortened(head.uri.path()),
         status = response.status().as_u16(),
         received,
         milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
@@ -333,10 +288,28 @@ fn log_access(
     );
 }
 
+/// A line of the log stays a line, whatever a client sends.
+fn shortened(text: &str) -> &str {
+    &text[..text.floor_char_boundary(MAX_LOGGED_BYTES)]
+}
+
 /// Reads what the handler left, in the background, within bounds.
 fn drain(head: &Parts, mut body: RequestBody) {
     let waits_for_100 = head.headers.contains_key(EXPECT) && body.received() == 0;
     if !body.ended() && !waits_for_100 {
         tokio::spawn(async move { body.drain(MAX_DRAIN_BYTES, MAX_DRAIN_WAIT).await });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_path_is_logged_only_up_to_its_limit() {
+        let long = "\u{fc}".repeat(MAX_LOGGED_BYTES);
+        assert_eq!(shortened(&long).len(), MAX_LOGGED_BYTES);
+        assert_eq!(shortened(&format!("x{long}")).len(), MAX_LOGGED_BYTES - 1);
+        assert_eq!(shortened("/uploads/"), "/uploads/");
     }
 }

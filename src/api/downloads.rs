@@ -3,7 +3,7 @@
 //! Owns: which file is meant (`file_id`, or `object_key` with `pipeline_id`), and what the link permits.
 //!
 //! Decided here, where the public documents of the hosted API are silent: without `redirect=true` the answer is
-//! `{"download": {"uri": "...", "expiry_time": seconds}}`; `expiry_time` must lie ahead and is `[downloads] link_lifetime`
+//! `{"download": {"uri": "...", "expiry_time": seconds}}`; `expiry_time` must lie ahead and is `[uploads] link_lifetime`
 //! from now when it is not given; `ip` may be an integer or text and is enforced by the link. `autograph_tag`,
 //! `anti_fraud`, `max_parallel_downloads` and `expert_mode` are accepted and change nothing: there are no watermarks here,
 //! and whom a link may serve is what `ip` and `expiry_time` say.

@@ -25,6 +25,13 @@ pub enum RestCode {
     OfResource(u16),
 }
 
+impl ErrorCode {
+    /// Whether the operator must hear of it: a failure of ours, not the wish for what does not exist here (501).
+    pub fn is_our_failure(self) -> bool {
+        self.status().is_server_error() && self != Self::NotImplemented
+    }
+}
+
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $name:ident => $status:ident, $rest:expr;)*) => {
         /// One row for each way an answer can be no. The variant's name is Amazon's code where Amazon has one.
@@ -176,6 +183,12 @@ impl ApiError {
             object_size: None,
             source: None,
         }
+    }
+
+    /// What a panic becomes: a 500 for one request.
+    pub fn panicked() -> Self {
+        let message = "We encountered an internal error. Please try again.";
+        Self::new(ErrorCode::InternalError, message)
     }
 
     /// A parameter that breaks a rule: `what` names it, `rule` says how it must be.

@@ -25,6 +25,7 @@ pub mod file_view;
 pub mod files;
 pub mod framing;
 pub mod guard;
+mod host;
 pub mod link;
 pub mod media_type;
 pub mod object_answer;

@@ -6,7 +6,7 @@
 //!
 //! Never does: give meaning to a parameter. Invariant: what is refused names the parameter and the rule.
 
-use form_urlencoded::parse as parse_form;
+use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, ErrorCode};
@@ -14,6 +14,8 @@ use crate::model::{Id, Timestamp};
 
 /// Most parameters of one request.
 pub const MAX_PARAMS: usize = 100;
+/// Longest name of a parameter, in bytes.
+pub const MAX_NAME_BYTES: usize = 256;
 /// Longest value of a parameter, in bytes.
 pub const MAX_VALUE_BYTES: usize = 8 * 1024;
 /// Largest REST request body, in bytes.
@@ -30,7 +32,7 @@ impl Params {
     /// Reads a query string.
     ///
     /// # Errors
-    /// `InvalidArgument` past [`MAX_PARAMS`] or [`MAX_VALUE_BYTES`].
+    /// `InvalidArgument` past [`MAX_PARAMS`], [`MAX_NAME_BYTES`] or [`MAX_VALUE_BYTES`], and for what is not UTF-8.
     pub fn from_query(query: &str) -> Result<Self, ApiError> {
         let mut params = Self::default();
         params.add_form(query.as_bytes())?;
@@ -45,7 +47,7 @@ impl Params {
         if body.trim_ascii().is_empty() {
             return Ok(());
         }
-        if !body.trim_ascii_start().starts_with(b"{") {
+        if !matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) {
             return self.add_form(body);
         }
         let text = std::str::from_utf8(body)
@@ -64,20 +66,17 @@ impl Params {
     }
 
     fn add_form(&mut self, form: &[u8]) -> Result<(), ApiError> {
-        for (name, value) in parse_form(form) {
+        for pair in form
+            .split(|byte| *byte == b'&')
+            .filter(|pair| !pair.is_empty())
+        {
             if self.pairs.len() >= MAX_PARAMS {
                 return Err(ApiError::invalid(
                     "The request",
                     format!("must have at most {MAX_PARAMS} parameters."),
                 ));
             }
-            if value.len() > MAX_VALUE_BYTES {
-                return Err(ApiError::invalid(
-                    &name,
-                    format!("must be at most {MAX_VALUE_BYTES} bytes."),
-                ));
-            }
-            self.pairs.push((name.into_owned(), value.into_owned()));
+            self.pairs.push(form_pair(pair)?);
         }
         Ok(())
     }
@@ -93,23 +92,26 @@ impl Params {
 
     /// The text of a parameter: from the query, a form body, or a scalar of the JSON body (within the envelope or not).
     /// JSON null is absent.
-    pub fn text(&self, envelope: &str, name: &str) -> Option<String> {
-        if let Some((_, value)) = self.pairs.iter().find(|(n, _)| n == name) {
-            return Some(value.clone());
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a JSON array or object: to ignore it would be to do something else than was asked.
+    pub fn text(&self, envelope: &str, name: &str) -> Result<Option<String>, ApiError> {
+        if let Some(value) = self.query(name) {
+            return Ok(Some(value.to_owned()));
         }
-        match self
-            .resource(envelope)
-            .get(name)
-            .or_else(|| self.json.get(name))?
-        {
-            Value::String(text) => Some(text.clone()),
-            Value::Number(number) => Some(number.to_string()),
-            Value::Bool(flag) => Some(flag.to_string()),
-            _ => None,
+        let member = self.resource(envelope).get(name);
+        match member.or_else(|| self.json.get(name)) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone())),
+            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(Value::Bool(flag)) => Ok(Some(flag.to_string())),
+            Some(Value::Array(_) | Value::Object(_)) => {
+                Err(ApiError::invalid(name, "must be a text or a number."))
+            }
         }
     }
 
-    /// A parameter of the query only.
+    /// A parameter of the query or of a form body, not of JSON.
     pub fn query(&self, name: &str) -> Option<&str> {
         self.pairs
             .iter()
@@ -139,7 +141,7 @@ impl Params {
                 .parse()
                 .map_err(|_| ApiError::invalid(name, "must be a whole number."))
         };
-        self.text(envelope, name).map(parse).transpose()
+        self.text(envelope, name)?.map(parse).transpose()
     }
 
     /// An id of 24 hex digits.
@@ -150,7 +152,7 @@ impl Params {
         let parse = |text: String| {
             Id::parse(&text).ok_or_else(|| ApiError::invalid(name, "must be 24 hex digits."))
         };
-        self.text(envelope, name).map(parse).transpose()
+        self.text(envelope, name)?.map(parse).transpose()
     }
 
     /// A moment in epoch seconds; values above 10^11 are taken as milliseconds. `Some(None)` is 0: never.
@@ -181,6 +183,34 @@ impl Params {
             ApiError::new(ErrorCode::InvalidArgument, format!("{name} is required."))
         })
     }
+}
+
+/// One `name=value` of a form. Strict where the usual decoders put U+FFFD for what is not UTF-8: two names that differ
+/// would become one.
+fn form_pair(pair: &[u8]) -> Result<(String, String), ApiError> {
+    let equals = pair.iter().position(|byte| *byte == b'=');
+    let (name, value) = match equals {
+        Some(at) => (&pair[..at], &pair[at + 1..]),
+        None => (pair, &b""[..]),
+    };
+    let name = form_text(name).filter(|name| name.len() <= MAX_NAME_BYTES);
+    let name = name.ok_or_else(|| {
+        let rule = format!("must be UTF-8, at most {MAX_NAME_BYTES} bytes.");
+        ApiError::invalid("A parameter's name", rule)
+    })?;
+    let value = form_text(value).ok_or_else(|| ApiError::invalid(&name, "must be UTF-8."))?;
+    if value.len() > MAX_VALUE_BYTES {
+        let rule = format!("must be at most {MAX_VALUE_BYTES} bytes.");
+        return Err(ApiError::invalid(&name, rule));
+    }
+    Ok((name, value))
+}
+
+/// Decodes `application/x-www-form-urlencoded` (URL standard, section 5.1): a plus sign is a blank.
+fn form_text(encoded: &[u8]) -> Option<String> {
+    let blanks = |byte: &u8| if *byte == b'+' { b' ' } else { *byte };
+    let encoded = encoded.iter().map(blanks).collect::<Vec<u8>>();
+    String::from_utf8(percent_decode(&encoded).collect()).ok()
 }
 
 /// Strict JSON, or else JSON after taking out what a shell example leaves in: backslashes before blanks outside strings, and
@@ -223,12 +253,12 @@ mod tests {
     #[test]
     fn the_query_wins_over_the_body_and_both_bodies_are_read() {
         let params = with_body("a=1&b=2", "b=3&c=4").unwrap();
-        assert_eq!(params.text("", "b").unwrap(), "2");
-        assert_eq!(params.text("", "c").unwrap(), "4");
+        assert_eq!(params.text("", "b").unwrap().unwrap(), "2");
+        assert_eq!(params.text("", "c").unwrap().unwrap(), "4");
         let params = with_body("a=1", r#"{"upload":{"nb_chunks":7,"x":null},"y":true}"#).unwrap();
         assert_eq!(params.integer("upload", "nb_chunks").unwrap(), Some(7));
-        assert_eq!(params.text("upload", "x"), None);
-        assert_eq!(params.text("upload", "y").unwrap(), "true");
+        assert_eq!(params.text("upload", "x").unwrap(), None);
+        assert_eq!(params.text("upload", "y").unwrap().unwrap(), "true");
     }
 
     #[test]
@@ -280,6 +310,32 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_refused_and_never_becomes_another_text() {
+        assert_eq!(
+            Params::from_query("a=%c3%bc+x%2B&b").unwrap().query("a"),
+            Some("\u{fc} x+")
+        );
+        for (query, named) in [("key=%ff", "key"), ("%ff=1", "A parameter's name")] {
+            let error = Params::from_query(query).unwrap_err();
+            assert_eq!(error.code, ErrorCode::InvalidArgument);
+            assert!(error.message.starts_with(named), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn a_list_or_an_object_where_a_text_belongs_is_refused_by_name() {
+        for body in [r#"{"a":[1]}"#, r#"{"upload":{"a":{}}}"#] {
+            let error = with_body("", body)
+                .unwrap()
+                .integer("upload", "a")
+                .unwrap_err();
+            assert!(error.message.starts_with("a must be"), "{}", error.message);
+        }
+        let error = with_body("", "[1]").unwrap_err();
+        assert_eq!(error.message, "The body must be a JSON object.");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::body::{ResponseBody, empty, full};
 use super::dialect::push_element;
@@ -94,6 +94,8 @@ impl Posted<'_> {
             Some((_, "")) => "",
             Some(_) => "&",
         };
+        // A URL is ASCII (RFC 3986); what is beyond is encoded, all else is the form's own text.
+        let url = utf8_percent_encode(url, CONTROLS);
         let encode = |text: &str| utf8_percent_encode(text, UNRESERVED).to_string();
         let (bucket, key, etag) = (
             encode(self.bucket.as_str()),
@@ -101,7 +103,7 @@ impl Posted<'_> {
             encode(&self.etag.quoted()),
         );
         let fragment = fragment
-            .map(|fragment| format!("#{fragment}"))
+            .map(|fragment| format!("#{}", utf8_percent_encode(fragment, CONTROLS)))
             .unwrap_or_default();
         format!("{url}{separator}bucket={bucket}&key={key}&etag={etag}{fragment}")
     }
@@ -116,9 +118,9 @@ impl Posted<'_> {
         text
     }
 
-    /// Leaves a header out rather than letting anything that is not one line of visible text into it.
+    /// Leaves a header out rather than letting anything that is not one line of visible ASCII into it.
     fn put(&self, response: &mut Response<ResponseBody>, name: HeaderName, value: &str) {
-        if let Ok(value) = HeaderValue::from_str(value) {
+        if let (true, Ok(value)) = (value.is_ascii(), HeaderValue::from_str(value)) {
             response.headers_mut().insert(name, value);
         }
     }
@@ -184,6 +186,7 @@ mod tests {
             ("http://a/b?", format!("http://a/b?{tail}")),
             ("http://a/b?q=1", format!("http://a/b?q=1&{tail}")),
             ("http://a/b?q=1#f", format!("http://a/b?q=1&{tail}#f")),
+            ("http://a/\u{fc}?%20", format!("http://a/%C3%BC?%20&{tail}")),
         ] {
             let response = answer(&SuccessAction::Redirect(url.to_owned()));
             assert_eq!(response.status(), 303);

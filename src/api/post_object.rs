@@ -346,7 +346,7 @@ fn malformed(why: &str) -> ApiError {
 /// Unpacks what the parser says: the guard's and the network's failures travel through it.
 fn parser_error(error: multer::Error) -> ApiError {
     let multer::Error::StreamReadFailed(source) = error else {
-        return malformed("").caused_by(error);
+        return malformed("A part of it cannot be read.").caused_by(error);
     };
     match source.downcast::<GuardError>() {
         Ok(guard) => match *guard {

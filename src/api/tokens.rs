@@ -78,7 +78,7 @@ pub fn random_text<const N: usize>() -> Result<String, ApiError> {
 }
 
 fn check_grant(params: &Params) -> Result<(), ApiError> {
-    let grant = Params::required(params.text("", "grant_type"), "grant_type")?;
+    let grant = Params::required(params.text("", "grant_type")?, "grant_type")?;
     match grant.as_str() {
         "client_credential" | "client_credentials" => Ok(()),
         _ => Err(ApiError::invalid(
@@ -100,7 +100,7 @@ fn credentials(call: &Call<'_>) -> Result<(String, Secret), ApiError> {
             )
         });
     }
-    let param = |name| Params::required(call.params.text("", name), name);
+    let param = |name| Params::required(call.params.text("", name)?, name);
     Ok((param("client_id")?, Secret::new(param("client_secret")?)))
 }
 
@@ -123,7 +123,7 @@ fn parse_basic(encoded: &str) -> Option<(String, Secret)> {
 
 /// The scopes asked for; `None` is all that the application has.
 fn wanted_scopes(params: &Params) -> Result<Option<Scopes>, ApiError> {
-    let list = params.text("", "scope").unwrap_or_default();
+    let list = params.text("", "scope")?.unwrap_or_default();
     let scopes = Scopes::parse(&list).map_err(|name| {
         ApiError::invalid("scope", format!("must list known scopes; {name} is none."))
     })?;

@@ -36,7 +36,7 @@ impl StartParams {
     /// # Errors
     /// `InvalidArgument` for the first that is missing or breaks a rule.
     pub fn read(params: &Params, envelope: &str, now: Timestamp) -> Result<Self, ApiError> {
-        let key = Params::required(params.text(envelope, "object_key"), "object_key")?;
+        let key = Params::required(params.text(envelope, "object_key")?, "object_key")?;
         if key.contains("${filename}") {
             // The form post would put the file's name in its place, and the key would no longer be the session's.
             return Err(ApiError::invalid(
@@ -48,7 +48,7 @@ impl StartParams {
             .map_err(|rule| ApiError::invalid("object_key", format!("{rule}.")))?;
         let pipeline = Params::required(params.id(envelope, "pipeline_id")?, "pipeline_id")?;
         let ip = params
-            .text(envelope, "ip")
+            .text(envelope, "ip")?
             .map(|text| parse_ip(&text))
             .transpose()?;
         Ok(Self {

@@ -37,7 +37,7 @@ pub(super) struct Ask<'a> {
 impl Ask<'_> {
     /// The name for people.
     pub(super) fn name(&self) -> Result<String, ApiError> {
-        let name = Params::required(self.params.text("", "name"), "name")?;
+        let name = Params::required(self.params.text("", "name")?, "name")?;
         if (1..=MAX_NAME_BYTES).contains(&name.len()) {
             return Ok(name);
         }
@@ -146,7 +146,7 @@ async fn remove_pipeline(ask: &Ask<'_>, id: &str) -> Result<Value, ApiError> {
 
 /// The plain file that holds an object.
 async fn locate(ask: &Ask<'_>) -> Result<Value, ApiError> {
-    let text = |name| Params::required(ask.params.text("", name), name);
+    let text = |name| Params::required(ask.params.text("", name)?, name);
     let bucket = Bucket::parse(&text("bucket")?)
         .map_err(|rule| ApiError::invalid("bucket", format!("{rule}.")))?;
     let key = ObjectKey::parse(&text("key")?)

@@ -139,7 +139,7 @@ fn scopes(ask: &Ask<'_>) -> Result<Scopes, ApiError> {
             let names = names.iter().map(|name| name.as_str().unwrap_or("?"));
             names.collect::<Vec<_>>().join(",")
         }
-        _ => ask.params.text("", "scopes").unwrap_or_default(),
+        _ => ask.params.text("", "scopes")?.unwrap_or_default(),
     };
     let scopes = Scopes::parse(&list).map_err(|name| {
         ApiError::invalid("scopes", format!("must list known scopes; {name} is none."))
