@@ -9,12 +9,13 @@
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -34,10 +35,16 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// Longest line of a stream, in bytes.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 
+/// How often a request is begun at most.
+const MAX_TRIES: u32 = 3;
+
 /// A server, or what stands in for it.
 pub(super) enum Control {
-    /// A server runs.
-    Running(SendRequest<Full<Bytes>>),
+    /// A server runs on the data folder.
+    Running {
+        sender: SendRequest<Full<Bytes>>,
+        data: PathBuf,
+    },
     /// None runs; this process holds the store.
     Here {
         app: Arc<App>,
@@ -53,18 +60,13 @@ impl Control {
             Failure::of(&format!("control socket in {}", data.display()), error)
         })?;
         match reached {
-            Some(stream) => Self::running(stream).await,
+            Some(stream) => {
+                let sender = begin(stream).await?;
+                let data = data.clone();
+                Ok(Self::Running { sender, data })
+            }
             None => Self::here(config).await,
         }
-    }
-
-    async fn running(stream: UnixStream) -> Result<Self, Failure> {
-        let (sender, connection) = http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| Failure::of("control socket", error))?;
-        // It ends with the connection; a failure shows in the request that waits for it.
-        tokio::spawn(connection);
-        Ok(Self::Running(sender))
     }
 
     async fn here(config: &Config) -> Result<Self, Failure> {
@@ -121,7 +123,7 @@ impl Control {
     /// Lets go of the store when it was opened here.
     pub(super) async fn close(self) -> Result<(), Failure> {
         match self {
-            Self::Running(_) => Ok(()),
+            Self::Running { .. } => Ok(()),
             Self::Here { store, .. } => store
                 .close()
                 .await
@@ -161,11 +163,8 @@ impl Control {
         request: Request<Bytes>,
     ) -> Result<Response<ResponseBody>, Failure> {
         match self {
-            Self::Running(sender) => {
-                let response = sender
-                    .send_request(request.map(Full::new))
-                    .await
-                    .map_err(|error| Failure::of("control socket", error))?;
+            Self::Running { sender, data } => {
+                let response = ask_running(sender, data, &request.map(Full::new)).await?;
                 Ok(response.map(|body| body.map_err(io::Error::other).boxed_unsync()))
             }
             Self::Here { app, .. } => {
@@ -179,6 +178,37 @@ impl Control {
             }
         }
     }
+}
+
+/// Begins to speak HTTP on a connection.
+async fn begin(stream: UnixStream) -> Result<SendRequest<Full<Bytes>>, Failure> {
+    let (sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| Failure::of("control socket", error))?;
+    // It ends with the connection; a failure shows in the request that waits for it.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// Sends a request; on a connection that was closed before the request could be sent (a busy or restarted server does that) it
+/// is sent again on a new one, so it never acts twice.
+async fn ask_running(
+    sender: &mut SendRequest<Full<Bytes>>,
+    data: &Path,
+    request: &Request<Full<Bytes>>,
+) -> Result<Response<Incoming>, Failure> {
+    for _ in 1..MAX_TRIES {
+        match sender.send_request(request.clone()).await {
+            Err(error) if error.is_canceled() => {
+                let reached = control::connect(data).await.ok().flatten();
+                let gone = || Failure::of("control socket", "the server went away");
+                *sender = begin(reached.ok_or_else(gone)?).await?;
+            }
+            other => return other.map_err(|error| Failure::of("control socket", error)),
+        }
+    }
+    let last = sender.send_request(request.clone()).await;
+    last.map_err(|error| Failure::of("control socket", error))
 }
 
 /// Files that we make in another user's data folder would be out of that user's reach.
