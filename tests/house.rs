@@ -226,6 +226,25 @@ fn nothing_committed_names_a_workplace() {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// Otherwise the dependencies would be built once for the tests and once more for the fuzz targets, which takes minutes.
+#[test]
+fn the_fuzz_targets_share_the_dependencies_of_the_tests() {
+    let profile = |manifest: &str| {
+        let text = fs::read_to_string(root().join(manifest)).expect("a manifest is readable");
+        let mut table: toml::Table = text.parse().expect("a manifest is TOML");
+        let mut profile = table.remove("profile").expect("a manifest has profiles");
+        let dev = profile["dev"]
+            .as_table_mut()
+            .expect("a manifest has a dev profile");
+        let packages = dev["package"]
+            .as_table_mut()
+            .expect("some packages are optimised");
+        packages.retain(|name, _| !name.starts_with("pillarbox"));
+        dev.clone()
+    };
+    assert_eq!(profile("Cargo.toml"), profile("fuzz/Cargo.toml"));
+}
+
 /// One broken rule.
 struct Offence {
     path: String,
