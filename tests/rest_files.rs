@@ -448,7 +448,7 @@ async fn a_change_that_breaks_a_rule_changes_nothing_and_names_the_rule() {
             format!(r#"{{"file":{{"job":{{"id":"{long}"}}}}}}"#),
             "job.id must be 1 to 64 bytes",
         ),
-        ("[1]".into(), "must name what to change"),
+        ("[1]".into(), "must be a JSON object"),
         ("{".into(), "not valid JSON"),
     ] {
         let answer = rig.send("PUT", &path, body.clone()).await;
