@@ -55,6 +55,7 @@ struct Peer {
 #[derive(Debug)]
 struct Answer {
     status: u16,
+    closes: bool,
     body: String,
 }
 
@@ -104,8 +105,11 @@ impl Peer {
             .map_or(0, |n| n.parse().unwrap());
         let mut body = vec![0; length];
         self.reader.read_exact(&mut body).unwrap();
-        let body = String::from_utf8(body).unwrap();
-        Some(Answer { status, body })
+        Some(Answer {
+            status,
+            closes: head.contains("\r\nconnection: close\r\n"),
+            body: String::from_utf8(body).unwrap(),
+        })
     }
 
     /// A small request that must succeed on this connection.
@@ -267,14 +271,18 @@ fn who_waits_to_be_told_to_go_on_is_refused_without_being_told() {
     ] {
         let mut peer = Peer::new(&server);
         peer.send_head(line, expecting);
-        assert_eq!(peer.answer().expect(line).status, status, "{line}");
+        let answer = peer.answer().expect(line);
+        assert_eq!((answer.status, answer.closes), (status, true), "{line}");
+        peer.is_closed();
     }
     let body = valid_form(b"hello").encode();
     let mut peer = Peer::new(&server);
     peer.send_form_head(body.len(), &["Expect: 100-continue"]);
     assert_eq!(peer.answer().expect("100").status, 100);
     peer.send(&body);
-    assert_eq!(peer.answer().expect("an answer").status, 204);
+    let answer = peer.answer().expect("an answer");
+    assert_eq!((answer.status, answer.closes), (204, false));
+    peer.is_still_served();
 }
 
 #[test]
