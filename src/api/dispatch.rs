@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use http::header::{ACCEPT, EXPECT};
+use http::header::{ACCEPT, CONNECTION, EXPECT};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method, Request, Response};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Version};
 
 use super::app::{App, Connection};
 use super::body::{RequestBody, ResponseBody};
@@ -66,7 +66,11 @@ impl App {
             body.received(),
             started.elapsed(),
         );
-        drain(&head, body);
+        if waits_to_go_on(&head, &body) {
+            say_goodbye(&head, &mut response);
+        } else {
+            drain(body);
+        }
         response
     }
 
@@ -293,10 +297,22 @@ fn shortened(text: &str) -> &str {
     &text[..text.floor_char_boundary(MAX_LOGGED_BYTES)]
 }
 
+/// Whether the client keeps its body back until it is told to go on, which it never was.
+fn waits_to_go_on(head: &Parts, body: &RequestBody) -> bool {
+    head.headers.contains_key(EXPECT) && body.received() == 0 && !body.ended()
+}
+
+/// Nobody knows whether the body still comes, so an HTTP/1.1 connection cannot go on, and the client should know.
+fn say_goodbye(head: &Parts, response: &mut Response<ResponseBody>) {
+    if head.version <= Version::HTTP_11 {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+}
+
 /// Reads what the handler left, in the background, within bounds.
-fn drain(head: &Parts, mut body: RequestBody) {
-    let waits_for_100 = head.headers.contains_key(EXPECT) && body.received() == 0;
-    if !body.ended() && !waits_for_100 {
+fn drain(mut body: RequestBody) {
+    if !body.ended() {
         tokio::spawn(async move { body.drain(MAX_DRAIN_BYTES, MAX_DRAIN_WAIT).await });
     }
 }

@@ -41,6 +41,7 @@ use crate::store::{CatalogEntry, CatalogKey, ChunkWriter, Committed, Expected, S
 pub async fn receive(call: &mut Call<'_>, bucket: &str) -> Result<Reply, ApiError> {
     let boundary = boundary(call)?.to_owned();
     refuse_query(call)?;
+    refuse_without_body(call)?;
     let mut call = Reception {
         app: call.app,
         now: call.now,
@@ -59,13 +60,17 @@ fn refuse_query(call: &Call<'_>) -> Result<(), ApiError> {
     }
 }
 
+fn refuse_without_body(call: &Call<'_>) -> Result<(), ApiError> {
+    if !call.body.ended() || call.head.headers.contains_key(CONTENT_LENGTH) {
+        return Ok(());
+    }
+    let message = "You must provide the Content-Length HTTP header.";
+    Err(ApiError::new(ErrorCode::MissingContentLength, message))
+}
+
 fn announced_length(head: &Parts) -> Option<u64> {
-    head.headers
-        .get(CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
+    let length = head.headers.get(CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
 }
 
 /// The boundary of the form; one parsed value decides, whatever else the header says.

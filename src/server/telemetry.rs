@@ -4,15 +4,25 @@
 //! own, and the priority in front of each line (sd-daemon(3)).
 //!
 //! Never does: log requests; the application does, under the target `pillarbox::access`.
+//!
+//! Invariant: of libraries, only what they say at `info` and above is logged, whatever level is asked for. Below that they
+//! show what they handle: the index's engine its values, which are keys and tokens.
 
 use std::env;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
 
-use tracing::{Level, Metadata};
+use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+
+/// The target of what the program itself says.
+const OURS: &str = env!("CARGO_PKG_NAME");
 
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,10 +93,24 @@ pub fn init(options: &LogOptions) {
         .with_writer(Lines { journal });
     // An error means that a log was started already, as tests do.
     let _started = match (options.format, journal) {
-        (LogFormat::Json, _) => builder.json().flatten_event(true).try_init(),
-        (LogFormat::Text, true) => builder.without_time().with_level(false).try_init(),
-        (LogFormat::Text, false) => builder.try_init(),
+        (LogFormat::Json, _) => start(builder.json().flatten_event(true).finish()),
+        (LogFormat::Text, true) => start(builder.without_time().with_level(false).finish()),
+        (LogFormat::Text, false) => start(builder.finish()),
     };
+}
+
+fn start<S>(lines: S) -> Result<(), TryInitError>
+where
+    S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync + 'static,
+{
+    lines.with(filter_fn(may_be_logged)).try_init()
+}
+
+/// Whether it is ours, or nothing that only a library's author wants to see.
+fn may_be_logged(metadata: &Metadata<'_>) -> bool {
+    let target = metadata.target();
+    let is_ours = target.split("::").next() == Some(OURS);
+    is_ours || *metadata.level() <= Level::INFO
 }
 
 struct Lines {
