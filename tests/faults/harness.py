@@ -404,6 +404,8 @@ class Client:
 
     MIX = {
         "all": (("single", 26), ("begin", 8), ("chunk", 40), ("abort", 4), ("delete", 10), ("expire", 6), ("broken", 6)),
+        "single": (("single", 1),),
+        "delete": (("single", 50), ("delete", 50)),
         "index": (("begin", 60), ("abort", 20), ("delete", 15), ("expire", 5)),
     }
 
@@ -465,6 +467,9 @@ class Client:
         if lost := upload.sent - upload.doubtful - set(seen["received_chunks"]):
             raise Broken(f"session {id}: acknowledged chunks {sorted(lost)} are lost")
         upload.state = "open"
+        # The question that the cut left open is closed now, so that the client knows again which chunk is the last.
+        for index in sorted(upload.doubtful):
+            self.resend(upload, index)
 
     def finish_all(self):
         """Sends what is missing of every open session; what comes out must be what went in."""
@@ -568,7 +573,7 @@ class Load:
                     client.expect((201,), client.ask("POST", f"/{BUCKET}/", body, headers, token=False), "an empty post")
                     client.is_now(name, b"")
 
-    def run(self, server, seconds, mix, blow):
+    def run(self, server, seconds, mix, blow, freeze=True):
         """Runs the clients for some time, then calls `blow` while they run, which ends the server."""
         stop, threads = threading.Event(), []
         self.connect(server)
@@ -577,9 +582,11 @@ class Load:
             threads.append(thread)
             thread.start()
         time.sleep(seconds)
-        server.freeze()
+        if freeze:
+            server.freeze()
+            # What was answered before is read before.
+            time.sleep(0.005)
         stop.set()
-        time.sleep(0.005)
         blow()
         for thread in threads:
             thread.join(ANSWER_WAIT + 5)

@@ -3,7 +3,7 @@
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler` and `lane` take the bytes of a chunk to
 //! disk, `ledger` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
 //! `objects` reads, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens and `rebuild` rebuilds; below them `lease` (what is under way, in memory), `records` (tables),
-//! `label`, `index` (the only file that names sled), `disk` (the only one that touches the file system) and `fuse`.
+//! `label`, `faults` (where tests inject them), `index` (the only file that names sled), `disk` (the only one that touches the file system) and `fuse`.
 //! Never does: HTTP, policies, reading a clock.
 //!
 //! Invariants:
@@ -15,6 +15,7 @@ mod assembler;
 mod catalog;
 mod complete;
 mod disk;
+pub mod faults;
 mod fuse;
 #[cfg(fuzzing)]
 pub mod fuzzing;
