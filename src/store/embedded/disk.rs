@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::XattrFlags;
 
+use super::faults::{self, Bug};
 use super::fuse::Fuse;
 use crate::model::Id;
 use crate::store::StoreError;
@@ -151,7 +152,7 @@ impl Disk {
         self.run("write to a file", || {
             IoSlice::advance_slices(&mut slices, 0);
             while !slices.is_empty() {
-                match rustix::io::pwritev(file, slices, offset) {
+                match write_some(file, slices, offset) {
                     Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                     Ok(n) => {
                         IoSlice::advance_slices(&mut slices, n);
@@ -221,12 +222,18 @@ impl Disk {
 
     /// Syncs bytes, and with them the name of a file that was just created. A failure blows the fuse.
     pub(super) fn sync_data(&self, file: &File) -> Result<(), StoreError> {
+        if faults::is_planted(Bug::NoFileSync) {
+            return Ok(());
+        }
         self.fuse.check()?;
         self.must("sync a file", self.run("sync a file", || file.sync_data()))
     }
 
     /// Syncs bytes and everything known of the file; needed when only its label changed. A failure blows the fuse.
     pub(super) fn sync_all(&self, file: &File) -> Result<(), StoreError> {
+        if faults::is_planted(Bug::NoFileSync) {
+            return Ok(());
+        }
         self.fuse.check()?;
         self.must("sync a file", self.run("sync a file", || file.sync_all()))
     }
@@ -283,6 +290,9 @@ impl Disk {
     pub(super) fn rename(&self, from: FileName, to: FileName) -> Result<(), StoreError> {
         let (from, to) = (self.path(from), self.path(to));
         self.run("rename a file", || fs::rename(&from, &to))?;
+        if faults::is_planted(Bug::NoFolderSync) {
+            return Ok(());
+        }
         self.sync_parent(&to)
     }
 
@@ -323,7 +333,7 @@ impl Disk {
         operation: &'static str,
         verb: impl FnOnce() -> io::Result<T>,
     ) -> Result<T, StoreError> {
-        verb().map_err(|error| StoreError::from_io(operation, error))
+        faults::around(operation, verb).map_err(|error| StoreError::from_io(operation, error))
     }
 
     fn must<T>(&self, operation: &str, result: Result<T, StoreError>) -> Result<T, StoreError> {
@@ -346,6 +356,13 @@ fn open_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
     options
+}
+
+fn write_some(file: &File, slices: &[IoSlice<'_>], offset: u64) -> rustix::io::Result<usize> {
+    match slices.first().and_then(|slice| slice.get(..1)) {
+        Some(first) if faults::is_short() => rustix::io::pwrite(file, first, offset),
+        _ => rustix::io::pwritev(file, slices, offset),
+    }
 }
 
 /// Copies some of `length` bytes: through user space where the file system cannot do it in the kernel.

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::faults::{self, Bug};
 use super::fuse::Fuse;
 use crate::store::StoreError;
 
@@ -252,6 +253,9 @@ fn commit_all(db: &sled::Db, file: &File, fuse: &Fuse, mut queue: mpsc::Receiver
             must_sync |= ran.wrote && !job.lazy;
             answers.push(ran.answer);
         }
+        if faults::is_planted(Bug::AnswerBeforeSync) {
+            answers.drain(..).for_each(|answer| answer(true));
+        }
         let durable = (!must_sync || sync(db, file, fuse)) && fuse.check().is_ok();
         for answer in answers {
             answer(durable);
@@ -260,9 +264,15 @@ fn commit_all(db: &sled::Db, file: &File, fuse: &Fuse, mut queue: mpsc::Receiver
 }
 
 fn sync(db: &sled::Db, file: &File, fuse: &Fuse) -> bool {
+    if faults::is_planted(Bug::NoIndexFlush) {
+        return true;
+    }
     let synced = guarded(|| {
         db.flush().map_err(|e| damaged(&e))?;
-        let synced = file.sync_data();
+        if faults::is_planted(Bug::NoIndexSync) {
+            return Ok(());
+        }
+        let synced = faults::around("sync the index", || file.sync_data());
         synced.map_err(|e| StoreError::from_io("sync the index", e))
     });
     if let Err(error) = &synced {
@@ -277,6 +287,8 @@ fn run_job<R>(
     job: impl FnOnce(&mut Txn<'_>) -> Result<R, StoreError>,
 ) -> Result<R, StoreError> {
     fuse.check()?;
+    faults::around("write to the index", || Ok(()))
+        .map_err(|e| StoreError::from_io("write to the index", e))?;
     match catch_unwind(AssertUnwindSafe(|| job(txn))) {
         Ok(result) => {
             let result = result?;

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::beside::both;
 use super::disk::FileName;
+use super::faults::{self, Bug};
 use super::lease::{Claim, Lease};
 use super::ledger::{self, Arrival};
 use super::{Engine, label, names};
@@ -177,7 +178,10 @@ impl Lane {
             }
             Target::Object(file) => {
                 if file.is_none() {
-                    let created = disk.create(FileName::Main(id))?;
+                    let created = match faults::is_planted(Bug::NoFolderSync) {
+                        true => disk.create(FileName::Spill(id, 0))?,
+                        false => disk.create(FileName::Main(id))?,
+                    };
                     *file = Some(created.ok_or(StoreError::Exists)?);
                 }
                 Ok(file.as_ref().map(|file| (file, 0)))
@@ -206,6 +210,9 @@ impl Lane {
                 expected: length,
                 actual: self.length,
             });
+        }
+        if faults::is_planted(Bug::NoChecksum) {
+            return Ok(digests);
         }
         if expected.md5.is_some_and(|md5| md5 != digests.md5) {
             return Err(StoreError::DigestMismatch { digest: "MD5" });
@@ -259,6 +266,10 @@ impl Lane {
         if let Some((file, _)) = self.open()? {
             engine.disk.label(meta.id, file, &label::encode(meta)?)?;
             engine.disk.sync_data(file)?;
+            if faults::is_planted(Bug::NoFolderSync) {
+                let late = FileName::Spill(meta.id, 0);
+                engine.disk.rename(late, FileName::Main(meta.id))?;
+            }
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler` and `lane` take the bytes of a chunk to
 //! disk, `ledger` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
 //! `objects` reads, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens and `rebuild` rebuilds; below them `lease` (what is under way, in memory), `records` (tables),
-//! `label`, `index` (the only file that names sled), `disk` (the only one that touches the file system) and `fuse`.
+//! `label`, `faults` (where tests inject them), `index` (the only file that names sled), `disk` (the only one that touches the file system) and `fuse`.
 //! Never does: HTTP, policies, reading a clock.
 //!
 //! Invariants:
@@ -16,6 +16,7 @@ mod beside;
 mod catalog;
 mod complete;
 mod disk;
+pub mod faults;
 mod fuse;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -140,26 +141,36 @@ impl Engine {
         joined(self.tasks.spawn(work).await)
     }
 
-    /// Removes files that nothing names any more, in the background. What a crash leaves is removed at the next start.
+    /// Removes files that nothing names any more, in the background. They stay in the garbage table: a removal is not durable
+    /// by itself, and a deleted file that comes back after a power cut must find its entry there. [`Engine::forget`] ends it.
     fn collect(self: &Arc<Self>, garbage: Garbage) {
         if garbage.is_empty() {
             return;
         }
         let engine = Arc::clone(self);
-        self.tasks.spawn(async move {
-            if let Err(error) = engine.collect_now(garbage).await {
-                tracing::warn!(%error, "garbage stays until the next start");
+        self.tasks.spawn_blocking(move || {
+            if let Err(error) = engine.remove(&garbage) {
+                tracing::warn!(%error, "garbage stays until the next sweep");
             }
         });
     }
 
-    async fn collect_now(self: &Arc<Self>, garbage: Garbage) -> Result<(), StoreError> {
+    fn remove(&self, garbage: &Garbage) -> Result<(), StoreError> {
+        for (id, spill) in garbage {
+            let name = spill.map_or(FileName::Main(*id), |n| FileName::Spill(*id, n));
+            self.disk.unlink(name)?;
+        }
+        Ok(())
+    }
+
+    /// Removes files that nothing names any more, durably, and then their entries in the garbage table.
+    async fn forget(self: &Arc<Self>, garbage: Garbage) -> Result<(), StoreError> {
         let removed = self
             .blocking(move |engine| {
-                for (id, spill) in &garbage {
-                    let name = spill.map_or(FileName::Main(*id), |n| FileName::Spill(*id, n));
-                    engine.disk.unlink(name)?;
-                }
+                engine.remove(&garbage)?;
+                engine
+                    .disk
+                    .sync_folders(garbage.iter().map(|(id, _)| *id))?;
                 Ok(garbage)
             })
             .await?;

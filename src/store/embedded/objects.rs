@@ -17,6 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::disk::FileName;
+use super::faults::{self, Bug};
 use super::index::Txn;
 use super::names::{self, Garbage};
 use super::records::{self, EXPIRY, OBJECT_IDS, OBJECTS};
@@ -93,6 +94,10 @@ pub(super) async fn delete(
 ) -> Result<(), StoreError> {
     let owner = Arc::clone(engine);
     let work = async move {
+        if faults::is_planted(Bug::UnlinkFirst) {
+            let id = find_live(&owner, &name, now)?.id;
+            owner.disk.unlink(FileName::Main(id))?;
+        }
         let remove = move |txn: &mut Txn<'_>| {
             let meta = live_in(txn, &name, now)?;
             let mut garbage = Garbage::new();

@@ -3,7 +3,7 @@
 //! Owns: the order of a start, the rebuild of the index from labels and the snapshot, and the search for orphans.
 //! Never does: delete a file because a rebuilt index does not know it. Only files whose id is younger than the index are
 //! orphans when it does not name them: the index was there when they were made. Of these, one with a sound label is a whole
-//! object whose record was not written, or was lost: it is named, not deleted.
+//! object whose record was not written, or was lost: it is named, not deleted, unless a newer object has its key.
 //!
 //! Invariants:
 //! 1. An index counts only when it carries the epoch of `FORMAT`; a rebuild writes that last, so one that was interrupted begins again.
@@ -36,6 +36,8 @@ const FORMAT_VERSION: &str = "1";
 const MIN_START_BYTES: u64 = 32 << 20;
 /// Files of garbage that are removed at a time.
 const GARBAGE_STEP: usize = 4096;
+/// How often one sweep, or a start, takes that many.
+const MAX_GARBAGE_STEPS: usize = 256;
 /// How long a start waits for the search for orphans.
 const ORPHAN_WAIT: Duration = Duration::from_secs(1);
 /// Sessions in `Completing` that one sweep tries again.
@@ -199,16 +201,22 @@ fn set_aside(disk: &Disk, now: Timestamp, why: &dyn Display) -> Result<(), Store
     Ok(())
 }
 
-/// Removes the files that nothing named any more when the last process ended.
-async fn empty_garbage(engine: &Arc<Engine>) -> Result<(), StoreError> {
-    loop {
+/// Removes, durably, the files that nothing names any more and that nobody works on; at most [`MAX_GARBAGE_STEPS`] times
+/// [`GARBAGE_STEP`] of them.
+pub(super) async fn empty_garbage(engine: &Arc<Engine>) -> Result<(), StoreError> {
+    for _ in 0..MAX_GARBAGE_STEPS {
         let keys = engine.index.prefix(&[GARBAGE], GARBAGE_STEP)?;
-        if keys.is_empty() {
+        let garbage = keys.iter().filter_map(|(k, _)| records::parse_garbage(k));
+        // Whoever drops a session holds its lease until no writer can make its file anew.
+        let garbage: Garbage = garbage
+            .filter(|(id, _)| !engine.leases.is_taken(*id))
+            .collect();
+        if garbage.is_empty() {
             return Ok(());
         }
-        let garbage = keys.iter().filter_map(|(k, _)| records::parse_garbage(k));
-        engine.collect_now(garbage.collect()).await?;
+        engine.forget(garbage).await?;
     }
+    Ok(())
 }
 
 /// Tries again, in the background, to complete full sessions that nobody is completing.
@@ -271,9 +279,9 @@ fn remove_orphans(engine: &Engine) -> Result<(), StoreError> {
                 FileName::Main(id) | FileName::Label(id) => rebuild::read_label(&engine.disk, id)?,
             };
             match label {
-                Some(meta) if name == FileName::Main(meta.id) => adopt(engine, meta)?,
-                Some(_) => {}
-                None => {
+                Some(meta) if name == FileName::Main(meta.id) && adopt(engine, &meta)? => {}
+                Some(meta) if name == FileName::Label(meta.id) => {}
+                _ => {
                     removed += 1;
                     engine.disk.unlink(name)?;
                 }
@@ -286,9 +294,9 @@ fn remove_orphans(engine: &Engine) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Names a whole object that the index does not know, unless a newer one has its key.
-fn adopt(engine: &Engine, meta: ObjectMeta) -> Result<(), StoreError> {
-    let id = meta.id;
+/// Names a whole object that the index does not know, unless a newer one has its key: then nothing needs it any more.
+fn adopt(engine: &Engine, meta: &ObjectMeta) -> Result<bool, StoreError> {
+    let (id, meta) = (meta.id, meta.clone());
     let name = move |txn: &mut Txn<'_>| {
         let taken = txn.get(&records::object_key(&meta.bucket, &meta.key))?;
         let taken = taken.as_deref().map(records::decode_object).transpose()?;
@@ -299,7 +307,7 @@ fn adopt(engine: &Engine, meta: ObjectMeta) -> Result<(), StoreError> {
     };
     let named = Handle::current().block_on(engine.index.commit(name))?;
     tracing::warn!(%id, named, "a whole object was found that the index did not know");
-    Ok(())
+    Ok(named)
 }
 
 fn is_orphan(

@@ -111,6 +111,7 @@ async fn sweep_once(
     }
     note_run(engine, clock.wall).await?;
     recover::retry(engine, clock.wall)?;
+    recover::empty_garbage(engine).await?;
     report.objects = sweep_objects(engine, clock.wall, limit).await?;
     let left = limit - report.objects.min(limit);
     report.sessions = sweep_sessions(engine, clock.wall, left).await?;

@@ -400,7 +400,8 @@ async fn orphans_go_after_a_crash_and_nothing_goes_after_a_clean_stop_or_from_be
 }
 
 #[tokio::test]
-async fn a_whole_object_that_the_index_does_not_know_is_named_unless_a_newer_one_has_its_key() {
+async fn a_whole_object_that_the_index_does_not_know_is_named_or_goes_when_a_newer_one_has_its_key()
+{
     for (seconds, named) in [(-5, false), (5, true)] {
         let folder = Folder::new();
         let store = folder.open().await;
@@ -418,7 +419,8 @@ async fn a_whole_object_that_the_index_does_not_know_is_named_unless_a_newer_one
         let name = ObjectName::Key(known.bucket.clone(), known.key.clone());
         let now_has_it = store.object(&name, NOW).await.unwrap().id;
         assert_eq!(now_has_it == found.id, named);
-        assert!(store.engine.disk.path(FileName::Main(found.id)).exists());
+        let path = store.engine.disk.path(FileName::Main(found.id));
+        assert_eq!(path.exists(), named);
     }
 }
 
@@ -564,4 +566,44 @@ async fn files_and_folders_are_for_the_owner_only() {
         assert_eq!(mode(folder.0.join(name)), 0o600, "{name}");
     }
     assert_eq!(mode(store.locate(&meta).unwrap()), 0o600);
+}
+
+#[tokio::test]
+async fn a_deleted_object_stays_deleted_when_a_power_cut_undoes_the_removal_of_its_file() {
+    for swept in [false, true] {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let meta = post(&store, "deleted", b"bytes").await;
+        let path = store.locate(&meta).unwrap();
+        let aside = folder.0.join("aside");
+        fs::hard_link(&path, &aside).unwrap();
+        store
+            .delete_object(&ObjectName::Id(meta.id), NOW)
+            .await
+            .unwrap();
+        while path.exists() {
+            tokio::task::yield_now().await;
+        }
+        let engine = Arc::clone(&store.engine);
+        let is_kept = engine.index.prefix(&[records::GARBAGE], 1).unwrap().len() == 1;
+        assert!(is_kept, "nothing made the removal durable yet");
+        if swept {
+            recover::empty_garbage(&engine).await.unwrap();
+            assert!(
+                engine
+                    .index
+                    .prefix(&[records::GARBAGE], 1)
+                    .unwrap()
+                    .is_empty()
+            );
+            continue;
+        }
+        drop((engine, store));
+        folder.settle().await;
+        fs::rename(&aside, &path).unwrap();
+        let store = folder.open().await;
+        let found = store.object(&ObjectName::Id(meta.id), NOW).await;
+        assert!(matches!(found, Err(StoreError::NoSuchObject)));
+        assert!(!path.exists());
+    }
 }

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a small file is the old one or the new one after any crash: temporary file, sync, rename, sync of the folder.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -13,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, FlockOperation, XattrFlags};
 
-use super::{Disk, LABEL_ATTRIBUTE, MAX_ATTRIBUTE_BYTES, open_options, present};
+use super::{Disk, FileName, LABEL_ATTRIBUTE, MAX_ATTRIBUTE_BYTES, open_options, present};
+use crate::model::Id;
 use crate::store::StoreError;
 
 /// Longest small file (`FORMAT`, `catalog.json`) that is read, in bytes.
@@ -111,6 +113,17 @@ impl Disk {
             let _ = fs::remove_file(&path);
         }
         made
+    }
+
+    /// Makes what was removed from the folders of these ids durable.
+    pub(in super::super) fn sync_folders(
+        &self,
+        ids: impl Iterator<Item = Id>,
+    ) -> Result<(), StoreError> {
+        let folders: BTreeMap<u8, Id> = ids.map(|id| (id.fan_out(), id)).collect();
+        folders
+            .values()
+            .try_for_each(|id| self.sync_parent(&self.path(FileName::Main(*id))))
     }
 
     pub(super) fn read_small(

@@ -1,0 +1,480 @@
+//! Every point: a scripted workload of every commit path, failed and crashed at each of its disk operations in turn.
+//!
+//! A probe run counts the operations. Then, for every one of them: it fails once with EIO, or with ENOSPC, or is cut short; or the
+//! process is as if dead from there on. The store is reopened, and each key holds its old bytes or its new ones, never a
+//! mixture; what was answered with success is there, and what was acknowledged of an unfinished session is there, too.
+//! Needs the feature `faults`. One fault exists in the process, so the tests take turns.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pillarbox::model::{Bucket, HeaderSet, Id, NewUpload, ObjectKey, Timestamp, UploadState};
+use pillarbox::store::embedded::faults::{Fault, arm, disarm};
+use pillarbox::store::embedded::{EmbeddedStore, Options};
+use pillarbox::store::{
+    ChunkSpec, ClockReading, Expected, ObjectChange, ObjectName, ObjectStore as _, StoreError,
+};
+use tokio::runtime::Runtime;
+
+const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+/// Operations that there are at least; a workload that shrank proves less than it says.
+const FEWEST_OPERATIONS: u64 = 100;
+
+static TURN: Mutex<()> = Mutex::new(());
+
+fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+}
+
+/// A folder in memory where there is one: thousands of stores are opened here, and nothing is read after a power cut.
+fn in_memory() -> tempfile::TempDir {
+    let memory = Path::new("/dev/shm");
+    match memory.is_dir() {
+        true => tempfile::tempdir_in(memory).unwrap(),
+        false => tempfile::tempdir().unwrap(),
+    }
+}
+
+fn options(data: &Path) -> Options {
+    Options {
+        free_floor_bytes: 0,
+        ballast_bytes: 1 << 16,
+        ..Options::new(data)
+    }
+}
+
+fn key(name: &str) -> ObjectName {
+    ObjectName::Key(
+        Bucket::parse("uploads").unwrap(),
+        ObjectKey::parse(name).unwrap(),
+    )
+}
+
+/// What clients were told.
+#[derive(Debug, Default)]
+struct Told {
+    number: u64,
+    /// What each key may hold.
+    objects: BTreeMap<&'static str, BTreeSet<Option<Vec<u8>>>>,
+    /// Sessions that were started, with the chunks that were acknowledged.
+    sessions: BTreeMap<Id, Session>,
+    aborted: Vec<Id>,
+    read_only: bool,
+}
+
+#[derive(Debug)]
+struct Session {
+    name: &'static str,
+    chunks: Vec<&'static [u8]>,
+    acknowledged: BTreeSet<u32>,
+    /// An abort was asked for and not answered.
+    doubtful: bool,
+}
+
+impl Told {
+    fn upload(&mut self, name: &str, expires_at: Option<Timestamp>) -> NewUpload {
+        self.number += 1;
+        NewUpload {
+            id: Id::new(NOW, self.number.to_be_bytes()),
+            bucket: Bucket::parse("uploads").unwrap(),
+            key: ObjectKey::parse(name).unwrap(),
+            pipeline: None,
+            expires_at,
+            headers: HeaderSet::default(),
+            application: None,
+            created_at: NOW,
+            abandoned_at: NOW.plus(Duration::from_secs(86_400)),
+            form_post_url: String::new(),
+        }
+    }
+
+    fn asks(&mut self, name: &'static str, new: Option<&[u8]>) {
+        let may = self.objects.entry(name).or_insert_with(|| [None].into());
+        may.insert(new.map(<[u8]>::to_vec));
+    }
+
+    /// Takes over an answer. After a failed sync nothing may succeed any more.
+    fn hears<T>(&mut self, answer: Result<T, StoreError>) -> Option<T> {
+        match answer {
+            Ok(answer) => {
+                assert!(!self.read_only, "a write succeeded after a failed sync");
+                Some(answer)
+            }
+            Err(StoreError::Corrupt(what)) => {
+                panic!("a failure of the system reads as damage: {what}")
+            }
+            Err(error) => {
+                self.read_only |= matches!(error, StoreError::ReadOnly);
+                None
+            }
+        }
+    }
+
+    fn told(&mut self, name: &'static str, new: Option<&[u8]>) {
+        self.objects.insert(name, [new.map(<[u8]>::to_vec)].into());
+    }
+}
+
+async fn post(store: &EmbeddedStore, told: &mut Told, name: &'static str, bytes: &'static [u8]) {
+    let new = told.upload(name, None);
+    told.asks(name, Some(bytes));
+    let answer = async {
+        let mut writer = store.write_object(new).await?;
+        writer.write(bytes.into()).await?;
+        writer.commit(Expected::default(), NOW).await
+    };
+    if told.hears(answer.await).is_some() {
+        told.told(name, Some(bytes));
+    }
+}
+
+async fn chunk(
+    store: &EmbeddedStore,
+    id: Id,
+    spec: ChunkSpec,
+    bytes: &'static [u8],
+) -> Result<(), StoreError> {
+    let mut writer = store.write_chunk(id, spec).await?;
+    writer.write(bytes.into()).await?;
+    writer.commit(Expected::default(), NOW).await.map(drop)
+}
+
+/// A session whose chunks come in the order given; `None` for their number is said by `finish`.
+async fn session(
+    store: &EmbeddedStore,
+    told: &mut Told,
+    name: &'static str,
+    chunks: &[&'static [u8]],
+    order: &[u32],
+    nb_chunks: Option<u32>,
+) {
+    let new = told.upload(name, None);
+    let id = new.id;
+    if told.hears(store.create_upload(new).await).is_none() {
+        return;
+    }
+    let whole = chunks.concat();
+    let known = Session {
+        name,
+        chunks: chunks.to_vec(),
+        acknowledged: BTreeSet::new(),
+        doubtful: false,
+    };
+    told.sessions.insert(id, known);
+    for index in order.iter().copied() {
+        let mut here = told.sessions[&id].acknowledged.clone();
+        here.insert(index);
+        let is_last = here.len() == chunks.len();
+        if is_last {
+            told.asks(name, Some(&whole));
+        }
+        let spec = ChunkSpec { index, nb_chunks };
+        let answer = chunk(store, id, spec, chunks[index as usize]).await;
+        if told.hears(answer).is_none() {
+            return;
+        }
+        told.sessions
+            .get_mut(&id)
+            .unwrap()
+            .acknowledged
+            .insert(index);
+        if is_last && nb_chunks.is_some() {
+            told.told(name, Some(&whole));
+        }
+    }
+    if nb_chunks.is_none() {
+        let count = u32::try_from(chunks.len()).unwrap();
+        if let Some(session) = told.hears(store.finish_upload(id, count, NOW).await)
+            && session.state == UploadState::Completed
+        {
+            told.told(name, Some(&whole));
+        }
+    }
+}
+
+/// Every commit path, one after the other; goes on after a failure.
+async fn workload(store: &EmbeddedStore, told: &mut Told) {
+    post(store, told, "posted", b"first").await;
+    post(store, told, "posted", b"second, longer").await;
+    session(store, told, "single", &[b"only"], &[0], Some(1)).await;
+    session(
+        store,
+        told,
+        "in order",
+        &[b"aaaa", b"bbbb", b"c"],
+        &[0, 1, 2],
+        Some(3),
+    )
+    .await;
+    session(
+        store,
+        told,
+        "spilled",
+        &[b"dddd", b"eeee", b"f"],
+        &[2, 1, 0],
+        Some(3),
+    )
+    .await;
+    // The stride becomes 6, and chunk 0 is shorter: the file has to be rebuilt.
+    session(
+        store,
+        told,
+        "rebuilt",
+        &[b"1st ", b"second", b"third ", b"last"],
+        &[1, 0, 2, 3],
+        Some(4),
+    )
+    .await;
+    session(store, told, "finished", &[b"gggg", b"hh"], &[0, 1], None).await;
+    session(
+        store,
+        told,
+        "single",
+        &[b"over", b"written"],
+        &[1, 0],
+        Some(2),
+    )
+    .await;
+    session(
+        store,
+        told,
+        "open",
+        &[b"iiii", b"jjjj", b"k"],
+        &[0, 2, 2],
+        Some(3),
+    )
+    .await;
+    let change = ObjectChange::ExpiresAt(Some(NOW.plus(Duration::from_secs(60))));
+    told.hears(store.change_object(&key("in order"), change, NOW).await);
+    told.asks("posted", None);
+    let gone = store.delete_object(&key("posted"), NOW).await;
+    if told.hears(gone).is_some() {
+        told.told("posted", None);
+    }
+    abort(store, told).await;
+    sweep(store, told).await;
+}
+
+async fn abort(store: &EmbeddedStore, told: &mut Told) {
+    session(store, told, "aborted", &[b"llll", b"m"], &[1], Some(2)).await;
+    let found = told
+        .sessions
+        .iter()
+        .find(|(_, session)| session.name == "aborted");
+    let Some(id) = found.map(|(id, _)| *id) else {
+        return;
+    };
+    told.sessions.get_mut(&id).unwrap().doubtful = true;
+    if told.hears(store.abort_upload(id).await).is_some() {
+        told.sessions.remove(&id);
+        told.aborted.push(id);
+    }
+}
+
+async fn sweep(store: &EmbeddedStore, told: &mut Told) {
+    let new = told.upload("expired", Some(NOW.plus(Duration::from_secs(1))));
+    told.asks("expired", None);
+    let answer = async {
+        let mut writer = store.write_object(new).await?;
+        writer.write((b"short-lived" as &[u8]).into()).await?;
+        writer.commit(Expected::default(), NOW).await
+    };
+    told.hears(answer.await);
+    let clock = ClockReading {
+        wall: NOW.plus(Duration::from_secs(10)),
+        monotonic: Duration::from_secs(10),
+    };
+    told.hears(store.sweep(clock, 100).await);
+}
+
+/// Compares, and then goes on: what is missing of a session is sent again, and it becomes whole.
+async fn check(store: &EmbeddedStore, told: &mut Told, when: &str) {
+    let later = NOW.plus(Duration::from_secs(10));
+    for (name, may) in &told.objects {
+        let found = read(store, name, later).await;
+        assert!(
+            may.contains(&found),
+            "{when}: {name} holds {found:?}, may hold {may:?}"
+        );
+    }
+    for id in &told.aborted {
+        let seen = store.upload(*id).await;
+        assert!(
+            matches!(seen, Err(StoreError::NoSuchUpload)),
+            "{when}: an aborted session is back"
+        );
+    }
+    for (id, session) in &told.sessions {
+        check_session(store, *id, session, when).await;
+    }
+}
+
+async fn check_session(store: &EmbeddedStore, id: Id, session: &Session, when: &str) {
+    let state = match store.upload(id).await {
+        Ok(seen) => seen.state,
+        Err(StoreError::NoSuchUpload) if session.doubtful => return,
+        Err(error) => panic!("{when}: the session of {} is lost: {error:?}", session.name),
+    };
+    assert_ne!(state, UploadState::Failed, "{when}: {}", session.name);
+    if state == UploadState::Completed {
+        return;
+    }
+    let here = store.receipts(id).await.unwrap();
+    let here: BTreeSet<u32> = here.iter().map(|receipt| receipt.index).collect();
+    assert!(
+        here.is_superset(&session.acknowledged),
+        "{when}: {}: acknowledged {:?}, there {here:?}",
+        session.name,
+        session.acknowledged
+    );
+}
+
+async fn finish_all(store: &EmbeddedStore, told: &Told, when: &str) {
+    for (id, session) in &told.sessions {
+        if store.upload(*id).await.map(|seen| seen.state).ok() != Some(UploadState::Uploading) {
+            continue;
+        }
+        let count = u32::try_from(session.chunks.len()).unwrap();
+        for (index, bytes) in (0..).zip(&session.chunks) {
+            let nb_chunks = Some(count);
+            chunk(store, *id, ChunkSpec { index, nb_chunks }, bytes)
+                .await
+                .unwrap();
+        }
+        let found = read(store, session.name, NOW).await;
+        assert_eq!(
+            found,
+            Some(session.chunks.concat()),
+            "{when}: {}",
+            session.name
+        );
+    }
+}
+
+async fn read(store: &EmbeddedStore, name: &str, now: Timestamp) -> Option<Vec<u8>> {
+    let reader = match store.open(&key(name), now).await {
+        Ok(reader) => reader,
+        Err(StoreError::NoSuchObject) => return None,
+        Err(error) => panic!("{name} cannot be read: {error:?}"),
+    };
+    store.verify(&key(name), now).await.unwrap();
+    Some(reader.read_at(0, 1 << 20).await.unwrap().to_vec())
+}
+
+/// Every file belongs to something, once what is under way has ended.
+async fn check_files(store: &EmbeddedStore, data: &Path, when: &str) {
+    let clock = ClockReading {
+        wall: NOW.plus(Duration::from_secs(120)),
+        monotonic: Duration::from_secs(120),
+    };
+    store.sweep(clock, 1000).await.unwrap();
+    store.sweep(clock, 1000).await.unwrap();
+    for folder in std::fs::read_dir(data.join("objects")).unwrap() {
+        for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            let id = Id::parse(name.get(..24).unwrap()).unwrap();
+            let known = store.object(&ObjectName::Id(id), NOW).await.is_ok();
+            assert!(
+                known && [24, 29].contains(&name.len()),
+                "{when}: {name} belongs to nothing"
+            );
+        }
+    }
+}
+
+/// One run of the workload with a fault; how many operations it had, and which one the fault met.
+fn attempt(number: u64, fault: Fault) -> (u64, Option<&'static str>) {
+    let folder = in_memory();
+    let data = folder.path().join("data");
+    let mut told = Told::default();
+    let mut when = format!("{fault:?} at operation {number}");
+    let first = runtime();
+    let store = first.block_on(async {
+        // What is there before the fault: the folders and an empty index.
+        let store = EmbeddedStore::open(options(&data), NOW).await.unwrap();
+        arm(number, fault);
+        workload(&store, &mut told).await;
+        store
+    });
+    let done = match fault {
+        // Dead it stays, until the last of its tasks has ended.
+        Fault::Freeze => {
+            drop(store);
+            drop(first);
+            disarm()
+        }
+        Fault::Fail(_) | Fault::Short => {
+            let done = disarm();
+            when = format!("{when} ({})", done.1.unwrap_or("none"));
+            first.block_on(check(&store, &mut told, &format!("{when}, alive")));
+            drop(store);
+            drop(first);
+            done
+        }
+    };
+    let second = runtime();
+    second.block_on(async {
+        let when = format!("{when} ({}), reopened", done.1.unwrap_or("none"));
+        let store = EmbeddedStore::open(options(&data), NOW).await.unwrap();
+        check(&store, &mut told, &when).await;
+        finish_all(&store, &told, &when).await;
+        check_files(&store, &data, &when).await;
+        store.close().await.unwrap();
+    });
+    done
+}
+
+fn at_every_point(fault: Fault) {
+    let _turn = turn();
+    let (count, met) = attempt(u64::MAX, fault);
+    assert!(
+        met.is_none() && count >= FEWEST_OPERATIONS,
+        "{count} operations, {met:?}"
+    );
+    let mut kinds = BTreeMap::<_, u32>::new();
+    for number in 0..count {
+        let (_, met) = attempt(number, fault);
+        *kinds
+            .entry(met.unwrap_or("none: the run was shorter"))
+            .or_default() += 1;
+    }
+    println!("{fault:?} at each of {count} operations: {kinds:?}");
+}
+
+#[test]
+fn after_a_crash_at_every_disk_operation_everything_is_old_or_new() {
+    at_every_point(Fault::Freeze);
+}
+
+#[test]
+fn after_an_io_error_at_every_disk_operation_everything_is_old_or_new() {
+    at_every_point(Fault::Fail(EIO));
+}
+
+#[test]
+fn after_no_space_at_every_disk_operation_everything_is_old_or_new() {
+    at_every_point(Fault::Fail(ENOSPC));
+}
+
+#[test]
+fn after_a_short_write_at_every_disk_operation_everything_is_new() {
+    at_every_point(Fault::Short);
+}

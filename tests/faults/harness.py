@@ -1,0 +1,656 @@
+"""What the fault tests share: a file system that can lose its power, the real server, eight clients, and the ledger of what
+they were told.
+
+Owns: the load, the ledger of each client, and the comparison of the two after a restart. Everything random comes from one seed.
+Never does: look inside the store's index; it knows the server by its answers and by the names of its files.
+
+The rule of the ledger: what was answered with 2xx must be there, whole; what was asked and not answered may be there whole or not
+at all; nothing else may be there. Python 3.11, standard library only.
+"""
+
+import base64
+import fcntl
+import hashlib
+import hmac
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+CLIENTS = 8
+# Longest wait of a client for an answer, in seconds.
+ANSWER_WAIT = 20
+# A restart that takes longer than this many seconds has failed.
+START_LIMIT = 5.0
+# Names that each client writes to, again and again.
+NAMES = 8
+# An expiry that is nearer than this many seconds may be seen either way.
+BLUR = 1.5
+
+TOKEN = "dev-token"
+ACCESS_KEY = "PILLARBOXDEVACCESS00"
+SECRET = b"pillarbox-dev-secret"
+BUCKET = "uploads"
+PIPELINE = "547f3eede4b025bcbff38657"
+ROOT = f"tmp/{PIPELINE}/"
+
+FS_IOC_SHUTDOWN = 0x8004587D
+NOLOGFLUSH = 2
+
+MKFS = {
+    "ext4": (96 << 20, ["mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=1,nodiscard"]),
+    "xfs": (320 << 20, ["mkfs.xfs", "-q", "-f", "-K"]),
+}
+
+
+class Broken(Exception):
+    """A promise that was not kept, or a server that did not do its work."""
+
+
+class Gone(Broken):
+    """The server went away before it answered."""
+
+
+def require_root():
+    if os.geteuid() != 0:
+        sys.exit("FAILED: this test mounts file systems and needs root")
+
+
+def run(*command):
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(map(str, command))}: {done.stderr.strip()}")
+    return done.stdout
+
+
+class Disk:
+    """A file system of its own in a file, loop-mounted, whose power can be cut."""
+
+    def __init__(self, folder, kind, size=None, options=()):
+        default, mkfs = MKFS[kind]
+        self.kind, self.image, self.mount = kind, folder / f"{kind}.image", folder / "disk"
+        self.mount.mkdir(exist_ok=True)
+        self.image.unlink(missing_ok=True)
+        with open(self.image, "wb") as image:
+            image.truncate(size or default)
+        run(*mkfs, *options, self.image)
+        self.up()
+
+    def up(self):
+        run("mount", "-o", "loop", self.image, self.mount)
+
+    def down(self):
+        run("umount", self.mount)
+
+    def cut(self):
+        """Drops all that is not on the block device; what the journal has not flushed is gone, too."""
+        folder = os.open(self.mount, os.O_RDONLY)
+        try:
+            fcntl.ioctl(folder, FS_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
+        finally:
+            os.close(folder)
+
+    def close(self):
+        subprocess.run(["umount", self.mount], capture_output=True)
+        self.image.unlink(missing_ok=True)
+
+
+class Server:
+    """The real binary on a data folder."""
+
+    def __init__(self, binary, data, scratch, environment=None, settings=(), limit=START_LIMIT):
+        self.port_file, self.log = scratch / "ports", scratch / "log"
+        self.port_file.unlink(missing_ok=True)
+        command = [binary, "dev", "--data", data, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
+        command += ["--port-file", self.port_file, "--set", "store.free_floor=1MiB", "--log-level", "info,pillarbox::access=off"]
+        for setting in settings:
+            command += ["--set", setting]
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("PILLARBOX_")}
+        began = time.monotonic()
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=clean | (environment or {}))
+        while not self.port_file.exists():
+            if self.process.poll() is not None:
+                raise Broken(f"the server did not start: {self.tail()}")
+            if time.monotonic() - began > max(limit, 30):
+                self.kill()
+                raise Broken(f"the server did not start within 30 s: {self.tail()}")
+            time.sleep(0.002)
+        self.seconds = time.monotonic() - began
+        if self.seconds > limit:
+            self.kill()
+            raise Broken(f"the start took {self.seconds:.1f} s")
+        public, admin = self.port_file.read_text().split()
+        self.address, self.admin = public.removeprefix("http://"), admin.removeprefix("http://")
+
+    def tail(self):
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+
+    def freeze(self):
+        """Stops it in the middle; when this returns no thread of it runs."""
+        self.process.send_signal(signal.SIGSTOP)
+        status = Path(f"/proc/{self.process.pid}/task")
+        deadline = time.monotonic() + 5
+        while time.monotonic() < deadline:
+            states = [task.joinpath("stat").read_text().rpartition(")")[2].split()[0] for task in status.iterdir()]
+            if all(state == "T" for state in states):
+                return
+            time.sleep(0.001)
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        self.process.terminate()
+        try:
+            return self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise Broken("the server did not stop") from None
+
+
+class Connection:
+    """HTTP/1.1, one request after the other."""
+
+    def __init__(self, address):
+        host, port = address.split(":")
+        self.place, self.socket, self.reader = (host, int(port)), None, None
+
+    def ask(self, method, target, body=b"", headers=(), token=True, cut_short=False):
+        """Status, headers, body. `cut_short` ends the connection after the body, without waiting for its announced end."""
+        length = len(body) + (200 if cut_short else 0)
+        head = [f"{method} {target} HTTP/1.1", f"Host: {self.place[0]}:{self.place[1]}", f"Content-Length: {length}"]
+        if token:
+            head.append(f"Authorization: Bearer {TOKEN}")
+        head += headers
+        try:
+            if self.socket is None:
+                self.socket = socket.create_connection(self.place, ANSWER_WAIT)
+                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self.reader = self.socket.makefile("rb")
+            self.socket.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
+            if cut_short:
+                self.socket.shutdown(socket.SHUT_WR)
+            return self.answer()
+        except (OSError, ValueError, IndexError) as error:
+            self.close()
+            raise Gone(str(error)) from error
+
+    def answer(self):
+        line = self.reader.readline()
+        if not line.endswith(b"\r\n"):
+            raise OSError("the connection was closed")
+        status, headers = int(line.split()[1]), {}
+        while (line := self.reader.readline()) != b"\r\n":
+            name, _, value = line.decode().partition(":")
+            if not value:
+                raise OSError("the answer was cut")
+            headers[name.lower()] = value.strip()
+        length = int(headers.get("content-length", 0))
+        body = self.reader.read(length)
+        if len(body) < length:
+            raise OSError("the answer was cut")
+        if headers.get("connection", "").lower() == "close":
+            self.close()
+        return status, headers, body
+
+    def close(self):
+        if self.socket is not None:
+            self.reader.close()
+            self.socket.close()
+        self.socket = None
+
+
+def form(fields, content, end=True):
+    boundary = "----faults7MA4YWxkTrZu0gW"
+    parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{n}"\r\n\r\n{v}\r\n'.encode() for n, v in fields.items()]
+    parts.append(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="f.bin"\r\n'
+        "Content-Type: application/octet-stream\r\n\r\n".encode()
+    )
+    parts += [content, f"\r\n--{boundary}--\r\n".encode() if end else f"\r\n--{boundary}".encode()]
+    return b"".join(parts), [f"Content-Type: multipart/form-data; boundary={boundary}"]
+
+
+def plain_form():
+    """The fields of a signed form for any key below the pipeline's root."""
+    conditions = [
+        {"bucket": BUCKET},
+        ["starts-with", "$key", ROOT],
+        ["starts-with", "$Content-MD5", ""],
+        {"success_action_status": "201"},
+    ]
+    end = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() + 6 * 24 * 3600))
+    policy = base64.b64encode(json.dumps({"expiration": end, "conditions": conditions}).encode())
+    signature = base64.b64encode(hmac.new(SECRET, policy, "sha1").digest()).decode()
+    return {"success_action_status": "201", "policy": policy.decode(), "AWSAccessKeyId": ACCESS_KEY, "signature": signature}
+
+
+def md5(content):
+    return hashlib.md5(content).digest()
+
+
+class Upload:
+    """A session as its client knows it."""
+
+    def __init__(self, name, fields, chunks):
+        self.name, self.fields, self.chunks = name, fields, chunks
+        self.sent, self.doubtful, self.state = set(), set(), "open"
+
+    def content(self):
+        return b"".join(self.chunks)
+
+
+class Client:
+    """One client: its connection, its names, its sessions, and what it was told of them.
+
+    `told[name]` is the set of contents that may be there: one after an answer, two while a question is open. Content None is
+    absence. `expiry[name]` is when it expires, in seconds, when the client has set that.
+    """
+
+    def __init__(self, number, rng):
+        self.number, self.rng = number, rng
+        self.told, self.expiry, self.uploads = {}, {}, {}
+        self.counter = self.acknowledged = 0
+        self.fields = plain_form()
+        self.trouble = None
+
+    def connect(self, server):
+        self.connection = Connection(server.address)
+
+    def ask(self, *arguments, **options):
+        return self.connection.ask(*arguments, **options)
+
+    def expect(self, statuses, answer, what):
+        if answer[0] not in statuses:
+            raise Broken(f"client {self.number}: {what} was answered {answer[0]}: {answer[2][:300]!r}")
+        self.acknowledged += 1
+        return answer
+
+    def bytes(self, most):
+        self.counter += 1
+        size = self.rng.choice((0, 1, 100, 4096, most // 3, self.rng.randrange(most)))
+        label = f"{self.number}-{self.counter}-".encode()
+        return (label + self.rng.randbytes(size))[: max(size, len(label))] if size else b""
+
+    def name(self, kind):
+        return f"{kind}-{self.number}-{self.rng.randrange(NAMES)}"
+
+    # What a client does. Each one opens the question in the ledger, asks, and closes it.
+
+    def single(self):
+        name, content = self.name("s"), self.bytes(300_000)
+        fields = {"key": ROOT + name, "Content-MD5": base64.b64encode(md5(content)).decode()} | self.fields
+        self.may_be(name, content)
+        body, headers = form(fields, content)
+        self.expect((201,), self.ask("POST", f"/{BUCKET}/", body, headers, token=False), "a single post")
+        self.is_now(name, content)
+
+    def begin(self):
+        name = self.name("u")
+        target = f"/v1/files/uploads/?object_key={name}&pipeline_id={PIPELINE}"
+        answer = self.expect((200, 201), self.ask("POST", target), "the start of a session")
+        upload = json.loads(answer[2])["upload"]
+        count = self.rng.choice((1, 1, 2, 3, 4, 7))
+        size = self.rng.choice((1000, 65_536, 100_000))
+        chunks = [self.rng.randbytes(size) for _ in range(count - 1)] + [self.rng.randbytes(self.rng.randrange(size))]
+        if self.rng.random() < 0.15:
+            chunks = [self.rng.randbytes(self.rng.randrange(size)) for _ in range(count)]
+        self.uploads[upload["id"]] = Upload(name, upload["form_post_params"], chunks)
+
+    def chunk(self, id=None, index=None):
+        opened = [id for id, upload in self.uploads.items() if upload.state == "open"]
+        if not opened:
+            return self.begin()
+        id = id or self.rng.choice(opened)
+        upload = self.uploads[id]
+        missing = [i for i in range(len(upload.chunks)) if i not in upload.sent]
+        if index is None:
+            index = self.rng.choice(missing)
+            if len(missing) > 1 and self.rng.random() < 0.15:
+                index = self.rng.randrange(len(upload.chunks))
+                if index in upload.sent and self.rng.random() < 0.5:
+                    upload.chunks[index] = self.rng.randbytes(len(upload.chunks[index]))
+        upload.doubtful.add(index)
+        last = missing == [index]
+        if last:
+            self.may_be(upload.name, upload.content())
+        fields = upload.fields | {"chunk": str(index), "chunks": str(len(upload.chunks))}
+        body, headers = form(fields, upload.chunks[index])
+        self.expect((200, 201, 204), self.ask("POST", f"/{BUCKET}/", body, headers, token=False), "a chunk")
+        upload.sent.add(index)
+        upload.doubtful.discard(index)
+        if last:
+            upload.state = "done"
+            self.is_now(upload.name, upload.content())
+
+    def abort(self):
+        opened = [id for id, upload in self.uploads.items() if upload.state == "open"]
+        if not opened:
+            return self.begin()
+        upload = self.uploads[id := self.rng.choice(opened)]
+        upload.state = "aborting"
+        self.expect((200, 204), self.ask("DELETE", f"/v1/files/uploads/{id}"), "an abort")
+        upload.state = "aborted"
+
+    def present(self):
+        return [name for name, may in self.told.items() if None not in may and self.expiry.get(name) is None]
+
+    def find(self, name):
+        target = f"/v1/files/downloads/?object_key={name}&pipeline_id={PIPELINE}&redirect=true"
+        answer = self.expect((302,), self.ask("GET", target), f"the look-up of {name}")
+        return re.search(r"/downloads/([0-9a-f]{24})/", answer[1]["location"])[1]
+
+    def delete(self):
+        names = self.present()
+        if not names:
+            return self.single()
+        id = self.find(name := self.rng.choice(names))
+        self.may_be(name, None)
+        self.expect((200, 204), self.ask("DELETE", f"/v1/files/{id}"), "a delete")
+        self.is_now(name, None)
+
+    def expire(self):
+        names = self.present()
+        if not names:
+            return self.single()
+        id = self.find(name := self.rng.choice(names))
+        soon = self.rng.random() < 0.6
+        at = int(time.time()) + (1 if soon else 100_000) + 1
+        # Asked, not answered: it may expire then, or never.
+        self.expiry[name] = ("maybe", at)
+        self.expect((200,), self.ask("PUT", f"/v1/files/{id}?expires_at={at}"), "a change of expiry")
+        self.expiry[name] = ("at", at)
+
+    def broken(self):
+        """A form that ends before its closing delimiter, and one whose content is not what its MD5 says: never visible."""
+        name, content = f"x-{self.number}", self.bytes(50_000)
+        fields = {"key": ROOT + name, "Content-MD5": base64.b64encode(md5(content)).decode()} | self.fields
+        self.told.setdefault(name, {None})
+        if self.rng.random() < 0.5:
+            body, headers = form(fields, content, end=False)
+            try:
+                answer = self.ask("POST", f"/{BUCKET}/", body, headers, token=False, cut_short=True)
+                if answer[0] < 300:
+                    raise Broken(f"a form without an end was answered {answer[0]}")
+            except Gone:
+                pass
+            self.connection.close()
+            return
+        body, headers = form(fields, content + b"!")
+        answer = self.ask("POST", f"/{BUCKET}/", body, headers, token=False)
+        if answer[0] != 400:
+            raise Broken(f"content with another MD5 was answered {answer[0]}")
+
+    def may_be(self, name, content):
+        self.told[name] = self.told.get(name, {None}) | {None if content is None else content}
+        if name in self.expiry:
+            self.expiry[name] = ("maybe", self.expiry[name][1])
+
+    def is_now(self, name, content):
+        self.told[name] = {content}
+        self.expiry.pop(name, None)
+
+    MIX = {
+        "all": (("single", 26), ("begin", 8), ("chunk", 40), ("abort", 4), ("delete", 10), ("expire", 6), ("broken", 6)),
+        "single": (("single", 1),),
+        "delete": (("single", 50), ("delete", 50)),
+        "index": (("begin", 60), ("abort", 20), ("delete", 15), ("expire", 5)),
+    }
+
+    def work(self, mix, stop):
+        deeds, weights = zip(*self.MIX[mix])
+        try:
+            while not stop.is_set():
+                getattr(self, self.rng.choices(deeds, weights)[0])()
+        except Gone as gone:
+            if not stop.is_set():
+                self.trouble = f"the server went away: {gone}"
+        except Broken as broken:
+            self.trouble = str(broken)
+        finally:
+            self.connection.close()
+
+    # After the restart.
+
+    def check(self, files, fetch):
+        """Compares the ledger with what is there, and takes over what is seen."""
+        now = time.time()
+        for name in sorted(self.told):
+            allowed = set(self.told[name])
+            sure, at = self.expiry.get(name, ("never", None))
+            if at is not None and (sure == "maybe" or abs(at - now) < BLUR) and at < now + BLUR:
+                allowed.add(None)
+            elif sure == "at" and at < now:
+                allowed = {None}
+            found = fetch(files[name]) if name in files else None
+            if found not in allowed:
+                raise Broken(f"{name}: {verdict(found, allowed)}; expiry {sure} {at}, now {now:.1f}")
+            if sure == "at" and found is not None and expires(files[name]) != at:
+                raise Broken(f"{name}: its acknowledged expiry {at} is now {expires(files[name])}")
+            self.told[name] = {found}
+            if sure == "maybe" or found is None:
+                self.expiry.pop(name, None)
+                if found is not None and expires(files[name]) < now + 86_400 * 3:
+                    self.expiry[name] = ("at", expires(files[name]))
+        for id in sorted(self.uploads):
+            self.check_upload(id, self.uploads[id], fetch)
+        self.uploads = {id: upload for id, upload in self.uploads.items() if upload.state == "open"}
+
+    def check_upload(self, id, upload, fetch):
+        status, _, body = self.ask("GET", f"/v1/files/uploads/{id}")
+        if upload.state == "aborted" or (upload.state == "aborting" and status == 404):
+            if status != 404:
+                raise Broken(f"session {id} was aborted and is back: {status}")
+            upload.state = "aborted"
+            return
+        if status != 200:
+            raise Broken(f"session {id} ({upload.state}) is lost: {status} {body[:200]!r}")
+        seen = json.loads(body)["upload"]
+        if seen["status"] == "COMPLETED":
+            upload.state = "done"
+        if upload.state == "done":
+            if seen["status"] != "COMPLETED":
+                raise Broken(f"session {id} was completed and is now {seen['status']}")
+            return
+        if lost := upload.sent - upload.doubtful - set(seen["received_chunks"]):
+            raise Broken(f"session {id}: acknowledged chunks {sorted(lost)} are lost")
+        upload.state = "open"
+        # The question that the cut left open is closed now, so that the client knows again which chunk is the last.
+        for index in sorted(upload.doubtful):
+            self.resend(upload, index)
+
+    def finish_all(self):
+        """Sends what is missing of every open session; what comes out must be what went in."""
+        for id, upload in self.uploads.items():
+            if upload.state != "open":
+                continue
+            for index in range(len(upload.chunks)):
+                if upload.state == "open" and (index not in upload.sent or index in upload.doubtful):
+                    self.resend(upload, index)
+            if upload.state == "open":
+                raise Broken(f"session {id}: all chunks were acknowledged and it is not complete")
+        self.uploads = {}
+
+    def resend(self, upload, index):
+        upload.sent.discard(index)
+        fields = upload.fields | {"chunk": str(index), "chunks": str(len(upload.chunks))}
+        body, headers = form(fields, upload.chunks[index])
+        self.expect((200, 201, 204), self.ask("POST", f"/{BUCKET}/", body, headers, token=False), "a chunk that is sent again")
+        upload.sent.add(index)
+        upload.doubtful.discard(index)
+        if len(upload.sent) == len(upload.chunks) and not upload.doubtful:
+            upload.state = "done"
+            self.is_now(upload.name, upload.content())
+
+
+def expires(file):
+    """When a file expires, in seconds."""
+    return file.get("expires_at", 1 << 62) // 1000
+
+
+def verdict(found, allowed):
+    if found is None:
+        return "an acknowledged object is lost"
+    if allowed == {None}:
+        return f"{len(found)} bytes are visible that were deleted, expired or never acknowledged"
+    whole = [len(content) for content in allowed if content is not None]
+    return f"other bytes than were acknowledged are visible: {len(found)}, allowed {whole}"
+
+
+class Reader:
+    """Reads everything that the server shows."""
+
+    def __init__(self, server):
+        self.connection = Connection(server.address)
+
+    def files(self):
+        """All files by name; no name twice."""
+        files, start = {}, 0
+        while True:
+            status, _, body = self.connection.ask("GET", f"/v1/files/?start={start}&limit=1000")
+            if status != 200:
+                raise Broken(f"the list was answered {status}: {body[:200]!r}")
+            page = json.loads(body)
+            for file in page["files"]:
+                if file["name"] in files:
+                    raise Broken(f"{file['name']} is listed twice")
+                files[file["name"]] = file
+            start += len(page["files"])
+            if start >= page["total"] or not page["files"]:
+                return files
+
+    def fetch(self, file):
+        """The bytes of a file, as a client reads them; None when it is gone by now."""
+        status, headers, body = self.connection.ask("GET", f"/v1/files/downloads/?file_id={file['id']}&redirect=true")
+        if status == 302:
+            target = re.sub(r"^http://[^/]*", "", headers["location"])
+            status, headers, body = self.connection.ask("GET", target, token=False)
+        if status == 404:
+            return None
+        if status != 200:
+            raise Broken(f"{file['name']} cannot be read: {status} {body[:200]!r}")
+        if len(body) != file["size"]:
+            raise Broken(f"{file['name']}: {len(body)} bytes, its record says {file['size']}")
+        return body
+
+
+class Load:
+    """The eight clients, over any number of restarts."""
+
+    def __init__(self, seed):
+        self.seed, self.rng = seed, random.Random(seed)
+        self.clients = [Client(n, random.Random(f"{seed}-{n}")) for n in range(CLIENTS)]
+
+    @property
+    def acknowledged(self):
+        return sum(client.acknowledged for client in self.clients)
+
+    def connect(self, server):
+        for client in self.clients:
+            client.connect(server)
+
+    def prepare(self, server, mix):
+        """The pipeline, and for the index alone some objects without bytes, made before the load."""
+        self.connect(server)
+        self.clients[0].begin()
+        if mix == "index":
+            for client in self.clients:
+                for name in (f"s-{client.number}-{n}" for n in range(NAMES)):
+                    fields = {"key": ROOT + name, "Content-MD5": base64.b64encode(md5(b"")).decode()} | client.fields
+                    body, headers = form(fields, b"")
+                    client.expect((201,), client.ask("POST", f"/{BUCKET}/", body, headers, token=False), "an empty post")
+                    client.is_now(name, b"")
+
+    def run(self, server, seconds, mix, blow, freeze=True):
+        """Runs the clients for some time, then calls `blow` while they run, which ends the server."""
+        stop, threads = threading.Event(), []
+        self.connect(server)
+        for client in self.clients:
+            thread = threading.Thread(target=client.work, args=(mix, stop), daemon=True)
+            threads.append(thread)
+            thread.start()
+        time.sleep(seconds)
+        if freeze:
+            server.freeze()
+            # What was answered before is read before.
+            time.sleep(0.005)
+        stop.set()
+        blow()
+        for thread in threads:
+            thread.join(ANSWER_WAIT + 5)
+            if thread.is_alive():
+                raise Broken("a client never got an answer nor an end")
+        for client in self.clients:
+            if client.trouble:
+                raise Broken(client.trouble)
+
+    def check(self, server, finish=False):
+        reader = Reader(server)
+        self.connect(server)
+        files = reader.files()
+        known = set().union(*(client.told for client in self.clients))
+        for client in self.clients:
+            client.check(files, reader.fetch)
+        if strange := set(files) - known:
+            raise Broken(f"files that nobody wrote: {sorted(strange)[:5]}")
+        if not finish:
+            return
+        for client in self.clients:
+            client.finish_all()
+        files = reader.files()
+        for client in self.clients:
+            client.check(files, reader.fetch)
+
+    def check_no_orphans(self, server, data):
+        """Every file on disk belongs to an object that is there. Only after all sessions are finished."""
+        deadline = time.monotonic() + 6
+        while True:
+            there = {path.name for path in (data / "objects").glob("*/*")}
+            # What has expired and was not swept yet is listed no more, but its file may stay for a moment.
+            owned = {file["id"] for file in Reader(server).files().values()}
+            orphans = {name for name in there if name.removesuffix(".meta") not in owned}
+            if not orphans and owned <= there:
+                return
+            if time.monotonic() > deadline:
+                raise Broken(f"files that belong to nothing: {sorted(orphans)[:5]}, objects without one: {sorted(owned - there)[:5]}")
+            time.sleep(0.2)
+
+
+class Place:
+    """A scratch folder in memory where there is one; removed at the end unless something failed."""
+
+    def __init__(self, what):
+        memory = Path("/dev/shm")
+        base = memory if memory.is_dir() and shutil.disk_usage(memory).free > 4 << 30 else Path(tempfile.gettempdir())
+        self.folder = Path(tempfile.mkdtemp(prefix=f"pillarbox-{what}-", dir=base))
+
+    def remove(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def binary_of(argument):
+    binary = Path(argument or os.environ.get("PILLARBOX_BIN", "target/debug/pillarbox")).resolve()
+    if not binary.is_file():
+        sys.exit(f"FAILED: there is no binary {binary}")
+    return binary
+
+
+def report(what, n, failures, acknowledged, seconds, slowest):
+    bound = f"with 95 % confidence fewer than {300 / n:.2f} % fail (3/n)" if n and not failures else "no bound"
+    print(
+        f"{what}: n = {n}, failures = {failures}, acknowledged = {acknowledged}, {bound}; "
+        f"{seconds / max(n, 1):.2f} s each, slowest start {slowest:.2f} s",
+        flush=True,
+    )
