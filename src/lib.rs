@@ -60,10 +60,18 @@
 //!
 //! # Where measuring or use decided otherwise than the design
 //!
+//! * A batch is hashed on one thread while it is written on another, and a sync is begun after every 32 MiB. One job that did
+//!   both had to add the write (0.7 ms for 1 MiB) to MD5 (2 ms), and the sync of a whole GiB came on top.
+//! * A completion that changes only a label ends in `fsync`, not `fdatasync`: POSIX does not make the latter carry extended
+//!   attributes. A file that was just created gets one `fdatasync`.
 //! * The guard allows 20,480 bytes before the file's content, Amazon's limit to the byte, and as many again after it: a form
 //!   that fills the first exactly must still be able to close.
 //! * A session is named in its policy by the condition `["starts-with","$x-pillarbox-upload-<id>",""]`, so that
 //!   `form_post_params` needs no member that the hosted API does not have.
+//! * `catalog.json` leaves out tokens that were issued to applications: they live an hour, and a client that gets 403 fetches
+//!   another.
+//! * After the index was rebuilt, files of unfinished uploads stay where they are and are counted in the log: nothing is
+//!   deleted because an index does not know it.
 
 pub mod api;
 pub mod cli;

@@ -420,8 +420,13 @@ fn a_cut_off_upload_is_resumed_with_only_what_is_missing() {
         fs::read(stored(&server, "film")).unwrap(),
         fs::read(file).unwrap()
     );
-    // Once more is harmless.
-    done(&upload(&server, &["--resume", &session]));
+    // Once more is harmless, also with the first command line repeated.
+    let pipeline = "547f3eede4b025bcbff38657";
+    let again = ["--resume", &session, "--pipeline", pipeline];
+    done(&upload(&server, &again));
+    let other = [&again[..], &["--key", "other"]].concat();
+    let said = failed(&upload(&server, &other));
+    assert!(said.contains("is for film"), "{said}");
 }
 
 #[test]

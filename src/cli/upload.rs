@@ -66,8 +66,8 @@ pub(super) struct Upload {
     #[arg(long, value_name = "N", default_value_t = 4,
           value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_PARALLEL)))]
     parallel: u16,
-    /// Go on with this session
-    #[arg(long, value_name = "ID", conflicts_with_all = ["pipeline", "key"])]
+    /// Go on with this session; --pipeline and --key may stay on the command line
+    #[arg(long, value_name = "ID")]
     resume: Option<String>,
     /// Trust the certificates in this file instead of the system's
     #[arg(long, value_name = "FILE", env = "PILLARBOX_CACERT")]
@@ -104,7 +104,14 @@ impl Upload {
     async fn session(&self, client: Client) -> Result<Session, Failure> {
         let url = self.url.trim_end_matches('/');
         if let Some(id) = &self.resume {
-            return Session::resume(client, url, &self.token, id).await;
+            let session = Session::resume(client, url, &self.token, id).await?;
+            return match &self.key {
+                Some(key) if key != session.object_key() => Err(Failure::new(format!(
+                    "--key {key}: session {id} is for {}",
+                    session.object_key()
+                ))),
+                _ => Ok(session),
+            };
         }
         let name = self
             .file
