@@ -5,7 +5,8 @@
 //! Never does: decide what a chunk means for its session (`ledger` does), or where its bytes go (`lane` does).
 //!
 //! Invariants:
-//! 1. A writer holds at most two batches in memory, of [`BATCH_BYTES`] plus one buffer of the caller's.
+//! 1. A writer holds at most two batches in memory, of [`BATCH_BYTES`] plus one buffer of the caller's; the more writers, the
+//!    smaller their batches.
 //! 2. A commit that has begun runs to its end, whether or not its caller waits.
 
 use std::mem;
@@ -23,8 +24,10 @@ use super::{Engine, complete};
 use crate::model::{ChunkReceipt, Id, MAX_CHUNK_BYTES, NewUpload, Place, Timestamp, UploadState};
 use crate::store::{ChunkSpec, ChunkWriter, Committed, Expected, StoreError};
 
-/// Bytes that are gathered before they go to disk.
-const BATCH_BYTES: usize = 1 << 20;
+/// Most bytes that one writer gathers before they go to disk, and fewest when there are many writers.
+const BATCH_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 20;
+/// Bytes that all writers together gather, as far as the smallest batch allows; as many again are on their way to disk.
+const GATHERED_BYTES: usize = 16 << 20;
 /// Buffers that are gathered at most, however small; one system call takes 1,024.
 const BATCH_SLICES: usize = 1024;
 
@@ -118,7 +121,7 @@ impl ChunkWriter for Writer {
             self.gathered_bytes += bytes.len();
             self.gathered.push(bytes);
         }
-        if self.gathered_bytes >= BATCH_BYTES || self.gathered.len() >= BATCH_SLICES {
+        if self.gathered_bytes >= batch_bytes(&self.engine) || self.gathered.len() >= BATCH_SLICES {
             self.hand_over().await?;
         }
         Ok(())
@@ -240,6 +243,13 @@ fn admit(engine: &Engine) -> Result<OwnedSemaphorePermit, StoreError> {
     engine.fuse.check()?;
     let permit = Arc::clone(&engine.writers).try_acquire_owned();
     permit.map_err(|_| StoreError::Busy)
+}
+
+/// The size of a batch while this many writers are at work.
+fn batch_bytes(engine: &Engine) -> usize {
+    let idle = engine.writers.available_permits();
+    let busy = engine.options.max_writers.saturating_sub(idle).max(1);
+    (GATHERED_BYTES / busy).clamp(*BATCH_BYTES.start(), *BATCH_BYTES.end())
 }
 
 fn gone() -> StoreError {
