@@ -127,9 +127,6 @@ impl Wanted {
         refuse_strangers(params, members)?;
         let expires_at = match members.get("expires_at") {
             Some(Value::Null) => Some(None),
-            Some(Value::Object(_) | Value::Array(_)) => {
-                return Err(ApiError::invalid("expires_at", "must be a number or null."));
-            }
             _ => future(params.epoch("file", "expires_at")?, now)?,
         };
         let job = match members.get("job") {
