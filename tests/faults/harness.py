@@ -76,10 +76,10 @@ def run(*command):
 class Disk:
     """A file system of its own in a file, loop-mounted, whose power can be cut."""
 
-    def __init__(self, folder, kind, size=None, options=()):
+    def __init__(self, folder, kind, size=None, options=(), mount=None):
         default, mkfs = MKFS[kind]
-        self.kind, self.image, self.mount = kind, folder / f"{kind}.image", folder / "disk"
-        self.mount.mkdir(exist_ok=True)
+        self.image, self.mount = folder / f"{kind}.image", mount or folder / "disk"
+        self.mount.mkdir(parents=True, exist_ok=True)
         self.image.unlink(missing_ok=True)
         with open(self.image, "wb") as image:
             image.truncate(size or default)
@@ -100,9 +100,47 @@ class Disk:
         finally:
             os.close(folder)
 
+    def keep(self, folder):
+        """Copies the image, to be looked at later."""
+        shutil.copy(self.image, folder)
+
     def close(self):
         subprocess.run(["umount", self.mount], capture_output=True)
         self.image.unlink(missing_ok=True)
+
+
+class SplitDisk(Disk):
+    """As Disk, but the index lies on a file system of its own: no sync of the one makes anything of the other durable."""
+
+    def __init__(self, folder, kind, options=()):
+        self.inner = None
+        super().__init__(folder, kind, options=options)
+        (folder / "index").mkdir(exist_ok=True)
+        self.inner = Disk(folder / "index", kind, options=options, mount=self.mount / "data" / "index")
+        if (lost := self.inner.mount / "lost+found").exists():
+            lost.rmdir()
+
+    def up(self):
+        super().up()
+        if self.inner:
+            self.inner.up()
+
+    def down(self):
+        self.inner.down()
+        super().down()
+
+    def cut(self):
+        super().cut()
+        self.inner.cut()
+
+    def keep(self, folder):
+        super().keep(folder)
+        shutil.copy(self.inner.image, folder / "index.image")
+
+    def close(self):
+        if self.inner:
+            self.inner.close()
+        super().close()
 
 
 class Server:
