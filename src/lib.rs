@@ -47,7 +47,7 @@
 //! | a path of the surface | `api/route.rs`, then the match in `api/dispatch.rs` |
 //! | a REST resource | its file in `api/`: `uploads`, `files`, `downloads`, `pipelines`, `tokens` |
 //! | an error's status, code or words | one row of `api/error.rs` |
-//! | how answers are written | `api/dialect.rs`; for form posts `api/post_answer.rs` |
+//! | how answers are written | `api/dialect.rs`; for form posts `api/post_answer.rs` and `post_refusal.rs` |
 //! | what a form may do | `policy/evaluate.rs`; its grammar `policy/document.rs` |
 //! | what our own forms say | `policy/issue.rs` |
 //! | limits of the multipart framing | `api/guard.rs` |

@@ -37,6 +37,7 @@ pub mod pipeline_settings;
 pub mod pipelines;
 pub mod post_answer;
 pub mod post_object;
+mod post_refusal;
 pub mod range;
 pub mod resource;
 pub mod route;

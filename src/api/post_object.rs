@@ -27,11 +27,9 @@ use super::framing::{GuardError, Heads, MAX_OUTSIDE_BYTES};
 use super::guard::{self, Guard};
 use super::part_head::PartHead;
 use super::post_answer::Posted;
+use super::post_refusal::{malformed, no_file, policy_error};
 use crate::model::{AccessKey, Bucket, BucketConfig, ETag, NewUpload, Timestamp};
-use crate::policy::{
-    Context, Grant, PolicyError, PolicyErrorKind, PostForm, PostFormBuilder, Rules, authorize,
-    claim,
-};
+use crate::policy::{Context, Grant, PostForm, PostFormBuilder, Rules, authorize, claim};
 use crate::store::embedded::faults::{self, Bug};
 use crate::store::{CatalogEntry, CatalogKey, ChunkWriter, Committed, Expected, StoreError};
 
@@ -337,21 +335,6 @@ fn chunk_error(error: StoreError, grant: &Grant, file_name: Option<&str>) -> Api
     ApiError::new(ErrorCode::InvalidRequest, message).caused_by(error)
 }
 
-fn no_file() -> ApiError {
-    ApiError::new(
-        ErrorCode::InvalidArgument,
-        "POST requires exactly one file upload per request.",
-    )
-    .with("ArgumentName", "file")
-    .with("ArgumentValue", "0")
-}
-
-fn malformed(why: &str) -> ApiError {
-    let message =
-        format!("The body of your POST request is not well-formed multipart/form-data. {why}");
-    ApiError::new(ErrorCode::MalformedPOSTRequest, message)
-}
-
 /// Unpacks what the parser says: the guard's and the network's failures travel through it.
 fn parser_error(error: multer::Error) -> ApiError {
     let multer::Error::StreamReadFailed(source) = error else {
@@ -371,32 +354,4 @@ fn parser_error(error: multer::Error) -> ApiError {
             ApiError::new(ErrorCode::IncompleteBody, "The body could not be read.").caused_by(other)
         }
     }
-}
-
-/// Amazon's code for each reason of the policy floor.
-fn policy_error(error: PolicyError) -> ApiError {
-    use PolicyErrorKind as Kind;
-    let code = match error.kind() {
-        Kind::AccessDenied | Kind::PolicyExpired | Kind::ConditionFailed | Kind::ExtraField => {
-            ErrorCode::AccessDenied
-        }
-        Kind::InvalidArgument => ErrorCode::InvalidArgument,
-        Kind::InvalidPolicyDocument => ErrorCode::InvalidPolicyDocument,
-        Kind::InvalidAccessKeyId => ErrorCode::InvalidAccessKeyId,
-        Kind::SignatureDoesNotMatch => ErrorCode::SignatureDoesNotMatch,
-        Kind::InvalidToken => ErrorCode::InvalidToken,
-        Kind::FieldsTooLarge => ErrorCode::MaxPostPreDataLengthExceededError,
-        Kind::KeyTooLong => ErrorCode::KeyTooLongError,
-        Kind::MetadataTooLarge => ErrorCode::MetadataTooLarge,
-        Kind::InvalidDigest => ErrorCode::InvalidDigest,
-        Kind::InvalidStorageClass => ErrorCode::InvalidStorageClass,
-        Kind::InvalidRedirectLocation => ErrorCode::InvalidRedirectLocation,
-        Kind::InvalidRequest => ErrorCode::InvalidRequest,
-        Kind::NotImplemented => ErrorCode::NotImplemented,
-        Kind::EntityTooLarge => ErrorCode::EntityTooLarge,
-        Kind::EntityTooSmall => ErrorCode::EntityTooSmall,
-    };
-    let mut refusal = ApiError::new(code, error.message());
-    refusal.extras = error.extras().to_vec();
-    refusal
 }

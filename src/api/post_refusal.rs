@@ -1,0 +1,57 @@
+//! How a form post is refused: Amazon's words and codes for what is wrong with a form.
+//!
+//! Owns: the refusals of a form that is not well-formed or has no file, and Amazon's code for each reason of the policy
+//! floor.
+//!
+//! Never does: decide; the guard, the parser and the policy floor have. Invariant: what a reason carries for the client is
+//! passed on in its order, and nothing is added.
+//!
+//! Sources: Amazon S3 API Reference, "POST Object" and "Error responses".
+
+use super::error::{ApiError, ErrorCode};
+use crate::policy::{PolicyError, PolicyErrorKind};
+
+/// No part of the form is the file.
+pub(super) fn no_file() -> ApiError {
+    ApiError::new(
+        ErrorCode::InvalidArgument,
+        "POST requires exactly one file upload per request.",
+    )
+    .with("ArgumentName", "file")
+    .with("ArgumentValue", "0")
+}
+
+/// The body is no form; `why` says what is wrong with it.
+pub(super) fn malformed(why: &str) -> ApiError {
+    let message =
+        format!("The body of your POST request is not well-formed multipart/form-data. {why}");
+    ApiError::new(ErrorCode::MalformedPOSTRequest, message)
+}
+
+/// Amazon's code for each reason of the policy floor.
+pub(super) fn policy_error(error: PolicyError) -> ApiError {
+    use PolicyErrorKind as Kind;
+    let code = match error.kind() {
+        Kind::AccessDenied | Kind::PolicyExpired | Kind::ConditionFailed | Kind::ExtraField => {
+            ErrorCode::AccessDenied
+        }
+        Kind::InvalidArgument => ErrorCode::InvalidArgument,
+        Kind::InvalidPolicyDocument => ErrorCode::InvalidPolicyDocument,
+        Kind::InvalidAccessKeyId => ErrorCode::InvalidAccessKeyId,
+        Kind::SignatureDoesNotMatch => ErrorCode::SignatureDoesNotMatch,
+        Kind::InvalidToken => ErrorCode::InvalidToken,
+        Kind::FieldsTooLarge => ErrorCode::MaxPostPreDataLengthExceededError,
+        Kind::KeyTooLong => ErrorCode::KeyTooLongError,
+        Kind::MetadataTooLarge => ErrorCode::MetadataTooLarge,
+        Kind::InvalidDigest => ErrorCode::InvalidDigest,
+        Kind::InvalidStorageClass => ErrorCode::InvalidStorageClass,
+        Kind::InvalidRedirectLocation => ErrorCode::InvalidRedirectLocation,
+        Kind::InvalidRequest => ErrorCode::InvalidRequest,
+        Kind::NotImplemented => ErrorCode::NotImplemented,
+        Kind::EntityTooLarge => ErrorCode::EntityTooLarge,
+        Kind::EntityTooSmall => ErrorCode::EntityTooSmall,
+    };
+    let mut refusal = ApiError::new(code, error.message());
+    refusal.extras = error.extras().to_vec();
+    refusal
+}
