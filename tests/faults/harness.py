@@ -650,6 +650,9 @@ class Load:
         if tolerant:
             for client in self.clients:
                 client.connect(server)
+                for upload in client.uploads.values():
+                    if upload.doubtful and upload.state == "open":
+                        upload.state = "doubtful"
             return
         reader = Reader(server)
         self.connect(server)
