@@ -73,9 +73,13 @@ mod place {
         Freeze,
     }
 
+    /// Operations that are noted at most.
+    const MAX_NOTED: usize = 10_000;
+
     #[derive(Debug, Default)]
     struct State {
-        done: u64,
+        number: u64,
+        done: Vec<&'static str>,
         armed: Option<(u64, Fault)>,
         short: bool,
         hit: Option<&'static str>,
@@ -95,8 +99,8 @@ mod place {
         });
     }
 
-    /// Ends the fault. How many operations there were since it was armed, and which one it met.
-    pub fn disarm() -> (u64, Option<&'static str>) {
+    /// Ends the fault. Which operations there were since it was armed, at most [`MAX_NOTED`], and which one it met.
+    pub fn disarm() -> (Vec<&'static str>, Option<&'static str>) {
         let state = state().take().unwrap_or_default();
         (state.done, state.hit)
     }
@@ -132,8 +136,11 @@ mod place {
         let Some(state) = state.as_mut() else {
             return Ok(());
         };
-        let number = state.done;
-        state.done += 1;
+        let number = state.number;
+        state.number += 1;
+        if state.done.len() < MAX_NOTED {
+            state.done.push(operation);
+        }
         match state.armed {
             Some((at, Fault::Fail(error))) if at == number => {
                 state.hit = Some(operation);

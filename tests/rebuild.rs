@@ -1,0 +1,103 @@
+//! The index can be lost: 100,000 objects, an index that is deleted, and all of it back within 60 s.
+//!
+//! Needs the feature `faults` only because it takes a while: it runs with the fault tests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pillarbox::model::{Bucket, HeaderSet, Id, NewUpload, ObjectKey, ObjectMeta, Timestamp};
+use pillarbox::store::embedded::{EmbeddedStore, Options};
+use pillarbox::store::{Expected, ObjectName, ObjectStore as _};
+
+const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
+const OBJECTS: u64 = 100_000;
+const WRITERS: u64 = 64;
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn options(data: &Path) -> Options {
+    Options {
+        free_floor_bytes: 0,
+        ballast_bytes: 0,
+        ..Options::new(data)
+    }
+}
+
+/// Objects differ in key, expiry and bytes.
+async fn post(store: &EmbeddedStore, number: u64) -> ObjectMeta {
+    let id = Id::new(
+        NOW,
+        number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes(),
+    );
+    let expires = NOW.plus(Duration::from_secs(1000 + number));
+    let new = NewUpload {
+        id,
+        bucket: Bucket::parse("uploads").unwrap(),
+        key: ObjectKey::parse(&format!("folder {}/object {number}.bin", number % 97)).unwrap(),
+        pipeline: None,
+        expires_at: (number % 3 > 0).then_some(expires),
+        headers: HeaderSet::default(),
+        application: None,
+        created_at: NOW,
+        abandoned_at: expires,
+        form_post_url: String::new(),
+    };
+    let mut writer = store.write_object(new).await.unwrap();
+    writer
+        .write(number.to_be_bytes().to_vec().into())
+        .await
+        .unwrap();
+    let committed = writer.commit(Expected::default(), NOW).await.unwrap();
+    committed.object.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_index_of_100_000_objects_is_back_within_60_s() {
+    let memory = Path::new("/dev/shm");
+    let folder = match memory.is_dir() {
+        true => tempfile::tempdir_in(memory).unwrap(),
+        false => tempfile::tempdir().unwrap(),
+    };
+    let store = Arc::new(
+        EmbeddedStore::open(options(folder.path()), NOW)
+            .await
+            .unwrap(),
+    );
+    let writers = (0..WRITERS).map(|writer| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            let mut written = Vec::new();
+            for number in (writer..OBJECTS).step_by(usize::try_from(WRITERS).unwrap()) {
+                written.push(post(&store, number).await);
+            }
+            written
+        })
+    });
+    let mut objects = Vec::new();
+    for written in futures_util::future::join_all(writers).await {
+        objects.extend(written.unwrap());
+    }
+    store.close().await.unwrap();
+    drop(store);
+    std::fs::remove_dir_all(folder.path().join("index")).unwrap();
+    let began = Instant::now();
+    let store = EmbeddedStore::open(options(folder.path()), NOW)
+        .await
+        .unwrap();
+    let took = began.elapsed();
+    println!("{OBJECTS} objects: the index was rebuilt in {took:?}");
+    assert_eq!(u64::try_from(objects.len()).unwrap(), OBJECTS);
+    for meta in &objects {
+        let by_id = store.object(&ObjectName::Id(meta.id), NOW).await.unwrap();
+        assert_eq!(by_id, *meta);
+        let key = ObjectName::Key(meta.bucket.clone(), meta.key.clone());
+        assert_eq!(store.object(&key, NOW).await.unwrap().id, meta.id);
+    }
+    assert!(took < LIMIT, "it took {took:?}");
+}
