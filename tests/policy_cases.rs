@@ -906,6 +906,12 @@ const FAILING: &[(&str, &str, &str, &str)] = &[
         "image/png,",
     ),
     (
+        "a type behind blanks",
+        r#"["starts-with","$Content-Type","image/"]"#,
+        "Content-Type",
+        "  image/png",
+    ),
+    (
         "a prefix of a name is not special",
         r#"["starts-with","$x-amz-meta-",""]"#,
         "x-amz-meta-a",

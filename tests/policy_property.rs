@@ -104,7 +104,8 @@ fn naive(conditions: &[Value], fields: &[(&str, &str)], expired: bool, rules: &R
             None => false,
             Some(held) if operator == "eq" => held == wanted,
             Some(held) if name == "content-type" && held.contains(',') => {
-                held.split(',').all(|one| one.trim().starts_with(wanted))
+                held.starts_with(wanted)
+                    && held.split(',').all(|one| one.trim().starts_with(wanted))
             }
             Some(held) => held.starts_with(wanted),
         };

@@ -250,14 +250,12 @@ impl<'a> Judged<'a> {
     }
 }
 
-/// For Content-Type, and only there, a comma makes a list of which every element must have the prefix.
+/// The value has the prefix, byte for byte; for Content-Type, and only there, a comma makes a list of which every further
+/// element must have it too, without the blanks around it.
 fn has_prefix(name: &str, value: &str, prefix: &str) -> bool {
-    if name == "content-type" {
-        return value
-            .split(',')
-            .all(|element| element.trim().starts_with(prefix));
-    }
+    let mut further = value.split(',').skip(1);
     value.starts_with(prefix)
+        && (name != "content-type" || further.all(|element| element.trim().starts_with(prefix)))
 }
 
 fn condition_failed(echo: &str) -> PolicyError {
