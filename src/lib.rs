@@ -50,9 +50,9 @@
 //! | how answers are written | `api/dialect.rs`; for form posts `api/post_answer.rs` and `post_refusal.rs` |
 //! | what a form may do | `policy/evaluate.rs`; its grammar `policy/document.rs` |
 //! | what our own forms say | `policy/issue.rs` |
-//! | limits of the multipart framing | `api/guard.rs` |
+//! | limits of the multipart framing | `api/framing.rs`; how they are kept, `api/scanner.rs` |
 //! | how chunks find their index | `api/chunk_target.rs` |
-//! | where a chunk's bytes go | `store/embedded/assembler.rs` |
+//! | where a chunk's bytes go | `store/embedded/lane.rs`; how they are gathered, `assembler.rs` |
 //! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs` |
 //! | another engine | a folder beside `store/embedded/`; it passes `tests/store_contract.rs` |
 //! | a command | its file in `cli/` |
