@@ -133,6 +133,8 @@ const OWNERS: [(&[&str], &[&str], &str); 15] = [
 const FILE_SYSTEM: &[&str] = &[
     "src/store/embedded/disk.rs",
     "src/store/embedded/disk",
+    // Stands in for the index engine in the tests of the schedules, and makes the one file that the engine makes.
+    "src/store/embedded/memory.rs",
     "src/server",
     "src/config",
     "src/cli",

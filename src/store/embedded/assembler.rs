@@ -15,11 +15,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::JoinHandle;
 
 use super::lane::{self, Lane, Target, whole_object};
 use super::ledger;
 use super::names::{self, Garbage};
+use super::sync::JoinHandle;
 use super::{Engine, complete};
 use crate::model::{ChunkReceipt, Id, MAX_CHUNK_BYTES, NewUpload, Place, Timestamp, UploadState};
 use crate::store::{ChunkSpec, ChunkWriter, Committed, Expected, StoreError};

@@ -17,7 +17,7 @@ use super::disk::FileName;
 use super::index::Txn;
 use super::lease::Lease;
 use super::records::{self, RECEIPTS, SessionRecord};
-use super::{Engine, label, ledger, names, objects};
+use super::{Engine, label, ledger, names, objects, sync};
 use crate::model::{
     ChunkReceipt, Crc64, ETag, Id, MAX_CHUNKS, ObjectMeta, Place, Timestamp, UploadSession,
     UploadState,
@@ -59,7 +59,7 @@ pub(super) async fn complete_and_wait(
 ) -> Result<Option<ObjectMeta>, StoreError> {
     let work = complete(Arc::clone(engine), id, now);
     let task = engine.tasks.spawn(work);
-    match tokio::time::timeout(COMPLETION_WAIT, task).await {
+    match sync::timeout(COMPLETION_WAIT, task).await {
         Ok(done) => super::joined(done)?,
         Err(_) => return Ok(None),
     }

@@ -119,6 +119,7 @@ mod place {
         operation: &'static str,
         verb: impl FnOnce() -> io::Result<T>,
     ) -> io::Result<T> {
+        super::super::sync::point();
         meet(operation)?;
         verb()
     }

@@ -8,8 +8,9 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
+use super::sync::AtomicBool;
 use crate::store::StoreError;
 
 /// Shared by everything that writes.

@@ -17,14 +17,15 @@ use std::fs::File;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Mutex;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::faults::{self, Bug};
 use super::fuse::Fuse;
+#[cfg(feature = "schedules")]
+use super::memory as sled;
+use super::sync::{self, Mutex};
 use crate::store::StoreError;
 
 /// Longest value, in bytes; sled keeps longer ones in files that it never syncs.
@@ -54,7 +55,7 @@ pub(super) enum OpenError {
 pub(super) struct Index {
     db: sled::Db,
     jobs: Option<mpsc::Sender<Job>>,
-    committer: Mutex<Option<JoinHandle<()>>>,
+    committer: Mutex<Option<sync::thread::JoinHandle<()>>>,
 }
 
 type Run = Box<dyn FnOnce(&sled::Db, &Fuse) -> Ran + Send>;
@@ -82,7 +83,7 @@ impl Index {
     fn start(db: sled::Db, file: File, fuse: Fuse) -> Result<Self, OpenError> {
         let (jobs, queue) = mpsc::channel(MAX_WAITING_JOBS);
         let tree = db.clone();
-        let committer = std::thread::Builder::new()
+        let committer = sync::thread::Builder::new()
             .name("index-committer".to_owned())
             .spawn(move || commit_all(&tree, &file, &fuse, queue))
             .map_err(|e| OpenError::Io(StoreError::from_io("start the committer", e)))?;
@@ -174,7 +175,8 @@ impl Drop for Index {
     fn drop(&mut self) {
         drop(self.jobs.take());
         let committer = self.committer.lock().ok().and_then(|mut c| c.take());
-        if let Some(thread) = committer.filter(|t| t.thread().id() != std::thread::current().id()) {
+        if let Some(thread) = committer.filter(|t| t.thread().id() != sync::thread::current().id())
+        {
             let _ = thread.join();
         }
     }
@@ -239,7 +241,7 @@ impl<'a> Txn<'a> {
 
 /// The committer: takes the jobs that wait, runs them, syncs once, answers all.
 fn commit_all(db: &sled::Db, file: &File, fuse: &Fuse, mut queue: mpsc::Receiver<Job>) {
-    while let Some(first) = queue.blocking_recv() {
+    while let Some(first) = sync::receive(&mut queue) {
         let mut group = vec![first];
         while group.len() < MAX_GROUP
             && let Ok(job) = queue.try_recv()
@@ -322,6 +324,7 @@ fn damaged(error: &dyn Display) -> StoreError {
 
 /// Turns a panic inside sled, which is how it reports some kinds of damage, into an error.
 fn guarded<R>(call: impl FnOnce() -> Result<R, StoreError>) -> Result<R, StoreError> {
+    sync::point();
     catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err(StoreError::Corrupt("the index panicked".to_owned())))
 }

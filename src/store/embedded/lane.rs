@@ -14,15 +14,14 @@ use std::mem;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use tokio::runtime::Handle;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::task::JoinHandle;
 
 use super::beside::both;
 use super::disk::FileName;
 use super::faults::{self, Bug};
 use super::lease::{Claim, Lease};
 use super::ledger::{self, Arrival};
+use super::sync::{Handle, JoinHandle};
 use super::{Engine, label, names};
 use crate::model::{
     Digests, ETag, Hasher, Id, NewUpload, ObjectMeta, Place, Timestamp, UploadState,

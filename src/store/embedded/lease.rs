@@ -12,9 +12,10 @@
 //! 3. Once sealed, nobody writes to the main file through a claim any more.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use super::records::SessionRecord;
+use super::sync::{Mutex, MutexGuard, RwLock};
 use crate::model::{ChunkReceipt, Id, Place};
 
 type Map = Arc<Mutex<HashMap<Id, Weak<Lease>>>>;

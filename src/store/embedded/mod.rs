@@ -3,7 +3,8 @@
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler` and `lane` take the bytes of a chunk to
 //! disk, `ledger` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
 //! `objects` reads, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens and `rebuild` rebuilds; below them `lease` (what is under way, in memory), `records` (tables),
-//! `label`, `faults` (where tests inject them), `index` (the only file that names sled), `disk` (the only one that touches the file system) and `fuse`.
+//! `label`, `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
+//! `disk` (the only one that touches the file system) and `fuse`.
 //! Never does: HTTP, policies, reading a clock.
 //!
 //! Invariants:
@@ -25,24 +26,26 @@ mod label;
 mod lane;
 mod lease;
 mod ledger;
+#[cfg(feature = "schedules")]
+mod memory;
 mod names;
 mod objects;
 mod rebuild;
 mod records;
 mod recover;
 mod sweep;
+mod sync;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
-use tokio_util::task::TaskTracker;
 
 use self::disk::{Disk, FileName};
 use self::fuse::Fuse;
@@ -50,6 +53,7 @@ use self::index::Index;
 use self::lease::Leases;
 use self::names::Garbage;
 use self::records::SessionRecord;
+use self::sync::{Mutex, TaskTracker};
 use super::{
     Catalog, CatalogEntry, CatalogKey, CatalogKind, ChunkSpec, ChunkWriter, ClockReading, FilePage,
     FileQuery, Health, ObjectChange, ObjectName, ObjectReader, ObjectStore, StoreError,
@@ -207,9 +211,9 @@ impl Engine {
     async fn close(self: &Arc<Self>) -> Result<(), StoreError> {
         let all = u32::try_from(self.options.max_writers).unwrap_or(u32::MAX);
         let writers = Arc::clone(&self.writers).acquire_many_owned(all);
-        let idle = tokio::time::timeout(CLOSE_WAIT, writers).await;
+        let idle = sync::timeout(CLOSE_WAIT, writers).await;
         self.tasks.close();
-        let done = tokio::time::timeout(CLOSE_WAIT, self.tasks.wait()).await;
+        let done = sync::timeout(CLOSE_WAIT, self.tasks.wait()).await;
         if idle.is_ok() && done.is_ok() && self.fuse.check().is_ok() {
             self.index.commit(recover::mark_clean).await?;
         }
@@ -349,9 +353,7 @@ impl Catalog for EmbeddedStore {
 }
 
 /// Folds the failure of a task into an error.
-fn joined<R>(
-    result: Result<Result<R, StoreError>, tokio::task::JoinError>,
-) -> Result<R, StoreError> {
+fn joined<R>(result: Result<Result<R, StoreError>, sync::JoinError>) -> Result<R, StoreError> {
     result.unwrap_or_else(|error| {
         Err(StoreError::Io {
             operation: "run a task",

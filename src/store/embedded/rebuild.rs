@@ -6,11 +6,10 @@
 //!
 //! Invariant: the epoch, which makes the index count, is written last; a rebuild that was interrupted begins again.
 
-use tokio::runtime::Handle;
-
 use super::disk::{Disk, FileName};
 use super::index::{Index, Txn};
 use super::records::{self, META};
+use super::sync::Handle;
 use super::{catalog, label, names};
 use crate::model::{Id, ObjectMeta, Timestamp};
 use crate::store::{CatalogEntry, StoreError};

@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::disk::{Disk, FileName};
@@ -26,6 +25,7 @@ use super::fuse::Fuse;
 use super::index::{Index, OpenError, Txn};
 use super::names::{self, Garbage};
 use super::records::{self, COMPLETING, GARBAGE, META, OBJECT_IDS, SESSIONS};
+use super::sync::{self, Handle};
 use super::{Engine, Options, catalog, complete, rebuild};
 use crate::model::{Id, ObjectMeta, Place, Timestamp, UploadState, encode_hex};
 use crate::store::StoreError;
@@ -51,7 +51,7 @@ pub(super) async fn open(
     now: Timestamp,
     reindex: bool,
 ) -> Result<Arc<Engine>, StoreError> {
-    let prepared = tokio::task::spawn_blocking(move || prepare(options, now, reindex)).await;
+    let prepared = sync::spawn_blocking(move || prepare(options, now, reindex)).await;
     let (engine, clean) = super::joined(prepared)?;
     let engine = Arc::new(engine);
     empty_garbage(&engine).await?;
@@ -248,7 +248,7 @@ async fn resume(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> 
 async fn search_orphans(engine: &Arc<Engine>) -> Result<(), StoreError> {
     let owner = Arc::clone(engine);
     let search = engine.tasks.spawn_blocking(move || remove_orphans(&owner));
-    match tokio::time::timeout(ORPHAN_WAIT, search).await {
+    match sync::timeout(ORPHAN_WAIT, search).await {
         Ok(done) => super::joined(done),
         Err(_) => Ok(()),
     }
