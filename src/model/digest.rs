@@ -11,7 +11,6 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm::Crc64Nvme;
-use md5::Digest as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Lower-case hex of any bytes.
@@ -77,7 +76,7 @@ impl Md5 {
 
     /// The digest of `data`.
     pub fn of(data: &[u8]) -> Self {
-        Self(md5::Md5::digest(data).into())
+        Self(md5_simd::digest(data))
     }
 
     /// The raw bytes.
@@ -137,14 +136,14 @@ pub struct Digests {
 
 /// Computes [`Digests`] over bytes fed in any slicing.
 pub struct Hasher {
-    md5: md5::Md5,
+    md5: md5_simd::Md5,
     crc64: crc_fast::Digest,
 }
 
 impl Default for Hasher {
     fn default() -> Self {
         Self {
-            md5: md5::Md5::new(),
+            md5: md5_simd::Md5::new(),
             crc64: crc_fast::Digest::new(Crc64Nvme),
         }
     }
@@ -160,7 +159,7 @@ impl Hasher {
     /// The digests of all bytes fed so far.
     pub fn finish(self) -> Digests {
         Digests {
-            md5: Md5(self.md5.finalize().into()),
+            md5: Md5(self.md5.finalize()),
             crc64: Crc64(self.crc64.finalize()),
         }
     }
@@ -185,13 +184,13 @@ impl ETag {
 
     /// The tag of an object that came in chunks: MD5 over the concatenated raw MD5s, a hyphen, the count.
     pub fn of_chunks(md5s: impl Iterator<Item = Md5>) -> Self {
-        let mut all = md5::Md5::new();
+        let mut all = md5_simd::Md5::new();
         let mut count = 0_usize;
         for md5 in md5s {
             all.update(md5.as_bytes());
             count += 1;
         }
-        let digest: [u8; 16] = all.finalize().into();
+        let digest = all.finalize();
         Self(format!("{}-{count}", encode_hex(&digest)))
     }
 
@@ -220,6 +219,26 @@ mod tests {
         assert_eq!(digests.md5.hex(), "25f9e794323b453885f5181f1b624d0b");
         assert_eq!(digests.crc64.hex(), "ae8b14860a799888");
         assert_eq!(Crc64::of(b"123456789").base64(), "rosUhgp5mIg=");
+    }
+
+    #[test]
+    fn md5_equals_another_implementation_at_every_length_and_cut() {
+        use md5::Digest as _;
+        let bytes: Vec<u8> = (0..1000_u32).map(|n| (n * n >> 3) as u8).collect();
+        for length in (0..300).chain([511, 512, 513, 1000]) {
+            let bytes = &bytes[..length];
+            let expected: [u8; 16] = md5::Md5::digest(bytes).into();
+            assert_eq!(Md5::of(bytes).as_bytes(), &expected, "{length} bytes");
+            for cut in [1, 3, 55, 56, 63, 64, 65, 127, 128] {
+                let mut hasher = Hasher::default();
+                bytes.chunks(cut).for_each(|piece| hasher.update(piece));
+                assert_eq!(
+                    hasher.finish().md5.as_bytes(),
+                    &expected,
+                    "{length} by {cut}"
+                );
+            }
+        }
     }
 
     #[test]
