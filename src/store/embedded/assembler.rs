@@ -5,8 +5,8 @@
 //! Never does: decide what a chunk means for its session (`ledger` does), or where its bytes go (`lane` does).
 //!
 //! Invariants:
-//! 1. A writer holds at most two batches in memory, of [`BATCH_BYTES`] plus one buffer of the caller's; the more writers, the
-//!    smaller their batches.
+//! 1. A writer holds at most five batches in memory, of [`BATCH_BYTES`] plus one buffer of the caller's: one that is gathered,
+//!    one on its way to disk, and those that wait to be hashed; the more writers, the smaller their batches.
 //! 2. A commit that has begun runs to its end, whether or not its caller waits.
 
 use std::mem;
@@ -16,18 +16,23 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::hashing::Hashing;
 use super::lane::{self, Lane, Target, whole_object};
 use super::ledger;
 use super::names::{self, Garbage};
 use super::sync::JoinHandle;
 use super::{Engine, complete};
-use crate::model::{ChunkReceipt, Id, MAX_CHUNK_BYTES, NewUpload, Place, Timestamp, UploadState};
+use crate::model::{
+    ChunkReceipt, Digests, Id, MAX_CHUNK_BYTES, NewUpload, Place, Timestamp, UploadState,
+};
 use crate::store::{ChunkSpec, ChunkWriter, Committed, Expected, StoreError};
 
 /// Most bytes that one writer gathers before they go to disk, and fewest when there are many writers.
 const BATCH_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 20;
-/// Bytes that all writers together gather, as far as the smallest batch allows; as many again are on their way to disk.
-const GATHERED_BYTES: usize = 16 << 20;
+/// Bytes that all writers together gather, as far as the smallest batch allows; at most four times as many are on their way.
+const GATHERED_BYTES: usize = 8 << 20;
+/// From this many bytes on the last batch is hashed by another thread than it is written by.
+const BESIDE_BYTES: usize = 256 << 10;
 /// Buffers that are gathered at most, however small; one system call takes 1,024.
 const BATCH_SLICES: usize = 1024;
 
@@ -37,6 +42,7 @@ pub(super) struct Writer {
     engine: Arc<Engine>,
     purpose: Purpose,
     lane: Option<Lane>,
+    hashing: Hashing,
     flight: Option<JoinHandle<Result<Lane, StoreError>>>,
     gathered: Vec<Bytes>,
     gathered_bytes: usize,
@@ -80,6 +86,7 @@ impl Writer {
             engine: Arc::clone(engine),
             purpose,
             lane: Some(lane),
+            hashing: Hashing::default(),
             flight: None,
             gathered: Vec::new(),
             gathered_bytes: 0,
@@ -97,12 +104,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Sends the gathered batch on its way, after the one before it.
+    /// Sends the gathered batch on its way, after the one before it, and has it hashed meanwhile.
     async fn hand_over(&mut self) -> Result<(), StoreError> {
+        self.hashing.room().await;
         self.land().await?;
         let mut lane = self.lane.take().ok_or_else(gone)?;
         let batch = mem::take(&mut self.gathered);
         self.gathered_bytes = 0;
+        self.hashing.add_beside(batch.clone(), &self.engine.tasks);
         let job = move || lane.absorb(&batch).map(|()| lane);
         self.flight = Some(self.engine.tasks.spawn_blocking(job));
         Ok(())
@@ -138,7 +147,10 @@ impl ChunkWriter for Writer {
         }
         self.land().await?;
         let lane = self.lane.take().ok_or_else(gone)?;
-        let rest = mem::take(&mut self.gathered);
+        let rest = Rest {
+            batch: mem::take(&mut self.gathered),
+            hashing: self.hashing.clone(),
+        };
         let engine = Arc::clone(&self.engine);
         let purpose = self.purpose.clone();
         let work = async move {
@@ -155,18 +167,42 @@ impl ChunkWriter for Writer {
     }
 }
 
+/// The last batch of a chunk, and what hashed the ones before it.
+struct Rest {
+    batch: Vec<Bytes>,
+    hashing: Hashing,
+}
+
+impl Rest {
+    /// Writes and hashes the last batch; the digests of the whole chunk, if they are what was expected.
+    fn settle(
+        self,
+        engine: &Engine,
+        lane: &mut Lane,
+        expected: Expected,
+    ) -> Result<Digests, StoreError> {
+        let batch = self.batch.clone();
+        if batch.iter().map(Bytes::len).sum::<usize>() < BESIDE_BYTES {
+            self.hashing.add(batch);
+        } else {
+            self.hashing.add_beside(batch, &engine.tasks);
+        }
+        lane.absorb(&self.batch)?;
+        lane.end(self.hashing.finish().ok_or_else(gone)?, expected)
+    }
+}
+
 async fn commit_chunk(
     engine: &Arc<Engine>,
     mut lane: Lane,
-    rest: Vec<Bytes>,
+    rest: Rest,
     (id, spec): (Id, ChunkSpec),
     expected: Expected,
     now: Timestamp,
 ) -> Result<Committed, StoreError> {
     let (mut lane, arrival) = engine
         .blocking(move |engine| {
-            lane.absorb(&rest)?;
-            let digests = lane.end(expected)?;
+            let digests = rest.settle(engine, &mut lane, expected)?;
             let whole = lane.settle_chunk(engine, (id, spec), digests, now)?;
             let arrival = lane.arrival((id, spec), digests, whole);
             Ok((lane, arrival))
@@ -198,15 +234,14 @@ async fn commit_chunk(
 async fn commit_object(
     engine: &Arc<Engine>,
     mut lane: Lane,
-    rest: Vec<Bytes>,
+    rest: Rest,
     new: NewUpload,
     expected: Expected,
     now: Timestamp,
 ) -> Result<Committed, StoreError> {
     let (mut lane, meta, digests) = engine
-        .blocking(move |_| {
-            lane.absorb(&rest)?;
-            let digests = lane.end(expected)?;
+        .blocking(move |engine| {
+            let digests = rest.settle(engine, &mut lane, expected)?;
             let meta = whole_object(&new, lane.length, digests, now);
             lane.settle_object(&meta)?;
             Ok((lane, meta, digests))

@@ -16,24 +16,18 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::beside::both;
 use super::disk::FileName;
 use super::faults::{self, Bug};
 use super::lease::{Claim, Lease};
 use super::ledger::{self, Arrival};
 use super::sync::{Handle, JoinHandle};
 use super::{Engine, label, names};
-use crate::model::{
-    Digests, ETag, Hasher, Id, NewUpload, ObjectMeta, Place, Timestamp, UploadState,
-};
+use crate::model::{Digests, ETag, Id, NewUpload, ObjectMeta, Place, Timestamp, UploadState};
 use crate::store::{ChunkSpec, Expected, StoreError};
 
 /// How many spill numbers are tried when files of an earlier process are in the way.
 const MAX_SPILL_TRIES: u32 = 100_000;
 
-/// From this many bytes on a batch is hashed on another thread than it is written on: MD5 of 1 MiB takes about 2 ms, the write
-/// 0.7 ms, a thread 0.02 ms.
-const BESIDE_BYTES: u64 = 256 << 10;
 /// After this many bytes a sync is begun while more arrive.
 const EARLY_SYNC_BYTES: u64 = 32 << 20;
 
@@ -50,13 +44,12 @@ pub(super) enum Target {
     Nowhere,
 }
 
-/// What travels through the blocking jobs: where the bytes go and what they hash to so far.
+/// What travels through the blocking jobs: where the bytes go.
 #[derive(Debug)]
 pub(super) struct Lane {
     engine: Arc<Engine>,
     lease: Arc<Lease>,
     target: Target,
-    hasher: Hasher,
     pub(super) length: u64,
     /// Bytes written since the last sync that was begun.
     unsynced: u64,
@@ -76,7 +69,6 @@ impl Lane {
             engine: Arc::clone(engine),
             lease,
             target,
-            hasher: Hasher::default(),
             length: 0,
             unsynced: 0,
             early: None,
@@ -85,17 +77,10 @@ impl Lane {
         }
     }
 
-    /// Writes and hashes one batch, beside each other when it is large.
+    /// Writes one batch.
     pub(super) fn absorb(&mut self, batch: &[Bytes]) -> Result<(), StoreError> {
         let bytes: u64 = batch.iter().map(|slice| slice.len() as u64).sum();
-        let mut hasher = mem::take(&mut self.hasher);
-        let hash = move || {
-            batch.iter().for_each(|slice| hasher.update(slice));
-            hasher
-        };
-        let (written, hasher) = both(bytes >= BESIDE_BYTES, || self.put(batch, bytes), hash);
-        self.hasher = hasher;
-        written?;
+        self.put(batch, bytes)?;
         self.length += bytes;
         self.sync_early(bytes);
         Ok(())
@@ -202,8 +187,7 @@ impl Lane {
     }
 
     /// All bytes are here: their digests, if they are what was expected.
-    pub(super) fn end(&mut self, expected: Expected) -> Result<Digests, StoreError> {
-        let digests = mem::take(&mut self.hasher).finish();
+    pub(super) fn end(&self, digests: Digests, expected: Expected) -> Result<Digests, StoreError> {
         if let Some(length) = expected.length.filter(|length| *length != self.length) {
             return Err(StoreError::LengthMismatch {
                 expected: length,

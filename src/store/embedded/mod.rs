@@ -1,6 +1,6 @@
 //! The embedded engine: plain files for bytes, one ordered index for names.
 //!
-//! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler` and `lane` take the bytes of a chunk to
+//! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `hashing` and `lane` take the bytes of a chunk to
 //! disk, `ledger` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
 //! `objects` reads, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens and `rebuild` rebuilds; below them `lease` (what is under way, in memory), `records` (tables),
 //! `label`, `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
@@ -13,7 +13,6 @@
 //! 3. A file is removed only after the index no longer names it, durably.
 
 mod assembler;
-mod beside;
 mod catalog;
 mod complete;
 mod disk;
@@ -21,6 +20,7 @@ pub mod faults;
 mod fuse;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod hashing;
 mod index;
 mod label;
 mod lane;

@@ -11,7 +11,7 @@
 #[cfg(not(feature = "schedules"))]
 mod place {
     pub(in super::super) use std::sync::atomic::AtomicBool;
-    pub(in super::super) use std::sync::{Mutex, MutexGuard, RwLock};
+    pub(in super::super) use std::sync::{Condvar, Mutex, MutexGuard, RwLock};
     pub(in super::super) use std::thread;
 
     pub(in super::super) use tokio::runtime::Handle;
@@ -37,7 +37,7 @@ mod place {
     pub(in super::super) use shuttle::future::{JoinError, JoinHandle};
     use shuttle::future::{block_on, spawn};
     pub(in super::super) use shuttle::sync::atomic::AtomicBool;
-    pub(in super::super) use shuttle::sync::{Mutex, MutexGuard, RwLock};
+    pub(in super::super) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock};
     pub(in super::super) use shuttle::thread;
 
     pub(in super::super) fn point() {
