@@ -44,6 +44,12 @@ impl Id {
         &self.0
     }
 
+    /// The second in which the id was made, since 1970.
+    pub const fn second(&self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
     /// The two hex digits that name this id's folder; taken from the random part so that folders fill evenly.
     pub fn fan_out(&self) -> u8 {
         self.0[Self::BYTES - 1]

@@ -77,7 +77,8 @@ impl Writer {
         let permit = admit(engine)?;
         engine.check_room(0)?;
         let lease = engine.leases.take(new.id);
-        let lane = Lane::new(engine, lease, Target::Object(None), permit);
+        let mut lane = Lane::new(engine, lease, Target::Object(None), permit);
+        lane.hold(engine.recent.begin(new.id));
         Ok(Self::new(engine, Purpose::Object(Box::new(new)), lane))
     }
 
@@ -248,6 +249,7 @@ async fn commit_object(
         })
         .await?;
     let named = meta.clone();
+    let recent = engine.recent.clone();
     lane.keep();
     let garbage = engine
         .index
@@ -255,6 +257,10 @@ async fn commit_object(
             names::refuse_taken_id(txn, named.id)?;
             let mut garbage = Garbage::new();
             names::name_object(txn, &named, &mut garbage)?;
+            // What takes the place of another is synced, so that a crash can never give the key back.
+            if garbage.is_empty() && recent.covers(named.id) {
+                txn.need_not_sync();
+            }
             Ok(garbage)
         })
         .await;

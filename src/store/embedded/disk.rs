@@ -241,20 +241,34 @@ impl Disk {
     /// Puts a label on an open file. It is durable after the next [`Disk::sync_all`] (or [`Disk::sync_data`] of a file that
     /// was just created); a label that lies beside the file is durable at once.
     pub(super) fn label(&self, id: Id, file: &File, label: &[u8]) -> Result<(), StoreError> {
-        if self.attributes && label.len() <= MAX_ATTRIBUTE_BYTES {
-            let set = self.run("label a file", || {
-                let flags = XattrFlags::empty();
-                Ok(rustix::fs::fsetxattr(file, LABEL_ATTRIBUTE, label, flags)?)
-            });
-            if set.is_ok() {
-                return self.unlink(FileName::Label(id));
-            }
+        if self.set_attribute(file, label) {
+            return self.unlink(FileName::Label(id));
         }
         self.replace_file(&self.path(FileName::Label(id)), label)?;
         if self.attributes {
             let _ = rustix::fs::fremovexattr(file, LABEL_ATTRIBUTE);
         }
         Ok(())
+    }
+
+    /// As [`Disk::label`], for a file that this process has just created: there is no older label to remove.
+    pub(super) fn label_new(&self, id: Id, file: &File, label: &[u8]) -> Result<(), StoreError> {
+        if self.set_attribute(file, label) {
+            return Ok(());
+        }
+        self.replace_file(&self.path(FileName::Label(id)), label)
+    }
+
+    /// Whether the label could be put on the file as an extended attribute.
+    fn set_attribute(&self, file: &File, label: &[u8]) -> bool {
+        let fits = self.attributes && label.len() <= MAX_ATTRIBUTE_BYTES;
+        let set = || {
+            self.run("label a file", || {
+                let flags = XattrFlags::empty();
+                Ok(rustix::fs::fsetxattr(file, LABEL_ATTRIBUTE, label, flags)?)
+            })
+        };
+        fits && set().is_ok()
     }
 
     /// The labels of a file: the attribute and the one beside it; the caller takes the newer valid one.

@@ -29,6 +29,8 @@ pub enum Bug {
     UnlinkFirst,
     /// The digest that a client announced is not compared.
     NoChecksum,
+    /// After a crash nobody looks for objects that were acknowledged by their label.
+    ForgetRecent,
 }
 
 #[cfg(not(feature = "faults"))]

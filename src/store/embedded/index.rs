@@ -7,7 +7,9 @@
 //! Invariants:
 //! 1. Only the committer writes. A job reads and writes through its [`Txn`], sees every earlier job's writes, and is applied
 //!    whole or not at all; so check-then-write needs no lock.
-//! 2. A job is answered after the sync that follows it; all jobs that wait are synced together.
+//! 2. A job is answered after the sync that follows it; all jobs that wait are synced together. A job that says so by
+//!    [`Txn::need_not_sync`] is answered at once; what it wrote is durable with the next sync, never later than the write of a
+//!    later job, and after [`MAX_UNSYNCED_JOBS`] at the latest.
 //! 3. A failed sync, or a panic inside sled, blows the fuse; nothing is retried.
 //! 4. A read outside a job may see a write a moment before it is durable.
 
@@ -34,6 +36,8 @@ pub(super) const MAX_VALUE_BYTES: usize = 4096;
 const MAX_WAITING_JOBS: usize = 1024;
 /// Jobs that share one sync at most.
 const MAX_GROUP: usize = 256;
+/// Jobs whose writes wait for the next sync at most.
+const MAX_UNSYNCED_JOBS: usize = 1024;
 /// Memory for the tree's pages, in bytes.
 const CACHE_BYTES: u64 = 64 << 20;
 /// How long opening may take.
@@ -58,34 +62,43 @@ pub(super) struct Index {
     committer: Mutex<Option<sync::thread::JoinHandle<()>>>,
 }
 
-type Run = Box<dyn FnOnce(&sled::Db, &Fuse) -> Ran + Send>;
+type Job = Box<dyn FnOnce(&sled::Db, &Fuse) -> Ran + Send>;
 
-struct Job {
-    run: Run,
-    lazy: bool,
-}
+/// Asked before every sync for a value that is to be durable with it.
+pub(super) type Mark = Box<dyn Fn() -> Option<Pair> + Send>;
 
 struct Ran {
     wrote: bool,
+    /// Whether the answer waits for the sync.
+    waits: bool,
     answer: Box<dyn FnOnce(bool) + Send>,
 }
 
 impl Index {
-    /// Opens or creates the index in `folder`.
-    pub(super) fn open(folder: &Path, fuse: Fuse) -> Result<Self, OpenError> {
+    /// Opens or creates the index in `folder`; `mark` is written with every sync.
+    pub(super) fn open(folder: &Path, fuse: Fuse, mark: Mark) -> Result<Self, OpenError> {
         let db = open_in_time(folder)?;
         let file = File::open(folder.join("db"))
             .map_err(|e| OpenError::Io(StoreError::from_io("open the index file", e)))?;
-        Self::start(db, file, fuse)
+        Self::start(db, file, fuse, mark)
     }
 
     /// Starts the committer, which syncs `file`.
-    fn start(db: sled::Db, file: File, fuse: Fuse) -> Result<Self, OpenError> {
+    fn start(db: sled::Db, file: File, fuse: Fuse, mark: Mark) -> Result<Self, OpenError> {
         let (jobs, queue) = mpsc::channel(MAX_WAITING_JOBS);
         let tree = db.clone();
         let committer = sync::thread::Builder::new()
             .name("index-committer".to_owned())
-            .spawn(move || commit_all(&tree, &file, &fuse, queue))
+            .spawn(move || {
+                Committer {
+                    db: tree,
+                    file,
+                    fuse,
+                    mark,
+                    unsynced: 0,
+                }
+                .run(queue)
+            })
             .map_err(|e| OpenError::Io(StoreError::from_io("start the committer", e)))?;
         Ok(Self {
             db,
@@ -104,7 +117,29 @@ impl Index {
         &self,
         job: impl FnOnce(&mut Txn<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
-        self.send(job, false).await
+        let (answer, waiter) = oneshot::channel();
+        let run: Job = Box::new(move |db: &sled::Db, fuse: &Fuse| {
+            let mut txn = Txn::new(db);
+            let result = run_job(fuse, &mut txn, job);
+            let wrote = result.is_ok() && !txn.writes.is_empty();
+            Ran {
+                wrote,
+                waits: !(wrote && txn.need_not_sync),
+                answer: Box::new(move |durable| {
+                    let result = if durable {
+                        result
+                    } else {
+                        Err(StoreError::ReadOnly)
+                    };
+                    // The caller may be gone; the job counts all the same.
+                    let _ = answer.send(result);
+                }),
+            }
+        });
+        let jobs = self.jobs.as_ref().ok_or(StoreError::ReadOnly)?;
+        let sent = jobs.send(run).await;
+        sent.map_err(|_| StoreError::ReadOnly)?;
+        waiter.await.map_err(|_| StoreError::ReadOnly)?
     }
 
     /// As [`Index::commit`], but what it wrote need not be durable before the next job's sync.
@@ -112,7 +147,11 @@ impl Index {
         &self,
         job: impl FnOnce(&mut Txn<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
-        self.send(job, true).await
+        let lazy = move |txn: &mut Txn<'_>| {
+            txn.need_not_sync();
+            job(txn)
+        };
+        self.commit(lazy).await
     }
 
     /// One value.
@@ -141,34 +180,6 @@ impl Index {
     pub(super) fn prefix(&self, prefix: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
         guarded(|| first_of(&self.db, prefix, limit))
     }
-
-    async fn send<R: Send + 'static>(
-        &self,
-        job: impl FnOnce(&mut Txn<'_>) -> Result<R, StoreError> + Send + 'static,
-        lazy: bool,
-    ) -> Result<R, StoreError> {
-        let (answer, waiter) = oneshot::channel();
-        let run = Box::new(move |db: &sled::Db, fuse: &Fuse| {
-            let mut txn = Txn::new(db);
-            let result = run_job(fuse, &mut txn, job);
-            Ran {
-                wrote: result.is_ok() && !txn.writes.is_empty(),
-                answer: Box::new(move |durable| {
-                    let result = if durable {
-                        result
-                    } else {
-                        Err(StoreError::ReadOnly)
-                    };
-                    // The caller may be gone; the job counts all the same.
-                    let _ = answer.send(result);
-                }),
-            }
-        });
-        let jobs = self.jobs.as_ref().ok_or(StoreError::ReadOnly)?;
-        let sent = jobs.send(Job { run, lazy }).await;
-        sent.map_err(|_| StoreError::ReadOnly)?;
-        waiter.await.map_err(|_| StoreError::ReadOnly)?
-    }
 }
 
 impl Drop for Index {
@@ -192,12 +203,16 @@ impl fmt::Debug for Index {
 pub(super) struct Txn<'a> {
     db: &'a sled::Db,
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    need_not_sync: bool,
 }
 
 impl<'a> Txn<'a> {
     fn new(db: &'a sled::Db) -> Self {
-        let writes = BTreeMap::new();
-        Self { db, writes }
+        Self {
+            db,
+            writes: BTreeMap::new(),
+            need_not_sync: false,
+        }
     }
 
     /// One value, as this job has left it.
@@ -227,6 +242,11 @@ impl<'a> Txn<'a> {
         self.writes.insert(key, None);
     }
 
+    /// Says that this job may be answered before what it wrote is durable: it can be found out again from elsewhere.
+    pub(super) fn need_not_sync(&mut self) {
+        self.need_not_sync = true;
+    }
+
     fn apply(&self) -> Result<(), sled::Error> {
         let mut batch = sled::Batch::default();
         for (key, value) in &self.writes {
@@ -239,48 +259,81 @@ impl<'a> Txn<'a> {
     }
 }
 
-/// The committer: takes the jobs that wait, runs them, syncs once, answers all.
-fn commit_all(db: &sled::Db, file: &File, fuse: &Fuse, mut queue: mpsc::Receiver<Job>) {
-    while let Some(first) = sync::receive(&mut queue) {
-        let mut group = vec![first];
-        while group.len() < MAX_GROUP
-            && let Ok(job) = queue.try_recv()
-        {
-            group.push(job);
+/// Takes the jobs that wait, runs them, syncs once, answers all.
+struct Committer {
+    db: sled::Db,
+    file: File,
+    fuse: Fuse,
+    mark: Mark,
+    /// Jobs that wrote since the last sync.
+    unsynced: usize,
+}
+
+impl Committer {
+    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+        while let Some(first) = sync::receive(&mut queue) {
+            let mut group = vec![first];
+            while group.len() < MAX_GROUP
+                && let Ok(job) = queue.try_recv()
+            {
+                group.push(job);
+            }
+            self.commit(group);
         }
+    }
+
+    fn commit(&mut self, group: Vec<Job>) {
         let mut must_sync = false;
         let mut answers = Vec::with_capacity(group.len());
         for job in group {
-            let ran = (job.run)(db, fuse);
-            must_sync |= ran.wrote && !job.lazy;
-            answers.push(ran.answer);
+            let ran = job(&self.db, &self.fuse);
+            self.unsynced += usize::from(ran.wrote);
+            must_sync |= ran.wrote && ran.waits;
+            if ran.waits {
+                answers.push(ran.answer);
+            } else {
+                (ran.answer)(self.fuse.check().is_ok());
+            }
         }
         if faults::is_planted(Bug::AnswerBeforeSync) {
             answers.drain(..).for_each(|answer| answer(true));
         }
-        let durable = (!must_sync || sync(db, file, fuse)) && fuse.check().is_ok();
+        must_sync |= self.unsynced >= MAX_UNSYNCED_JOBS;
+        let durable = (!must_sync || self.sync()) && self.fuse.check().is_ok();
         for answer in answers {
             answer(durable);
         }
     }
+
+    fn sync(&mut self) -> bool {
+        self.unsynced = 0;
+        if faults::is_planted(Bug::NoIndexFlush) {
+            return true;
+        }
+        let synced = guarded(|| {
+            let mark = (self.mark)();
+            put_mark(&self.db, mark).map_err(|e| damaged(&e))?;
+            self.db.flush().map_err(|e| damaged(&e))?;
+            if faults::is_planted(Bug::NoIndexSync) {
+                return Ok(());
+            }
+            let synced = faults::around("sync the index", || self.file.sync_data());
+            synced.map_err(|e| StoreError::from_io("sync the index", e))
+        });
+        if let Err(error) = &synced {
+            self.fuse.blow("sync the index", error);
+        }
+        synced.is_ok()
+    }
 }
 
-fn sync(db: &sled::Db, file: &File, fuse: &Fuse) -> bool {
-    if faults::is_planted(Bug::NoIndexFlush) {
-        return true;
-    }
-    let synced = guarded(|| {
-        db.flush().map_err(|e| damaged(&e))?;
-        if faults::is_planted(Bug::NoIndexSync) {
-            return Ok(());
-        }
-        let synced = faults::around("sync the index", || file.sync_data());
-        synced.map_err(|e| StoreError::from_io("sync the index", e))
-    });
-    if let Err(error) = &synced {
-        fuse.blow("sync the index", error);
-    }
-    synced.is_ok()
+fn put_mark(db: &sled::Db, mark: Option<Pair>) -> Result<(), sled::Error> {
+    let Some((key, value)) = mark else {
+        return Ok(());
+    };
+    let mut batch = sled::Batch::default();
+    batch.insert(key.as_slice(), value.as_slice());
+    db.apply_batch(batch)
 }
 
 fn run_job<R>(
@@ -390,7 +443,7 @@ mod tests {
     use crate::store::embedded::tests::Folder;
 
     fn open(folder: &Folder) -> Index {
-        Index::open(&folder.0, Fuse::default()).unwrap()
+        Index::open(&folder.0, Fuse::default(), Box::new(|| None)).unwrap()
     }
 
     #[tokio::test]
@@ -438,7 +491,7 @@ mod tests {
         let db = open_in_time(&folder.0).unwrap();
         let unsyncable = File::open("/dev/null").unwrap();
         let fuse = Fuse::default();
-        let index = Index::start(db, unsyncable, fuse.clone()).unwrap();
+        let index = Index::start(db, unsyncable, fuse.clone(), Box::new(|| None)).unwrap();
         for _ in 0..2 {
             let job = |txn: &mut Txn<'_>| txn.put(b"a".to_vec(), b"1".to_vec());
             assert!(matches!(index.commit(job).await, Err(StoreError::ReadOnly)));

@@ -20,6 +20,7 @@ use super::disk::FileName;
 use super::faults::{self, Bug};
 use super::lease::{Claim, Lease};
 use super::ledger::{self, Arrival};
+use super::recent::UnderWay;
 use super::sync::{Handle, JoinHandle};
 use super::{Engine, label, names};
 use crate::model::{Digests, ETag, Id, NewUpload, ObjectMeta, Place, Timestamp, UploadState};
@@ -53,6 +54,8 @@ pub(super) struct Lane {
     pub(super) length: u64,
     /// Bytes written since the last sync that was begun.
     unsynced: u64,
+    /// Of an object without a session: it is on its way.
+    under_way: Option<UnderWay>,
     early: Option<JoinHandle<()>>,
     kept: bool,
     _permit: OwnedSemaphorePermit,
@@ -71,10 +74,16 @@ impl Lane {
             target,
             length: 0,
             unsynced: 0,
+            under_way: None,
             early: None,
             kept: false,
             _permit: permit,
         }
+    }
+
+    /// Notes, for as long as the lane lives, that an object is on its way.
+    pub(super) fn hold(&mut self, under_way: UnderWay) {
+        self.under_way = Some(under_way);
     }
 
     /// Writes one batch.
@@ -247,7 +256,9 @@ impl Lane {
     pub(super) fn settle_object(&mut self, meta: &ObjectMeta) -> Result<(), StoreError> {
         let engine = Arc::clone(&self.engine);
         if let Some((file, _)) = self.open()? {
-            engine.disk.label(meta.id, file, &label::encode(meta)?)?;
+            engine
+                .disk
+                .label_new(meta.id, file, &label::encode(meta)?)?;
             engine.disk.sync_data(file)?;
             if faults::is_planted(Bug::NoFolderSync) {
                 let late = FileName::Spill(meta.id, 0);

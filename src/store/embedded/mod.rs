@@ -2,13 +2,15 @@
 //!
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `hashing` and `lane` take the bytes of a chunk to
 //! disk, `ledger` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
-//! `objects` reads, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens and `rebuild` rebuilds; below them `lease` (what is under way, in memory), `records` (tables),
+//! `objects` reads, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens, `rebuild` rebuilds and
+//! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables),
 //! `label`, `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
 //! `disk` (the only one that touches the file system) and `fuse`.
 //! Never does: HTTP, policies, reading a clock.
 //!
 //! Invariants:
-//! 1. Bytes first, name last: a receipt or an object's record is written only after the bytes, and the label, are synced.
+//! 1. Bytes first, name last: a receipt or an object's record is written only after the bytes, and the label, are synced. An
+//!    object under a new key may be acknowledged when its label is synced: its record can be found out again (`recent`).
 //! 2. Whatever changes the store runs in a task of its own, so a caller that goes away leaves nothing half done.
 //! 3. A file is removed only after the index no longer names it, durably.
 
@@ -30,7 +32,9 @@ mod ledger;
 mod memory;
 mod names;
 mod objects;
+mod orphans;
 mod rebuild;
+mod recent;
 mod records;
 mod recover;
 mod sweep;
@@ -52,6 +56,7 @@ use self::fuse::Fuse;
 use self::index::Index;
 use self::lease::Leases;
 use self::names::Garbage;
+use self::recent::Recent;
 use self::records::SessionRecord;
 use self::sync::{Mutex, TaskTracker};
 use super::{
@@ -120,6 +125,7 @@ struct Engine {
     index: Index,
     disk: Disk,
     fuse: Fuse,
+    recent: Recent,
     leases: Leases,
     writers: Arc<Semaphore>,
     tasks: TaskTracker,

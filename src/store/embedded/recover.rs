@@ -1,33 +1,28 @@
 //! Opening: the lock, the format, the index (rebuilt when it is lost), and what an earlier process left undone.
 //!
-//! Owns: the order of a start, the rebuild of the index from labels and the snapshot, and the search for orphans.
-//! Never does: delete a file because a rebuilt index does not know it. Only files whose id is younger than the index are
-//! orphans when it does not name them: the index was there when they were made. Of these, one with a sound label is a whole
-//! object whose record was not written, or was lost: it is named, not deleted, unless a newer object has its key.
+//! Owns: the order of a start, and when the index is rebuilt from the labels and the snapshot.
+//! Never does: delete a file; garbage is what the index says it is, and orphans are `orphans.rs`.
 //!
 //! Invariants:
 //! 1. An index counts only when it carries the epoch of `FORMAT`; a rebuild writes that last, so one that was interrupted begins again.
 //! 2. A lost index is moved aside, never deleted.
 //! 3. Orphans are searched only after a stop that was not clean.
 
-use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::Semaphore;
 
-use super::disk::{Disk, FileName};
+use super::disk::Disk;
 use super::fuse::Fuse;
 use super::index::{Index, OpenError, Txn};
-use super::names::{self, Garbage};
-use super::records::{self, COMPLETING, GARBAGE, META, OBJECT_IDS, SESSIONS};
+use super::names::Garbage;
+use super::recent::{self, Recent};
+use super::records::{self, COMPLETING, GARBAGE, META};
 use super::sync::{self, Handle};
-use super::{Engine, Options, catalog, complete, rebuild};
-use crate::model::{Id, ObjectMeta, Place, Timestamp, UploadState, encode_hex};
+use super::{Engine, Options, catalog, complete, orphans, rebuild};
+use crate::model::{Id, Timestamp, encode_hex};
 use crate::store::StoreError;
 
 /// The version of the layout on disk.
@@ -38,8 +33,6 @@ const MIN_START_BYTES: u64 = 32 << 20;
 const GARBAGE_STEP: usize = 4096;
 /// How often one sweep, or a start, takes that many.
 const MAX_GARBAGE_STEPS: usize = 256;
-/// How long a start waits for the search for orphans.
-const ORPHAN_WAIT: Duration = Duration::from_secs(1);
 /// Sessions in `Completing` that one sweep tries again.
 const MAX_RETRIES: usize = 16;
 /// Sessions in `Completing` that are looked for; more than can have been under way.
@@ -57,7 +50,8 @@ pub(super) async fn open(
     empty_garbage(&engine).await?;
     resume(&engine, now).await?;
     if !clean {
-        search_orphans(&engine).await?;
+        orphans::name_recent(&engine, now).await?;
+        orphans::search(&engine).await?;
         catalog::write_snapshot(&engine).await?;
     }
     engine.blocking(keep_ballast).await?;
@@ -93,14 +87,17 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         tracing::warn!("the disk is full; the ballast was given up so that the store can start");
     }
     let epoch = read_format(&disk)?;
-    let index = open_index(&disk, &fuse, &epoch, now, reindex)?;
+    let recent = Recent::default();
+    let index = open_index((&disk, &fuse, &recent), &epoch, now, reindex)?;
+    recent.restart(orphans::mark(&index)?);
     let clean = index.get(&clean_key())?.is_some();
     if clean {
-        let forget = |txn: &mut Txn<'_>| {
+        let forget = move |txn: &mut Txn<'_>| {
             txn.delete(clean_key());
-            Ok(())
+            recent::put_mark(txn, now)
         };
         Handle::current().block_on(index.commit(forget))?;
+        recent.restart(recent::second(now));
     }
     let engine = Engine {
         writers: Arc::new(Semaphore::new(options.max_writers)),
@@ -108,6 +105,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         index,
         disk,
         fuse,
+        recent,
         leases: Default::default(),
         tasks: Default::default(),
         snapshot: Default::default(),
@@ -143,8 +141,7 @@ fn read_format(disk: &Disk) -> Result<Vec<u8>, StoreError> {
 }
 
 fn open_index(
-    disk: &Disk,
-    fuse: &Fuse,
+    parts @ (disk, fuse, recent): (&Disk, &Fuse, &Recent),
     epoch: &[u8],
     now: Timestamp,
     reindex: bool,
@@ -153,13 +150,14 @@ fn open_index(
     if was_there && reindex {
         set_aside(disk, now, &"a rebuild was asked for")?;
     } else if was_there {
-        match open_trusted(disk, fuse, epoch)? {
+        match open_trusted(parts, epoch)? {
             Ok(index) => return Ok(index),
             Err(why) => set_aside(disk, now, &why)?,
         }
     }
     disk.make_index_folder()?;
-    let index = Index::open(&disk.index_folder(), fuse.clone()).map_err(|error| match error {
+    let index = Index::open(&disk.index_folder(), fuse.clone(), recent.mark());
+    let index = index.map_err(|error| match error {
         OpenError::Io(error) => error,
         OpenError::Broken(why) => StoreError::Corrupt(format!("a new index: {why}")),
     })?;
@@ -170,11 +168,10 @@ fn open_index(
 
 /// The index, or why it does not count.
 fn open_trusted(
-    disk: &Disk,
-    fuse: &Fuse,
+    (disk, fuse, recent): (&Disk, &Fuse, &Recent),
     epoch: &[u8],
 ) -> Result<Result<Index, String>, StoreError> {
-    let index = match Index::open(&disk.index_folder(), fuse.clone()) {
+    let index = match Index::open(&disk.index_folder(), fuse.clone(), recent.mark()) {
         Ok(index) => index,
         Err(OpenError::Io(error)) => return Err(error),
         Err(OpenError::Broken(why)) => return Ok(Err(why)),
@@ -242,120 +239,6 @@ async fn resume(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> 
         }
     }
     Ok(())
-}
-
-/// Removes orphans; when there is much to look through, it goes on in the background.
-async fn search_orphans(engine: &Arc<Engine>) -> Result<(), StoreError> {
-    let owner = Arc::clone(engine);
-    let search = engine.tasks.spawn_blocking(move || remove_orphans(&owner));
-    match sync::timeout(ORPHAN_WAIT, search).await {
-        Ok(done) => super::joined(done),
-        Err(_) => Ok(()),
-    }
-}
-
-/// Removes files that were made under this index and that it does not name.
-fn remove_orphans(engine: &Engine) -> Result<(), StoreError> {
-    let born = engine.index.get(&rebuild::born_key())?.unwrap_or_default();
-    let born = born.try_into().map_or(i64::MAX, i64::from_be_bytes);
-    let mut removed = 0_usize;
-    for folder in 0..=u8::MAX {
-        let mut spills = HashMap::new();
-        let mut orphans = Vec::new();
-        engine.disk.list(folder, |name| {
-            let id = name.id();
-            // Whoever works on an id holds its lease until the index names the file; so this is asked first.
-            if id_seconds(id) >= born
-                && !engine.leases.is_taken(id)
-                && is_orphan(engine, name, &mut spills)?
-            {
-                orphans.push(name);
-            }
-            Ok(())
-        })?;
-        for name in orphans {
-            let label = match name {
-                FileName::Spill(..) => None,
-                FileName::Main(id) | FileName::Label(id) => rebuild::read_label(&engine.disk, id)?,
-            };
-            match label {
-                Some(meta) if name == FileName::Main(meta.id) && adopt(engine, &meta)? => {}
-                Some(meta) if name == FileName::Label(meta.id) => {}
-                _ => {
-                    removed += 1;
-                    engine.disk.unlink(name)?;
-                }
-            }
-        }
-    }
-    if removed > 0 {
-        tracing::info!(removed, "files of unacknowledged uploads were removed");
-    }
-    Ok(())
-}
-
-/// Names a whole object that the index does not know, unless a newer one has its key: then nothing needs it any more.
-fn adopt(engine: &Engine, meta: &ObjectMeta) -> Result<bool, StoreError> {
-    let (id, meta) = (meta.id, meta.clone());
-    let name = move |txn: &mut Txn<'_>| {
-        let taken = txn.get(&records::object_key(&meta.bucket, &meta.key))?;
-        let taken = taken.as_deref().map(records::decode_object).transpose()?;
-        if taken.is_some_and(|taken| rebuild::is_newer(&taken, &meta)) {
-            return Ok(false);
-        }
-        names::name_object(txn, &meta, &mut Garbage::new()).map(|()| true)
-    };
-    let named = Handle::current().block_on(engine.index.commit(name))?;
-    tracing::warn!(%id, named, "a whole object was found that the index did not know");
-    Ok(named)
-}
-
-fn is_orphan(
-    engine: &Engine,
-    name: FileName,
-    spills: &mut HashMap<Id, BTreeSet<u32>>,
-) -> Result<bool, StoreError> {
-    let id = name.id();
-    let is_known = |table| Ok(engine.index.get(&records::id_key(table, id))?.is_some());
-    match name {
-        FileName::Main(_) | FileName::Label(_) => {
-            Ok(!is_known(OBJECT_IDS)? && !is_known(SESSIONS)?)
-        }
-        FileName::Spill(_, number) => {
-            let named = match spills.entry(id) {
-                Entry::Occupied(named) => named.into_mut(),
-                Entry::Vacant(place) => place.insert(named_spills(engine, id)?),
-            };
-            Ok(!named.contains(&number))
-        }
-    }
-}
-
-/// The spills that a session still needs.
-fn named_spills(engine: &Engine, id: Id) -> Result<BTreeSet<u32>, StoreError> {
-    let record = match engine.session(id) {
-        Ok(record) => record,
-        Err(StoreError::NoSuchUpload) => return Ok(BTreeSet::new()),
-        Err(error) => return Err(error),
-    };
-    if record.session.state == UploadState::Completed {
-        return Ok(BTreeSet::new());
-    }
-    let mut named: BTreeSet<u32> = record.assembled.into_iter().collect();
-    let prefix = records::id_key(records::RECEIPTS, id);
-    engine.index.scan(&prefix, |_, receipt| {
-        if let Place::Spill(n) = records::decode_receipt(receipt)?.place {
-            named.insert(n);
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
-    Ok(named)
-}
-
-/// The second in which an id was made.
-fn id_seconds(id: Id) -> i64 {
-    let [a, b, c, d, ..] = *id.as_bytes();
-    i64::from(u32::from_be_bytes([a, b, c, d]))
 }
 
 fn clean_key() -> Vec<u8> {

@@ -284,7 +284,7 @@ async fn the_newest_of_two_labelled_files_wins_and_the_other_stays() {
             .unwrap();
         let index = folder.0.join("index");
         let rebuilt = folder.0.join("rebuilt");
-        let fresh = Index::open(&rebuilt, Fuse::default()).unwrap();
+        let fresh = Index::open(&rebuilt, Fuse::default(), Box::new(|| None)).unwrap();
         let engine = Arc::clone(&store.engine);
         let (name, fresh) = tokio::task::spawn_blocking(move || {
             rebuild::rebuild(&engine.disk, &fresh, b"e", NOW).unwrap();
