@@ -12,7 +12,7 @@
 //! 4. A read outside a job may see a write a moment before it is durable.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display};
+use std::fmt;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::damage::{self, Damage};
 use super::faults::{self, Bug};
 use super::fuse::Fuse;
 use crate::store::StoreError;
@@ -55,6 +56,8 @@ pub(super) struct Index {
     db: sled::Db,
     jobs: Option<mpsc::Sender<Job>>,
     committer: Mutex<Option<JoinHandle<()>>>,
+    /// What reading it has shown.
+    pub(super) damage: Damage,
 }
 
 type Run = Box<dyn FnOnce(&sled::Db, &Fuse) -> Ran + Send>;
@@ -90,6 +93,7 @@ impl Index {
             db,
             jobs: Some(jobs),
             committer: Mutex::new(Some(committer)),
+            damage: Damage::default(),
         })
     }
 
@@ -116,7 +120,7 @@ impl Index {
 
     /// One value.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        guarded(|| lookup(&self.db, key))
+        self.damage.noticed(guarded(|| lookup(&self.db, key)))
     }
 
     /// Calls `each` with the pairs whose key begins with `prefix`, in order, until it breaks.
@@ -125,7 +129,7 @@ impl Index {
         prefix: &[u8],
         mut each: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>,
     ) -> Result<(), StoreError> {
-        guarded(|| {
+        let scanned = guarded(|| {
             for pair in self.db.scan_prefix(prefix) {
                 let (key, value) = pair.map_err(|e| damaged(&e))?;
                 if each(&key, &value)?.is_break() {
@@ -133,12 +137,14 @@ impl Index {
                 }
             }
             Ok(())
-        })
+        });
+        self.damage.noticed(scanned)
     }
 
     /// The first `limit` pairs whose key begins with `prefix`.
     pub(super) fn prefix(&self, prefix: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
-        guarded(|| first_of(&self.db, prefix, limit))
+        let first = guarded(|| first_of(&self.db, prefix, limit));
+        self.damage.noticed(first)
     }
 
     async fn send<R: Send + 'static>(
@@ -166,7 +172,8 @@ impl Index {
         let jobs = self.jobs.as_ref().ok_or(StoreError::ReadOnly)?;
         let sent = jobs.send(Job { run, lazy }).await;
         sent.map_err(|_| StoreError::ReadOnly)?;
-        waiter.await.map_err(|_| StoreError::ReadOnly)?
+        let result = waiter.await.map_err(|_| StoreError::ReadOnly)?;
+        self.damage.noticed(result)
     }
 }
 
@@ -316,8 +323,8 @@ fn first_of(db: &sled::Db, prefix: &[u8], limit: usize) -> Result<Vec<Pair>, Sto
         .map_err(|e| damaged(&e))
 }
 
-fn damaged(error: &dyn Display) -> StoreError {
-    StoreError::Corrupt(format!("the index: {error}"))
+fn damaged(error: &sled::Error) -> StoreError {
+    damage::error(matches!(error, sled::Error::Corruption { .. }), error)
 }
 
 /// Turns a panic inside sled, which is how it reports some kinds of damage, into an error.

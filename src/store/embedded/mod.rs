@@ -3,7 +3,7 @@
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler` and `lane` take the bytes of a chunk to
 //! disk, `ledger` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
 //! `objects` reads, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens and `rebuild` rebuilds; below them `lease` (what is under way, in memory), `records` (tables),
-//! `label`, `faults` (where tests inject them), `index` (the only file that names sled), `disk` (the only one that touches the file system) and `fuse`.
+//! `label`, `damage` (of the index, seen by a read), `faults` (where tests inject them), `index` (the only file that names sled), `disk` (the only one that touches the file system) and `fuse`.
 //! Never does: HTTP, policies, reading a clock.
 //!
 //! Invariants:
@@ -15,6 +15,7 @@ mod assembler;
 mod beside;
 mod catalog;
 mod complete;
+mod damage;
 mod disk;
 pub mod faults;
 mod fuse;
@@ -210,6 +211,7 @@ impl Engine {
         let idle = tokio::time::timeout(CLOSE_WAIT, writers).await;
         self.tasks.close();
         let done = tokio::time::timeout(CLOSE_WAIT, self.tasks.wait()).await;
+        recover::mark_damage(self)?;
         if idle.is_ok() && done.is_ok() && self.fuse.check().is_ok() {
             self.index.commit(recover::mark_clean).await?;
         }
