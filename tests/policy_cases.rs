@@ -1538,6 +1538,18 @@ fn a_session_form_allows_nothing_else() {
 }
 
 #[test]
+fn the_key_of_the_links_signs_no_form() {
+    let error = judge_session(&access_key(KeyPurpose::Links), "box", &[]).unwrap_err();
+    assert_eq!(error.kind(), Kind::InvalidAccessKeyId);
+    for version in [V2, V4] {
+        let mut case = Case::valid(version);
+        case.key = Some(access_key(KeyPurpose::Links));
+        let error = case.judge().unwrap_err();
+        assert_eq!(error.kind(), Kind::InvalidAccessKeyId);
+    }
+}
+
+#[test]
 fn a_user_cannot_sign_himself_into_a_session() {
     let error = judge_session(&access_key(KeyPurpose::User), "box", &[]).unwrap_err();
     assert_eq!(error.kind(), Kind::ConditionFailed);

@@ -636,7 +636,7 @@ async fn an_id_that_names_nothing_is_404_in_both_formats_and_for_every_method() 
     let other = rig.ask("POST", "/v1/files/").await;
     assert_eq!(
         (other.status.as_u16(), other.header("allow")),
-        (405, "GET, OPTIONS")
+        (405, "GET, HEAD, OPTIONS")
     );
 }
 

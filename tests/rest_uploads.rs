@@ -559,12 +559,12 @@ async fn other_methods_are_405_and_say_which_are_known() {
         (
             "POST",
             format!("/v1/files/uploads/{id}"),
-            "GET, PUT, DELETE, OPTIONS",
+            "GET, HEAD, PUT, DELETE, OPTIONS",
         ),
         (
             "PATCH",
             format!("/v1/files/uploads/{id}"),
-            "GET, PUT, DELETE, OPTIONS",
+            "GET, HEAD, PUT, DELETE, OPTIONS",
         ),
     ] {
         let answer = rig.ask(method, &uri).await;

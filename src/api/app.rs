@@ -167,6 +167,8 @@ pub struct App {
     pub(crate) clock: Clock,
     /// The key that signs new forms.
     pub(crate) signer: ArcSwap<AccessKey>,
+    /// The key that signs download links.
+    pub(crate) link_signer: ArcSwap<AccessKey>,
 }
 
 impl fmt::Debug for App {

@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
+use http::header::CONTENT_LENGTH;
+use http::{Response, StatusCode};
 use http_body::Body;
 use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
 use http_body_util::{BodyExt, Empty, Full};
@@ -212,6 +214,18 @@ pub fn full(bytes: impl Into<Bytes>) -> ResponseBody {
 /// An answer without a body.
 pub fn empty() -> ResponseBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// What HEAD gets of the answer to GET: its headers, the length among them, and no body. A 304 has no length of its own.
+pub fn without_body(answer: Response<ResponseBody>) -> Response<ResponseBody> {
+    let (mut head, body) = answer.into_parts();
+    if head.status != StatusCode::NOT_MODIFIED
+        && !head.headers.contains_key(CONTENT_LENGTH)
+        && let Some(length) = body.size_hint().exact()
+    {
+        head.headers.insert(CONTENT_LENGTH, length.into());
+    }
+    Response::from_parts(head, empty())
 }
 
 #[cfg(test)]

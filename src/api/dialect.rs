@@ -13,7 +13,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTE
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::body::{ResponseBody, empty, full};
+use super::body::{ResponseBody, full};
 use super::error::{ApiError, ErrorCode, RestCode};
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -51,13 +51,8 @@ pub enum Dialect {
 }
 
 impl Dialect {
-    /// A refusal in this dialect. `head_only` leaves the body out, for HEAD.
-    pub fn refusal(
-        self,
-        error: &ApiError,
-        request_id: &str,
-        head_only: bool,
-    ) -> Response<ResponseBody> {
+    /// A refusal in this dialect.
+    pub fn refusal(self, error: &ApiError, request_id: &str) -> Response<ResponseBody> {
         let (content_type, text) = match self {
             Self::Rest(style) => (
                 content_type(style.format),
@@ -65,8 +60,7 @@ impl Dialect {
             ),
             Self::S3 => ("application/xml", s3_error(error, request_id)),
         };
-        let body = if head_only { empty() } else { full(text) };
-        let mut response = Response::new(body);
+        let mut response = Response::new(full(text));
         *response.status_mut() = error.code.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));

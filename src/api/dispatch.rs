@@ -17,7 +17,7 @@ use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Version};
 
 use super::app::{App, Connection};
-use super::body::{RequestBody, ResponseBody};
+use super::body::{RequestBody, ResponseBody, without_body};
 use super::call::{Call, Reply, random_bytes};
 use super::dialect::{Dialect, Format, RestStyle};
 use super::error::{ApiError, ErrorCode};
@@ -50,8 +50,11 @@ impl App {
         let answering = self.answer(&head, &mut body, connection, &request_id);
         let mut response = match AssertUnwindSafe(answering).catch_unwind().await {
             Ok(response) => response,
-            Err(_) => refuse(Dialect::S3, &ApiError::panicked(), &head, &request_id),
+            Err(_) => refuse(Dialect::S3, &ApiError::panicked(), &request_id),
         };
+        if head.method == Method::HEAD {
+            response = without_body(response);
+        }
         cors::decorate(
             &head.headers,
             &self.options.cors_origins,
@@ -121,7 +124,7 @@ impl App {
             (Ok(Reply::Value(status, value)), Dialect::S3) => {
                 RestStyle::default().answer(status, &value)
             }
-            (Err(error), dialect) => refuse(dialect, &error, head, request_id),
+            (Err(error), dialect) => refuse(dialect, &error, request_id),
         }
     }
 
@@ -155,13 +158,19 @@ impl App {
     }
 }
 
-/// The exhaustive table of who handles what; whatever is not named is refused.
+/// The exhaustive table of who handles what; whatever is not named is refused. HEAD is handled as GET: its answer loses its
+/// body on the way out.
 async fn dispatch(call: &mut Call<'_>, route: &Route) -> Result<Reply, ApiError> {
     let method = call.head.method.clone();
     if method == Method::OPTIONS {
         return cors::preflight(&call.head.headers, &call.app.options.cors_origins).map(Reply::Raw);
     }
-    match (route, method.as_str()) {
+    let handled = if method == Method::HEAD {
+        &Method::GET
+    } else {
+        &method
+    };
+    match (route, handled.as_str()) {
         (Route::Token, "POST") => tokens::issue(call).await,
         (Route::Token, _) => Err(ApiError::method("POST, OPTIONS")),
         (Route::Uploads, "POST") => uploads::start(call).await,
@@ -169,24 +178,24 @@ async fn dispatch(call: &mut Call<'_>, route: &Route) -> Result<Reply, ApiError>
         (Route::Upload(id), "GET") => uploads::inspect(call, id).await,
         (Route::Upload(id), "PUT") => uploads::finish(call, id).await,
         (Route::Upload(id), "DELETE") => uploads::abort(call, id).await,
-        (Route::Upload(_), _) => Err(ApiError::method("GET, PUT, DELETE, OPTIONS")),
+        (Route::Upload(_), _) => Err(ApiError::method("GET, HEAD, PUT, DELETE, OPTIONS")),
         (Route::Files, "GET") => files::list(call).await,
-        (Route::Files, _) => Err(ApiError::method("GET, OPTIONS")),
+        (Route::Files, _) => Err(ApiError::method("GET, HEAD, OPTIONS")),
         (Route::File(id), "GET") => files::inspect(call, id).await,
         (Route::File(id), "PUT") => files::change(call, id).await,
         (Route::File(id), "DELETE") => files::remove(call, id).await,
-        (Route::File(_), _) => Err(ApiError::method("GET, PUT, DELETE, OPTIONS")),
+        (Route::File(_), _) => Err(ApiError::method("GET, HEAD, PUT, DELETE, OPTIONS")),
         (Route::Downloads, "GET") => downloads::make_link(call).await,
-        (Route::Downloads, _) => Err(ApiError::method("GET, OPTIONS")),
-        (Route::Link(id), "GET" | "HEAD") => downloads::follow_link(call, id).await,
+        (Route::Downloads, _) => Err(ApiError::method("GET, HEAD, OPTIONS")),
+        (Route::Link(id), "GET") => downloads::follow_link(call, id).await,
         (Route::Link(_), _) => Err(ApiError::method("GET, HEAD, OPTIONS")),
         (Route::Pipelines, "GET") => pipelines::list(call).await,
         (Route::Pipelines, "POST") => pipelines::create(call).await,
-        (Route::Pipelines, _) => Err(ApiError::method("GET, POST, OPTIONS")),
+        (Route::Pipelines, _) => Err(ApiError::method("GET, HEAD, POST, OPTIONS")),
         (Route::Pipeline(id), "GET") => pipelines::inspect(call, id).await,
         (Route::Pipeline(id), "PUT") => pipelines::change(call, id).await,
         (Route::Pipeline(id), "DELETE") => pipelines::remove(call, id).await,
-        (Route::Pipeline(_), _) => Err(ApiError::method("GET, PUT, DELETE, OPTIONS")),
+        (Route::Pipeline(_), _) => Err(ApiError::method("GET, HEAD, PUT, DELETE, OPTIONS")),
         (Route::Bucket(bucket), "POST") => post_object::receive(call, bucket).await,
         (Route::Bucket(_), _) => Err(ApiError::method("POST, OPTIONS")),
         (Route::Object { .. } | Route::Service, _) => Err(ApiError::method("OPTIONS")),
@@ -237,14 +246,9 @@ fn choose_style(style: &mut RestStyle, params: &Params) -> Result<(), ApiError> 
     Ok(())
 }
 
-fn refuse(
-    dialect: Dialect,
-    error: &ApiError,
-    head: &Parts,
-    request_id: &str,
-) -> Response<ResponseBody> {
+fn refuse(dialect: Dialect, error: &ApiError, request_id: &str) -> Response<ResponseBody> {
     log_failure(error, request_id);
-    dialect.refusal(error, request_id, head.method == Method::HEAD)
+    dialect.refusal(error, request_id)
 }
 
 /// Logs the causes of a failure that is ours.

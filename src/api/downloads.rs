@@ -37,7 +37,7 @@ pub async fn make_link(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let redirect = call.params.flag("redirect")?;
     let terms = read_terms(call)?;
     let meta = find_object(call).await?;
-    let link = link::sign(&meta, &terms, &call.app.signer.load());
+    let link = link::sign(&meta, &terms, &call.app.link_signer.load());
     let uri = format!("{}{link}", call.base_url);
     if redirect {
         return found(&uri);

@@ -7,8 +7,8 @@
 //! Never does: look for the object, or at tokens. Never uses the access key's secret itself: the key is derived from it for
 //! this one purpose, so that no form's signature is a link's, and the other way round.
 //!
-//! Invariants: compared in constant time; a key that belongs to a user signs no links (it may only post forms); a link dies
-//! at `expiry_time`, and when its key does (after a rotation: as soon as the last form that the key signed is dead).
+//! Invariants: compared in constant time; only the key that is there for links signs them (in `dev` it is the fixed one); a
+//! link dies at `expiry_time`, whatever is rotated before; earlier only when the operator revokes its key.
 
 use std::net::IpAddr;
 
@@ -99,7 +99,8 @@ async fn find_key(call: &Call<'_>) -> Result<AccessKey, ApiError> {
         return Err(unknown());
     };
     let is_over = key.expires_at.is_some_and(|end| end <= call.now);
-    if is_over || key.purpose == KeyPurpose::User {
+    let signs_links = matches!(key.purpose, KeyPurpose::Links | KeyPurpose::Dev);
+    if is_over || !signs_links {
         return Err(unknown());
     }
     Ok(key)

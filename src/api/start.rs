@@ -1,9 +1,10 @@
 //! Making an application ready: the default bucket, the key that signs forms, the fixed values of `pillarbox dev`.
 //!
-//! Owns: the first start and the rotation of the signing key. Never does: show a secret.
+//! Owns: the first start and the rotation of the signing keys. Never does: show a secret.
 //!
 //! Invariants: there is always exactly one key that signs new forms; an old one stays valid as long as a form it signed
-//! may live, and no longer. The fixed values are used only in `dev`.
+//! may live, and no longer. Links are signed by a key of their own, which no rotation touches, so that each lives as long as
+//! it says. The fixed values are used only in `dev`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -61,16 +62,22 @@ impl App {
     ) -> Result<Arc<Self>, StartError> {
         let now = clock.now();
         ensure_bucket(store.as_ref(), &options, now).await?;
-        let signer = if options.dev {
-            dev_entries(store.as_ref(), now).await?
+        let (signer, link_signer) = if options.dev {
+            let key = dev_entries(store.as_ref(), now).await?;
+            (key.clone(), key)
         } else {
-            signing_key(store.as_ref(), now).await?
+            let forms = signing_key(store.as_ref(), KeyPurpose::Forms, now).await?;
+            (
+                forms,
+                signing_key(store.as_ref(), KeyPurpose::Links, now).await?,
+            )
         };
         Ok(Arc::new(Self {
             options,
             store,
             clock,
             signer: ArcSwap::from_pointee(signer),
+            link_signer: ArcSwap::from_pointee(link_signer),
         }))
     }
 
@@ -95,6 +102,18 @@ impl App {
         }
         self.signer.store(Arc::new(new.clone()));
         Ok(new)
+    }
+
+    /// Signs new links with a new key. The old one stays until it is removed, which ends every link that it signed.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn renew_link_key(&self) -> Result<(), ApiError> {
+        let new = new_access_key(KeyPurpose::Links, self.clock.now())?;
+        let entry = CatalogEntry::AccessKey(new.clone());
+        self.store.insert(entry).await?;
+        self.link_signer.store(Arc::new(new));
+        Ok(())
     }
 }
 
@@ -139,13 +158,18 @@ async fn ensure_bucket(
     Ok(store.insert(CatalogEntry::Bucket(bucket)).await?)
 }
 
-async fn signing_key(store: &dyn Store, now: Timestamp) -> Result<AccessKey, ApiError> {
+/// The newest key for a purpose; made when there is none.
+async fn signing_key(
+    store: &dyn Store,
+    purpose: KeyPurpose,
+    now: Timestamp,
+) -> Result<AccessKey, ApiError> {
     let mut newest: Option<AccessKey> = None;
     for entry in store.list(CatalogKind::AccessKey).await? {
         let CatalogEntry::AccessKey(key) = entry else {
             continue;
         };
-        let signs = key.purpose == KeyPurpose::Forms && key.expires_at.is_none();
+        let signs = key.purpose == purpose && key.expires_at.is_none();
         if signs
             && newest
                 .as_ref()
@@ -157,7 +181,7 @@ async fn signing_key(store: &dyn Store, now: Timestamp) -> Result<AccessKey, Api
     if let Some(key) = newest {
         return Ok(key);
     }
-    let key = new_access_key(KeyPurpose::Forms, now)?;
+    let key = new_access_key(purpose, now)?;
     store.insert(CatalogEntry::AccessKey(key.clone())).await?;
     Ok(key)
 }

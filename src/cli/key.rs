@@ -21,9 +21,9 @@ pub(super) enum KeyVerb {
     Create(Plain),
     /// List the keys
     List(Plain),
-    /// Sign new forms with a new key; the old one stays valid as long as a form it signed
+    /// Sign new forms with a new key; the old one stays valid as long as a form it signed. Links stay as they are
     Rotate(Plain),
-    /// Revoke a key by its id
+    /// Revoke a key by its id; that of the links ends them all, and a new one takes over
     Revoke(Revoke),
 }
 

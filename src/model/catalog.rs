@@ -237,8 +237,10 @@ pub enum KeyPurpose {
     Forms,
     /// Belongs to somebody who signs forms and requests himself (boto3 and friends).
     User,
-    /// Both, with fixed values: `pillarbox dev`.
+    /// All of it, with fixed values: `pillarbox dev`.
     Dev,
+    /// Signs download links, and no form.
+    Links,
 }
 
 /// A key pair that signs forms.

@@ -20,7 +20,7 @@ use ring::hmac;
 use super::date::has_shape;
 use super::error::{PolicyError, PolicyErrorKind};
 use super::form::PostForm;
-use crate::model::{AccessKey, Secret, Timestamp, decode_hex, encode_hex};
+use crate::model::{AccessKey, KeyPurpose, Secret, Timestamp, decode_hex, encode_hex};
 
 const V4_ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const V4_SERVICE: &str = "s3";
@@ -115,8 +115,11 @@ impl<'a> Claim<'a> {
         now: Timestamp,
     ) -> Result<(), PolicyError> {
         let id = self.access_key_id().unwrap_or_default();
-        let live = |key: &&AccessKey| key.id == id && key.expires_at.is_none_or(|end| now < end);
-        let Some(key) = key.filter(live) else {
+        let signs = |key: &&AccessKey| {
+            let is_live = key.expires_at.is_none_or(|end| now < end);
+            key.id == id && is_live && key.purpose != KeyPurpose::Links
+        };
+        let Some(key) = key.filter(signs) else {
             return Err(unknown_key(id));
         };
         let (policy, provided) = (self.policy(), self.provided());

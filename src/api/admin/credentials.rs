@@ -2,7 +2,7 @@
 //!
 //! Owns: what each of them shows. Never does: show a secret twice; lists hold none.
 //!
-//! Invariants: the key that signs new forms cannot be removed. With an application go all its tokens: those there before,
+//! Invariants: the key that signs new forms cannot be removed, and the key of the links only for another one. With an application go all its tokens: those there before,
 //! and those that were made while it was removed (see `tokens.rs`, which takes its own back when the application is gone).
 
 use std::time::Duration;
@@ -123,6 +123,10 @@ pub(super) async fn remove_key(ask: &Ask<'_>, id: &str) -> Result<Value, ApiErro
     if ask.app.signer.load().id == id {
         let why = "This key signs new forms; rotate it first (pillarbox key rotate).";
         return Err(ApiError::new(ErrorCode::OperationAborted, why));
+    }
+    // The operator wants the links dead that it signed; those to come need another one first.
+    if ask.app.link_signer.load().id == id {
+        ask.app.renew_link_key().await?;
     }
     let was_there = remove(ask, CatalogKey::AccessKey(id.to_owned())).await?;
     if was_there {

@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::app::{App, Connection};
-use super::body::{RequestBody, ResponseBody, empty, full};
+use super::body::{RequestBody, ResponseBody, full, without_body};
 use super::dispatch::log_failure;
 use super::error::{ApiError, ErrorCode};
 
@@ -35,10 +35,9 @@ impl App {
         _connection: Connection,
     ) -> Response<ResponseBody> {
         let (head, _) = request.into_parts();
-        let head_only = head.method == Method::HEAD;
-        let mut response = guarded(self.answer_admin(&head)).await;
-        if head_only {
-            *response.body_mut() = empty();
+        let response = guarded(self.answer_admin(&head)).await;
+        if head.method == Method::HEAD {
+            return without_body(response);
         }
         response
     }

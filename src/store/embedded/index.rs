@@ -14,7 +14,7 @@
 //! 4. A read outside a job may see a write a moment before it is durable.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display};
+use std::fmt;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::damage::{self, Damage};
 use super::faults::{self, Bug};
 use super::fuse::Fuse;
 #[cfg(feature = "schedules")]
@@ -60,6 +61,8 @@ pub(super) struct Index {
     db: sled::Db,
     jobs: Option<mpsc::Sender<Job>>,
     committer: Mutex<Option<sync::thread::JoinHandle<()>>>,
+    /// What reading it has shown.
+    pub(super) damage: Damage,
 }
 
 type Job = Box<dyn FnOnce(&sled::Db, &Fuse) -> Ran + Send>;
@@ -104,6 +107,7 @@ impl Index {
             db,
             jobs: Some(jobs),
             committer: Mutex::new(Some(committer)),
+            damage: Damage::default(),
         })
     }
 
@@ -139,7 +143,8 @@ impl Index {
         let jobs = self.jobs.as_ref().ok_or(StoreError::ReadOnly)?;
         let sent = jobs.send(run).await;
         sent.map_err(|_| StoreError::ReadOnly)?;
-        waiter.await.map_err(|_| StoreError::ReadOnly)?
+        let result = waiter.await.map_err(|_| StoreError::ReadOnly)?;
+        self.damage.noticed(result)
     }
 
     /// As [`Index::commit`], but what it wrote need not be durable before the next job's sync.
@@ -156,7 +161,7 @@ impl Index {
 
     /// One value.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        guarded(|| lookup(&self.db, key))
+        self.damage.noticed(guarded(|| lookup(&self.db, key)))
     }
 
     /// Calls `each` with the pairs whose key begins with `prefix`, in order, until it breaks.
@@ -165,7 +170,7 @@ impl Index {
         prefix: &[u8],
         mut each: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>,
     ) -> Result<(), StoreError> {
-        guarded(|| {
+        let scanned = guarded(|| {
             for pair in self.db.scan_prefix(prefix) {
                 let (key, value) = pair.map_err(|e| damaged(&e))?;
                 if each(&key, &value)?.is_break() {
@@ -173,12 +178,14 @@ impl Index {
                 }
             }
             Ok(())
-        })
+        });
+        self.damage.noticed(scanned)
     }
 
     /// The first `limit` pairs whose key begins with `prefix`.
     pub(super) fn prefix(&self, prefix: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
-        guarded(|| first_of(&self.db, prefix, limit))
+        let first = guarded(|| first_of(&self.db, prefix, limit));
+        self.damage.noticed(first)
     }
 }
 
@@ -371,8 +378,8 @@ fn first_of(db: &sled::Db, prefix: &[u8], limit: usize) -> Result<Vec<Pair>, Sto
         .map_err(|e| damaged(&e))
 }
 
-fn damaged(error: &dyn Display) -> StoreError {
-    StoreError::Corrupt(format!("the index: {error}"))
+fn damaged(error: &sled::Error) -> StoreError {
+    damage::error(matches!(error, sled::Error::Corruption { .. }), error)
 }
 
 /// Turns a panic inside sled, which is how it reports some kinds of damage, into an error.

@@ -4,7 +4,7 @@
 //! disk, `ledger` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
 //! `objects` reads, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens, `rebuild` rebuilds and
 //! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables),
-//! `label`, `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
+//! `label`, `damage` (of the index, seen by a read), `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
 //! `disk` (the only one that touches the file system) and `fuse`.
 //! Never does: HTTP, policies, reading a clock.
 //!
@@ -17,6 +17,7 @@
 mod assembler;
 mod catalog;
 mod complete;
+mod damage;
 mod disk;
 pub mod faults;
 mod fuse;
@@ -220,6 +221,7 @@ impl Engine {
         let idle = sync::timeout(CLOSE_WAIT, writers).await;
         self.tasks.close();
         let done = sync::timeout(CLOSE_WAIT, self.tasks.wait()).await;
+        recover::mark_damage(self)?;
         if idle.is_ok() && done.is_ok() && self.fuse.check().is_ok() {
             self.index.commit(recover::mark_clean).await?;
         }

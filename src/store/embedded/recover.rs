@@ -79,6 +79,15 @@ pub(super) fn keep_ballast(engine: &Engine) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Sees to it that an index that was found damaged is rebuilt at the next start. What of it is sound goes on serving.
+pub(super) fn mark_damage(engine: &Engine) -> Result<(), StoreError> {
+    if engine.index.damage.was_seen() && !engine.disk.index_is_marked() {
+        engine.disk.mark_index()?;
+        tracing::error!("the index is damaged and will be rebuilt at the next start");
+    }
+    Ok(())
+}
+
 /// Everything up to an index that can be trusted; whether the last stop was clean.
 fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, bool), StoreError> {
     let fuse = Fuse::default();
@@ -171,6 +180,9 @@ fn open_trusted(
     (disk, fuse, recent): (&Disk, &Fuse, &Recent),
     epoch: &[u8],
 ) -> Result<Result<Index, String>, StoreError> {
+    if disk.index_is_marked() {
+        return Ok(Err("it was found damaged while it was read".to_owned()));
+    }
     let index = match Index::open(&disk.index_folder(), fuse.clone(), recent.mark()) {
         Ok(index) => index,
         Err(OpenError::Io(error)) => return Err(error),

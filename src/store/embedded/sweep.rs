@@ -101,6 +101,7 @@ async fn sweep_once(
     limit: usize,
 ) -> Result<SweepReport, StoreError> {
     engine.fuse.check()?;
+    engine.blocking(recover::mark_damage).await?;
     engine.blocking(recover::keep_ballast).await?;
     let mut report = SweepReport {
         clock_jump: judge(engine, clock)?,

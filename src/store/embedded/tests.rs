@@ -230,6 +230,33 @@ async fn a_damaged_index_is_moved_aside_and_rebuilt_at_start() {
 }
 
 #[tokio::test]
+async fn an_index_whose_damage_was_reported_is_rebuilt_at_the_next_start_and_only_then() {
+    for closes in [true, false] {
+        let folder = Folder::new();
+        let (meta, chunked) = filled(&folder).await;
+        let store = folder.open().await;
+        let damage = damage::error(true, &"a page has another checksum");
+        let noticed = store.engine.index.damage.noticed::<()>(Err(damage));
+        assert!(noticed.is_err());
+        assert_eq!(read(&store, meta.id).await.unwrap(), "one piece");
+        if closes {
+            store.close().await.unwrap();
+        } else {
+            let clock = ClockReading {
+                wall: NOW,
+                monotonic: Duration::ZERO,
+            };
+            store.sweep(clock, 10).await.unwrap();
+        }
+        drop(store);
+        for _ in 0..2 {
+            assert_all_back(&folder.open().await, &meta, chunked).await;
+            assert_eq!(folder.broken_indexes(), 1);
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_index_of_another_epoch_is_moved_aside() {
     let folder = Folder::new();
     let (meta, chunked) = filled(&folder).await;

@@ -74,6 +74,20 @@ impl Disk {
         self.sync_parent(&self.index_folder())
     }
 
+    /// Marks the index, durably, as one to be rebuilt at the next start. The mark lies in its folder and goes aside with it.
+    pub(in super::super) fn mark_index(&self) -> Result<(), StoreError> {
+        self.replace_file(&self.index_mark(), b"")
+    }
+
+    /// Whether the index is to be rebuilt.
+    pub(in super::super) fn index_is_marked(&self) -> bool {
+        self.index_mark().exists()
+    }
+
+    fn index_mark(&self) -> PathBuf {
+        self.index_folder().join("damaged")
+    }
+
     /// Moves the index folder aside and says where it is now.
     pub(in super::super) fn set_index_aside(&self, suffix: &str) -> Result<PathBuf, StoreError> {
         let aside = (0_u32..)
