@@ -327,6 +327,8 @@ fn framing_that_can_be_read_in_two_ways_never_makes_two_requests() {
         &["Transfer-Encoding: gzip"],
         &["Transfer-Encoding: chunked, identity"],
         &["Transfer-Encoding: xchunked"],
+        &["Transfer-Encoding: gzip, chunked"],
+        &[chunked, chunked],
         &["Transfer-Encoding : chunked"],
         &["X: a", " Content-Length: 5"],
         &["X: a\0b"],

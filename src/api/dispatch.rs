@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use http::header::{ACCEPT, CONNECTION, EXPECT};
+use http::header::{ACCEPT, CONNECTION, EXPECT, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Version};
 
@@ -69,7 +69,7 @@ impl App {
             body.received(),
             started.elapsed(),
         );
-        if waits_to_go_on(&head, &body) {
+        if waits_to_go_on(&head, &body) || !is_framed_plainly(&head) {
             say_goodbye(&head, &mut response);
         } else {
             drain(body);
@@ -99,6 +99,10 @@ impl App {
                 .map_err(|error| ApiError::new(error.code, error.message.clone()))?;
             let base_url = self.base_url(host, bucket, connection);
             let params = params?;
+            if !is_framed_plainly(head) {
+                let message = "The only Transfer-Encoding taken here is chunked, named once.";
+                return Err(ApiError::new(ErrorCode::BadRequest, message));
+            }
             if let Some(error) = style_error {
                 return Err(error);
             }
@@ -304,6 +308,17 @@ fn shortened(text: &str) -> &str {
 /// Whether the client keeps its body back until it is told to go on, which it never was.
 fn waits_to_go_on(head: &Parts, body: &RequestBody) -> bool {
     head.headers.contains_key(EXPECT) && body.received() == 0 && !body.ended()
+}
+
+/// Whether a body's end can be found in one way only. The protocol's reader takes any list of codings that ends in `chunked`;
+/// another reader on the way may not.
+fn is_framed_plainly(head: &Parts) -> bool {
+    let mut codings = head.headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    }
 }
 
 /// Nobody knows whether the body still comes, so an HTTP/1.1 connection cannot go on, and the client should know.

@@ -3,9 +3,10 @@
 //! Owns: the limits of a form that the parser does not have, kept in any slicing of the bytes: at most
 //! [`super::framing::MAX_OUTSIDE_BYTES`] before the content of the file and as many after it, at most [`super::framing::MAX_HEAD_BYTES`] of headers a part.
 //! Every head is read by us (`part_head.rs`) before the parser sees it, and the parser sees it whole: an unfinished header
-//! would be buffered and scanned again with every packet (16 MiB cost 13 s of CPU).
+//! would be buffered and scanned again with every packet (16 MiB cost 13 s of CPU). And at most
+//! [`super::framing::MAX_OUTSIDE_PIECES`] pieces outside the file, for each costs a turn of everything.
 //!
-//! Never does: copy the file's bytes, or hand over more than [`BURST_BYTES`] before it yields, since the parser buffers all
+//! Never does: copy the file's bytes, or hand over more than [`BURST_BYTES`] (of the file; [`OUTSIDE_BURST_BYTES`] else) before it yields, since the parser buffers all
 //! that is ready. Never ends well before the closing delimiter: a body that was cut is an error, not a shorter file.
 //!
 //! Invariant: delimiters are exactly `--B` at the start, `CR LF --B` later, followed by `CR LF` or `--` (RFC 2046, section
@@ -18,11 +19,13 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::body::RequestBody;
-use super::framing::{GuardError, Heads};
+use super::framing::{GuardError, Heads, MAX_OUTSIDE_PIECES};
 use super::scanner::Scanner;
 
 /// Most bytes handed over before the parser is made to wait.
 pub const BURST_BYTES: usize = 256 * 1024;
+/// The same outside the file, where the parser keeps what it was given until the part is whole.
+pub const OUTSIDE_BURST_BYTES: usize = 4 * 1024;
 /// Longest boundary, in bytes (RFC 2046, section 5.1.1).
 pub const MAX_BOUNDARY_BYTES: usize = 70;
 
@@ -32,6 +35,7 @@ pub struct Guard<'a> {
     body: &'a mut RequestBody,
     scanner: Scanner,
     handed_over: usize,
+    outside_pieces: usize,
     ended: bool,
 }
 
@@ -45,15 +49,37 @@ impl<'a> Guard<'a> {
                 body,
                 scanner,
                 handed_over: 0,
+                outside_pieces: 0,
                 ended: false,
             },
             heads,
         )
     }
 
+    fn burst_bytes(&self) -> usize {
+        if self.scanner.in_file() {
+            BURST_BYTES
+        } else {
+            OUTSIDE_BURST_BYTES
+        }
+    }
+
+    fn count_piece(&mut self) -> Result<(), GuardError> {
+        self.outside_pieces += usize::from(!self.scanner.in_file());
+        if self.outside_pieces > MAX_OUTSIDE_PIECES {
+            let why = "What stands around the file comes in too many small pieces.";
+            return Err(GuardError::Malformed(why));
+        }
+        Ok(())
+    }
+
     fn poll_slice(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, GuardError>>> {
         loop {
-            if let Some(slice) = self.scanner.ready.pop_front() {
+            if let Some(mut slice) = self.scanner.ready.pop_front() {
+                let most = self.burst_bytes();
+                if slice.len() > most {
+                    self.scanner.ready.push_front(slice.split_off(most));
+                }
                 self.handed_over += slice.len();
                 return Poll::Ready(Some(Ok(slice)));
             }
@@ -61,7 +87,10 @@ impl<'a> Guard<'a> {
                 return Poll::Ready(None);
             }
             match Pin::new(&mut *self.body).poll_next(cx) {
-                Poll::Ready(Some(Ok(bytes))) => self.scanner.feed(bytes)?,
+                Poll::Ready(Some(Ok(bytes))) => {
+                    self.count_piece()?;
+                    self.scanner.feed(bytes)?;
+                }
                 Poll::Ready(Some(Err(error))) => {
                     return Poll::Ready(Some(Err(GuardError::Body(error))));
                 }
@@ -79,7 +108,7 @@ impl Stream for Guard<'_> {
     type Item = Result<Bytes, GuardError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.handed_over >= BURST_BYTES {
+        if self.handed_over >= self.burst_bytes() {
             self.handed_over = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -164,6 +193,29 @@ mod tests {
                 .unwrap()
                 .is_err()
         );
+    }
+
+    async fn guarded(body: &[u8], slice: usize) -> Result<(), GuardError> {
+        use futures_util::TryStreamExt;
+        let frames = body
+            .chunks(slice)
+            .map(|part| Ok(http_body::Frame::data(Bytes::copy_from_slice(part))))
+            .collect::<Vec<Result<_, std::io::Error>>>();
+        let stream = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
+        let mut request = RequestBody::new(stream, std::time::Duration::from_secs(30));
+        let (guard, _heads) = Guard::new(&mut request, "B");
+        guard.try_for_each(|_| async { Ok(()) }).await
+    }
+
+    #[tokio::test]
+    async fn what_stands_around_the_file_comes_in_few_pieces_and_the_file_in_any_number() {
+        let end = b"--B--\r\n".to_vec();
+        let long_file = [part("file", &[b'x'; 50_000]), end.clone()].concat();
+        assert!(guarded(&long_file, 1).await.is_ok());
+        let long_field = [part("key", &[b'x'; 10_000]), part("file", b"x"), end].concat();
+        assert!(guarded(&long_field, 4).await.is_ok());
+        let refused = guarded(&long_field, 1).await;
+        assert!(matches!(refused, Err(GuardError::Malformed(_))));
     }
 
     #[tokio::test]

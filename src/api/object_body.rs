@@ -1,7 +1,8 @@
 //! The bytes of an object on their way out.
 //!
 //! Owns: [`ObjectBody`]: blocks of [`BLOCK_BYTES`], one of them read ahead while the one before it is sent. So a slow
-//! client holds at most two blocks, and a fast one never waits for the disk and the network in turn.
+//! client holds at most two blocks, and a fast one never waits for the disk and the network in turn. All answers together
+//! hold at most [`MAX_LARGE_BLOCKS`]; the others make do with [`SMALL_BLOCK_BYTES`], or a thousand slow readers would hold 2 GiB.
 //!
 //! Never does: HTTP headers, ranges or conditions; it is told which part to send.
 //!
@@ -16,6 +17,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 
 use crate::model::Crc64;
@@ -23,6 +25,27 @@ use crate::store::{ObjectReader, StoreError};
 
 /// Size of one read, in bytes.
 pub const BLOCK_BYTES: u64 = 1 << 20;
+
+/// Size of one read while too many blocks are held, in bytes.
+pub const SMALL_BLOCK_BYTES: u64 = 64 << 10;
+
+/// Most blocks of [`BLOCK_BYTES`] that all answers hold together, on their way out or read ahead.
+pub const MAX_LARGE_BLOCKS: usize = 32;
+
+/// Room for large blocks.
+static ROOM: Semaphore = Semaphore::const_new(MAX_LARGE_BLOCKS);
+
+/// A block that gives its room back when the last of it was sent.
+struct Block {
+    bytes: Bytes,
+    _room: SemaphorePermit<'static>,
+}
+
+impl AsRef<[u8]> for Block {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 /// The body of an answer that sends an object or a part of it.
 #[derive(Debug)]
@@ -35,6 +58,8 @@ pub struct ObjectBody {
     left: u64,
     /// The checksum of what was given away, when all of the object is sent.
     passed: Option<Crc64>,
+    /// Where room for large blocks comes from.
+    room: &'static Semaphore,
     /// The block that is being read, and its length.
     ahead: Option<(u64, JoinHandle<Result<Bytes, StoreError>>)>,
 }
@@ -43,21 +68,28 @@ impl ObjectBody {
     /// The whole object, checked as it passes.
     pub fn whole(reader: Box<dyn ObjectReader>) -> Self {
         let size = reader.meta().size;
-        Self::new(reader, 0, size, Some(Crc64::default()))
+        Self::new(reader, 0, size, Some(Crc64::default()), &ROOM)
     }
 
     /// `length` bytes from `first`; they must lie within the object. A part cannot be checked.
     pub fn part(reader: Box<dyn ObjectReader>, first: u64, length: u64) -> Self {
-        Self::new(reader, first, length, None)
+        Self::new(reader, first, length, None, &ROOM)
     }
 
-    fn new(reader: Box<dyn ObjectReader>, first: u64, length: u64, passed: Option<Crc64>) -> Self {
+    fn new(
+        reader: Box<dyn ObjectReader>,
+        first: u64,
+        length: u64,
+        passed: Option<Crc64>,
+        room: &'static Semaphore,
+    ) -> Self {
         let mut body = Self {
             reader: Arc::from(reader),
             next: first,
             end: first.saturating_add(length),
             left: length,
             passed,
+            room,
             ahead: None,
         };
         body.read_ahead();
@@ -65,13 +97,25 @@ impl ObjectBody {
     }
 
     fn read_ahead(&mut self) {
-        let length = (self.end - self.next).min(BLOCK_BYTES);
-        if length == 0 {
+        let left = self.end - self.next;
+        if left == 0 {
             return;
         }
+        // A short end needs no room.
+        let room = (left > SMALL_BLOCK_BYTES)
+            .then(|| self.room.try_acquire().ok())
+            .flatten();
+        let most = room.as_ref().map_or(SMALL_BLOCK_BYTES, |_| BLOCK_BYTES);
+        let length = left.min(most);
         let (reader, offset) = (Arc::clone(&self.reader), self.next);
         let wanted = usize::try_from(length).unwrap_or(usize::MAX);
-        let reading = tokio::spawn(async move { reader.read_at(offset, wanted).await });
+        let reading = tokio::spawn(async move {
+            let bytes = reader.read_at(offset, wanted).await?;
+            Ok(match room {
+                Some(_room) => Bytes::from_owner(Block { bytes, _room }),
+                None => bytes,
+            })
+        });
         self.ahead = Some((length, reading));
         self.next += length;
     }
@@ -227,6 +271,29 @@ mod tests {
             assert_eq!(body.is_end_stream(), size == 0);
             assert!(drink(body).await == (bytes, true), "{size}");
         }
+    }
+
+    #[tokio::test]
+    async fn without_room_blocks_are_small_and_sent_blocks_give_their_room_back() {
+        let bytes = pattern(3 << 20);
+        let room: &'static Semaphore = Box::leak(Box::new(Semaphore::new(2)));
+        let body = || {
+            let reader = object(&bytes, bytes.clone());
+            ObjectBody::new(reader, 0, 3 << 20, Some(Crc64::default()), room)
+        };
+        let first_block = async |body: &mut ObjectBody| {
+            let frame = body.frame().await.unwrap().unwrap();
+            frame.into_data().unwrap()
+        };
+        let (mut one, mut two, mut three) = (body(), body(), body());
+        let held = [first_block(&mut one).await, first_block(&mut two).await];
+        assert!(held.iter().all(|block| block.len() as u64 == BLOCK_BYTES));
+        let small = first_block(&mut three).await;
+        assert_eq!(small.len() as u64, SMALL_BLOCK_BYTES);
+        assert_eq!(room.available_permits(), 0);
+        drop((held, one, two, three));
+        assert!(drink(body()).await == (bytes.clone(), true));
+        assert_eq!(room.available_permits(), 2);
     }
 
     #[tokio::test]

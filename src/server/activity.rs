@@ -1,15 +1,16 @@
 //! How busy a connection is, and how long it may be quiet.
 //!
 //! Owns: [`Activity`], which counts the answers that are owed and knows whether they wait for us or for the peer, and
-//! [`Owed`], the body that reports it. HTTP/2 needs this: a peer that opens no stream, or takes no more of an answer, keeps
-//! its connection alive by answering pings.
+//! the bodies that report it: [`Owed`] for answers, [`Awaited`] for requests. HTTP/2 needs this: a peer that opens no stream,
+//! or takes no more of an answer, keeps its connection alive by answering pings. And `crowd.rs`, which must know who may go.
 //!
 //! Never does: end a connection; `connection.rs` does.
 //!
-//! Invariant: an answer is owed from its request to the last piece handed to the protocol, also when it is dropped.
+//! Invariants: an answer is owed from its request to the last piece handed to the protocol, also when it is dropped. Bytes
+//! that only trickle in are no sign of life.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -23,6 +24,9 @@ use crate::api::body::ResponseBody;
 
 /// Longer than any connection.
 const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// Bytes of a request's body that count as a sign of life; who sends one at a time is as good as silent.
+const MOVED_BYTES: usize = 1024;
 
 /// How long a connection may be quiet.
 #[derive(Clone, Copy, Debug)]
@@ -67,8 +71,10 @@ pub(super) struct Activity {
     began: AtomicBool,
     /// Answers that were not sent whole yet.
     owed: AtomicUsize,
-    /// How many of them wait for us, and not for the peer to take more.
+    /// How many of them wait for us or for the rest of their request, and not for the peer to take more.
     working: AtomicUsize,
+    /// How many of those wait for the rest of their request.
+    receiving: AtomicUsize,
     /// When anything last happened.
     last: Mutex<Instant>,
 }
@@ -79,6 +85,7 @@ impl Activity {
             began: AtomicBool::new(false),
             owed: AtomicUsize::new(0),
             working: AtomicUsize::new(0),
+            receiving: AtomicUsize::new(0),
             last: Mutex::new(Instant::now()),
         }
     }
@@ -90,7 +97,7 @@ impl Activity {
         self.touch();
         Busy {
             activity: Arc::clone(self),
-            working: true,
+            turn: AtomicU8::new(OURS),
         }
     }
 
@@ -98,10 +105,26 @@ impl Activity {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
+    fn last(&self) -> Instant {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For how long it has been quiet; `None` while it may not be disturbed: a request waits for us, or too little time has
+    /// passed for a connection that asks nothing (`idle`) or since its request moved (`standing`).
+    pub(super) fn quiet_for(&self, idle: Duration, standing: Duration) -> Option<Duration> {
+        let quiet = self.last().elapsed();
+        if self.owed.load(Ordering::SeqCst) == 0 {
+            return (quiet >= idle).then_some(quiet);
+        }
+        let working = self.working.load(Ordering::SeqCst);
+        let waits_for_us = working > self.receiving.load(Ordering::SeqCst);
+        (!waits_for_us && quiet >= standing).then_some(quiet)
+    }
+
     /// Returns when nothing happened for as long as `limits` allows.
     pub(super) async fn quiet(&self, limits: Limits) -> Quiet {
         loop {
-            let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+            let last = self.last();
             let (kind, limit) = match self.kind() {
                 Some(Quiet::Fresh) => (Quiet::Fresh, limits.fresh),
                 Some(Quiet::Idle) => (Quiet::Idle, limits.idle),
@@ -134,22 +157,56 @@ impl Activity {
     }
 }
 
+/// Whose turn it is in a request: ours,
+const OURS: u8 = 0;
+/// the peer's, to send more of its request,
+const RECEIVING: u8 = 1;
+/// or the peer's, to take more of its answer.
+const SENDING: u8 = 2;
+
 /// One answer that is owed; dropped when it was sent or will never be.
 #[derive(Debug)]
 pub(super) struct Busy {
     activity: Arc<Activity>,
-    working: bool,
+    turn: AtomicU8,
 }
 
 impl Busy {
-    pub(super) fn set_working(&mut self, working: bool) {
+    fn set_working(&self, working: bool) {
         self.activity.touch();
-        match (self.working, working) {
-            (false, true) => self.activity.working.fetch_add(1, Ordering::SeqCst),
-            (true, false) => self.activity.working.fetch_sub(1, Ordering::SeqCst),
-            _ => return,
+        self.turn(if working { OURS } else { SENDING });
+    }
+
+    fn turn(&self, next: u8) {
+        let before = self.turn.swap(next, Ordering::SeqCst);
+        if before == RECEIVING {
+            self.activity.receiving.fetch_sub(1, Ordering::SeqCst);
+        }
+        match (before == SENDING, next == SENDING) {
+            (true, false) => self.activity.working.fetch_add(1, Ordering::SeqCst),
+            (false, true) => self.activity.working.fetch_sub(1, Ordering::SeqCst),
+            _ => 0,
         };
-        self.working = working;
+    }
+
+    /// The peer is to send more of its request, unless its answer is under way already.
+    fn receiving(&self) {
+        if self.turn_from(OURS, RECEIVING) {
+            self.activity.receiving.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn received(&self) {
+        if self.turn_from(RECEIVING, OURS) {
+            self.activity.receiving.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    fn turn_from(&self, before: u8, next: u8) -> bool {
+        let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
+        self.turn
+            .compare_exchange(before, next, success, failure)
+            .is_ok()
     }
 }
 
@@ -157,6 +214,62 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.set_working(false);
         self.activity.owed.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A request's body that says when it waits for the peer, and when enough came to call that a sign of life.
+#[derive(Debug)]
+pub(super) struct Awaited<B> {
+    body: B,
+    busy: Arc<Busy>,
+    moved_bytes: usize,
+}
+
+impl<B> Awaited<B> {
+    pub(super) fn new(body: B, busy: Arc<Busy>) -> Self {
+        Self {
+            body,
+            busy,
+            moved_bytes: 0,
+        }
+    }
+
+    fn moved(&mut self, bytes: usize) {
+        self.moved_bytes += bytes;
+        if self.moved_bytes >= MOVED_BYTES {
+            self.moved_bytes = 0;
+            self.busy.activity.touch();
+        }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Awaited<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        match &polled {
+            Poll::Pending => self.busy.receiving(),
+            Poll::Ready(frame) => {
+                let data = frame.as_ref().and_then(|f| f.as_ref().ok()?.data_ref());
+                let bytes = data.map_or(0, Bytes::len);
+                self.moved(bytes);
+                self.busy.received();
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -168,12 +281,12 @@ pub(super) struct Owed {
     /// Of a frame that was longer than a piece.
     rest: Bytes,
     piece_bytes: usize,
-    busy: Busy,
+    busy: Arc<Busy>,
 }
 
 impl Owed {
     /// A body that is handed on in pieces of at most `piece_bytes`.
-    pub(super) fn new(body: ResponseBody, piece_bytes: usize, mut busy: Busy) -> Self {
+    pub(super) fn new(body: ResponseBody, piece_bytes: usize, busy: Arc<Busy>) -> Self {
         busy.set_working(false);
         Self {
             body,
@@ -259,7 +372,7 @@ mod tests {
         assert_eq!(quiet_after(&activity).await, (Quiet::Fresh, 10));
         drop(activity.begin());
         assert_eq!(quiet_after(&activity).await, (Quiet::Idle, 30));
-        let _held = Owed::new(full("answer"), 64, activity.begin());
+        let _held = Owed::new(full("answer"), 64, Arc::new(activity.begin()));
         assert_eq!(quiet_after(&activity).await, (Quiet::Stalled, 20));
     }
 
@@ -274,7 +387,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_handed_on_in_pieces_and_whole() {
         let activity = Arc::new(Activity::new());
-        let mut body = Owed::new(full("0123456789"), 4, activity.begin());
+        let mut body = Owed::new(full("0123456789"), 4, Arc::new(activity.begin()));
         assert_eq!(body.size_hint().exact(), Some(10));
         let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
         assert_eq!(first, "0123");
@@ -282,5 +395,36 @@ mod tests {
         assert_eq!(body.size_hint().exact(), Some(6));
         let rest = body.collect().await.unwrap().to_bytes();
         assert_eq!(rest, "456789");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn who_only_trickles_is_as_quiet_as_who_is_silent() {
+        const IDLE: Duration = Duration::from_secs(1);
+        const STANDING: Duration = Duration::from_secs(2);
+        let activity = Arc::new(Activity::new());
+        let busy = Arc::new(activity.begin());
+        let trickle = futures_util::stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, std::io::Error>(Frame::data(Bytes::from("x"))), ()))
+        });
+        let body = http_body_util::StreamBody::new(Box::pin(trickle));
+        let mut body = Awaited::new(body, Arc::clone(&busy));
+        assert_eq!(activity.quiet_for(IDLE, STANDING), None, "it is our turn");
+        for _ in 0..3 {
+            assert!(body.frame().await.is_some());
+        }
+        let waiting = tokio::time::timeout(Duration::from_millis(100), body.frame()).await;
+        assert!(waiting.is_err());
+        let quiet = activity
+            .quiet_for(IDLE, STANDING)
+            .map(|quiet| quiet.as_secs());
+        assert_eq!(quiet, Some(3));
+        body.moved(MOVED_BYTES);
+        assert_eq!(activity.quiet_for(IDLE, STANDING), None, "it has moved");
+        tokio::time::sleep(STANDING).await;
+        assert_eq!(activity.quiet_for(IDLE, STANDING), Some(STANDING));
+        drop((body, busy));
+        assert_eq!(activity.quiet_for(IDLE, STANDING), None, "it may ask more");
+        tokio::time::sleep(IDLE).await;
+        assert_eq!(activity.quiet_for(IDLE, STANDING), Some(IDLE));
     }
 }

@@ -7,6 +7,8 @@
 //!
 //! Never does: look into a request.
 //!
+//! The roads that a connection can take are boxed, or each would be as large as the largest.
+//!
 //! Invariants: the protocol is chosen by ALPN, plain TCP is HTTP/1.1 only (hyper's automatic choice waits without a
 //! limit). When the server stops, a connection ends after the answers it owes.
 
@@ -28,7 +30,8 @@ use tokio_util::io::InspectWriter;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::activity::{Activity, Busy, Limits, Owed, Quiet};
+use super::activity::{Activity, Awaited, Busy, Limits, Owed, Quiet};
+use super::crowd::Seat;
 use super::listener::Accepted;
 use super::{Life, Shared};
 use crate::api::app::{App, Connection};
@@ -95,9 +98,9 @@ impl Door {
     }
 }
 
-/// Serves one connection to its end.
-pub(super) async fn drive(shared: Arc<Shared>, accepted: Accepted, door: Door) {
-    let aborting = shared.life.aborting.clone();
+/// Serves one connection to its end, or until it must go.
+pub(super) async fn drive(shared: Arc<Shared>, accepted: Accepted, door: Door, seat: Seat) {
+    let activity = Arc::clone(&seat.activity);
     let serving = async {
         match accepted {
             Accepted::Unix(stream) => {
@@ -105,7 +108,7 @@ pub(super) async fn drive(shared: Arc<Shared>, accepted: Accepted, door: Door) {
                     peer: None,
                     tls: false,
                 };
-                serve_http1(&shared, stream, door, from).await;
+                Box::pin(serve_http1(&shared, stream, door, from, activity)).await;
             }
             Accepted::Tcp { stream, peer, tls } => {
                 let from = Connection {
@@ -114,19 +117,28 @@ pub(super) async fn drive(shared: Arc<Shared>, accepted: Accepted, door: Door) {
                 };
                 let mut stream = TimeoutStream::new(stream);
                 stream.set_write_timeout(Some(shared.options.body_idle_timeout));
-                serve_tcp(&shared, Box::pin(stream), door, from).await;
+                Box::pin(serve_tcp(&shared, Box::pin(stream), door, from, activity)).await;
             }
         }
     };
-    aborting.run_until_cancelled(serving).await;
+    tokio::select! {
+        () = serving => {}
+        () = shared.life.aborting.cancelled() => {}
+        () = seat.leave.cancelled() => tracing::debug!("let go: there was no room for a newcomer"),
+    }
 }
 
-async fn serve_tcp<S>(shared: &Arc<Shared>, stream: S, door: Door, from: Connection)
-where
+async fn serve_tcp<S>(
+    shared: &Arc<Shared>,
+    stream: S,
+    door: Door,
+    from: Connection,
+    activity: Arc<Activity>,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     if !from.tls {
-        return serve_http1(shared, stream, door, from).await;
+        return Box::pin(serve_http1(shared, stream, door, from, activity)).await;
     }
     let Some(tls) = &shared.tls else {
         return tracing::error!("a TLS socket without a certificate");
@@ -142,17 +154,21 @@ where
         () = shared.life.stopping.cancelled() => return,
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        serve_http2(shared, stream, door, from).await;
+        Box::pin(serve_http2(shared, stream, door, from, activity)).await;
     } else {
-        serve_http1(shared, stream, door, from).await;
+        Box::pin(serve_http1(shared, stream, door, from, activity)).await;
     }
 }
 
-async fn serve_http1<S>(shared: &Arc<Shared>, stream: S, door: Door, from: Connection)
-where
+async fn serve_http1<S>(
+    shared: &Arc<Shared>,
+    stream: S,
+    door: Door,
+    from: Connection,
+    activity: Arc<Activity>,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let activity = Arc::new(Activity::new());
     let service = service_fn({
         let shared = Arc::clone(shared);
         let activity = Arc::clone(&activity);
@@ -177,11 +193,15 @@ where
     supervise(shared, connection, &activity, Limits::none()).await;
 }
 
-async fn serve_http2<S>(shared: &Arc<Shared>, stream: S, door: Door, from: Connection)
-where
+async fn serve_http2<S>(
+    shared: &Arc<Shared>,
+    stream: S,
+    door: Door,
+    from: Connection,
+    activity: Arc<Activity>,
+) where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let activity = Arc::new(Activity::new());
     let service = service_fn({
         let shared = Arc::clone(shared);
         let activity = Arc::clone(&activity);
@@ -226,7 +246,8 @@ async fn answer(
     piece_bytes: usize,
 ) -> Result<Response<Owed>, Infallible> {
     let idle = shared.options.body_idle_timeout;
-    let request = request.map(|body| RequestBody::new(body, idle));
+    let busy = Arc::new(busy);
+    let request = request.map(|body| RequestBody::new(Awaited::new(body, Arc::clone(&busy)), idle));
     let response = door.answer(&shared.app, request, from).await;
     Ok(response.map(|body| Owed::new(body, piece_bytes, busy)))
 }

@@ -1,10 +1,10 @@
 //! Sockets: bound, and accepted on.
 //!
-//! Owns: the accept loop, its back-off, and the limit on connections.
+//! Owns: the accept loop and its back-off. Who may stay is decided by `crowd.rs`.
 //!
 //! Never does: read a byte.
 //!
-//! Invariant: a connection is accepted only when a permit is free, so that a full server leaves newcomers in the
+//! Invariant: at most one accepted connection waits for a seat, so that a server full of work leaves newcomers in the
 //! kernel's queue instead of holding memory for them.
 
 use std::io;
@@ -15,10 +15,10 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Shared;
 use super::connection::{self, Door};
+use super::crowd::{Crowd, Seat};
 
 /// Wait after the system had no descriptor or memory for another connection.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
@@ -127,33 +127,27 @@ pub(super) async fn accept_loop(
     shared: Arc<Shared>,
     socket: Socket,
     door: Door,
-    permits: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
 ) {
     let stopping = shared.life.stopping.clone();
     loop {
-        let next = async {
-            let permit = Arc::clone(&permits).acquire_owned().await;
-            (permit, socket.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
+        let next = async { Ok((socket.accept().await?, crowd.admit().await)) };
+        let next = tokio::select! {
             next = next => next,
             () = stopping.cancelled() => return,
         };
-        match (permit, accepted) {
-            (Ok(permit), Ok(accepted)) => spawn(&shared, accepted, door, permit),
-            (Ok(_), Err(error)) => back_off(&error).await,
-            // Nobody closes the semaphore; without it there is no limit, so nothing is accepted.
-            (Err(_), _) => return,
+        match next {
+            Ok((accepted, Some(seat))) => spawn(&shared, accepted, door, seat),
+            Err(error) => back_off(&error).await,
+            // Nobody closes the crowd; without it there is no limit, so nothing is accepted.
+            Ok((_, None)) => return,
         }
     }
 }
 
-fn spawn(shared: &Arc<Shared>, accepted: Accepted, door: Door, permit: OwnedSemaphorePermit) {
-    let task = connection::drive(Arc::clone(shared), accepted, door);
-    shared.life.tracker.spawn(async move {
-        task.await;
-        drop(permit);
-    });
+fn spawn(shared: &Arc<Shared>, accepted: Accepted, door: Door, seat: Seat) {
+    let task = connection::drive(Arc::clone(shared), accepted, door, seat);
+    shared.life.tracker.spawn(task);
 }
 
 async fn back_off(error: &io::Error) {

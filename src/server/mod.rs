@@ -1,21 +1,20 @@
 //! The server floor: sockets, TLS, deadlines, systemd, drain. It knows connections, not requests.
 //!
 //! Owns: [`Server`], which accepts on every socket it is given, hands each request to the application, and drains.
-//! `listener.rs` accepts, `connection.rs` drives one connection and
+//! `listener.rs` accepts, `crowd.rs` finds room, `connection.rs` drives one connection and
 //! `activity.rs` knows how busy it is, `tls.rs` holds the certificate, `signals.rs` waits for the
 //! operator, `sweeper.rs` calls the store's sweep, `control.rs` is the socket the command line talks to, `systemd.rs` speaks
 //! to the service manager, `telemetry.rs` sets up the log.
 //!
 //! Never does: look at a path, a header or a token. That is the application's business.
 //!
-//! Invariants: every wait on a peer has a deadline; every connection holds a permit; after a drain no task of ours touches
+//! Invariants: every wait on a peer has a deadline; every connection holds a seat; after a drain no task of ours touches
 //! the store.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,6 +24,7 @@ use crate::store::Store;
 mod activity;
 mod connection;
 pub mod control;
+mod crowd;
 mod listener;
 mod signals;
 mod sweeper;
@@ -36,6 +36,7 @@ pub use listener::{bind, local_url, raise_file_limit};
 pub use signals::{Hangup, Signals};
 
 use connection::Door;
+use crowd::Crowd;
 use listener::Socket;
 use signals::Event;
 use tls::Tls;
@@ -52,7 +53,8 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What the server floor is told by the configuration.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Most public connections at once; more wait in the kernel's queue.
+    /// Most public connections at once; for another one the quietest is let go, and while none is quiet, more wait in the
+    /// kernel's queue.
     pub max_connections: usize,
     /// Longest wait for a request's whole header; also how long a connection may sit idle between requests.
     pub header_timeout: Duration,
@@ -177,27 +179,27 @@ impl Server {
 
     fn accept_all(&mut self) {
         let sockets = std::mem::take(&mut self.sockets);
-        let permits = Arc::new(Semaphore::new(self.shared.options.max_connections));
+        let crowd = Crowd::new(self.shared.options.max_connections);
         for PublicSocket { listener, tls } in sockets.public {
-            self.accept(Socket::Tcp { listener, tls }, Door::Public, &permits);
+            self.accept(Socket::Tcp { listener, tls }, Door::Public, &crowd);
         }
-        let permits = Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS));
+        let crowd = Crowd::new(MAX_ADMIN_CONNECTIONS);
         for listener in sockets.admin {
             let socket = Socket::Tcp {
                 listener,
                 tls: false,
             };
-            self.accept(socket, Door::Admin, &permits);
+            self.accept(socket, Door::Admin, &crowd);
         }
         if let Some(listener) = sockets.control {
-            let permits = Arc::new(Semaphore::new(MAX_CONTROL_CONNECTIONS));
-            self.accept(Socket::Unix(listener), Door::Control, &permits);
+            let crowd = Crowd::new(MAX_CONTROL_CONNECTIONS);
+            self.accept(Socket::Unix(listener), Door::Control, &crowd);
         }
     }
 
-    fn accept(&self, socket: Socket, door: Door, permits: &Arc<Semaphore>) {
+    fn accept(&self, socket: Socket, door: Door, crowd: &Arc<Crowd>) {
         let shared = Arc::clone(&self.shared);
-        let accepting = listener::accept_loop(shared, socket, door, Arc::clone(permits));
+        let accepting = listener::accept_loop(shared, socket, door, Arc::clone(crowd));
         self.shared.life.tracker.spawn(accepting);
     }
 

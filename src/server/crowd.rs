@@ -1,0 +1,189 @@
+//! Who is connected, and who gives way when there is no room.
+//!
+//! Owns: [`Crowd`], the limit on connections of one listener, and [`Seat`], the right to one of them. When all are taken, the
+//! connection that has been quiet longest is let go for a newcomer, so that strangers who only sit there cannot keep others
+//! out. A connection that asks nothing may go after [`IDLE_PATIENCE`], one in the middle of a request when nothing of it moved
+//! for [`STANDING_PATIENCE`], one that waits for us never. Until one may go, the newcomer waits.
+//!
+//! Never does: accept, read or write; a connection learns by its [`Seat::leave`] that it must go.
+//!
+//! Invariants: at most `most` connections have a seat; who is told to go is told once, and its seat is free when it has gone.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::activity::Activity;
+
+/// How long a connection that asks nothing is left alone. A client that has just connected, or thinks between two requests,
+/// must not go before those who came to sit.
+const IDLE_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long a request may stand still. Clients on bad networks are silent for a second or two now and then.
+const STANDING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Time until a newcomer looks again, when nobody could be let go.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Time between two lines in the log that say how many were let go.
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The connections of one listener.
+#[derive(Debug)]
+pub(super) struct Crowd {
+    seats: Arc<Semaphore>,
+    seated: Mutex<Seated>,
+}
+
+#[derive(Debug, Default)]
+struct Seated {
+    by_number: HashMap<u64, (Arc<Activity>, CancellationToken)>,
+    next: u64,
+    /// Let go since the log was told.
+    let_go: u64,
+    told: Option<Instant>,
+}
+
+/// The right of one connection to be here; given back when dropped.
+#[derive(Debug)]
+pub(super) struct Seat {
+    /// How busy the connection is; it keeps this true.
+    pub(super) activity: Arc<Activity>,
+    /// Cancelled when the connection must go.
+    pub(super) leave: CancellationToken,
+    number: u64,
+    crowd: Arc<Crowd>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Crowd {
+    /// Room for `most` connections.
+    pub(super) fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            seats: Arc::new(Semaphore::new(most)),
+            seated: Mutex::new(Seated::default()),
+        })
+    }
+
+    /// A seat for a newcomer; makes room when there is none. `None` only if no seat will ever be free.
+    pub(super) async fn admit(self: &Arc<Self>) -> Option<Seat> {
+        if let Ok(permit) = Arc::clone(&self.seats).try_acquire_owned() {
+            return Some(self.seat(permit));
+        }
+        let mut asked = false;
+        loop {
+            // One for one: who was asked to go may need a moment.
+            asked = asked || self.let_go_of_the_quietest();
+            let waiting = Arc::clone(&self.seats).acquire_owned();
+            if let Ok(permit) = tokio::time::timeout(LOOK_AGAIN, waiting).await {
+                return permit.ok().map(|permit| self.seat(permit));
+            }
+        }
+    }
+
+    fn seat(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Seat {
+        let (activity, leave) = (Arc::new(Activity::new()), CancellationToken::new());
+        let mut seated = self.seated();
+        let number = seated.next;
+        seated.next += 1;
+        let known = (Arc::clone(&activity), leave.clone());
+        seated.by_number.insert(number, known);
+        Seat {
+            activity,
+            leave,
+            number,
+            crowd: Arc::clone(self),
+            _permit: permit,
+        }
+    }
+
+    fn let_go_of_the_quietest(&self) -> bool {
+        let mut seated = self.seated();
+        let candidates = seated.by_number.iter();
+        let quietest = candidates
+            .filter_map(|(number, (activity, _))| {
+                let quiet = activity.quiet_for(IDLE_PATIENCE, STANDING_PATIENCE)?;
+                Some((quiet, *number))
+            })
+            .max();
+        let chosen = quietest.and_then(|(_, number)| seated.by_number.remove(&number));
+        let Some((_, leave)) = chosen else {
+            return false;
+        };
+        leave.cancel();
+        seated.tell();
+        true
+    }
+
+    fn seated(&self) -> MutexGuard<'_, Seated> {
+        self.seated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seated {
+    fn tell(&mut self) {
+        self.let_go += 1;
+        if self.told.is_some_and(|told| told.elapsed() < TELL_INTERVAL) {
+            return;
+        }
+        tracing::warn!(
+            let_go = self.let_go,
+            "as many connections as server.max_connections allows: the quietest are let go for newcomers"
+        );
+        self.told = Some(Instant::now());
+        self.let_go = 0;
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.crowd.seated().by_number.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn admitted(crowd: &Arc<Crowd>) -> Option<Seat> {
+        let admitted = tokio::time::timeout(IDLE_PATIENCE / 4, crowd.admit()).await;
+        admitted.ok().flatten()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_newcomer_gets_the_seat_of_the_one_that_has_been_quiet_longest() {
+        let crowd = Crowd::new(3);
+        let mut seats = Vec::new();
+        for _ in 0..3 {
+            seats.push(crowd.admit().await.unwrap());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(admitted(&crowd).await.is_none(), "all have just come");
+        assert!(!seats.iter().any(|seat| seat.leave.is_cancelled()));
+        tokio::time::sleep(IDLE_PATIENCE).await;
+        // The first asked something just now, so the second has been quiet longest.
+        drop(seats[0].activity.begin());
+        assert!(admitted(&crowd).await.is_none(), "nobody has gone yet");
+        assert!(!seats[0].leave.is_cancelled() && seats[1].leave.is_cancelled());
+        drop(seats.remove(1));
+        assert!(admitted(&crowd).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_us_is_never_let_go() {
+        let crowd = Crowd::new(1);
+        let seat = crowd.admit().await.unwrap();
+        let waiting = seat.activity.begin();
+        tokio::time::sleep(10 * STANDING_PATIENCE).await;
+        assert!(admitted(&crowd).await.is_none());
+        assert!(!seat.leave.is_cancelled());
+        drop(waiting);
+        tokio::time::sleep(IDLE_PATIENCE).await;
+        assert!(admitted(&crowd).await.is_none());
+        assert!(seat.leave.is_cancelled());
+    }
+}
