@@ -224,7 +224,7 @@ mod tests {
     #[test]
     fn md5_equals_another_implementation_at_every_length_and_cut() {
         use md5::Digest as _;
-        let bytes: Vec<u8> = (0..1000_u32).map(|n| (n * n >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..1000_u32).map(|n| ((n * n) >> 3) as u8).collect();
         for length in (0..300).chain([511, 512, 513, 1000]) {
             let bytes = &bytes[..length];
             let expected: [u8; 16] = md5::Md5::digest(bytes).into();
