@@ -138,16 +138,17 @@ impl Lane {
     }
 
     fn write(&mut self, batch: &[Bytes], end: u64) -> Result<(), StoreError> {
+        let mut slices: Vec<_> = batch.iter().map(|slice| IoSlice::new(slice)).collect();
+        let lease = Arc::clone(&self.lease);
+        let sealed = lease.sealed.read().unwrap_or_else(PoisonError::into_inner);
+        // First of all: once it is sealed, what this lane wrote to the main file may be gone and cannot be moved.
+        if *sealed && matches!(self.target, Target::Main(..)) {
+            self.target = Target::Nowhere;
+        }
         if let Target::Main(claim, ..) = &self.target
             && !claim.reserve(end)
         {
             self.move_to_spill()?;
-        }
-        let mut slices: Vec<_> = batch.iter().map(|slice| IoSlice::new(slice)).collect();
-        let lease = Arc::clone(&self.lease);
-        let sealed = lease.sealed.read().unwrap_or_else(PoisonError::into_inner);
-        if *sealed && matches!(self.target, Target::Main(..)) {
-            self.target = Target::Nowhere;
         }
         let (engine, length) = (Arc::clone(&self.engine), self.length);
         if let Some((file, start)) = self.open()? {
