@@ -234,6 +234,8 @@ impl Lane {
         now: Timestamp,
     ) -> Result<Option<ObjectMeta>, StoreError> {
         let record = engine.session(id)?;
+        // A chunk that will be refused gets no label, by which a rebuilt index would take it for an object.
+        ledger::check_spec(&record, spec)?;
         let old = engine.receipt(id, spec.index)?;
         if old.is_some_and(|old| (old.length, old.digests) == (self.length, digests)) {
             self.forget();
@@ -243,13 +245,14 @@ impl Lane {
         if *sealed && matches!(self.target, Target::Main(..)) {
             self.target = Target::Nowhere;
         }
-        let in_place = matches!(self.target, Target::Main(..));
         let only = record.session.nb_chunks.or(spec.nb_chunks) == Some(1);
+        // The client may be wrong: others may lie behind this one, and the file must not be cut.
+        let whole = only && matches!(&self.target, Target::Main(claim, ..) if claim.take_all());
         let length = self.length;
         let Some((file, _)) = self.open()? else {
             return Ok(None);
         };
-        if !(in_place && only) {
+        if !whole {
             engine.disk.sync_data(file)?;
             return Ok(None);
         }
