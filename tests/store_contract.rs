@@ -332,6 +332,58 @@ async fn other_bytes_replace_a_chunk_until_the_upload_is_finished() {
 }
 
 #[tokio::test]
+async fn a_chunk_that_is_overtaken_by_its_upload_is_told_that_it_differs() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let id = begin(store, "overtaken.bin").await;
+    send(store, id, (1, Some(2)), &data(1, 5)).await.unwrap();
+    let spec = ChunkSpec {
+        index: 0,
+        nb_chunks: Some(2),
+    };
+    let (slow, quick) = (data(2, 3_000_000), data(3, 10));
+    let mut writer = store.write_chunk(id, spec).await.unwrap();
+    writer.write(slow.slice(..1_500_000)).await.unwrap();
+    let done = send(store, id, (0, Some(2)), &quick).await.unwrap();
+    assert!(done.object.is_some());
+    writer.write(slow.slice(1_500_000..)).await.unwrap();
+    let late = writer.commit(Expected::default(), NOW).await;
+    assert!(matches!(late, Err(StoreError::ChunkDiffers { .. })));
+    let whole = [quick, data(1, 5)].concat();
+    assert_eq!(read(store, &ObjectName::Id(id)).await.unwrap(), whole);
+    assert_no_spills(&fixture, id).await;
+}
+
+#[tokio::test]
+async fn a_chunk_that_wrongly_says_it_is_the_only_one_spoils_none_of_the_others() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let parts = [data(1, 10), data(2, 10), data(3, 10)];
+    let id = begin(store, "only.bin").await;
+    let spec = ChunkSpec {
+        index: 0,
+        nb_chunks: Some(1),
+    };
+    let mut only = store.write_chunk(id, spec).await.unwrap();
+    for index in [0, 1, 2] {
+        let sent = send(store, id, (index, None), &parts[index as usize]).await;
+        sent.unwrap();
+    }
+    only.write(data(9, 4)).await.unwrap();
+    let refused = only.commit(Expected::default(), NOW).await;
+    assert!(matches!(
+        refused,
+        Err(StoreError::ChunkCountDiffers { known: 3, given: 1 })
+    ));
+    let done = store.finish_upload(id, 3, NOW).await.unwrap();
+    assert_eq!(done.state, UploadState::Completed);
+    assert_eq!(
+        read(store, &ObjectName::Id(id)).await.unwrap(),
+        parts.concat()
+    );
+}
+
+#[tokio::test]
 async fn a_chunk_longer_than_the_others_spoils_none_of_them() {
     let fixture = Fixture::new().await;
     let store = fixture.store();

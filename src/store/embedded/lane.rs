@@ -132,16 +132,17 @@ impl Lane {
     }
 
     fn write(&mut self, batch: &[Bytes], end: u64) -> Result<(), StoreError> {
+        let mut slices: Vec<_> = batch.iter().map(|slice| IoSlice::new(slice)).collect();
+        let lease = Arc::clone(&self.lease);
+        let sealed = lease.sealed.read().unwrap_or_else(PoisonError::into_inner);
+        // First of all: once it is sealed, what this lane wrote to the main file may be gone and cannot be moved.
+        if *sealed && matches!(self.target, Target::Main(..)) {
+            self.target = Target::Nowhere;
+        }
         if let Target::Main(claim, ..) = &self.target
             && !claim.reserve(end)
         {
             self.move_to_spill()?;
-        }
-        let mut slices: Vec<_> = batch.iter().map(|slice| IoSlice::new(slice)).collect();
-        let lease = Arc::clone(&self.lease);
-        let sealed = lease.sealed.read().unwrap_or_else(PoisonError::into_inner);
-        if *sealed && matches!(self.target, Target::Main(..)) {
-            self.target = Target::Nowhere;
         }
         let (engine, length) = (Arc::clone(&self.engine), self.length);
         if let Some((file, start)) = self.open()? {
@@ -226,6 +227,8 @@ impl Lane {
         now: Timestamp,
     ) -> Result<Option<ObjectMeta>, StoreError> {
         let record = engine.session(id)?;
+        // A chunk that will be refused gets no label, by which a rebuilt index would take it for an object.
+        ledger::check_spec(&record, spec)?;
         let old = engine.receipt(id, spec.index)?;
         if old.is_some_and(|old| (old.length, old.digests) == (self.length, digests)) {
             self.forget();
@@ -235,13 +238,14 @@ impl Lane {
         if *sealed && matches!(self.target, Target::Main(..)) {
             self.target = Target::Nowhere;
         }
-        let in_place = matches!(self.target, Target::Main(..));
         let only = record.session.nb_chunks.or(spec.nb_chunks) == Some(1);
+        // The client may be wrong: others may lie behind this one, and the file must not be cut.
+        let whole = only && matches!(&self.target, Target::Main(claim, ..) if claim.take_all());
         let length = self.length;
         let Some((file, _)) = self.open()? else {
             return Ok(None);
         };
-        if !(in_place && only) {
+        if !whole {
             engine.disk.sync_data(file)?;
             return Ok(None);
         }

@@ -148,6 +148,16 @@ impl Claim {
         }
         true
     }
+
+    /// Takes the whole main file for chunk 0: when nothing else lies in it, nothing else will.
+    pub(super) fn take_all(&self) -> bool {
+        let mut live = lock(&self.lease.live);
+        let alone = self.index == 0 && live.stride.is_none() && live.in_place.len() == 1;
+        if alone {
+            live.first_extent = u64::MAX;
+        }
+        alone
+    }
 }
 
 impl Drop for Claim {
@@ -206,6 +216,16 @@ mod tests {
         lock(&lease.live).stride = Some(10);
         assert_eq!(lease.claim(2).unwrap().offset(), None);
         assert_eq!(lease.claim(3).unwrap().offset(), Some(30));
+    }
+
+    #[test]
+    fn chunk_0_takes_the_whole_file_only_while_nothing_else_lies_in_it() {
+        let lease = Leases::default().take(id());
+        let first = lease.claim(0).unwrap();
+        assert!(first.take_all());
+        lock(&lease.live).stride = Some(10);
+        assert_eq!(lease.claim(1).unwrap().offset(), None);
+        assert!(!first.take_all());
     }
 
     #[test]

@@ -27,8 +27,8 @@ use crate::store::{
     FilePage, FileQuery, ObjectChange, ObjectName, ObjectReader, SortKey, StoreError,
 };
 
-/// How often a name is looked up again when its file was replaced in between.
-const MAX_OPEN_TRIES: usize = 8;
+/// How often a name is looked up again when its object was replaced in between.
+const MAX_TRIES: usize = 8;
 /// Longest id of a Job, in bytes.
 const MAX_JOB_BYTES: usize = 64;
 /// Bytes read at once when an object is verified.
@@ -70,7 +70,7 @@ pub(super) async fn open(
 ) -> Result<Reader, StoreError> {
     let owner = Arc::clone(engine);
     let find = move |engine: &Engine| {
-        for _ in 0..MAX_OPEN_TRIES {
+        for _ in 0..MAX_TRIES {
             let meta = find_live(engine, &name, now)?;
             if let Some(file) = engine.disk.open_to_read(FileName::Main(meta.id))? {
                 return checked(engine, meta, file);
@@ -119,18 +119,27 @@ pub(super) async fn change(
     now: Timestamp,
 ) -> Result<ObjectMeta, StoreError> {
     let owner = Arc::clone(engine);
-    let work = async move { change_in_turn(&owner, name, change, now).await };
+    let work = async move {
+        for _ in 0..MAX_TRIES {
+            let id = find_live(&owner, &name, now)?.id;
+            match change_in_turn(&owner, id, change.clone(), now).await {
+                // What had the name was replaced meanwhile; what has it now is to be changed.
+                Err(StoreError::NoSuchObject) => {}
+                done => return done,
+            }
+        }
+        Err(StoreError::Busy)
+    };
     engine.carry_out(work).await
 }
 
 async fn change_in_turn(
     engine: &Arc<Engine>,
-    name: ObjectName,
+    id: Id,
     change: ObjectChange,
     now: Timestamp,
 ) -> Result<ObjectMeta, StoreError> {
     engine.fuse.check()?;
-    let id = find_live(engine, &name, now)?.id;
     let lease = engine.leases.take(id);
     let _turn = lease.turn.lock().await;
     let old = find_live(engine, &ObjectName::Id(id), now)?;
