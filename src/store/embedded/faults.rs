@@ -29,7 +29,7 @@ pub enum Bug {
     UnlinkFirst,
     /// The digest that a client announced is not compared.
     NoChecksum,
-    /// After a crash nobody looks for objects that were acknowledged by their label.
+    /// After a crash an object that was acknowledged by its label is not named.
     ForgetRecent,
 }
 

@@ -57,9 +57,6 @@ pub(super) async fn search(engine: &Arc<Engine>) -> Result<(), StoreError> {
 
 /// Names every whole object that was made since the mark and that the index does not know.
 fn name_unknown(engine: &Engine) -> Result<(), StoreError> {
-    if faults::is_planted(Bug::ForgetRecent) {
-        return Ok(());
-    }
     let mut named = 0_usize;
     for folder in 0..=u8::MAX {
         let mut unknown = Vec::new();
@@ -125,6 +122,9 @@ fn remove_orphans(engine: &Engine) -> Result<(), StoreError> {
 
 /// Names a whole object that the index does not know, unless a newer one has its key: then nothing needs it any more.
 fn adopt(engine: &Engine, meta: &ObjectMeta) -> Result<bool, StoreError> {
+    if faults::is_planted(Bug::ForgetRecent) {
+        return Ok(false);
+    }
     let (id, meta) = (meta.id, meta.clone());
     let name = move |txn: &mut Txn<'_>| {
         let taken = txn.get(&records::object_key(&meta.bucket, &meta.key))?;
