@@ -14,6 +14,8 @@ use crc_fast::CrcAlgorithm::Crc64Nvme;
 use md5::Digest as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::combine::combine;
+
 /// Lower-case hex of any bytes.
 pub fn encode_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -120,9 +122,7 @@ impl Crc64 {
     /// The checksum of these bytes followed by `next_len` bytes whose checksum is `next`.
     #[must_use]
     pub fn then(self, next: Self, next_len: u64) -> Self {
-        Self(crc_fast::checksum_combine(
-            Crc64Nvme, self.0, next.0, next_len,
-        ))
+        Self(combine(self.0, next.0, next_len))
     }
 }
 

@@ -8,6 +8,7 @@
 //! Invariants: an [`ObjectKey`] or [`Bucket`] never becomes a path (files carry an [`Id`]); secrets do not print.
 
 mod catalog;
+mod combine;
 mod digest;
 mod id;
 mod key;
