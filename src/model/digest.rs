@@ -126,6 +126,33 @@ impl Crc64 {
     }
 }
 
+/// Computes a [`Crc64`] over bytes fed in any slicing.
+pub struct Crc64Hasher(crc_fast::Digest);
+
+impl Default for Crc64Hasher {
+    fn default() -> Self {
+        Self(crc_fast::Digest::new(Crc64Nvme))
+    }
+}
+
+impl Crc64Hasher {
+    /// Feeds the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The checksum of all bytes fed so far.
+    pub fn so_far(&self) -> Crc64 {
+        Crc64(self.0.finalize())
+    }
+}
+
+impl fmt::Debug for Crc64Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Crc64Hasher")
+    }
+}
+
 /// What one run of bytes hashed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digests {
