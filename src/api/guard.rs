@@ -22,7 +22,7 @@ use super::framing::{GuardError, Heads};
 use super::scanner::Scanner;
 
 /// Most bytes handed over before the parser is made to wait.
-pub const BURST_BYTES: usize = 256 * 1024;
+pub const BURST_BYTES: usize = 64 * 1024;
 /// Longest boundary, in bytes (RFC 2046, section 5.1.1).
 pub const MAX_BOUNDARY_BYTES: usize = 70;
 
