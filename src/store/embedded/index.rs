@@ -119,6 +119,23 @@ impl Index {
         guarded(|| lookup(&self.db, key))
     }
 
+    /// As [`Index::scan`], from the last pair to the first.
+    pub(super) fn scan_back(
+        &self,
+        prefix: &[u8],
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        guarded(|| {
+            for pair in self.db.scan_prefix(prefix).rev() {
+                let (key, value) = pair.map_err(|e| damaged(&e))?;
+                if each(&key, &value)?.is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Calls `each` with the pairs whose key begins with `prefix`, in order, until it breaks.
     pub(super) fn scan(
         &self,

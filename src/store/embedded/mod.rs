@@ -2,7 +2,7 @@
 //!
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler` and `lane` take the bytes of a chunk to
 //! disk, `ledger` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
-//! `objects` reads, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens and `rebuild` rebuilds; below them `lease` (what is under way, in memory), `records` (tables),
+//! `objects` reads, `list` lists, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens and `rebuild` rebuilds; below them `lease` (what is under way, in memory), `records` (tables),
 //! `label`, `faults` (where tests inject them), `index` (the only file that names sled), `disk` (the only one that touches the file system) and `fuse`.
 //! Never does: HTTP, policies, reading a clock.
 //!
@@ -25,6 +25,7 @@ mod label;
 mod lane;
 mod lease;
 mod ledger;
+mod list;
 mod names;
 mod objects;
 mod rebuild;
@@ -299,7 +300,7 @@ impl ObjectStore for EmbeddedStore {
     }
 
     async fn list_files(&self, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError> {
-        objects::list(&self.engine, query.clone(), now).await
+        list::list(&self.engine, query.clone(), now).await
     }
 
     async fn sweep(&self, clock: ClockReading, limit: usize) -> Result<SweepReport, StoreError> {
