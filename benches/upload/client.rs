@@ -1,155 +1,207 @@
 //! A small blocking HTTP/1.1 client, so that what is measured is the server and not the client.
 //!
-//! Owns: the form around the bytes, the session of an upload in chunks, and a connection kept for each thread.
+//! Owns: a connection, plain or TLS, and the few requests of the benchmark.
 //! Never does: retry; a request that fails ends the benchmark.
 //!
-//! Invariant: the bytes of a file are written from memory, never copied.
+//! Invariant: the bytes of a file are sent from memory and never copied; those of an answer that nobody looks at are read
+//! into one small buffer.
 
-use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls_pki_types::ServerName;
 use serde_json::Value;
 
-#[path = "../../tests/support/form.rs"]
-mod form;
+use crate::form::{Around, BOUNDARY, Signer};
 
-use form::{BOUNDARY, Form, content_type};
+/// The pipeline of every session.
+pub(crate) const PIPELINE: &str = "547f3eede4b025bcbff38657";
+/// Bytes read at once; small enough to stay in a processor's cache.
+const READ_BYTES: usize = 256 << 10;
 
-const PIPELINE: &str = "547f3eede4b025bcbff38657";
-
-pub(super) struct Target {
-    pub(super) address: String,
+/// Where requests go.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
-/// The fields of a session's form.
-pub(super) struct Upload {
+/// A session, as its starter was answered.
+pub(crate) struct Upload {
+    pub(crate) id: String,
     fields: Vec<(String, String)>,
 }
 
-thread_local! {
-    static CONNECTION: RefCell<Option<BufReader<TcpStream>>> = const { RefCell::new(None) };
+/// One connection.
+pub(crate) struct Client {
+    stream: BufReader<Box<dyn Stream>>,
+    host: SocketAddr,
+    waste: Vec<u8>,
 }
 
-/// Posts an object in one piece, signed by a policy for any key.
-pub(super) fn post(target: &Target, key: &str, bytes: &[u8]) {
-    let mut form = Form::new("uploads", key, b"");
-    form.expiration = "2099-01-01T00:00:00Z".to_owned();
-    form.sign();
-    let (status, _) = send(target, "POST", "/uploads/", Some(&form), bytes);
-    assert_eq!(status, 204, "a post is accepted");
-}
+trait Stream: Read + Write {}
 
-/// Starts a session.
-pub(super) fn session(target: &Target, object_key: &str) -> Upload {
-    forget_connection();
-    let path = format!("/v1/files/uploads/?object_key={object_key}&pipeline_id={PIPELINE}");
-    let (status, body) = send(target, "POST", &path, None, b"");
-    assert_eq!(status, 200, "a session starts");
-    let answer: Value = serde_json::from_slice(&body).expect("JSON");
-    let params = answer["upload"]["form_post_params"]
-        .as_object()
-        .expect("params");
-    let fields = params
-        .iter()
-        .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()));
-    Upload {
-        fields: fields.collect(),
+impl<S: Read + Write> Stream for S {}
+
+impl Target {
+    pub(crate) fn connect(&self) -> Client {
+        let mut stream = TcpStream::connect(self.address).expect("the server accepts");
+        stream.set_nodelay(true).expect("an option");
+        let stream: Box<dyn Stream> = match &self.tls {
+            None => Box::new(stream),
+            Some(config) => {
+                let name = ServerName::try_from("localhost").expect("a name");
+                let session = ClientConnection::new(Arc::clone(config), name);
+                let mut session = session.expect("a TLS session");
+                session.complete_io(&mut stream).expect("a handshake");
+                Box::new(StreamOwned::new(session, stream))
+            }
+        };
+        Client {
+            stream: BufReader::with_capacity(READ_BYTES, stream),
+            host: self.address,
+            waste: vec![0; READ_BYTES],
+        }
     }
 }
 
-/// Posts one chunk of a session.
-pub(super) fn post_chunk(
-    target: &Target,
-    upload: &Upload,
-    index: usize,
-    count: usize,
-    bytes: &[u8],
-) {
-    let mut form = Form::new("uploads", "unused", b"");
-    form.fields.clone_from(&upload.fields);
-    form.set("chunk", &index.to_string())
-        .set("chunks", &count.to_string());
-    let (status, _) = send(target, "POST", "/uploads/", Some(&form), bytes);
-    assert_eq!(status, 201, "a chunk is accepted");
+impl Client {
+    /// Posts an object in one piece, signed by a policy for any key.
+    pub(crate) fn post(&mut self, signer: &Signer, key: &str, bytes: &[u8]) {
+        let status = self.send_form(signer.path(), &signer.around(key), bytes);
+        assert_eq!(status, 204, "a post is accepted");
+    }
+
+    /// Starts a session.
+    pub(crate) fn start(&mut self, object_key: &str) -> Upload {
+        let path = format!("/v1/files/uploads/?object_key={object_key}&pipeline_id={PIPELINE}");
+        let upload = self.json("POST", &path);
+        let upload = &upload["upload"];
+        let params = upload["form_post_params"].as_object().expect("params");
+        let fields = params
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()));
+        Upload {
+            id: upload["id"].as_str().expect("an id").to_owned(),
+            fields: fields.collect(),
+        }
+    }
+
+    /// Posts one chunk of a session.
+    pub(crate) fn post_chunk(&mut self, upload: &Upload, index: usize, count: usize, bytes: &[u8]) {
+        let (index, count) = (index.to_string(), count.to_string());
+        let own = |name: &str| matches!(name, "chunk" | "chunks");
+        let fields = upload.fields.iter().filter(|(name, _)| !own(name));
+        let fields = fields.map(|(name, value)| (name.as_str(), value.as_str()));
+        let around = Around::of(fields.chain([("chunk", &*index), ("chunks", &*count)]));
+        let status = self.send_form("/uploads/", &around, bytes);
+        assert_eq!(status, 201, "a chunk is accepted");
+    }
+
+    /// A download link of a session's object, as a path with its query.
+    pub(crate) fn link(&mut self, object_key: &str) -> String {
+        let path = format!("/v1/files/downloads/?object_key={object_key}&pipeline_id={PIPELINE}");
+        link_of(&self.json("GET", &path))
+    }
+
+    /// A download link of a file, as a path with its query.
+    pub(crate) fn link_to_file(&mut self, id: &str) -> String {
+        link_of(&self.json("GET", &format!("/v1/files/downloads/?file_id={id}")))
+    }
+
+    /// Reads a path to its end; the bytes are only counted.
+    pub(crate) fn get(&mut self, path: &str, length: usize) {
+        self.send_head("GET", path, "", b"");
+        let (status, found) = self.receive_head();
+        assert_eq!((status, found), (200, length), "{path} is served");
+        let mut left = length;
+        while left > 0 {
+            let wanted = left.min(self.waste.len());
+            let read = self.stream.read(&mut self.waste[..wanted]);
+            left -= match read.expect("the body") {
+                0 => panic!("{path} was cut short"),
+                read => read,
+            };
+        }
+    }
+
+    /// Puts a file, as WebDAV does it.
+    pub(crate) fn put(&mut self, path: &str, bytes: &[u8]) {
+        let length = format!("Content-Length: {}\r\n", bytes.len());
+        self.send_head("PUT", path, &length, b"");
+        self.write(bytes);
+        let (status, _) = self.receive();
+        assert!(matches!(status, 201 | 204), "a PUT is accepted: {status}");
+    }
+
+    /// Asks the REST API.
+    pub(crate) fn json(&mut self, method: &str, path: &str) -> Value {
+        self.send_head(method, path, "Content-Length: 0\r\n", b"");
+        let (status, body) = self.receive();
+        assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
+        serde_json::from_slice(&body).expect("JSON")
+    }
+
+    fn send_form(&mut self, path: &str, around: &Around, file: &[u8]) -> u16 {
+        let length = around.head.len() + file.len() + around.tail.len();
+        let headers = format!(
+            "Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {length}\r\n"
+        );
+        self.send_head("POST", path, &headers, &around.head);
+        self.write(file);
+        self.write(around.tail.as_bytes());
+        let (status, body) = self.receive();
+        if status >= 300 {
+            println!("{}", String::from_utf8_lossy(&body));
+        }
+        status
+    }
+
+    fn send_head(&mut self, method: &str, path: &str, headers: &str, begin: &[u8]) {
+        let host = self.host;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer dev-token\r\n{headers}\r\n"
+        );
+        self.write(&[head.as_bytes(), begin].concat());
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        let stream = self.stream.get_mut();
+        stream.write_all(bytes).expect("the request is sent");
+        stream.flush().expect("the request is sent");
+    }
+
+    fn receive(&mut self) -> (u16, Vec<u8>) {
+        let (status, length) = self.receive_head();
+        let mut body = vec![0; length];
+        self.stream.read_exact(&mut body).expect("the body");
+        (status, body)
+    }
+
+    /// The status, and the length of the body.
+    fn receive_head(&mut self) -> (u16, usize) {
+        let mut line = String::new();
+        self.stream.read_line(&mut line).expect("a status line");
+        let status = line.split(' ').nth(1);
+        let status = status.and_then(|code| code.parse().ok());
+        let status = status.unwrap_or_else(|| panic!("a status: {line:?}"));
+        let mut length = 0;
+        loop {
+            line.clear();
+            self.stream.read_line(&mut line).expect("a header");
+            if line == "\r\n" {
+                return (status, length);
+            }
+            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().expect("a length");
+            }
+        }
+    }
 }
 
-/// A download link, as a path with its query.
-pub(super) fn link(target: &Target, object_key: &str) -> String {
-    forget_connection();
-    let path = format!("/v1/files/downloads/?object_key={object_key}&pipeline_id={PIPELINE}");
-    let (_, body) = send(target, "GET", &path, None, b"");
-    let answer: Value = serde_json::from_slice(&body).expect("JSON");
+fn link_of(answer: &Value) -> String {
     let uri = answer["download"]["uri"].as_str().expect("a link");
     uri[uri.find("/v1/").expect("our link")..].to_owned()
-}
-
-/// Reads a link to its end; returns how many bytes came.
-pub(super) fn get(target: &Target, link: &str) -> usize {
-    let (status, body) = send(target, "GET", link, None, b"");
-    assert_eq!(status, 200, "a link is served");
-    body.len()
-}
-
-fn send(
-    target: &Target,
-    method: &str,
-    path: &str,
-    form: Option<&Form>,
-    file: &[u8],
-) -> (u16, Vec<u8>) {
-    CONNECTION.with_borrow_mut(|kept| {
-        let reader = kept.get_or_insert_with(|| connect(target));
-        let tail = format!("\r\n--{BOUNDARY}--\r\n");
-        let mut around = form.map(Form::encode).unwrap_or_default();
-        around.truncate(around.len().saturating_sub(tail.len()));
-        let length = form.map_or(0, |_| around.len() + file.len() + tail.len());
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer dev-token\r\nContent-Type: {}\r\nContent-Length: {length}\r\n\r\n",
-            target.address,
-            content_type(),
-        );
-        let stream = reader.get_mut();
-        stream.write_all(&[head.as_bytes(), &around].concat()).expect("the head is sent");
-        if form.is_some() {
-            stream.write_all(file).expect("the file is sent");
-            stream.write_all(tail.as_bytes()).expect("the end is sent");
-        }
-        receive(reader)
-    })
-}
-
-/// The server closes a connection that was idle for 10 s, and the main thread's is idle while others measure.
-fn forget_connection() {
-    CONNECTION.with_borrow_mut(|kept| *kept = None);
-}
-
-fn connect(target: &Target) -> BufReader<TcpStream> {
-    let stream = TcpStream::connect(&target.address).expect("the server accepts");
-    stream.set_nodelay(true).expect("an option");
-    BufReader::with_capacity(1 << 20, stream)
-}
-
-fn receive(reader: &mut BufReader<TcpStream>) -> (u16, Vec<u8>) {
-    let mut line = String::new();
-    reader.read_line(&mut line).expect("a status line");
-    let status = line
-        .split(' ')
-        .nth(1)
-        .and_then(|code| code.parse().ok())
-        .expect("a status");
-    let mut length = 0;
-    loop {
-        line.clear();
-        reader.read_line(&mut line).expect("a header");
-        if line == "\r\n" {
-            break;
-        }
-        if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-            length = value.trim().parse().expect("a length");
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).expect("the body");
-    (status, body)
 }

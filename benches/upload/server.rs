@@ -1,115 +1,123 @@
 //! The server under measurement: the release binary, in a process of its own.
 //!
-//! Owns: the child process, and what the kernel says it used.
-//! Never does: outlive the benchmark; the child is killed by its own id.
-//!
-//! Invariant: durable by default, as a user starts it; nothing is tuned.
+//! Owns: how it is started. Never does: tune it; it is durable by default, as a user starts it.
 
 use std::fs;
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::client::Target;
-use super::{Figures, run};
+use crate::client::{Client, Target};
+use crate::figures::{Amount, Figures, run};
+use crate::process::{Process, wait_for};
+use crate::tls::Certificate;
 
-pub(super) struct Server {
-    child: Child,
-    address: String,
-    _folder: tempfile::TempDir,
+pub(crate) struct Server {
+    pub(crate) process: Process,
+    pub(crate) target: Target,
+    /// From the start of the process until it accepted.
+    pub(crate) ready_after: Duration,
+    // Dropped after the process.
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// A folder for data. Below the build folder: what is measured is a disk, and the system's temporary folder may be memory.
+pub(crate) fn folder() -> tempfile::TempDir {
+    tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
 }
 
 impl Server {
-    pub(super) fn start() -> Self {
-        // Below the build folder: what is measured is a disk, and /tmp may be memory.
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
-        let port_file = folder.path().join("ports");
-        let child = Command::new(env!("CARGO_BIN_EXE_pillarbox"))
-            .args([
-                "dev",
-                "--listen",
-                "127.0.0.1:0",
-                "--admin-listen",
-                "127.0.0.1:0",
-                "--port-file",
-            ])
-            .arg(&port_file)
+    /// A fresh server over plain HTTP.
+    pub(crate) fn start() -> Self {
+        Self::fresh(&[], None)
+    }
+
+    /// A fresh server over TLS.
+    pub(crate) fn start_tls(certificate: &Certificate) -> Self {
+        let settings = [
+            format!("tls.certificate={}", certificate.chain.display()),
+            format!("tls.private_key={}", certificate.key.display()),
+        ];
+        Self::fresh(&settings.each_ref().map(String::as_str), Some(certificate))
+    }
+
+    /// A fresh server with settings.
+    pub(crate) fn with(settings: &[&str]) -> Self {
+        Self::fresh(settings, None)
+    }
+
+    /// A server on data that is there.
+    pub(crate) fn on(data: &Path) -> Self {
+        let ports = folder();
+        Self::launch(data, ports.path().join("ports"), &[], None)
+    }
+
+    fn fresh(settings: &[&str], certificate: Option<&Certificate>) -> Self {
+        let folder = folder();
+        let (data, ports) = (folder.path().join("data"), folder.path().join("ports"));
+        let mut server = Self::launch(&data, ports, settings, certificate);
+        server._folder = Some(folder);
+        server
+    }
+
+    fn launch(
+        data: &Path,
+        ports: PathBuf,
+        settings: &[&str],
+        certificate: Option<&Certificate>,
+    ) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pillarbox"));
+        let any = "127.0.0.1:0";
+        command.args(["dev", "--listen", any, "--admin-listen", any]);
+        command
             .arg("--data")
-            .arg(folder.path().join("data"))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the release binary starts");
-        let deadline = Instant::now() + Duration::from_secs(10);
-        let ports = loop {
-            match fs::read_to_string(&port_file) {
-                Ok(ports) => break ports,
-                Err(_) if Instant::now() < deadline => sleep(Duration::from_millis(2)),
-                Err(error) => panic!("the server is not ready: {error}"),
-            }
-        };
-        let address = ports
-            .lines()
-            .next()
-            .and_then(|url| url.strip_prefix("http://"))
-            .expect("a URL")
-            .to_owned();
+            .arg(data)
+            .arg("--port-file")
+            .arg(&ports);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        let started = Instant::now();
+        let mut process = Process::start(&mut command).expect("the release binary is there");
+        let urls = wait_for("the server", || {
+            assert!(!process.has_ended(), "the server ended: {settings:?}");
+            fs::read_to_string(&ports).ok()
+        });
+        let ready_after = started.elapsed();
+        let url = urls.lines().next().expect("a URL");
+        let address = url.split("//").nth(1).and_then(|host| host.parse().ok());
         Self {
-            child,
-            address,
-            _folder: folder,
+            process,
+            target: Target {
+                address: address.expect("an address"),
+                tls: certificate.map(|certificate| certificate.client.clone()),
+            },
+            ready_after,
+            _folder: None,
         }
     }
 
-    pub(super) fn target(&self) -> Target {
-        Target {
-            address: self.address.clone(),
-        }
-    }
-
-    pub(super) fn measure(
+    /// As [`run`], with the processor time that the server needed.
+    pub(crate) fn run(
         &self,
-        bytes: usize,
-        count: usize,
-        parallel: usize,
-        request: impl Fn(usize, usize) + Sync,
+        amount: Amount,
+        request: impl Fn(&mut Client, usize) + Sync,
     ) -> Figures {
-        let before = self.cpu_seconds();
-        let mut figures = run(bytes, count, parallel, &request);
-        figures.cpu_seconds = self.cpu_seconds() - before;
-        figures
+        measured(&self.process, || run(&self.target, amount, request))
     }
 
-    pub(super) fn peak_mib(&self) -> u64 {
-        let status =
-            fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line
-            .and_then(|line| line.trim().strip_suffix(" kB"))
-            .and_then(|kib| kib.parse::<u64>().ok());
-        kib.unwrap_or(0) / 1024
-    }
-
-    /// User and system time; the kernel counts it in hundredths of a second.
-    fn cpu_seconds(&self) -> f64 {
-        let stat =
-            fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
-        let fields = stat
-            .rsplit_once(')')
-            .map_or("", |(_, tail)| tail)
-            .split_whitespace();
-        let ticks: f64 = fields
-            .skip(11)
-            .take(2)
-            .filter_map(|ticks| ticks.parse::<f64>().ok())
-            .sum();
-        ticks / 100.0
+    /// A connection for what is not measured.
+    pub(crate) fn client(&self) -> Client {
+        self.target.connect()
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+/// Adds the processor time that `process` needed for `work`.
+pub(crate) fn measured(process: &Process, work: impl FnOnce() -> Figures) -> Figures {
+    let before = process.cpu_seconds();
+    let figures = work();
+    Figures {
+        cpu_seconds: Some(process.cpu_seconds() - before),
+        ..figures
     }
 }

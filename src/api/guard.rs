@@ -23,7 +23,7 @@ use super::framing::{GuardError, Heads, MAX_OUTSIDE_PIECES};
 use super::scanner::Scanner;
 
 /// Most bytes handed over before the parser is made to wait.
-pub const BURST_BYTES: usize = 256 * 1024;
+pub const BURST_BYTES: usize = 64 * 1024;
 /// The same outside the file, where the parser keeps what it was given until the part is whole.
 pub const OUTSIDE_BURST_BYTES: usize = 4 * 1024;
 /// Longest boundary, in bytes (RFC 2046, section 5.1.1).

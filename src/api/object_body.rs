@@ -10,6 +10,7 @@
 //! against its CRC64NVME as it passes, before its last block is given away: damage is never delivered as a success,
 //! because the answer then breaks off (HTTP/1.1: fewer bytes than `Content-Length`; HTTP/2: a reset stream).
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,9 +19,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::task::JoinHandle;
 
-use crate::model::Crc64;
+use crate::model::Crc64Hasher;
 use crate::store::{ObjectReader, StoreError};
 
 /// Size of one read, in bytes.
@@ -35,13 +35,13 @@ pub const MAX_LARGE_BLOCKS: usize = 32;
 /// Room for large blocks.
 static ROOM: Semaphore = Semaphore::const_new(MAX_LARGE_BLOCKS);
 
-/// A block that gives its room back when the last of it was sent.
-struct Block {
+/// A large block that gives its room back when the last of it was sent.
+struct Held {
     bytes: Bytes,
     _room: SemaphorePermit<'static>,
 }
 
-impl AsRef<[u8]> for Block {
+impl AsRef<[u8]> for Held {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -57,18 +57,20 @@ pub struct ObjectBody {
     /// Bytes that were not given away yet.
     left: u64,
     /// The checksum of what was given away, when all of the object is sent.
-    passed: Option<Crc64>,
+    passed: Option<Crc64Hasher>,
     /// Where room for large blocks comes from.
     room: &'static Semaphore,
-    /// The block that is being read, and its length.
-    ahead: Option<(u64, JoinHandle<Result<Bytes, StoreError>>)>,
+    /// The block that is being read.
+    ahead: Option<Block>,
+    /// What ends the body, at the next poll.
+    failed: Option<io::Error>,
 }
 
 impl ObjectBody {
     /// The whole object, checked as it passes.
     pub fn whole(reader: Box<dyn ObjectReader>) -> Self {
         let size = reader.meta().size;
-        Self::new(reader, 0, size, Some(Crc64::default()), &ROOM)
+        Self::new(reader, 0, size, Some(Crc64Hasher::default()), &ROOM)
     }
 
     /// `length` bytes from `first`; they must lie within the object. A part cannot be checked.
@@ -80,7 +82,7 @@ impl ObjectBody {
         reader: Box<dyn ObjectReader>,
         first: u64,
         length: u64,
-        passed: Option<Crc64>,
+        passed: Option<Crc64Hasher>,
         room: &'static Semaphore,
     ) -> Self {
         let mut body = Self {
@@ -91,15 +93,16 @@ impl ObjectBody {
             passed,
             room,
             ahead: None,
+            failed: None,
         };
-        body.read_ahead();
+        body.ahead = body.next_block();
         body
     }
 
-    fn read_ahead(&mut self) {
+    fn next_block(&mut self) -> Option<Block> {
         let left = self.end - self.next;
         if left == 0 {
-            return;
+            return None;
         }
         // A short end needs no room.
         let room = (left > SMALL_BLOCK_BYTES)
@@ -109,15 +112,18 @@ impl ObjectBody {
         let length = left.min(most);
         let (reader, offset) = (Arc::clone(&self.reader), self.next);
         let wanted = usize::try_from(length).unwrap_or(usize::MAX);
-        let reading = tokio::spawn(async move {
-            let bytes = reader.read_at(offset, wanted).await?;
-            Ok(match room {
-                Some(_room) => Bytes::from_owner(Block { bytes, _room }),
-                None => bytes,
-            })
-        });
-        self.ahead = Some((length, reading));
         self.next += length;
+        Some(Block {
+            length,
+            reading: Box::pin(async move {
+                let bytes = reader.read_at(offset, wanted).await?;
+                Ok(match room {
+                    Some(_room) => Bytes::from_owner(Held { bytes, _room }),
+                    None => bytes,
+                })
+            }),
+            read: None,
+        })
     }
 
     /// Takes a block that was read; it is given away only when it is all there, and the last one of a whole object only
@@ -129,14 +135,13 @@ impl ObjectBody {
             return Err(self.broken(&why, StoreError::Corrupt(why.clone())));
         }
         self.left -= length;
-        if let Some(passed) = self.passed {
-            let passed = passed.then(Crc64::of(&bytes), length);
-            let promised = self.reader.meta().crc64;
-            if self.left == 0 && passed != promised {
-                let why = format!("CRC64NVME is {}, not {}", passed.hex(), promised.hex());
+        if let Some(passed) = &mut self.passed {
+            passed.update(&bytes);
+            let (found, promised) = (passed.so_far(), self.reader.meta().crc64);
+            if self.left == 0 && found != promised {
+                let why = format!("CRC64NVME is {}, not {}", found.hex(), promised.hex());
                 return Err(self.broken(&why, StoreError::Corrupt(why.clone())));
             }
-            self.passed = Some(passed);
         }
         Ok(bytes)
     }
@@ -162,29 +167,33 @@ impl Body for ObjectBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let Some((length, reading)) = &mut self.ahead else {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let Some(block) = &mut self.ahead else {
             return Poll::Ready(None);
         };
-        let length = *length;
-        let joined = ready!(Pin::new(reading).poll(cx));
-        self.ahead = None;
-        let read = joined.unwrap_or_else(|gone| {
-            Err(StoreError::Io {
-                operation: "reading ahead",
-                source: io::Error::other(gone),
-            })
-        });
-        // The next read runs while this block is checked and sent.
-        self.read_ahead();
-        let accepted = self.accept(length, read);
-        if accepted.is_err() {
-            self.stop();
+        let length = block.length;
+        let read = ready!(block.poll(cx));
+        self.ahead = self.next_block();
+        if let Some(next) = &mut self.ahead {
+            // The next read runs while this block is checked and sent.
+            next.begin(cx);
         }
-        Poll::Ready(Some(accepted.map(Frame::data)))
+        match self.accept(length, read) {
+            Ok(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            Err(error) => {
+                self.stop();
+                // First the connection sends what it has: the client is to see an answer that breaks off, not none.
+                self.failed = Some(error);
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ahead.is_none()
+        self.ahead.is_none() && self.failed.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -192,10 +201,41 @@ impl Body for ObjectBody {
     }
 }
 
+/// A block that is being read, or was.
+struct Block {
+    length: u64,
+    reading: Pin<Box<dyn Future<Output = Result<Bytes, StoreError>> + Send>>,
+    read: Option<Result<Bytes, StoreError>>,
+}
+
+impl Block {
+    /// Starts reading, and keeps what comes at once.
+    fn begin(&mut self, cx: &mut Context<'_>) {
+        if let Poll::Ready(read) = self.reading.as_mut().poll(cx) {
+            self.read = Some(read);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, StoreError>> {
+        match self.read.take() {
+            Some(read) => Poll::Ready(read),
+            None => self.reading.as_mut().poll(cx),
+        }
+    }
+}
+
+impl fmt::Debug for Block {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Block")
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Bucket, ETag, HeaderSet, Id, Md5, ObjectKey, ObjectMeta, Timestamp};
+    use crate::model::{Bucket, Crc64, ETag, HeaderSet, Id, Md5, ObjectKey, ObjectMeta, Timestamp};
     use async_trait::async_trait;
     use http_body_util::BodyExt;
 
@@ -279,7 +319,7 @@ mod tests {
         let room: &'static Semaphore = Box::leak(Box::new(Semaphore::new(2)));
         let body = || {
             let reader = object(&bytes, bytes.clone());
-            ObjectBody::new(reader, 0, 3 << 20, Some(Crc64::default()), room)
+            ObjectBody::new(reader, 0, 3 << 20, Some(Crc64Hasher::default()), room)
         };
         let first_block = async |body: &mut ObjectBody| {
             let frame = body.frame().await.unwrap().unwrap();

@@ -13,6 +13,8 @@ use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm::Crc64Nvme;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::combine::combine;
+
 /// Lower-case hex of any bytes.
 pub fn encode_hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
@@ -119,9 +121,34 @@ impl Crc64 {
     /// The checksum of these bytes followed by `next_len` bytes whose checksum is `next`.
     #[must_use]
     pub fn then(self, next: Self, next_len: u64) -> Self {
-        Self(crc_fast::checksum_combine(
-            Crc64Nvme, self.0, next.0, next_len,
-        ))
+        Self(combine(self.0, next.0, next_len))
+    }
+}
+
+/// Computes a [`Crc64`] over bytes fed in any slicing.
+pub struct Crc64Hasher(crc_fast::Digest);
+
+impl Default for Crc64Hasher {
+    fn default() -> Self {
+        Self(crc_fast::Digest::new(Crc64Nvme))
+    }
+}
+
+impl Crc64Hasher {
+    /// Feeds the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The checksum of all bytes fed so far.
+    pub fn so_far(&self) -> Crc64 {
+        Crc64(self.0.finalize())
+    }
+}
+
+impl fmt::Debug for Crc64Hasher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Crc64Hasher")
     }
 }
 

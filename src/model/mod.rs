@@ -8,6 +8,7 @@
 //! Invariants: an [`ObjectKey`] or [`Bucket`] never becomes a path (files carry an [`Id`]); secrets do not print.
 
 mod catalog;
+mod combine;
 mod digest;
 mod id;
 mod key;
@@ -19,7 +20,7 @@ pub use catalog::{
     AccessKey, Application, BucketConfig, KeyPurpose, Pipeline, PipelineSettings, Scope, Scopes,
     Secret, Token, TokenHash,
 };
-pub use digest::{Crc64, Digests, ETag, Hasher, Md5, decode_hex, encode_hex};
+pub use digest::{Crc64, Crc64Hasher, Digests, ETag, Hasher, Md5, decode_hex, encode_hex};
 pub use id::Id;
 pub use key::{Bucket, NameError, ObjectKey};
 pub use object::{HeaderSet, ObjectMeta, PipelineRef};

@@ -38,7 +38,7 @@ use crate::api::app::{App, Connection};
 use crate::api::body::{RequestBody, ResponseBody};
 
 /// Most bytes hyper buffers of one HTTP/1.1 connection.
-const MAX_BUFFER_BYTES: usize = 256 * 1024;
+const MAX_BUFFER_BYTES: usize = 128 * 1024;
 
 /// Most bytes of a request's header, in either protocol.
 const MAX_HEADER_BYTES: usize = 64 * 1024;

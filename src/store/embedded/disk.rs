@@ -10,6 +10,7 @@
 //! 2. Every verb goes through [`Disk::run`], which is the place where tests inject faults.
 //! 3. A failed sync blows the fuse and is never retried.
 
+mod read;
 mod root;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -132,16 +133,6 @@ impl Disk {
         })
     }
 
-    /// Opens a file for reading; `None` when it is not there.
-    pub(super) fn open_to_read(&self, name: FileName) -> Result<Option<File>, StoreError> {
-        present(self.run("open a file", || File::open(self.path(name))))
-    }
-
-    /// The length of an open file in bytes.
-    pub(super) fn length(&self, file: &File) -> Result<u64, StoreError> {
-        self.run("ask the length of a file", || Ok(file.metadata()?.len()))
-    }
-
     /// Writes all of `slices`, one after the other, from `offset`.
     pub(super) fn write_at(
         &self,
@@ -163,29 +154,6 @@ impl Disk {
                 }
             }
             Ok(())
-        })
-    }
-
-    /// Reads up to `length` bytes from `offset`; fewer only at the end of the file.
-    pub(super) fn read_at(
-        &self,
-        file: &File,
-        offset: u64,
-        length: usize,
-    ) -> Result<Vec<u8>, StoreError> {
-        self.run("read a file", || {
-            let mut bytes = vec![0; length];
-            let mut filled = 0;
-            while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-                match file.read_at(rest, offset + filled as u64) {
-                    Ok(0) => break,
-                    Ok(n) => filled += n,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            bytes.truncate(filled);
-            Ok(bytes)
         })
     }
 

@@ -170,15 +170,17 @@ impl Index {
         prefix: &[u8],
         mut each: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>,
     ) -> Result<(), StoreError> {
-        let scanned = guarded(|| {
-            for pair in self.db.scan_prefix(prefix) {
-                let (key, value) = pair.map_err(|e| damaged(&e))?;
-                if each(&key, &value)?.is_break() {
-                    break;
-                }
-            }
-            Ok(())
-        });
+        let scanned = guarded(|| each_of(self.db.scan_prefix(prefix), &mut each));
+        self.damage.noticed(scanned)
+    }
+
+    /// As [`Index::scan`], from the last pair to the first.
+    pub(super) fn scan_back(
+        &self,
+        prefix: &[u8],
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let scanned = guarded(|| each_of(self.db.scan_prefix(prefix).rev(), &mut each));
         self.damage.noticed(scanned)
     }
 
@@ -368,6 +370,19 @@ fn run_job<R>(
 fn lookup(db: &sled::Db, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
     let found = db.get(key).map_err(|e| damaged(&e))?;
     Ok(found.map(|value| value.to_vec()))
+}
+
+fn each_of<K: AsRef<[u8]>>(
+    pairs: impl Iterator<Item = Result<(K, K), sled::Error>>,
+    each: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>,
+) -> Result<(), StoreError> {
+    for pair in pairs {
+        let (key, value) = pair.map_err(|e| damaged(&e))?;
+        if each(key.as_ref(), value.as_ref())?.is_break() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 fn first_of(db: &sled::Db, prefix: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {

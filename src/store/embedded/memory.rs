@@ -44,7 +44,7 @@ impl Db {
     pub(super) fn scan_prefix(
         &self,
         prefix: &[u8],
-    ) -> impl Iterator<Item = Result<(Bytes, Bytes), Error>> {
+    ) -> impl DoubleEndedIterator<Item = Result<(Bytes, Bytes), Error>> {
         let contents = self.contents();
         let from = contents.here.range(prefix.to_vec()..);
         let pairs = from.take_while(|(key, _)| key.starts_with(prefix));

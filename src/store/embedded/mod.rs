@@ -2,7 +2,7 @@
 //!
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `hashing` and `lane` take the bytes of a chunk to
 //! disk, `ledger` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
-//! `objects` reads, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens, `rebuild` rebuilds and
+//! `objects` reads, `list` lists, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens, `rebuild` rebuilds and
 //! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables),
 //! `label`, `damage` (of the index, seen by a read), `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
 //! `disk` (the only one that touches the file system) and `fuse`.
@@ -29,6 +29,7 @@ mod label;
 mod lane;
 mod lease;
 mod ledger;
+mod list;
 #[cfg(feature = "schedules")]
 mod memory;
 mod names;
@@ -311,7 +312,7 @@ impl ObjectStore for EmbeddedStore {
     }
 
     async fn list_files(&self, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError> {
-        objects::list(&self.engine, query.clone(), now).await
+        list::list(&self.engine, query.clone(), now).await
     }
 
     async fn sweep(&self, clock: ClockReading, limit: usize) -> Result<SweepReport, StoreError> {

@@ -1,13 +1,13 @@
 //! The names of objects: the jobs that give and take them inside the index.
 //!
-//! Owns: an object's record, its id and its expiry entry, which are always written and removed together; the garbage table; and
-//! the form in which an upload becomes an object. Every function that writes runs inside one index job.
+//! Owns: an object's record, its id, its place in the list and its expiry entry, which are always written and removed together,
+//! and counted; the garbage table; and the form in which an upload becomes an object. Every function that writes runs inside one index job.
 //! Never does: touch files. What becomes free is put into the garbage table in the same job, and returned for unlinking.
 
 use super::index::Txn;
 use super::records::{
-    EXPIRY, OBJECT_IDS, OBJECTS, SESSIONS, decode_object, due_key, encode_object, garbage_key,
-    id_key, key, object_key,
+    EXPIRY, OBJECT_IDS, OBJECTS, SESSIONS, count_key, created_pair, decode_object, due_key,
+    encode_object, garbage_key, id_key, key, object_key, parse_count,
 };
 use crate::model::{Crc64, ETag, Id, Md5, NewUpload, ObjectMeta, Timestamp};
 use crate::store::StoreError;
@@ -46,16 +46,19 @@ pub(super) fn name_object(
     put_object(txn, meta)
 }
 
-/// Writes an object's record, its id and its expiry.
+/// Writes an object's record, its id, its place in the list and its expiry; a new one is counted.
 pub(super) fn put_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), StoreError> {
     let name = object_key(&meta.bucket, &meta.key);
     if let Some(at) = meta.expires_at {
         txn.put(due_key(EXPIRY, at, meta.id.as_bytes()), Vec::new())?;
     }
-    txn.put(
-        id_key(OBJECT_IDS, meta.id),
-        name.get(1..).unwrap_or_default().to_vec(),
-    )?;
+    let id = id_key(OBJECT_IDS, meta.id);
+    if txn.get(&id)?.is_none() {
+        count(txn, |objects| objects.saturating_add(1))?;
+    }
+    txn.put(id, name.get(1..).unwrap_or_default().to_vec())?;
+    let (place, end) = created_pair(meta);
+    txn.put(place, end)?;
     txn.put(name, encode_object(meta)?)
 }
 
@@ -65,17 +68,24 @@ pub(super) fn remove_object(
     meta: &ObjectMeta,
     garbage: &mut Garbage,
 ) -> Result<(), StoreError> {
-    unname_object(txn, meta);
+    unname_object(txn, meta)?;
     discard(txn, meta.id, None, garbage)
 }
 
-/// Removes an object's record, its id and its expiry; its file stays.
-pub(super) fn unname_object(txn: &mut Txn<'_>, meta: &ObjectMeta) {
+/// Removes the record of an object that is there, its id, its place and its expiry; its file stays.
+pub(super) fn unname_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), StoreError> {
     txn.delete(object_key(&meta.bucket, &meta.key));
     txn.delete(id_key(OBJECT_IDS, meta.id));
     if let Some(at) = meta.expires_at {
         txn.delete(due_key(EXPIRY, at, meta.id.as_bytes()));
     }
+    txn.delete(created_pair(meta).0);
+    count(txn, |objects| objects.saturating_sub(1))
+}
+
+fn count(txn: &mut Txn<'_>, change: impl FnOnce(u64) -> u64) -> Result<(), StoreError> {
+    let objects = parse_count(txn.get(&count_key())?.as_deref());
+    txn.put(count_key(), change(objects).to_be_bytes().to_vec())
 }
 
 /// The key under which an object with this id is found.

@@ -1,16 +1,15 @@
-//! Finished objects: finding, reading, changing, deleting, listing and verifying them.
+//! Finished objects: finding, reading, changing, deleting and verifying them.
 //!
-//! Owns: what a live object is to a caller of the engine. Never does: make objects (`assembler` and `complete` do).
+//! Owns: what a live object is to a caller of the engine. Never does: make objects (`assembler` and `complete` do), or list
+//! them (`list` does).
 //!
 //! Invariants:
 //! 1. Every answer is about live objects only; [`ObjectMeta::is_live`] is the only judge.
 //! 2. A change is on the file's label, durably, before it is in the index; so a rebuilt index never forgets it.
-//! 3. A list holds at most `start + limit` records in memory.
+//! 3. What the kernel has in memory is read on the caller's thread, at most [`AT_ONCE_BYTES`] at a time; anything that waits for
+//!    the disk does so in a blocking job.
 
-use std::cmp::Ordering;
-use std::collections::BinaryHeap;
 use std::fs::File;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -23,9 +22,7 @@ use super::names::{self, Garbage};
 use super::records::{self, EXPIRY, OBJECT_IDS, OBJECTS};
 use super::{Engine, label};
 use crate::model::{Hasher, Id, ObjectMeta, Timestamp};
-use crate::store::{
-    FilePage, FileQuery, ObjectChange, ObjectName, ObjectReader, SortKey, StoreError,
-};
+use crate::store::{ObjectChange, ObjectName, ObjectReader, StoreError};
 
 /// How often a name is looked up again when its object was replaced in between.
 const MAX_TRIES: usize = 8;
@@ -33,6 +30,8 @@ const MAX_TRIES: usize = 8;
 const MAX_JOB_BYTES: usize = 64;
 /// Bytes read at once when an object is verified.
 const VERIFY_BYTES: usize = 1 << 20;
+/// Bytes that are copied from the kernel's memory on the caller's thread at most; it takes 20 µs, as handing over does.
+const AT_ONCE_BYTES: usize = 128 << 10;
 
 /// A live object's record.
 pub(super) fn find_live(
@@ -69,6 +68,13 @@ pub(super) async fn open(
     now: Timestamp,
 ) -> Result<Reader, StoreError> {
     let owner = Arc::clone(engine);
+    if let Some((meta, file)) = open_at_once(engine, &name, now)? {
+        return Ok(Reader {
+            engine: owner,
+            meta,
+            file: Arc::new(file),
+        });
+    }
     let find = move |engine: &Engine| {
         for _ in 0..MAX_TRIES {
             let meta = find_live(engine, &name, now)?;
@@ -84,6 +90,17 @@ pub(super) async fn open(
         meta,
         file: Arc::new(file),
     })
+}
+
+/// Opens a live object that the kernel knows already.
+fn open_at_once(
+    engine: &Engine,
+    name: &ObjectName,
+    now: Timestamp,
+) -> Result<Option<(ObjectMeta, File)>, StoreError> {
+    let meta = find_live(engine, name, now)?;
+    let file = engine.disk.open_at_once(FileName::Main(meta.id))?;
+    file.map(|file| checked(engine, meta, file)).transpose()
 }
 
 /// Removes a live object.
@@ -169,16 +186,6 @@ async fn change_in_turn(
     engine.index.commit(store).await
 }
 
-/// One sorted page of live files.
-pub(super) async fn list(
-    engine: &Arc<Engine>,
-    query: FileQuery,
-    now: Timestamp,
-) -> Result<FilePage, StoreError> {
-    let scan = move |engine: &Engine| scan_files(engine, &query, now);
-    engine.blocking(scan).await
-}
-
 /// Reads an object whole and compares.
 pub(super) async fn verify(
     engine: &Arc<Engine>,
@@ -228,6 +235,11 @@ impl ObjectReader for Reader {
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(length);
         if length == 0 {
             return Ok(Bytes::new());
+        }
+        if length <= AT_ONCE_BYTES
+            && let Some(bytes) = self.engine.disk.read_at_once(&self.file, offset, length)?
+        {
+            return Ok(bytes.into());
         }
         let file = Arc::clone(&self.file);
         let read = move |engine: &Engine| engine.disk.read_at(&file, offset, length);
@@ -285,94 +297,6 @@ fn changed(
     new.version = old.version.saturating_add(1);
     Ok(new)
 }
-
-fn scan_files(engine: &Engine, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError> {
-    let start = query.start.min(FileQuery::MAX_START);
-    let limit = query.limit.min(FileQuery::MAX_LIMIT);
-    let mut first = BinaryHeap::new();
-    let mut total = 0;
-    engine.index.scan(&[OBJECTS], |_, record| {
-        let meta = records::decode_object(record)?;
-        if meta.is_live(now) && matches(query, &meta) {
-            total += 1;
-            first.push(Ranked::new(query, meta));
-            if first.len() > start + limit {
-                first.pop();
-            }
-        }
-        Ok(ControlFlow::Continue(()))
-    })?;
-    let sorted = first.into_sorted_vec().into_iter().skip(start);
-    let files = sorted.take(limit).map(|ranked| ranked.meta).collect();
-    Ok(FilePage { files, total })
-}
-
-fn matches(query: &FileQuery, meta: &ObjectMeta) -> bool {
-    let pipeline = meta.pipeline.as_ref().map(|pipeline| pipeline.id);
-    let in_pipelines =
-        query.pipelines.is_empty() || pipeline.is_some_and(|id| query.pipelines.contains(&id));
-    let job = meta.job.as_ref();
-    let in_jobs = query.jobs.is_empty() || job.is_some_and(|job| query.jobs.contains(job));
-    in_pipelines && in_jobs
-}
-
-/// A record with its place in the asked order: the smaller, the earlier in the list.
-struct Ranked {
-    sort: SortKey,
-    descending: bool,
-    meta: ObjectMeta,
-}
-
-impl Ranked {
-    fn new(query: &FileQuery, meta: ObjectMeta) -> Self {
-        Self {
-            sort: query.sort,
-            descending: query.descending,
-            meta,
-        }
-    }
-
-    fn ascending(&self, other: &Self) -> Ordering {
-        let (a, b) = (&self.meta, &other.meta);
-        let by_field = match self.sort {
-            SortKey::CreatedAt => a.created_at.cmp(&b.created_at),
-            SortKey::UpdatedAt => a.updated_at.cmp(&b.updated_at),
-            SortKey::FinishedAt => a.finished_at.cmp(&b.finished_at),
-            SortKey::ExpiresAt => {
-                let end = |meta: &ObjectMeta| meta.expires_at.map_or(i64::MAX, Timestamp::millis);
-                end(a).cmp(&end(b))
-            }
-            SortKey::Size => a.size.cmp(&b.size),
-            SortKey::Name => a.key.file_name().cmp(b.key.file_name()),
-            SortKey::Id => Ordering::Equal,
-        };
-        by_field.then(a.id.cmp(&b.id))
-    }
-}
-
-impl Ord for Ranked {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let ascending = self.ascending(other);
-        if self.descending {
-            return ascending.reverse();
-        }
-        ascending
-    }
-}
-
-impl PartialOrd for Ranked {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Ranked {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Ranked {}
 
 fn damaged(what: &str) -> StoreError {
     StoreError::Corrupt(what.to_owned())

@@ -70,7 +70,7 @@ fn put_objects(txn: &mut Txn<'_>, objects: &[ObjectMeta]) -> Result<(), StoreErr
         let taken = taken.as_deref().map(records::decode_object).transpose()?;
         match taken {
             Some(newer) if is_newer(&newer, meta) => continue,
-            Some(older) => names::unname_object(txn, &older),
+            Some(older) => names::unname_object(txn, &older)?,
             None => {}
         }
         names::put_object(txn, meta)?;
@@ -108,9 +108,9 @@ pub(super) fn is_newer(meta: &ObjectMeta, than: &ObjectMeta) -> bool {
     (meta.finished_at, meta.id) > (than.finished_at, than.id)
 }
 
-/// Where the epoch of the index is.
+/// Where the epoch of the index is. Its name changes with the tables, so that an index of another layout does not count.
 pub(super) fn epoch_key() -> Vec<u8> {
-    records::key(META, &[b"epoch"])
+    records::key(META, &[b"epoch 2"])
 }
 
 /// Where the second in which the index was made is.

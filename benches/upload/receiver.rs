@@ -10,15 +10,17 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Mutex;
 use std::thread;
 use std::time::Instant;
 
 use pillarbox::model::Md5;
 
-use super::{Figures, run};
+use crate::figures::{Amount, Figures, spread};
+use crate::server::folder;
 
 /// (b) MD5 of the bytes.
-pub(super) fn md5(bytes: &[u8]) -> Figures {
+pub(crate) fn md5(bytes: &[u8]) -> Figures {
     let started = Instant::now();
     std::hint::black_box(Md5::of(bytes));
     let seconds = started.elapsed().as_secs_f64();
@@ -26,53 +28,54 @@ pub(super) fn md5(bytes: &[u8]) -> Figures {
         bytes: bytes.len(),
         seconds,
         each: vec![seconds],
-        cpu_seconds: seconds,
+        cpu_seconds: Some(seconds),
     }
 }
 
-/// (a) `total` bytes in files of `file.len()` bytes over `parallel` connections, each file synced before its answer.
-pub(super) fn receive(file: &[u8], total: usize, parallel: usize) -> Figures {
-    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+/// (a) `count` copies of `file` over `parallel` connections, each synced before its answer.
+pub(crate) fn receive(file: &[u8], count: usize, parallel: usize) -> Figures {
+    let folder = folder();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");
-    let connections: Vec<_> = (0..parallel)
-        .map(|_| TcpStream::connect(address).expect("accepted"))
-        .collect();
+    let accepting = Mutex::new(listener);
     thread::scope(|scope| {
-        for connection in 0..parallel {
-            let (stream, _) = listener.accept().expect("a connection");
+        let connect = |connection| {
+            let accepting = accepting.lock().expect("no panic");
+            let client = TcpStream::connect(address).expect("accepted");
+            let (stream, _) = accepting.accept().expect("a connection");
+            stream.set_nodelay(true).expect("an option");
             let folder = folder.path();
             scope.spawn(move || take_files(stream, folder, connection, file.len()));
-        }
-        let figures = run(total, total / file.len(), parallel, &|_, worker| {
-            let mut stream = &connections[worker];
-            stream.write_all(file).expect("the file is sent");
-            stream.read_exact(&mut [0]).expect("the answer");
-        });
-        drop(connections);
-        figures
+            client
+        };
+        spread(
+            Amount::of(file.len(), count, parallel),
+            connect,
+            |client, _| {
+                client.write_all(file).expect("the file is sent");
+                client.read_exact(&mut [0]).expect("the answer");
+            },
+        )
     })
 }
 
 fn take_files(mut stream: TcpStream, folder: &Path, connection: usize, size: usize) {
     let mut buffer = vec![0; size.min(1 << 20)];
     for number in 0.. {
+        let Ok(1..) = stream.peek(&mut [0]) else {
+            return;
+        };
+        let path = folder.join(format!("{connection}.{number}"));
+        let file = File::create(path).expect("a file");
         let mut taken = 0;
-        let mut file = None;
         while taken < size {
             let wanted = buffer.len().min(size - taken);
-            let Ok(1..) = stream.peek(&mut [0]) else {
-                return;
-            };
             stream.read_exact(&mut buffer[..wanted]).expect("the bytes");
-            let file = file.get_or_insert_with(|| {
-                File::create(folder.join(format!("{connection}.{number}"))).expect("a file")
-            });
-            file.write_all_at(&buffer[..wanted], taken as u64)
-                .expect("written");
+            let written = file.write_all_at(&buffer[..wanted], taken as u64);
+            written.expect("written");
             taken += wanted;
         }
-        file.expect("a file").sync_data().expect("synced");
+        file.sync_data().expect("synced");
         stream.write_all(&[1]).expect("answered");
     }
 }

@@ -1,0 +1,281 @@
+//! Lists of files: one sorted page, and how many there are.
+//!
+//! Owns: the two roads to a page. By creation and without a filter, which is what a client gets that asks for nothing else, only
+//! the page is looked at (and what is skipped before it), and the total comes from a counter. Everything else looks at the record
+//! of every object, once; with a million objects that takes a second or two.
+//! Never does: change anything.
+//!
+//! Invariants: expired objects neither show nor count; at most `start + limit` places of a list are in memory, 56 bytes and a name
+//! each, and at most `limit` records.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use super::records::{self, CREATED, EXPIRY, Listed, OBJECTS};
+use super::{Engine, objects};
+use crate::model::{Id, Timestamp};
+use crate::store::{FilePage, FileQuery, SortKey, StoreError};
+
+/// One sorted page of live files.
+pub(super) async fn list(
+    engine: &Arc<Engine>,
+    query: FileQuery,
+    now: Timestamp,
+) -> Result<FilePage, StoreError> {
+    let query = FileQuery {
+        start: query.start.min(FileQuery::MAX_START),
+        limit: query.limit.min(FileQuery::MAX_LIMIT),
+        ..query
+    };
+    engine
+        .blocking(move |engine| page(engine, &query, now))
+        .await
+}
+
+fn page(engine: &Engine, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError> {
+    let all = query.pipelines.is_empty() && query.jobs.is_empty();
+    let (ids, total) = match query.sort {
+        SortKey::CreatedAt if all => (by_creation(engine, query, now)?, live(engine, now)?),
+        _ if query.descending => {
+            let (last, total) = first_places(engine, query, now, Reverse)?;
+            (
+                last.into_iter().map(|Reverse(place)| place.id).collect(),
+                total,
+            )
+        }
+        _ => {
+            let (first, total) = first_places(engine, query, now, |place| place)?;
+            (first.into_iter().map(|place| place.id).collect(), total)
+        }
+    };
+    let mut files = Vec::with_capacity(ids.len());
+    for id in ids {
+        // What was removed or has changed meanwhile is left out.
+        files.extend(objects::by_id(engine, id)?.filter(|meta| meta.is_live(now)));
+    }
+    Ok(FilePage { files, total })
+}
+
+/// The ids of a page in the order of creation, or against it.
+fn by_creation(engine: &Engine, query: &FileQuery, now: Timestamp) -> Result<Vec<Id>, StoreError> {
+    let (mut ids, mut skip) = (Vec::new(), query.start);
+    let each = |key: &[u8], end: &[u8]| {
+        if ids.len() >= query.limit {
+            return Ok(ControlFlow::Break(()));
+        }
+        match records::has_expired(end, now) {
+            true => {}
+            false if skip > 0 => skip -= 1,
+            false => ids.extend(records::trailing_id(key)),
+        }
+        Ok(ControlFlow::Continue(()))
+    };
+    match query.descending {
+        false => engine.index.scan(&[CREATED], each)?,
+        true => engine.index.scan_back(&[CREATED], each)?,
+    }
+    Ok(ids)
+}
+
+/// How many objects are live: all, but for those that wait for the sweep.
+fn live(engine: &Engine, now: Timestamp) -> Result<usize, StoreError> {
+    let objects = engine.index.get(&records::count_key())?;
+    let mut left = records::parse_count(objects.as_deref());
+    engine.index.scan(&[EXPIRY], |key, _| {
+        if records::parse_due(key).is_none_or(|(at, _)| at > now) {
+            return Ok(ControlFlow::Break(()));
+        }
+        left = left.saturating_sub(1);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(usize::try_from(left).unwrap_or(usize::MAX))
+}
+
+/// Where an object stands in a list: the smaller, the earlier.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    number: u64,
+    text: String,
+    id: Id,
+}
+
+/// Looks at every object. The places of the page, sorted as `turn` turns them, and how many match in all.
+fn first_places<T: Ord>(
+    engine: &Engine,
+    query: &FileQuery,
+    now: Timestamp,
+    turn: impl Fn(Place) -> T,
+) -> Result<(Vec<T>, usize), StoreError> {
+    let most = query.start + query.limit;
+    let (mut first, mut total) = (BinaryHeap::new(), 0);
+    engine.index.scan(&[OBJECTS], |_, record| {
+        let listed = records::decode_listed(record)?;
+        if is_live(&listed, now) && matches(query, &listed) {
+            total += 1;
+            first.push(turn(place(query.sort, &listed)));
+            if first.len() > most {
+                first.pop();
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    let mut page = first.into_sorted_vec();
+    page.drain(..query.start.min(page.len()));
+    Ok((page, total))
+}
+
+fn is_live(listed: &Listed, now: Timestamp) -> bool {
+    listed.expires_at.is_none_or(|end| now < end)
+}
+
+fn matches(query: &FileQuery, listed: &Listed) -> bool {
+    let pipeline = listed.pipeline.as_ref().map(|pipeline| pipeline.id);
+    let in_pipelines =
+        query.pipelines.is_empty() || pipeline.is_some_and(|id| query.pipelines.contains(&id));
+    let job = listed.job.as_ref();
+    let in_jobs = query.jobs.is_empty() || job.is_some_and(|job| query.jobs.contains(job));
+    in_pipelines && in_jobs
+}
+
+fn place(sort: SortKey, listed: &Listed) -> Place {
+    // Sorts like the time, also before 1970.
+    let time = |at: Timestamp| at.millis().cast_unsigned() ^ (1 << 63);
+    let number = match sort {
+        SortKey::CreatedAt => time(listed.created_at),
+        SortKey::UpdatedAt => time(listed.updated_at),
+        SortKey::FinishedAt => time(listed.finished_at),
+        SortKey::ExpiresAt => listed.expires_at.map_or(u64::MAX, time),
+        SortKey::Size => listed.size,
+        SortKey::Name | SortKey::Id => 0,
+    };
+    let text = match sort {
+        SortKey::Name => listed.key.rsplit('/').next().unwrap_or_default().to_owned(),
+        _ => String::new(),
+    };
+    let id = listed.id;
+    Place { number, text, id }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::ObjectMeta;
+    use crate::store::embedded::EmbeddedStore;
+    use crate::store::embedded::tests::{Folder, NOW, upload};
+    use crate::store::{ClockReading, Expected, ObjectChange, ObjectName, ObjectStore as _};
+
+    /// An object that was begun `age` seconds before now and expires `life` seconds after it, if ever.
+    async fn post(store: &EmbeddedStore, key: &str, age: i64, life: Option<u64>) -> ObjectMeta {
+        let mut new = upload(key);
+        new.created_at = Timestamp::from_seconds(NOW.seconds() - age);
+        new.expires_at = life.map(|life| NOW.plus(Duration::from_secs(life)));
+        let mut writer = store.write_object(new).await.unwrap();
+        writer.write(Bytes::from_static(b"bytes")).await.unwrap();
+        let committed = writer.commit(Expected::default(), NOW).await.unwrap();
+        committed.object.unwrap()
+    }
+
+    async fn keys(
+        store: &EmbeddedStore,
+        query: &FileQuery,
+        now: Timestamp,
+    ) -> (Vec<String>, usize) {
+        let page = store.list_files(query, now).await.unwrap();
+        let keys = page.files.iter().map(|meta| meta.key.as_str().to_owned());
+        (keys.collect(), page.total)
+    }
+
+    /// The same by the road that looks at every record.
+    fn thoroughly(store: &EmbeddedStore, query: &FileQuery, now: Timestamp) -> (Vec<Id>, usize) {
+        let (first, total) = first_places(&store.engine, query, now, |place| place).unwrap();
+        (first.into_iter().map(|place| place.id).collect(), total)
+    }
+
+    async fn assert_both_roads_agree(store: &EmbeddedStore, now: Timestamp) {
+        for (start, limit) in [(0, 100), (0, 2), (1, 2), (50, 10)] {
+            let query = FileQuery {
+                start,
+                limit,
+                ..FileQuery::default()
+            };
+            let page = store.list_files(&query, now).await.unwrap();
+            let ids: Vec<Id> = page.files.iter().map(|meta| meta.id).collect();
+            assert_eq!(
+                (ids, page.total),
+                thoroughly(store, &query, now),
+                "{start}, {limit}"
+            );
+        }
+    }
+
+    fn first(limit: usize) -> FileQuery {
+        FileQuery {
+            limit,
+            ..FileQuery::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_counter_and_the_order_follow_every_change() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        assert_eq!(keys(&store, &first(10), NOW).await, (vec![], 0));
+        post(&store, "young", 1, Some(10)).await;
+        let middle = post(&store, "middle", 50, Some(20)).await;
+        post(&store, "old", 99, None).await;
+        let shown = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<Vec<_>>();
+        let all = shown(&["old", "middle", "young"]);
+        assert_eq!(keys(&store, &first(10), NOW).await, (all, 3));
+        let replaced = post(&store, "old", 0, None).await;
+        let newest = FileQuery {
+            descending: true,
+            ..first(2)
+        };
+        assert_eq!(
+            keys(&store, &newest, NOW).await,
+            (shown(&["old", "young"]), 3)
+        );
+        let later = ObjectChange::ExpiresAt(Some(NOW.plus(Duration::from_secs(500))));
+        let name = ObjectName::Id(middle.id);
+        store.change_object(&name, later, NOW).await.unwrap();
+        let soon = NOW.plus(Duration::from_secs(10));
+        assert_eq!(
+            keys(&store, &first(10), soon).await,
+            (shown(&["middle", "old"]), 2)
+        );
+        assert_both_roads_agree(&store, soon).await;
+        let clock = ClockReading {
+            wall: soon,
+            monotonic: Duration::ZERO,
+        };
+        assert_eq!(store.sweep(clock, 100).await.unwrap().objects, 1);
+        assert_both_roads_agree(&store, soon).await;
+        let name = ObjectName::Id(replaced.id);
+        store.delete_object(&name, soon).await.unwrap();
+        assert_eq!(
+            keys(&store, &first(10), soon).await,
+            (shown(&["middle"]), 1)
+        );
+        assert_both_roads_agree(&store, NOW).await;
+    }
+
+    #[tokio::test]
+    async fn a_rebuilt_index_counts_anew() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        for number in 0..20 {
+            post(&store, &number.to_string(), number % 7, Some(100)).await;
+        }
+        store.close().await.unwrap();
+        drop(store);
+        let store = EmbeddedStore::reindex(folder.options(), NOW).await.unwrap();
+        assert_eq!(store.list_files(&first(1), NOW).await.unwrap().total, 20);
+        assert_both_roads_agree(&store, NOW).await;
+    }
+}
