@@ -181,6 +181,23 @@ fn a_stop_lets_a_request_finish_and_refuses_new_connections() {
 }
 
 #[test]
+fn a_connection_that_was_taken_before_the_stop_may_still_ask() {
+    let mut server = Server::dev(&[]);
+    let mut taken = server.connect();
+    // A later connection is answered, so the earlier one was taken.
+    assert!(server.get("/").0 >= 200);
+    server.signal(Signal::TERM);
+    eventually("the listener's end", || {
+        TcpStream::connect(server.address()).err()
+    });
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", server.address());
+    taken.write_all(request.as_bytes()).unwrap();
+    let answer = String::from_utf8(closed(&mut taken)).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    assert!(server.wait().success());
+}
+
+#[test]
 fn a_request_that_does_not_end_is_cut_at_the_shutdown_timeout() {
     let mut server = Server::dev(&["--set", "server.shutdown_timeout=300ms"]);
     let mut stream = half_a_request(&server);

@@ -101,6 +101,11 @@ impl Activity {
         }
     }
 
+    /// Whether the connection ever asked anything.
+    pub(super) fn has_begun(&self) -> bool {
+        self.began.load(Ordering::SeqCst)
+    }
+
     pub(super) fn touch(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }

@@ -13,8 +13,10 @@
 //! limit). When the server stops, a connection ends after the answers it owes.
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -72,7 +74,7 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 /// this bounds what is held for a peer that takes no more, and what may be unsent when an answer counts as sent.
 const STREAM_PIECE_BYTES: usize = 64 * 1024;
 
-/// When the server stops: how long a connection that never asked anything may still begin.
+/// When the server stops: how long a connection that it has already taken, and that asked nothing yet, may still begin.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Which of the application's doors a socket leads to.
@@ -151,7 +153,7 @@ async fn serve_tcp<S>(
             Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => return tracing::debug!("TLS handshake took too long"),
         },
-        () = shared.life.stopping.cancelled() => return,
+        () = goodbye(shared) => return,
     };
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         Box::pin(serve_http2(shared, stream, door, from, activity)).await;
@@ -253,7 +255,7 @@ async fn answer(
 }
 
 /// Runs a connection; ends it when it is quiet for too long, and gracefully when the server stops.
-async fn supervise<C>(shared: &Shared, connection: C, activity: &Activity, mut limits: Limits)
+async fn supervise<C>(shared: &Shared, connection: C, activity: &Activity, limits: Limits)
 where
     C: GracefulConnection,
     C::Error: std::fmt::Display,
@@ -268,18 +270,44 @@ where
                 }
                 return;
             }
-            () = shared.life.stopping.cancelled(), if !leaving => limits.fresh = GOODBYE,
+            () = shared.life.stopping.cancelled(), if !leaving => {
+                if !asks(connection.as_mut(), activity).await {
+                    return;
+                }
+            }
             quiet = activity.quiet(limits) => {
                 if leaving || quiet != Quiet::Idle {
                     return;
                 }
             }
         }
-        // From here the connection ends by itself once its answers are sent, unless it never asked anything.
+        // From here the connection ends by itself once its answers are sent.
         leaving = true;
         activity.touch();
         connection.as_mut().graceful_shutdown();
     }
+}
+
+/// Waits for the first request of a connection; whether there is one, and an answer is owed. HTTP/1 would drop what it has not
+/// read yet, and a client that was taken in before the stop must not be turned away.
+async fn asks<C: GracefulConnection>(mut connection: Pin<&mut C>, activity: &Activity) -> bool {
+    let first = poll_fn(|context| {
+        if activity.has_begun() {
+            return Poll::Ready(true);
+        }
+        match connection.as_mut().poll(context) {
+            Poll::Ready(_) => Poll::Ready(false),
+            Poll::Pending if activity.has_begun() => Poll::Ready(true),
+            Poll::Pending => Poll::Pending,
+        }
+    });
+    tokio::time::timeout(GOODBYE, first).await.unwrap_or(false)
+}
+
+/// Returns [`GOODBYE`] after the server was told to stop.
+async fn goodbye(shared: &Shared) {
+    shared.life.stopping.cancelled().await;
+    tokio::time::sleep(GOODBYE).await;
 }
 
 /// Runs HTTP/2 streams as tasks that the drain waits for and can cut off.
