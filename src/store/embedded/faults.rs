@@ -29,6 +29,10 @@ pub enum Bug {
     UnlinkFirst,
     /// The digest that a client announced is not compared.
     NoChecksum,
+    /// A place in the main file is given to two writers.
+    SharedClaim,
+    /// An upload is aborted without a look at its state.
+    AbortAny,
 }
 
 #[cfg(not(feature = "faults"))]
