@@ -68,7 +68,12 @@ impl House {
             reasonless: Vec::new(),
             tests_from: None,
             modules: modules_of(path),
-            tests_deep: usize::from(path.ends_with("/tests.rs") || path.contains("/tests/")),
+            tests_deep: usize::from(
+                ["/tests.rs", "/schedules.rs"]
+                    .iter()
+                    .any(|name| path.ends_with(name))
+                    || path.contains("/tests/"),
+            ),
             excused: 0,
         };
         house.visit_file(&file);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::disk::FileName;
+use super::faults::{self, Bug};
 use super::index::Txn;
 use super::lease::Lease;
 use super::records::{self, RECEIPTS, SessionRecord};
@@ -91,6 +92,7 @@ pub(super) async fn abort(engine: &Arc<Engine>, id: Id) -> Result<(), StoreError
     let owner = Arc::clone(engine);
     let check = |record: &SessionRecord| match record.session.state {
         UploadState::Uploading | UploadState::Failed => Ok(()),
+        _ if faults::is_planted(Bug::AbortAny) => Ok(()),
         UploadState::Completing | UploadState::Completed => Err(StoreError::Finished),
     };
     engine

@@ -31,6 +31,10 @@ pub enum Bug {
     NoChecksum,
     /// After a crash an object that was acknowledged by its label is not named.
     ForgetRecent,
+    /// A place in the main file is given to two writers.
+    SharedClaim,
+    /// An upload is aborted without a look at its state.
+    AbortAny,
 }
 
 #[cfg(not(feature = "faults"))]

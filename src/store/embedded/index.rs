@@ -459,6 +459,9 @@ fn may_pass(error: &std::io::Error) -> bool {
     ) || error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())
 }
 
+#[cfg(all(test, feature = "schedules"))]
+mod schedules;
+
 #[cfg(test)]
 mod tests {
     use super::*;

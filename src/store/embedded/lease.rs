@@ -14,6 +14,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError, Weak};
 
+use super::faults::{self, Bug};
 use super::records::SessionRecord;
 use super::sync::{Mutex, MutexGuard, RwLock};
 use crate::model::{ChunkReceipt, Id, Place};
@@ -76,7 +77,8 @@ struct Live {
 impl Lease {
     /// Claims a chunk's place in the main file; `None` while somebody else has it.
     pub(super) fn claim(self: &Arc<Self>, index: u32) -> Option<Claim> {
-        let is_free = lock(&self.live).in_place.insert(index);
+        let is_new = lock(&self.live).in_place.insert(index);
+        let is_free = is_new || faults::is_planted(Bug::SharedClaim);
         let lease = Arc::clone(self);
         // Made lazily: a claim that is dropped frees the place, also one that was never granted.
         is_free.then(|| Claim { lease, index })
@@ -169,6 +171,9 @@ impl Drop for Claim {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(all(test, feature = "schedules"))]
+mod schedules;
 
 #[cfg(test)]
 mod tests {

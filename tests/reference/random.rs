@@ -1,0 +1,298 @@
+//! Draws operations: most of them sensible in the state the store is in, some not.
+//!
+//! Owns: the dice, and how often what is drawn. An upload's plan (how many chunks of what size) follows from its id, so that chunks
+//! drawn at different times fit together; now and then one breaks the plan.
+//! Never does: draw from anything but its seed, or read a clock.
+
+use std::time::Duration;
+
+use pillarbox::model::{
+    Bucket, HeaderSet, Id, MAX_CHUNKS, NewUpload, ObjectKey, PipelineRef, Timestamp, UploadState,
+};
+use pillarbox::store::{ChunkSpec, FileQuery, ObjectChange, ObjectName, SortKey};
+
+use super::{Body, Chunk, Model, Op};
+
+/// Sessions that may be open before no more are started.
+const MAX_OPEN: usize = 8;
+/// Chunks that are under way at once, at most.
+const MAX_SLOTS: u64 = 3;
+/// Names of objects; few, so that they are overwritten often.
+const KEYS: [&str; 6] = ["a", "b/one", "b/two", "c/one", "\u{e4}/x y", "d"];
+const SORTS: [SortKey; 7] = [
+    SortKey::CreatedAt,
+    SortKey::UpdatedAt,
+    SortKey::FinishedAt,
+    SortKey::ExpiresAt,
+    SortKey::Size,
+    SortKey::Name,
+    SortKey::Id,
+];
+
+/// Numbers that follow from a seed (splitmix64).
+#[derive(Clone, Debug)]
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    /// True in `percent` of the cases.
+    pub(crate) fn is(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(crate) fn pick<T: Clone>(&mut self, all: &[T]) -> Option<T> {
+        let at = usize::try_from(self.next()).unwrap() % all.len().max(1);
+        all.get(at).cloned()
+    }
+}
+
+/// Draws the next operation.
+pub(crate) fn draw(dice: &mut Dice, model: &Model, now: Timestamp) -> Op {
+    let open = model.sessions();
+    let open = open.filter(|(session, _)| session.state == UploadState::Uploading);
+    let may_open = open.count() < MAX_OPEN;
+    match dice.below(100) {
+        0..8 if may_open => Op::Create(upload(dice, model, now)),
+        0..34 => Op::Chunk(chunk(dice, model)),
+        34..40 => {
+            let slot = u8::try_from(dice.below(MAX_SLOTS)).unwrap();
+            match model.writers().any(|used| used == slot) {
+                true => Op::Commit(slot),
+                false => Op::Begin(slot, chunk(dice, model)),
+            }
+        }
+        40..42 => match dice.pick(&model.writers().collect::<Vec<_>>()) {
+            Some(slot) => Op::Drop(slot),
+            None => Op::Sweep(1000),
+        },
+        42..50 => {
+            let new = upload(dice, model, now);
+            let body = body(dice);
+            Op::Post(new, body)
+        }
+        50..59 => finish(dice, model),
+        59..61 => Op::Abort(id(dice, model)),
+        61..64 => Op::Session(id(dice, model)),
+        64..67 => Op::Receipts(id(dice, model)),
+        67..72 => Op::Look(name(dice, model)),
+        72..78 => read(dice, model),
+        78..80 => Op::Verify(name(dice, model)),
+        80..89 => Op::Change(name(dice, model), change(dice, now)),
+        89..92 => Op::Delete(name(dice, model)),
+        92..96 => Op::List(query(dice)),
+        _ => match dice.is(30) {
+            true => Op::Sweep(usize::try_from(dice.below(4)).unwrap()),
+            false => Op::Sweep(1000),
+        },
+    }
+}
+
+pub(crate) fn upload(dice: &mut Dice, model: &Model, now: Timestamp) -> NewUpload {
+    let fresh = Id::new(now, dice.next().to_be_bytes());
+    // An id that was given up stays taken while its file is garbage; only the engine knows how long that is.
+    let taken = id(dice, model);
+    let is_taken = model.by_id(taken).is_some() || model.state(taken).is_some();
+    let id = if is_taken && dice.is(4) { taken } else { fresh };
+    upload_of(dice, id, now)
+}
+
+/// An upload with this id.
+pub(crate) fn upload_of(dice: &mut Dice, id: Id, now: Timestamp) -> NewUpload {
+    let key = ObjectKey::parse(dice.pick(&KEYS).unwrap()).unwrap();
+    let pipeline = dice.is(40).then(|| PipelineRef {
+        id: pipeline(dice),
+        object_key: key.clone(),
+    });
+    let life = Duration::from_millis(dice.below(5_000_000));
+    NewUpload {
+        id,
+        bucket: Bucket::parse("uploads").unwrap(),
+        key,
+        pipeline,
+        expires_at: dice.is(40).then(|| now.plus(life)),
+        headers: headers(dice),
+        application: None,
+        created_at: now,
+        abandoned_at: now.plus(Duration::from_millis(1 + dice.below(10_000_000))),
+        form_post_url: String::new(),
+    }
+}
+
+fn pipeline(dice: &mut Dice) -> Id {
+    let which = u8::try_from(dice.below(2)).unwrap();
+    Id::from_bytes([which; 12])
+}
+
+fn headers(dice: &mut Dice) -> HeaderSet {
+    let mut headers = HeaderSet::default();
+    if dice.is(50) {
+        headers.set(
+            "content-type",
+            dice.pick(&["video/mp4", "text/plain"]).unwrap(),
+        );
+    }
+    if dice.is(5) {
+        // A label that is too long for an extended attribute goes beside the file.
+        headers.set("x-amz-meta-note", &"n".repeat(2000));
+    }
+    headers
+}
+
+fn body(dice: &mut Dice) -> Body {
+    let length = match dice.is(10) {
+        true => 1500,
+        false => usize::try_from(dice.below(40)).unwrap(),
+    };
+    let seed = dice.next();
+    Body { seed, length }
+}
+
+/// The plan of an upload: how many chunks, and how long each but the last.
+fn plan(id: Id) -> (u32, usize) {
+    let bytes = id.as_bytes();
+    let nb_chunks = u32::from(bytes[11] % 5) + 1;
+    let stride = [3, 7, 7, 1100][usize::from(bytes[10] % 4)];
+    (nb_chunks, stride)
+}
+
+pub(crate) fn chunk(dice: &mut Dice, model: &Model) -> Chunk {
+    let id = id(dice, model);
+    chunk_of(dice, model, id)
+}
+
+/// A chunk of this upload.
+pub(crate) fn chunk_of(dice: &mut Dice, model: &Model, id: Id) -> Chunk {
+    let (nb_chunks, stride) = plan(id);
+    let missing: Vec<u32> = (0..nb_chunks)
+        .filter(|i| !model.has_chunk(id, *i))
+        .collect();
+    let any = u32::try_from(dice.below(u64::from(nb_chunks))).unwrap();
+    let index = match dice.below(100) {
+        0..70 => dice.pick(&missing).unwrap_or(any),
+        70..99 => any,
+        _ => dice.pick(&[nb_chunks, MAX_CHUNKS, 9]).unwrap(),
+    };
+    let given = match dice.below(100) {
+        0..50 => None,
+        50..95 => Some(nb_chunks),
+        95..97 => Some(nb_chunks + 1),
+        97..99 => Some(1),
+        _ => dice.pick(&[Some(0), Some(MAX_CHUNKS + 1)]).unwrap(),
+    };
+    let last = index + 1 == nb_chunks;
+    let planned = if last { stride.div_ceil(2) } else { stride };
+    let length = match dice.below(100) {
+        0..88 => planned,
+        88..91 => 0,
+        _ => usize::try_from(dice.below(stride as u64 + 3)).unwrap(),
+    };
+    let own = u64::from(id.as_bytes()[9]) << 32 | u64::from(index);
+    let seed = if dice.is(88) { own } else { dice.next() };
+    Chunk {
+        id,
+        spec: ChunkSpec {
+            index,
+            nb_chunks: given,
+        },
+        body: Body { seed, length },
+        wrong: dice.is(3),
+    }
+}
+
+pub(crate) fn finish(dice: &mut Dice, model: &Model) -> Op {
+    let id = id(dice, model);
+    let (nb_chunks, _) = plan(id);
+    Op::Finish(
+        id,
+        match dice.below(100) {
+            0..88 => nb_chunks,
+            88..97 => u32::try_from(dice.below(7)).unwrap(),
+            _ => MAX_CHUNKS + 1,
+        },
+    )
+}
+
+/// An id that a session or an object has, rather an open one; sometimes one that nobody has.
+fn id(dice: &mut Dice, model: &Model) -> Id {
+    let sessions = |open: bool| {
+        let all = model.sessions();
+        let all = all.filter(move |(s, _)| !open || s.state == UploadState::Uploading);
+        all.map(|(session, _)| session.upload.id)
+            .collect::<Vec<_>>()
+    };
+    let nobody = Id::from_bytes([9; 12]);
+    match dice.below(100) {
+        0..70 => dice.pick(&sessions(true)),
+        70..88 => dice.pick(&sessions(false)),
+        88..98 => dice.pick(&model.objects().map(|(meta, _)| meta.id).collect::<Vec<_>>()),
+        _ => None,
+    }
+    .unwrap_or(nobody)
+}
+
+pub(crate) fn name(dice: &mut Dice, model: &Model) -> ObjectName {
+    let ids: Vec<Id> = model.objects().map(|(meta, _)| meta.id).collect();
+    match dice.below(100) {
+        0..50 => ObjectName::Id(dice.pick(&ids).unwrap_or(Id::from_bytes([8; 12]))),
+        50..60 => ObjectName::Id(id(dice, model)),
+        _ => ObjectName::Key(
+            Bucket::parse("uploads").unwrap(),
+            ObjectKey::parse(dice.pick(&KEYS).unwrap()).unwrap(),
+        ),
+    }
+}
+
+fn read(dice: &mut Dice, model: &Model) -> Op {
+    let name = name(dice, model);
+    match dice.is(60) {
+        true => Op::Read(name, 0, 1 << 20),
+        false => {
+            let length = usize::try_from(dice.below(1200)).unwrap();
+            Op::Read(name, dice.below(60), length)
+        }
+    }
+}
+
+pub(crate) fn change(dice: &mut Dice, now: Timestamp) -> ObjectChange {
+    match dice.below(100) {
+        0..50 => {
+            ObjectChange::ExpiresAt(Some(now.plus(Duration::from_millis(dice.below(3_000_000)))))
+        }
+        50..60 => ObjectChange::ExpiresAt(Some(now)),
+        60..75 => ObjectChange::ExpiresAt(None),
+        75..85 => ObjectChange::UsedBy(dice.pick(&["job-1", "job-2"]).unwrap().to_owned()),
+        85..87 => ObjectChange::UsedBy("j".repeat(65)),
+        _ => ObjectChange::Headers(headers(dice)),
+    }
+}
+
+fn query(dice: &mut Dice) -> FileQuery {
+    let mut query = FileQuery {
+        sort: dice.pick(&SORTS).unwrap(),
+        descending: dice.is(50),
+        limit: 5000,
+        ..FileQuery::default()
+    };
+    if dice.is(60) {
+        query.start = usize::try_from(dice.below(5)).unwrap();
+        query.limit = usize::try_from(dice.below(5)).unwrap();
+    }
+    if dice.is(30) {
+        query.pipelines.push(pipeline(dice));
+    }
+    if dice.is(15) {
+        query.jobs.push("job-1".to_owned());
+    }
+    query
+}
