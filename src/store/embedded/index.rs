@@ -26,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::faults::{self, Bug};
 use super::fuse::Fuse;
 use crate::store::StoreError;
+use crate::store::error::has_no_descriptor;
 
 /// Longest value, in bytes; sled keeps longer ones in files that it never syncs.
 pub(super) const MAX_VALUE_BYTES: usize = 4096;
@@ -378,7 +379,7 @@ fn may_pass(error: &std::io::Error) -> bool {
     matches!(
         error.kind(),
         OutOfMemory | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
-    ) || error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())
+    ) || has_no_descriptor(error)
 }
 
 #[cfg(test)]
