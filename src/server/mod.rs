@@ -1,7 +1,7 @@
 //! The server floor: sockets, TLS, deadlines, systemd, drain. It knows connections, not requests.
 //!
 //! Owns: [`Server`], which accepts on every socket it is given, hands each request to the application, and drains.
-//! `listener.rs` accepts, `connection.rs` drives one connection and
+//! `listener.rs` accepts, `capacity.rs` says how many, `connection.rs` drives one connection and
 //! `activity.rs` knows how busy it is, `tls.rs` holds the certificate, `signals.rs` waits for the
 //! operator, `sweeper.rs` calls the store's sweep, `control.rs` is the socket the command line talks to, `systemd.rs` speaks
 //! to the service manager, `telemetry.rs` sets up the log.
@@ -23,6 +23,7 @@ use crate::api::app::{App, Clock};
 use crate::store::Store;
 
 mod activity;
+mod capacity;
 mod connection;
 pub mod control;
 mod listener;
@@ -32,19 +33,15 @@ pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 
-pub use listener::{bind, local_url, raise_file_limit};
+pub use capacity::raise_file_limit;
+pub use listener::{bind, local_url};
 pub use signals::{Hangup, Signals};
 
+use capacity::Capacity;
 use connection::Door;
 use listener::Socket;
 use signals::Event;
 use tls::Tls;
-
-/// Most connections of the admin listener; its own number, so that health checks work when the public one is full.
-pub const MAX_ADMIN_CONNECTIONS: usize = 64;
-
-/// Most connections of the control socket.
-pub const MAX_CONTROL_CONNECTIONS: usize = 16;
 
 /// Longest wait for the store to close after the drain.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -52,7 +49,7 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 /// What the server floor is told by the configuration.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Most public connections at once; more wait in the kernel's queue.
+    /// Most public connections at once; more wait in the kernel's queue. Fewer where the limit of open files has no room for them.
     pub max_connections: usize,
     /// Longest wait for a request's whole header; also how long a connection may sit idle between requests.
     pub header_timeout: Duration,
@@ -177,11 +174,12 @@ impl Server {
 
     fn accept_all(&mut self) {
         let sockets = std::mem::take(&mut self.sockets);
-        let permits = Arc::new(Semaphore::new(self.shared.options.max_connections));
+        let capacity = Capacity::now(self.shared.options.max_connections);
+        let permits = Arc::new(Semaphore::new(capacity.public));
         for PublicSocket { listener, tls } in sockets.public {
             self.accept(Socket::Tcp { listener, tls }, Door::Public, &permits);
         }
-        let permits = Arc::new(Semaphore::new(MAX_ADMIN_CONNECTIONS));
+        let permits = Arc::new(Semaphore::new(capacity.admin));
         for listener in sockets.admin {
             let socket = Socket::Tcp {
                 listener,
@@ -190,7 +188,7 @@ impl Server {
             self.accept(socket, Door::Admin, &permits);
         }
         if let Some(listener) = sockets.control {
-            let permits = Arc::new(Semaphore::new(MAX_CONTROL_CONNECTIONS));
+            let permits = Arc::new(Semaphore::new(capacity.control));
             self.accept(Socket::Unix(listener), Door::Control, &permits);
         }
     }
