@@ -55,6 +55,7 @@
 //! | where a chunk's bytes go | `store/embedded/lane.rs`; how they are gathered, `assembler.rs` |
 //! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs` |
 //! | another engine | a folder beside `store/embedded/`; it passes `tests/store_contract.rs` |
+//! | how many connections are let in | `server/capacity.rs` |
 //! | a command | its file in `cli/` |
 //! | a setting | `config.rs`, and the option struct of the floor that uses it |
 //!

@@ -278,7 +278,9 @@ fn store_row(error: &StoreError) -> (ErrorCode, String) {
             C::MetadataTooLarge,
             "Your metadata headers exceed the maximum allowed metadata size.",
         ),
-        StoreError::Busy => (C::SlowDown, "Please reduce your request rate."),
+        StoreError::Busy | StoreError::TooManyFiles => {
+            (C::SlowDown, "Please reduce your request rate.")
+        }
         StoreError::Full => (
             C::InsufficientStorage,
             "There is not enough free space to store this.",
@@ -355,4 +357,23 @@ fn missing_chunks(first: &[u32], count: u32) -> String {
         ""
     };
     format!("nb_chunks does not match what arrived: {count} chunk(s) missing: {list}{more}.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_passes_by_itself_is_503_and_what_is_broken_is_500() {
+        let io = || StoreError::from_io("test", std::io::Error::other("broken"));
+        for (error, status) in [
+            (StoreError::Busy, StatusCode::SERVICE_UNAVAILABLE),
+            (StoreError::TooManyFiles, StatusCode::SERVICE_UNAVAILABLE),
+            (StoreError::ReadOnly, StatusCode::SERVICE_UNAVAILABLE),
+            (io(), StatusCode::INTERNAL_SERVER_ERROR),
+        ] {
+            let what = error.to_string();
+            assert_eq!(ApiError::from(error).code.status(), status, "{what}");
+        }
+    }
 }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio::time::Instant;
 
 use super::Shared;
 use super::connection::{self, Door};
@@ -22,6 +22,9 @@ use super::crowd::{Crowd, Seat};
 
 /// Wait after the system had no descriptor or memory for another connection.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
+
+/// How often the log says that connections cannot be accepted, while that lasts.
+const SAY_EVERY: Duration = Duration::from_secs(60);
 
 /// Connections that wait in the kernel until they are accepted.
 const BACKLOG: u32 = 1024;
@@ -39,36 +42,6 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
-}
-
-/// Descriptors that are not connections: files of uploads under way, the index, the log.
-const OTHER_DESCRIPTORS: u64 = 1024;
-
-/// Lifts this process's limit of open files to the most that it may have, and warns when that is too few for
-/// `max_connections` (each may hold a file open, too).
-pub fn raise_file_limit(max_connections: usize) {
-    let mut limit = getrlimit(Resource::Nofile);
-    let Some(maximum) = limit.maximum else {
-        return;
-    };
-    let raised = match limit.current == limit.maximum {
-        true => Ok(()),
-        false => {
-            limit.current = limit.maximum;
-            setrlimit(Resource::Nofile, limit)
-        }
-    };
-    if let Err(error) = raised {
-        tracing::warn!(%error, "cannot raise the limit of open files");
-    }
-    let needed = 2 * max_connections as u64 + OTHER_DESCRIPTORS;
-    if maximum < needed {
-        tracing::warn!(
-            maximum,
-            needed,
-            "the limit of open files is too low for server.max_connections"
-        );
-    }
 }
 
 /// The URL under which a client on this machine reaches a listener.
@@ -130,6 +103,7 @@ pub(super) async fn accept_loop(
     crowd: Arc<Crowd>,
 ) {
     let stopping = shared.life.stopping.clone();
+    let mut said = None;
     loop {
         let next = async { Ok((socket.accept().await?, crowd.admit().await)) };
         let next = tokio::select! {
@@ -138,7 +112,7 @@ pub(super) async fn accept_loop(
         };
         match next {
             Ok((accepted, Some(seat))) => spawn(&shared, accepted, door, seat),
-            Err(error) => back_off(&error).await,
+            Err(error) => back_off(&error, &mut said).await,
             // Nobody closes the crowd; without it there is no limit, so nothing is accepted.
             Ok((_, None)) => return,
         }
@@ -150,12 +124,16 @@ fn spawn(shared: &Arc<Shared>, accepted: Accepted, door: Door, seat: Seat) {
     shared.life.tracker.spawn(task);
 }
 
-async fn back_off(error: &io::Error) {
+/// Waits before the next try. The log was told at `said`; it is not told each time, which may be 20 times a second for hours.
+async fn back_off(error: &io::Error, said: &mut Option<Instant>) {
     match Errno::from_io_error(error) {
         // The peer went away before it was accepted, or its socket already failed.
         Some(Errno::CONNABORTED | Errno::CONNRESET | Errno::INVAL | Errno::NOTCONN) => {}
         _ => {
-            tracing::warn!(%error, "cannot accept a connection; trying again");
+            if said.is_none_or(|at| at.elapsed() >= SAY_EVERY) {
+                tracing::warn!(%error, "cannot accept a connection; trying again");
+                *said = Some(Instant::now());
+            }
             tokio::time::sleep(ACCEPT_BACKOFF).await;
         }
     }

@@ -1,7 +1,7 @@
 //! The server floor: sockets, TLS, deadlines, systemd, drain. It knows connections, not requests.
 //!
 //! Owns: [`Server`], which accepts on every socket it is given, hands each request to the application, and drains.
-//! `listener.rs` accepts, `crowd.rs` finds room, `connection.rs` drives one connection and
+//! `listener.rs` accepts, `capacity.rs` says how many, `crowd.rs` finds room, `connection.rs` drives one connection and
 //! `activity.rs` knows how busy it is, `tls.rs` holds the certificate, `signals.rs` waits for the
 //! operator, `sweeper.rs` calls the store's sweep, `control.rs` is the socket the command line talks to, `systemd.rs` speaks
 //! to the service manager, `telemetry.rs` sets up the log.
@@ -22,6 +22,7 @@ use crate::api::app::{App, Clock};
 use crate::store::Store;
 
 mod activity;
+mod capacity;
 mod connection;
 pub mod control;
 mod crowd;
@@ -32,20 +33,16 @@ pub mod systemd;
 pub mod telemetry;
 pub mod tls;
 
-pub use listener::{bind, local_url, raise_file_limit};
+pub use capacity::raise_file_limit;
+pub use listener::{bind, local_url};
 pub use signals::{Hangup, Signals};
 
+use capacity::Capacity;
 use connection::Door;
 use crowd::Crowd;
 use listener::Socket;
 use signals::Event;
 use tls::Tls;
-
-/// Most connections of the admin listener; its own number, so that health checks work when the public one is full.
-pub const MAX_ADMIN_CONNECTIONS: usize = 64;
-
-/// Most connections of the control socket.
-pub const MAX_CONTROL_CONNECTIONS: usize = 16;
 
 /// Longest wait for the store to close after the drain.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -54,7 +51,7 @@ pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Most public connections at once; for another one the quietest is let go, and while none is quiet, more wait in the
-    /// kernel's queue.
+    /// kernel's queue. Fewer where the limit of open files has no room for them.
     pub max_connections: usize,
     /// Longest wait for a request's whole header; also how long a connection may sit idle between requests.
     pub header_timeout: Duration,
@@ -179,11 +176,12 @@ impl Server {
 
     fn accept_all(&mut self) {
         let sockets = std::mem::take(&mut self.sockets);
-        let crowd = Crowd::new(self.shared.options.max_connections);
+        let capacity = Capacity::now(self.shared.options.max_connections);
+        let crowd = Crowd::new(capacity.public);
         for PublicSocket { listener, tls } in sockets.public {
             self.accept(Socket::Tcp { listener, tls }, Door::Public, &crowd);
         }
-        let crowd = Crowd::new(MAX_ADMIN_CONNECTIONS);
+        let crowd = Crowd::new(capacity.admin);
         for listener in sockets.admin {
             let socket = Socket::Tcp {
                 listener,
@@ -192,7 +190,7 @@ impl Server {
             self.accept(socket, Door::Admin, &crowd);
         }
         if let Some(listener) = sockets.control {
-            let crowd = Crowd::new(MAX_CONTROL_CONNECTIONS);
+            let crowd = Crowd::new(capacity.control);
             self.accept(Socket::Unix(listener), Door::Control, &crowd);
         }
     }

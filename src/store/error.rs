@@ -9,6 +9,8 @@
 use std::fmt;
 use std::io;
 
+use rustix::io::Errno;
+
 use crate::model::UploadState;
 
 /// Why a store did not do what it was asked.
@@ -78,6 +80,8 @@ pub enum StoreError {
     RecordTooLarge,
     /// Too many writers or waiters at once; try again.
     Busy,
+    /// No descriptor is left for another file, in the process or in the system; try again.
+    TooManyFiles,
     /// No room: bytes, inodes or quota.
     Full,
     /// An earlier sync failed, or the store is closing: no writes until restart.
@@ -94,13 +98,22 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Folds a system error: no room becomes [`StoreError::Full`].
+    /// Folds a system error: no room becomes [`StoreError::Full`], no descriptor [`StoreError::TooManyFiles`].
     pub fn from_io(operation: &'static str, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
+            _ if has_no_descriptor(&source) => Self::TooManyFiles,
             _ => Self::Io { operation, source },
         }
     }
+}
+
+/// Whether a system call failed because too many files are open. The standard library has no kind for that.
+pub(super) fn has_no_descriptor(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE)
+    )
 }
 
 impl fmt::Display for StoreError {
@@ -130,6 +143,7 @@ impl fmt::Display for StoreError {
             Self::CatalogFull => f.write_str("the catalog is full"),
             Self::RecordTooLarge => f.write_str("the record is too large for the index"),
             Self::Busy => f.write_str("too many at once"),
+            Self::TooManyFiles => f.write_str("too many open files; the limit must be raised"),
             Self::Full => f.write_str("no space left"),
             Self::ReadOnly => f.write_str("the store is read-only until restart"),
             Self::Corrupt(what) => write!(f, "damaged: {what}"),
@@ -144,5 +158,19 @@ impl std::error::Error for StoreError {
             Self::Io { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_error_tells_no_room_and_no_descriptor_apart_from_the_rest() {
+        let of = |errno: Errno| StoreError::from_io("test", errno.into());
+        assert!(matches!(of(Errno::NOSPC), StoreError::Full));
+        assert!(matches!(of(Errno::MFILE), StoreError::TooManyFiles));
+        assert!(matches!(of(Errno::NFILE), StoreError::TooManyFiles));
+        assert!(matches!(of(Errno::IO), StoreError::Io { .. }));
     }
 }

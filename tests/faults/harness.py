@@ -148,9 +148,9 @@ class SplitDisk(Disk):
 
 
 class Server:
-    """The real binary on a data folder."""
+    """The real binary on a data folder. `prepare` is called in the child before it becomes the server: limits are put on there."""
 
-    def __init__(self, binary, data, scratch, environment=None, settings=(), limit=START_LIMIT):
+    def __init__(self, binary, data, scratch, environment=None, settings=(), limit=START_LIMIT, prepare=None):
         self.port_file, self.log = scratch / "ports", scratch / "log"
         self.port_file.unlink(missing_ok=True)
         command = [binary, "dev", "--data", data, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
@@ -160,7 +160,7 @@ class Server:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PILLARBOX_")}
         began = time.monotonic()
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=clean | (environment or {}))
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=clean | (environment or {}), preexec_fn=prepare)
         while not self.port_file.exists():
             if self.process.poll() is not None:
                 raise Broken(f"the server did not start: {self.tail()}")
@@ -209,6 +209,12 @@ class Connection:
         host, port = address.split(":")
         self.place, self.socket, self.reader = (host, int(port)), None, None
 
+    def open(self, wait=ANSWER_WAIT):
+        if self.socket is None:
+            self.socket = socket.create_connection(self.place, wait)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.reader = self.socket.makefile("rb")
+
     def ask(self, method, target, body=b"", headers=(), token=True, cut_short=False):
         """Status, headers, body. `cut_short` ends the connection after the body, without waiting for its announced end."""
         length = len(body) + (200 if cut_short else 0)
@@ -217,10 +223,7 @@ class Connection:
             head.append(f"Authorization: Bearer {TOKEN}")
         head += headers
         try:
-            if self.socket is None:
-                self.socket = socket.create_connection(self.place, ANSWER_WAIT)
-                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self.reader = self.socket.makefile("rb")
+            self.open()
             self.socket.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
             if cut_short:
                 self.socket.shutdown(socket.SHUT_WR)
@@ -449,6 +452,8 @@ class Client:
 
     MIX = {
         "all": (("single", 26), ("begin", 8), ("chunk", 40), ("abort", 4), ("delete", 10), ("expire", 6), ("broken", 6)),
+        # Nothing that depends on how fast an answer comes.
+        "lasting": (("single", 26), ("begin", 8), ("chunk", 40), ("abort", 4), ("delete", 10), ("broken", 6)),
         "single": (("single", 1),),
         "delete": (("single", 50), ("delete", 50)),
         "index": (("begin", 60), ("abort", 20), ("delete", 15), ("expire", 5)),
@@ -695,6 +700,16 @@ class Place:
 
     def remove(self):
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def wait_for(condition, seconds):
+    """Whether it came true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 def binary_of(argument):

@@ -30,6 +30,7 @@ use super::fuse::Fuse;
 use super::memory as sled;
 use super::sync::{self, Mutex};
 use crate::store::StoreError;
+use crate::store::error::has_no_descriptor;
 
 /// Longest value, in bytes; sled keeps longer ones in files that it never syncs.
 pub(super) const MAX_VALUE_BYTES: usize = 4096;
@@ -456,7 +457,7 @@ fn may_pass(error: &std::io::Error) -> bool {
     matches!(
         error.kind(),
         OutOfMemory | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
-    ) || error.raw_os_error() == Some(rustix::io::Errno::MFILE.raw_os_error())
+    ) || has_no_descriptor(error)
 }
 
 #[cfg(all(test, feature = "schedules"))]
