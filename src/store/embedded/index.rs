@@ -375,7 +375,7 @@ fn lookup(db: &sled::Db, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
 
 fn each_of<K: AsRef<[u8]>>(
     pairs: impl Iterator<Item = Result<(K, K), sled::Error>>,
-    each: &mut dyn FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>,
+    mut each: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>,
 ) -> Result<(), StoreError> {
     for pair in pairs {
         let (key, value) = pair.map_err(|e| damaged(&e))?;
