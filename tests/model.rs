@@ -129,7 +129,7 @@ fn kind(step: &Step) -> &'static str {
 }
 
 fn draw(dice: &mut Dice, world: &World) -> Step {
-    let loses = world.seed % 2 == 0;
+    let loses = world.seed.is_multiple_of(2);
     match dice.below(1000) {
         0..80 => {
             let longest = if dice.is(10) { 3_600_000 } else { 2_000 };

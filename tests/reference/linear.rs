@@ -188,15 +188,7 @@ impl Search<'_> {
                 let told = model.apply(&Op::Session(*id), self.now);
                 return told_so(next, number, call, told);
             }
-            (Op::Create(new), _) if call.told == Err(StoreError::Exists.to_string()) => {
-                // An id that was given up stays taken while its file is garbage.
-                let was = |(other, progress): (&Call, &Progress)| {
-                    progress.done
-                        && matches!(&other.op, Op::Create(o) if o.id == new.id && other.told.is_ok())
-                };
-                self.calls.iter().zip(&state.progress).any(was)
-                    || return told_so(next, number, call, self.exists(state, new))
-            }
+            (Op::Create(new), _) => return self.create(state, next, (number, new)),
             (Op::Sweep(_), part) => {
                 return self.sweep(state, next, (number, usize::from(part) - 1));
             }
@@ -213,11 +205,28 @@ impl Search<'_> {
         vec![next]
     }
 
-    fn exists(&self, state: &State, new: &NewUpload) -> Told {
-        state
-            .model
-            .clone()
-            .apply(&Op::Create(new.clone()), self.now)
+    /// An id that was given up stays taken while its file is garbage, which only the engine knows.
+    fn create(
+        &self,
+        state: &State,
+        mut next: State,
+        (number, new): (usize, &NewUpload),
+    ) -> Vec<State> {
+        let call = &self.calls[number];
+        let was_taken = self
+            .calls
+            .iter()
+            .zip(&state.progress)
+            .any(|(other, progress)| {
+                let same = matches!(&other.op, Op::Create(other) if other.id == new.id);
+                same && progress.done && other.told.is_ok()
+            });
+        if was_taken && call.told == Err(StoreError::Exists.to_string()) {
+            next.progress[number].done = true;
+            return vec![next];
+        }
+        let told = next.model.apply(&call.op, self.now);
+        told_so(next, number, call, told)
     }
 
     /// A sweep looks at each thing that may be due, and takes it or does not: it may have come too late to be seen.

@@ -378,7 +378,7 @@ impl Model {
                         .is_some_and(|job| query.jobs.contains(job)))
         };
         let mut files: Vec<ObjectMeta> = metas.filter(matches).cloned().collect();
-        files.sort_by(|a, b| rank(query.sort, a).cmp(&rank(query.sort, b)));
+        files.sort_by_key(|meta| rank(query.sort, meta));
         if query.descending {
             files.reverse();
         }
