@@ -43,8 +43,11 @@ const FLOORS: [(&str, u8); 9] = [
 const OWNERS: [(&[&str], &[&str], &str); 15] = [
     (
         &["sled"],
-        &["src/store/embedded/index.rs"],
-        "one file names the index engine, so that it can be replaced",
+        &[
+            "src/store/embedded/index.rs",
+            "src/store/embedded/index/open.rs",
+        ],
+        "one place names the index engine, so that it can be replaced",
     ),
     (
         &["multer"],

@@ -1,4 +1,4 @@
-//! The index: one ordered keyspace of small values. The only file that names sled.
+//! The index: one ordered keyspace of small values. The only file that names sled, besides `index/open.rs`, which opens it.
 //!
 //! Owns: the tree, the one committer thread that writes to it, and the rule by which a write is durable: `flush()`, then
 //! `fdatasync` of sled's own `db` file through a second descriptor (flush alone ends in `sync_file_range`, which is no barrier).
@@ -13,13 +13,14 @@
 //! 3. A failed sync, or a panic inside sled, blows the fuse; nothing is retried.
 //! 4. A read outside a job may see a write a moment before it is durable.
 
+mod open;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -31,6 +32,8 @@ use super::memory as sled;
 use super::sync::{self, Mutex};
 use crate::store::StoreError;
 use crate::store::error::has_no_descriptor;
+pub(super) use open::OpenError;
+use open::open_in_time;
 
 /// Longest value, in bytes; sled keeps longer ones in files that it never syncs.
 pub(super) const MAX_VALUE_BYTES: usize = 4096;
@@ -40,22 +43,9 @@ const MAX_WAITING_JOBS: usize = 1024;
 const MAX_GROUP: usize = 256;
 /// Jobs whose writes wait for the next sync at most.
 const MAX_UNSYNCED_JOBS: usize = 1024;
-/// Memory for the tree's pages, in bytes.
-const CACHE_BYTES: u64 = 64 << 20;
-/// How long opening may take.
-const OPEN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Key and value.
 pub(super) type Pair = (Vec<u8>, Vec<u8>);
-
-/// Why an index did not open.
-#[derive(Debug)]
-pub(super) enum OpenError {
-    /// It is damaged, panicked, or took too long: set it aside and rebuild.
-    Broken(String),
-    /// The system failed; the index itself may be sound.
-    Io(StoreError),
-}
 
 /// An open index.
 pub(super) struct Index {
@@ -403,61 +393,6 @@ fn guarded<R>(call: impl FnOnce() -> Result<R, StoreError>) -> Result<R, StoreEr
     sync::point();
     catch_unwind(AssertUnwindSafe(call))
         .unwrap_or_else(|_| Err(StoreError::Corrupt("the index panicked".to_owned())))
-}
-
-/// Opens sled in a thread of its own, so that a hang or a panic is only an error.
-fn open_in_time(folder: &Path) -> Result<sled::Db, OpenError> {
-    let (answer, waiter) = std::sync::mpsc::channel();
-    let config = sled::Config::new()
-        .path(folder)
-        .cache_capacity(CACHE_BYTES)
-        .flush_every_ms(None);
-    let end = Instant::now() + OPEN_DEADLINE;
-    let opener = move || {
-        let opened = catch_unwind(AssertUnwindSafe(|| open_unlocked(&config, end)));
-        let _ = answer.send(opened.unwrap_or_else(|_| {
-            Err(OpenError::Broken(
-                "it panicked when it was opened".to_owned(),
-            ))
-        }));
-    };
-    std::thread::Builder::new()
-        .name("index-open".to_owned())
-        .spawn(opener)
-        .map_err(|e| OpenError::Io(StoreError::from_io("start a thread", e)))?;
-    waiter
-        .recv_timeout(OPEN_DEADLINE)
-        .unwrap_or_else(|_| Err(OpenError::Broken("opening it took too long".to_owned())))
-}
-
-/// Opens sled; waits while an earlier instance in this process still lets go of its lock.
-fn open_unlocked(config: &sled::Config, end: Instant) -> Result<sled::Db, OpenError> {
-    loop {
-        match config.open() {
-            Ok(db) => return Ok(db),
-            Err(sled::Error::Io(error)) if error.to_string().contains("acquire lock") => {
-                if Instant::now() + Duration::from_secs(1) > end {
-                    return Err(OpenError::Io(StoreError::from_io("lock the index", error)));
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            Err(sled::Error::Io(error)) if may_pass(&error) => {
-                return Err(OpenError::Io(StoreError::from_io("open the index", error)));
-            }
-            Err(error) => return Err(OpenError::Broken(error.to_string())),
-        }
-    }
-}
-
-/// Whether a failure says something of the system, and nothing of the index.
-fn may_pass(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{
-        OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
-    };
-    matches!(
-        error.kind(),
-        OutOfMemory | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
-    ) || has_no_descriptor(error)
 }
 
 #[cfg(all(test, feature = "schedules"))]

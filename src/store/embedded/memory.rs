@@ -14,15 +14,20 @@ type Pairs = BTreeMap<Bytes, Bytes>;
 
 /// What goes wrong with an index; here only its file.
 #[derive(Debug)]
+#[allow(dead_code, reason = "memory is never damaged")]
 pub(super) enum Error {
     /// The system failed.
     Io(std::io::Error),
+    /// What was read makes no sense.
+    Corruption {},
 }
 
 impl std::fmt::Display for Error {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self::Io(error) = self;
-        error.fmt(f)
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Corruption {} => f.write_str("damaged"),
+        }
     }
 }
 
