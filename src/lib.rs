@@ -54,6 +54,7 @@
 //! | how chunks find their index | `api/chunk_target.rs` |
 //! | where a chunk's bytes go | `store/embedded/lane.rs`; how they are gathered, `assembler.rs` |
 //! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs` |
+//! | lists of files, how they are sorted | `store/embedded/list.rs` |
 //! | another engine | a folder beside `store/embedded/`; it passes `tests/store_contract.rs` |
 //! | how many connections are let in | `server/capacity.rs` |
 //! | a command | its file in `cli/` |
@@ -72,6 +73,8 @@
 //!   attributes. A file that was just created gets one `fdatasync`.
 //! * The guard allows 20,480 bytes before the file's content, Amazon's limit to the byte, and as many again after it: a form
 //!   that fills the first exactly must still be able to close.
+//! * A read of at most 128 KiB that the kernel has in memory is done on the thread that sends it: handing an open and a read to
+//!   other threads cost more than both. Anything that would wait for the disk still goes to a blocking job.
 //! * A session is named in its policy by the condition `["starts-with","$x-pillarbox-upload-<id>",""]`, so that
 //!   `form_post_params` needs no member that the hosted API does not have.
 //! * `catalog.json` leaves out tokens that were issued to applications: they live an hour, and a client that gets 403 fetches
