@@ -31,7 +31,6 @@ use super::fuse::Fuse;
 use super::memory as sled;
 use super::sync::{self, Mutex};
 use crate::store::StoreError;
-use crate::store::error::has_no_descriptor;
 pub(super) use open::OpenError;
 use open::open_in_time;
 

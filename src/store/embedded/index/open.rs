@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use crate::store::StoreError;
 #[cfg(feature = "schedules")]
 use crate::store::embedded::memory as sled;
+use crate::store::error::has_no_descriptor;
 
 /// Memory for the tree's pages, in bytes.
 const CACHE_BYTES: u64 = 64 << 20;
