@@ -44,7 +44,9 @@ struct Bench {
     _folder: tempfile::TempDir,
 }
 
-const PARTS: [(&str, fn(&Bench)); 4] = [
+type Part = (&'static str, fn(&Bench));
+
+const PARTS: [Part; 4] = [
     ("writes", writes::tables),
     ("reads", reads::tables),
     ("resources", resources::show),

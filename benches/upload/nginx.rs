@@ -66,7 +66,7 @@ impl Nginx {
             },
             secure: Target {
                 address: secure,
-                tls: Some(certificate.client.clone()),
+                tls: Some(std::sync::Arc::clone(&certificate.client)),
             },
             folder,
         })

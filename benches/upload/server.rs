@@ -90,7 +90,7 @@ impl Server {
             process,
             target: Target {
                 address: address.expect("an address"),
-                tls: certificate.map(|certificate| certificate.client.clone()),
+                tls: certificate.map(|certificate| std::sync::Arc::clone(&certificate.client)),
             },
             ready_after,
             _folder: None,
