@@ -123,6 +123,28 @@ async fn an_application_made_here_gets_tokens_there() {
 }
 
 #[tokio::test]
+async fn what_is_public_in_dev_opens_nothing_once_its_folder_is_served() {
+    use pillarbox::api::app::{App, AppOptions};
+    use pillarbox::api::start::DEV_TOKEN;
+    use pillarbox::model::TokenHash;
+    use pillarbox::store::CatalogKey;
+    let rig = Rig::new().await;
+    let public = [
+        CatalogKey::Token(TokenHash::of(DEV_TOKEN)),
+        CatalogKey::AccessKey(DEV_ACCESS_KEY.to_owned()),
+    ];
+    for key in &public {
+        assert!(rig.store.find(key).await.unwrap().is_some());
+    }
+    let store = std::sync::Arc::clone(&rig.store);
+    let served = App::start(AppOptions::default(), store, rig.clock.clone()).await;
+    assert!(served.is_ok());
+    for key in &public {
+        assert!(rig.store.find(key).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
 async fn keys_are_made_listed_removed_and_the_last_signer_stays() {
     let rig = Rig::with(|options| options.dev = false).await;
     let made = rig.control("POST", "/keys", "{}").await.json();

@@ -66,6 +66,7 @@ impl App {
             let key = dev_entries(store.as_ref(), now).await?;
             (key.clone(), key)
         } else {
+            remove_dev_entries(store.as_ref()).await?;
             let forms = signing_key(store.as_ref(), KeyPurpose::Forms, now).await?;
             (
                 forms,
@@ -184,6 +185,18 @@ async fn signing_key(
     let key = new_access_key(purpose, now)?;
     store.insert(CatalogEntry::AccessKey(key.clone())).await?;
     Ok(key)
+}
+
+/// What is public in `dev` opens nothing elsewhere: a folder that `dev` kept loses it when it is served.
+async fn remove_dev_entries(store: &dyn Store) -> Result<(), ApiError> {
+    let token = CatalogKey::Token(TokenHash::of(DEV_TOKEN));
+    let key = CatalogKey::AccessKey(DEV_ACCESS_KEY.to_owned());
+    for public in [token, key] {
+        if store.find(&public).await?.is_some() {
+            store.remove(&public).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn dev_entries(store: &dyn Store, now: Timestamp) -> Result<AccessKey, ApiError> {
