@@ -57,6 +57,17 @@ impl Limits {
     }
 }
 
+/// How long a connection may be quiet before a newcomer may have its seat.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// It asks nothing.
+    pub(super) idle: Duration,
+    /// It is in the middle of a request, or of a small answer.
+    pub(super) standing: Duration,
+    /// Much of an answer is on its way to it.
+    pub(super) sending: Duration,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Quiet {
     Fresh,
@@ -75,6 +86,8 @@ pub(super) struct Activity {
     working: AtomicUsize,
     /// How many of those wait for the rest of their request.
     receiving: AtomicUsize,
+    /// Whether much of the last answer may still be on its way: in our buffers, or in the kernel's, which tell of progress late.
+    sending_much: AtomicBool,
     /// When anything last happened.
     last: Mutex<Instant>,
 }
@@ -86,12 +99,14 @@ impl Activity {
             owed: AtomicUsize::new(0),
             working: AtomicUsize::new(0),
             receiving: AtomicUsize::new(0),
+            sending_much: AtomicBool::new(false),
             last: Mutex::new(Instant::now()),
         }
     }
 
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
         self.began.store(true, Ordering::SeqCst);
+        self.sending_much.store(false, Ordering::SeqCst);
         self.owed.fetch_add(1, Ordering::SeqCst);
         self.working.fetch_add(1, Ordering::SeqCst);
         self.touch();
@@ -114,16 +129,21 @@ impl Activity {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For how long it has been quiet; `None` while it may not be disturbed: a request waits for us, or too little time has
-    /// passed for a connection that asks nothing (`idle`) or since its request moved (`standing`).
-    pub(super) fn quiet_for(&self, idle: Duration, standing: Duration) -> Option<Duration> {
-        let quiet = self.last().elapsed();
-        if self.owed.load(Ordering::SeqCst) == 0 {
-            return (quiet >= idle).then_some(quiet);
-        }
+    /// For how long it has been quiet; `None` while it may not be disturbed: a request waits for us, or `patience` is not over.
+    pub(super) fn quiet_for(&self, patience: Patience) -> Option<Duration> {
         let working = self.working.load(Ordering::SeqCst);
-        let waits_for_us = working > self.receiving.load(Ordering::SeqCst);
-        (!waits_for_us && quiet >= standing).then_some(quiet)
+        if working > self.receiving.load(Ordering::SeqCst) {
+            return None;
+        }
+        let limit = if self.sending_much.load(Ordering::SeqCst) {
+            patience.sending
+        } else if self.owed.load(Ordering::SeqCst) > 0 {
+            patience.standing
+        } else {
+            patience.idle
+        };
+        let quiet = self.last().elapsed();
+        (quiet >= limit).then_some(quiet)
     }
 
     /// Returns when nothing happened for as long as `limits` allows.
@@ -161,6 +181,9 @@ impl Activity {
         }
     }
 }
+
+/// From this many bytes handed to the connection at once its answer counts as large.
+const MUCH_BYTES: usize = 32 << 10;
 
 /// Whose turn it is in a request: ours,
 const OURS: u8 = 0;
@@ -306,6 +329,10 @@ impl Owed {
             return None;
         }
         let length = self.rest.len().min(self.piece_bytes);
+        if length >= MUCH_BYTES {
+            let sending = &self.busy.activity.sending_much;
+            sending.store(true, Ordering::SeqCst);
+        }
         Some(Frame::data(self.rest.split_to(length)))
     }
 }
@@ -403,6 +430,11 @@ mod tests {
     }
     #[tokio::test(start_paused = true)]
     async fn who_only_trickles_is_as_quiet_as_who_is_silent() {
+        const PATIENCE: Patience = Patience {
+            idle: IDLE,
+            standing: STANDING,
+            sending: Duration::from_secs(60),
+        };
         const IDLE: Duration = Duration::from_secs(1);
         const STANDING: Duration = Duration::from_secs(2);
         let activity = Arc::new(Activity::new());
@@ -413,23 +445,21 @@ mod tests {
         });
         let body = http_body_util::StreamBody::new(Box::pin(trickle));
         let mut body = Awaited::new(body, Arc::clone(&busy));
-        assert_eq!(activity.quiet_for(IDLE, STANDING), None, "it is our turn");
+        assert_eq!(activity.quiet_for(PATIENCE), None, "it is our turn");
         for _ in 0..3 {
             assert!(body.frame().await.is_some());
         }
         let waiting = tokio::time::timeout(Duration::from_millis(100), body.frame()).await;
         assert!(waiting.is_err());
-        let quiet = activity
-            .quiet_for(IDLE, STANDING)
-            .map(|quiet| quiet.as_secs());
+        let quiet = activity.quiet_for(PATIENCE).map(|quiet| quiet.as_secs());
         assert_eq!(quiet, Some(3));
         body.moved(MOVED_BYTES);
-        assert_eq!(activity.quiet_for(IDLE, STANDING), None, "it has moved");
+        assert_eq!(activity.quiet_for(PATIENCE), None, "it has moved");
         tokio::time::sleep(STANDING).await;
-        assert_eq!(activity.quiet_for(IDLE, STANDING), Some(STANDING));
+        assert_eq!(activity.quiet_for(PATIENCE), Some(STANDING));
         drop((body, busy));
-        assert_eq!(activity.quiet_for(IDLE, STANDING), None, "it may ask more");
+        assert_eq!(activity.quiet_for(PATIENCE), None, "it may ask more");
         tokio::time::sleep(IDLE).await;
-        assert_eq!(activity.quiet_for(IDLE, STANDING), Some(IDLE));
+        assert_eq!(activity.quiet_for(PATIENCE), Some(IDLE));
     }
 }

@@ -159,6 +159,7 @@ async fn serve_tcp<S>(
         },
         () = goodbye(shared) => return,
     };
+    activity.touch();
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         Box::pin(serve_http2(shared, stream, door, from, activity)).await;
     } else {
@@ -189,6 +190,7 @@ async fn serve_http1<S>(
             )
         }
     });
+    let stream = watched(stream, &activity);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(shared.options.header_timeout)
@@ -197,6 +199,19 @@ async fn serve_http1<S>(
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service);
     supervise(shared, connection, &activity, Limits::none()).await;
+}
+
+/// Every write that the peer made room for is a sign of life.
+fn watched<S: AsyncWrite>(
+    stream: S,
+    activity: &Arc<Activity>,
+) -> InspectWriter<S, impl FnMut(&[u8]) + use<S>> {
+    let activity = Arc::clone(activity);
+    InspectWriter::new(stream, move |written: &[u8]| {
+        if written.len() >= PROGRESS_BYTES {
+            activity.touch();
+        }
+    })
 }
 
 /// The buffer of a connection that comes to so many others. What it holds of an upload is copied by the form's parser, gathered and
@@ -230,12 +245,7 @@ async fn serve_http2<S>(
             )
         }
     });
-    let watched = Arc::clone(&activity);
-    let stream = InspectWriter::new(stream, move |written| {
-        if written.len() >= PROGRESS_BYTES {
-            watched.touch();
-        }
-    });
+    let stream = watched(stream, &activity);
     let connection = http2::Builder::new(Streams::of(&shared.life))
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)

@@ -3,7 +3,8 @@
 //! Owns: [`Crowd`], the limit on connections of one listener, and [`Seat`], the right to one of them. When all are taken, the
 //! connection that has been quiet longest is let go for a newcomer, so that strangers who only sit there cannot keep others
 //! out. A connection that asks nothing may go after [`IDLE_PATIENCE`], one in the middle of a request when nothing of it moved
-//! for [`STANDING_PATIENCE`], one that waits for us never. Until one may go, the newcomer waits.
+//! for [`STANDING_PATIENCE`], one that takes its answer after [`SENDING_PATIENCE`], one that waits for us never. Until one may go,
+//! the newcomer waits.
 //!
 //! Never does: accept, read or write; a connection learns by its [`Seat::leave`] that it must go.
 //!
@@ -17,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::activity::Activity;
+use super::activity::{Activity, Patience};
 
 /// How long a connection that asks nothing is left alone. A client that has just connected, or thinks between two requests,
 /// must not go before those who came to sit.
@@ -26,11 +27,24 @@ const IDLE_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a request may stand still. Clients on bad networks are silent for a second or two now and then.
 const STANDING_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long an answer that is under way may stand still. The kernel's buffers hold megabytes and tell of progress only when a third
+/// of them is free again, which takes a client with 200 KB/s several seconds.
+const SENDING_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Time after which who was asked to go no longer counts as going: somebody else may have got that seat.
+const LEAVING_TIME: Duration = Duration::from_secs(1);
+
 /// Time until a newcomer looks again, when nobody could be let go.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Time between two lines in the log that say how many were let go.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
+
+const PATIENCE: Patience = Patience {
+    idle: IDLE_PATIENCE,
+    standing: STANDING_PATIENCE,
+    sending: SENDING_PATIENCE,
+};
 
 /// The connections of one listener.
 #[derive(Debug)]
@@ -74,10 +88,12 @@ impl Crowd {
         if let Ok(permit) = Arc::clone(&self.seats).try_acquire_owned() {
             return Some(self.seat(permit));
         }
-        let mut asked = false;
+        let mut asked: Option<Instant> = None;
         loop {
             // One for one: who was asked to go may need a moment.
-            asked = asked || self.let_go_of_the_quietest();
+            if asked.is_none_or(|asked| asked.elapsed() >= LEAVING_TIME) {
+                asked = self.let_go_of_the_quietest().then(Instant::now);
+            }
             let waiting = Arc::clone(&self.seats).acquire_owned();
             if let Ok(permit) = tokio::time::timeout(LOOK_AGAIN, waiting).await {
                 return permit.ok().map(|permit| self.seat(permit));
@@ -106,7 +122,7 @@ impl Crowd {
         let candidates = seated.by_number.iter();
         let quietest = candidates
             .filter_map(|(number, (activity, _))| {
-                let quiet = activity.quiet_for(IDLE_PATIENCE, STANDING_PATIENCE)?;
+                let quiet = activity.quiet_for(PATIENCE)?;
                 Some((quiet, *number))
             })
             .max();
@@ -171,6 +187,25 @@ mod tests {
         assert!(!seats[0].leave.is_cancelled() && seats[1].leave.is_cancelled());
         drop(seats.remove(1));
         assert!(admitted(&crowd).await.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_a_large_answer_slowly_keeps_the_seat_also_when_the_last_of_it_is_in_our_buffers()
+     {
+        use http_body_util::BodyExt;
+        let crowd = Crowd::new(1);
+        let seat = crowd.admit().await.unwrap();
+        let busy = Arc::new(seat.activity.begin());
+        let large = crate::api::body::full(vec![0; 1 << 20]);
+        let mut answer = super::super::activity::Owed::new(large, usize::MAX, busy);
+        assert!(answer.frame().await.is_some());
+        drop(answer);
+        tokio::time::sleep(SENDING_PATIENCE / 2).await;
+        assert!(admitted(&crowd).await.is_none());
+        assert!(!seat.leave.is_cancelled());
+        tokio::time::sleep(SENDING_PATIENCE).await;
+        assert!(admitted(&crowd).await.is_none());
+        assert!(seat.leave.is_cancelled());
     }
 
     #[tokio::test(start_paused = true)]
