@@ -8,7 +8,7 @@
 //! 1. Only the committer writes. A job reads and writes through its [`Txn`], sees every earlier job's writes, and is applied
 //!    whole or not at all; so check-then-write needs no lock.
 //! 2. A job is answered after the sync that follows it; all jobs that wait are synced together. A job that says so by
-//!    [`Txn::need_not_sync`] is answered at once; what it wrote is durable with the next sync, never later than the write of a
+//!    [`Txn::need_not_sync`] is answered at once, unless one before it in its group waits; what it wrote is durable with the next sync, never later than the write of a
 //!    later job, and after [`MAX_UNSYNCED_JOBS`] at the latest.
 //! 3. A failed sync, or a panic inside sled, blows the fuse; nothing is retried.
 //! 4. A read outside a job may see a write a moment before it is durable.
@@ -288,7 +288,8 @@ impl Committer {
             let ran = job(&self.db, &self.fuse);
             self.unsynced += usize::from(ran.wrote);
             must_sync |= ran.wrote && ran.waits;
-            if ran.waits {
+            // What saw the write of a job that waits, waits with it: it may rest on what is not durable yet.
+            if ran.waits || must_sync {
                 answers.push(ran.answer);
             } else {
                 (ran.answer)(self.fuse.check().is_ok());
@@ -457,6 +458,32 @@ mod tests {
             assert!(matches!(index.commit(job).await, Err(StoreError::ReadOnly)));
         }
         assert!(fuse.check().is_err());
+    }
+
+    #[tokio::test]
+    async fn a_job_that_need_not_sync_waits_when_one_before_it_in_its_group_waits() {
+        let folder = Folder::new();
+        let db = open_in_time(&folder.0).unwrap();
+        let mut committer = Committer {
+            db,
+            file: File::open("/dev/null").unwrap(),
+            fuse: Fuse::default(),
+            mark: Box::new(|| None),
+            unsynced: 0,
+        };
+        let told = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let job = |waits: bool| -> Job {
+            let told = std::sync::Arc::clone(&told);
+            Box::new(move |_: &sled::Db, _: &Fuse| Ran {
+                wrote: true,
+                waits,
+                answer: Box::new(move |durable| told.lock().unwrap().push((waits, durable))),
+            })
+        };
+        // The file cannot be synced, so whoever waits for that is told.
+        committer.commit(vec![job(false), job(true), job(false)]);
+        let told = told.lock().unwrap();
+        assert_eq!(*told, [(false, true), (true, false), (false, false)]);
     }
 
     #[tokio::test]
