@@ -258,7 +258,7 @@ async fn commit_object(
             let mut garbage = Garbage::new();
             names::name_object(txn, &named, &mut garbage)?;
             // What takes the place of another is synced, so that a crash can never give the key back.
-            if garbage.is_empty() && recent.covers(named.id) {
+            if garbage.is_empty() && recent.label_suffices(&named) {
                 txn.need_not_sync();
             }
             Ok(garbage)

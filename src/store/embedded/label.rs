@@ -5,6 +5,7 @@
 //!
 //! Invariant: of several labels of one file the valid one with the highest record version counts.
 
+use super::index::MAX_VALUE_BYTES;
 use super::records::{decode_object, encode_object};
 use crate::model::{Crc64, ObjectMeta};
 use crate::store::StoreError;
@@ -15,6 +16,10 @@ const LABEL_VERSION: u8 = 1;
 /// The label of an object.
 pub(super) fn encode(meta: &ObjectMeta) -> Result<Vec<u8>, StoreError> {
     let record = encode_object(meta)?;
+    // What the index could not take may not be durable either: a start would meet it again and again.
+    if record.len() > MAX_VALUE_BYTES {
+        return Err(StoreError::RecordTooLarge);
+    }
     let mut label = vec![LABEL_VERSION];
     label.extend_from_slice(Crc64::of(&record).hex().as_bytes());
     label.extend_from_slice(&record);
@@ -31,5 +36,6 @@ fn decode_one(label: &[u8]) -> Option<ObjectMeta> {
     let (version, rest) = label.split_first()?;
     let (checksum, record) = rest.split_at_checked(16)?;
     let sound = *version == LABEL_VERSION && Crc64::of(record).hex().as_bytes() == checksum;
+    let sound = sound && record.len() <= MAX_VALUE_BYTES;
     sound.then(|| decode_object(record).ok()).flatten()
 }

@@ -1,13 +1,13 @@
 //! Files that the index does not name after a stop that was not clean: objects to be named, and orphans to be removed.
 //!
-//! Owns: both searches. Files from the mark of [`super::recent`] on are looked at before anything is served, since an object among
-//! them may have been acknowledged by its label alone; the rest, which was never acknowledged, may take longer.
+//! Owns: both searches. Files from the mark of `recent.rs` on are looked at before anything is served, since an object among
+//! them may have been acknowledged by its label alone; the rest, which nobody was promised, may take longer.
 //! Never does: delete a file because a rebuilt index does not know it. Only files whose id is younger than the index are
-//! orphans when it does not name them: the index was there when they were made. Of these, one with a sound label is a whole
-//! object whose record was not written, or was lost: it is named, not deleted, unless a newer object has its key.
+//! orphans when it does not name them: the index was there when they were made. Once objects are served, nothing is named any
+//! more, and a whole object is left where it is: a deletion that is under way looks the same.
 //!
-//! Invariant: an object is named here only while no record has its key, or an older one has; an acknowledged object without a
-//! durable record never replaced another, since such a replacement is synced.
+//! Invariant: an object is named here only when its bytes are what its label says, and while no record has its key, or an older
+//! one has; an acknowledged object without a durable record never replaced another, since such a replacement is synced.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -19,10 +19,11 @@ use super::disk::FileName;
 use super::faults::{self, Bug};
 use super::index::{Index, Txn};
 use super::names::{self, Garbage};
-use super::records::{self, OBJECT_IDS, SESSIONS};
+use super::recent::MAX_LABELLED_BYTES;
+use super::records::{self, GARBAGE, OBJECT_IDS, SESSIONS};
 use super::sync::{self, Handle};
 use super::{Engine, rebuild, recent};
-use crate::model::{Id, ObjectMeta, Place, Timestamp, UploadState};
+use crate::model::{Crc64, Id, ObjectMeta, Place, Timestamp, UploadState};
 use crate::store::StoreError;
 
 /// How long a start waits for the search for orphans.
@@ -36,12 +37,20 @@ pub(super) fn mark(index: &Index) -> Result<u32, StoreError> {
     Ok(mark.map_or(0, u32::from_be_bytes).max(born))
 }
 
+/// The mark of a start at which everything is durable. Files from before the index was made are never looked at, so an id from
+/// before it, after a clock that went back, must not count on that.
+pub(super) fn fresh_mark(index: &Index, now: Timestamp) -> Result<u32, StoreError> {
+    let born = u32::try_from(born(index)?.max(0)).unwrap_or(u32::MAX);
+    Ok(recent::second(now).max(born))
+}
+
 /// Names, durably, what may have been acknowledged by its label alone.
 pub(super) async fn name_recent(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> {
     engine.blocking(name_unknown).await?;
-    let note = move |txn: &mut Txn<'_>| recent::put_mark(txn, now);
+    let mark = fresh_mark(&engine.index, now)?;
+    let note = move |txn: &mut Txn<'_>| recent::put_mark(txn, mark);
     engine.index.commit(note).await?;
-    engine.recent.restart(recent::second(now));
+    engine.recent.restart(mark);
     Ok(())
 }
 
@@ -71,7 +80,8 @@ fn name_unknown(engine: &Engine) -> Result<(), StoreError> {
         })?;
         for id in unknown {
             if let Some(meta) = rebuild::read_label(&engine.disk, id)? {
-                named += usize::from(adopt(engine, &meta)?);
+                let sound = bytes_are_sound(engine, &meta)?;
+                named += usize::from(decide(engine, meta, sound)?);
             }
         }
     }
@@ -81,10 +91,44 @@ fn name_unknown(engine: &Engine) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Whether the file has the bytes that its label says. A label may reach the disk before them, and a larger object than
+/// [`MAX_LABELLED_BYTES`] was never acknowledged without its record.
+fn bytes_are_sound(engine: &Engine, meta: &ObjectMeta) -> Result<bool, StoreError> {
+    let Some(file) = engine.disk.open_to_read(FileName::Main(meta.id))? else {
+        return Ok(false);
+    };
+    let length = usize::try_from(meta.size).unwrap_or(usize::MAX);
+    if meta.size > MAX_LABELLED_BYTES {
+        return Ok(false);
+    }
+    let bytes = engine.disk.read_at(&file, 0, length)?;
+    Ok(Crc64::of(&bytes) == meta.crc64)
+}
+
+/// Names a sound object, unless a newer one has its key; what nobody can have been promised goes into the garbage. Whether it was
+/// named.
+fn decide(engine: &Engine, meta: ObjectMeta, sound: bool) -> Result<bool, StoreError> {
+    let job = move |txn: &mut Txn<'_>| {
+        match names::refuse_taken_id(txn, meta.id) {
+            Err(StoreError::Exists) => return Ok(false),
+            free => free?,
+        }
+        let taken = txn.get(&records::object_key(&meta.bucket, &meta.key))?;
+        let taken = taken.as_deref().map(records::decode_object).transpose()?;
+        let loses = taken.is_some_and(|taken| rebuild::is_newer(&taken, &meta));
+        if !sound || loses || faults::is_planted(Bug::ForgetRecent) {
+            return names::discard(txn, meta.id, None, &mut Garbage::new()).map(|()| false);
+        }
+        names::name_object(txn, &meta, &mut Garbage::new()).map(|()| true)
+    };
+    // Should the next crash come before this is synced, it is found once more.
+    Handle::current().block_on(engine.index.commit_lazily(job))
+}
+
 /// Removes files that were made under this index and that it does not name.
 fn remove_orphans(engine: &Engine) -> Result<(), StoreError> {
     let born = born(&engine.index)?;
-    let mut removed = 0_usize;
+    let (mut removed, mut left) = (0_usize, 0_usize);
     for folder in 0..=u8::MAX {
         let mut spills = HashMap::new();
         let mut orphans = Vec::new();
@@ -104,40 +148,24 @@ fn remove_orphans(engine: &Engine) -> Result<(), StoreError> {
                 FileName::Spill(..) => None,
                 FileName::Main(id) | FileName::Label(id) => rebuild::read_label(&engine.disk, id)?,
             };
-            match label {
-                Some(meta) if name == FileName::Main(meta.id) && adopt(engine, &meta)? => {}
-                Some(meta) if name == FileName::Label(meta.id) => {}
-                _ => {
-                    removed += 1;
-                    engine.disk.unlink(name)?;
-                }
+            if label.is_some() {
+                left += usize::from(matches!(name, FileName::Main(_)));
+                continue;
             }
+            removed += 1;
+            engine.disk.unlink(name)?;
         }
     }
     if removed > 0 {
         tracing::info!(removed, "files of unacknowledged uploads were removed");
     }
-    Ok(())
-}
-
-/// Names a whole object that the index does not know, unless a newer one has its key: then nothing needs it any more.
-fn adopt(engine: &Engine, meta: &ObjectMeta) -> Result<bool, StoreError> {
-    if faults::is_planted(Bug::ForgetRecent) {
-        return Ok(false);
+    if left > 0 {
+        tracing::warn!(
+            left,
+            "whole objects that the index does not know were left where they are"
+        );
     }
-    let (id, meta) = (meta.id, meta.clone());
-    let name = move |txn: &mut Txn<'_>| {
-        let taken = txn.get(&records::object_key(&meta.bucket, &meta.key))?;
-        let taken = taken.as_deref().map(records::decode_object).transpose()?;
-        if taken.is_some_and(|taken| rebuild::is_newer(&taken, &meta)) {
-            return Ok(false);
-        }
-        names::name_object(txn, &meta, &mut Garbage::new()).map(|()| true)
-    };
-    // Should the next crash come before this is synced, it is found once more.
-    let named = Handle::current().block_on(engine.index.commit_lazily(name))?;
-    tracing::debug!(%id, named, "a whole object was found that the index did not know");
-    Ok(named)
+    Ok(())
 }
 
 fn is_orphan(
@@ -186,7 +214,7 @@ fn born(index: &Index) -> Result<i64, StoreError> {
 }
 
 fn is_known(engine: &Engine, id: Id) -> Result<bool, StoreError> {
-    for table in [OBJECT_IDS, SESSIONS] {
+    for table in [OBJECT_IDS, SESSIONS, GARBAGE] {
         if engine.index.get(&records::id_key(table, id))?.is_some() {
             return Ok(true);
         }

@@ -33,8 +33,10 @@ pub(super) fn rebuild(
         runtime.block_on(index.commit_lazily(move |txn| put_entries(txn, &step)))?;
     }
     let (mut named, mut unnamed) = (0_usize, 0_usize);
+    // Later than every file that is here, whatever the clock says: what loses now must not come back.
+    let mut born = now.seconds();
     for folder in 0..=u8::MAX {
-        let (labelled, others) = read_labels(disk, folder)?;
+        let (labelled, others) = read_labels(disk, folder, &mut born)?;
         named += labelled.len();
         unnamed += others;
         for step in labelled.chunks(REBUILD_STEP) {
@@ -43,7 +45,7 @@ pub(super) fn rebuild(
         }
     }
     let epoch = epoch.to_vec();
-    let born = now.seconds().to_be_bytes().to_vec();
+    let born = born.to_be_bytes().to_vec();
     let mark = move |txn: &mut Txn<'_>| {
         catalog::set_generation(txn, generation.saturating_add(1))?;
         txn.put(born_key(), born)?;
@@ -79,9 +81,15 @@ fn put_objects(txn: &mut Txn<'_>, objects: &[ObjectMeta]) -> Result<(), StoreErr
 }
 
 /// The objects of one folder whose label is sound and whose size matches, and how many main files have no such label.
-fn read_labels(disk: &Disk, folder: u8) -> Result<(Vec<ObjectMeta>, usize), StoreError> {
+/// Moves `after` behind the second of every file.
+fn read_labels(
+    disk: &Disk,
+    folder: u8,
+    after: &mut i64,
+) -> Result<(Vec<ObjectMeta>, usize), StoreError> {
     let (mut labelled, mut others) = (Vec::new(), 0);
     disk.list(folder, |name| {
+        *after = (*after).max(i64::from(name.id().second()) + 1);
         if matches!(name, FileName::Main(_)) {
             match read_label(disk, name.id())? {
                 Some(meta) => labelled.push(meta),

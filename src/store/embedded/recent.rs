@@ -16,8 +16,12 @@ use std::sync::{Arc, PoisonError};
 use super::index::{Mark, Pair, Txn};
 use super::records::{self, META};
 use super::sync::{Mutex, MutexGuard};
-use crate::model::{Id, Timestamp};
+use crate::model::{Id, ObjectMeta, Timestamp};
 use crate::store::StoreError;
+
+/// Largest object that may be acknowledged by its label alone, in bytes. After a crash its bytes are read, to be sure that they are
+/// what the label says; and beside the sync of a larger one, that of the index is little.
+pub(super) const MAX_LABELLED_BYTES: u64 = 1 << 20;
 
 /// The seconds in which ids were made.
 #[derive(Debug, Default)]
@@ -50,6 +54,11 @@ impl Recent {
         seconds.newest = seconds.newest.max(second);
         *seconds.under_way.entry(second).or_default() += 1;
         UnderWay(self.clone(), second)
+    }
+
+    /// Whether an object that replaces no other is durable with its label.
+    pub(super) fn label_suffices(&self, meta: &ObjectMeta) -> bool {
+        meta.size <= MAX_LABELLED_BYTES && self.covers(meta.id)
     }
 
     /// Whether a file of this id is looked for after a crash.
@@ -92,9 +101,9 @@ impl Drop for UnderWay {
     }
 }
 
-/// Notes that everything made before `now` is durable.
-pub(super) fn put_mark(txn: &mut Txn<'_>, now: Timestamp) -> Result<(), StoreError> {
-    txn.put(mark_key(), second(now).to_be_bytes().to_vec())
+/// Notes that everything made before the second `mark` is durable.
+pub(super) fn put_mark(txn: &mut Txn<'_>, mark: u32) -> Result<(), StoreError> {
+    txn.put(mark_key(), mark.to_be_bytes().to_vec())
 }
 
 /// The second of an id that is made now.

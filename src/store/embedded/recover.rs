@@ -47,15 +47,24 @@ pub(super) async fn open(
     let prepared = sync::spawn_blocking(move || prepare(options, now, reindex)).await;
     let (engine, clean) = super::joined(prepared)?;
     let engine = Arc::new(engine);
-    empty_garbage(&engine).await?;
-    resume(&engine, now).await?;
-    if !clean {
-        orphans::name_recent(&engine, now).await?;
-        orphans::search(&engine).await?;
-        catalog::write_snapshot(&engine).await?;
+    let settled = settle(&engine, now, clean).await;
+    if settled.is_err() {
+        mark_damage(&engine)?;
     }
-    engine.blocking(keep_ballast).await?;
-    Ok(engine)
+    settled.map(|()| engine)
+}
+
+/// Does what an earlier process left undone.
+async fn settle(engine: &Arc<Engine>, now: Timestamp, clean: bool) -> Result<(), StoreError> {
+    empty_garbage(engine).await?;
+    resume(engine, now).await?;
+    if !clean {
+        orphans::name_recent(engine, now).await?;
+        empty_garbage(engine).await?;
+        orphans::search(engine).await?;
+        catalog::write_snapshot(engine).await?;
+    }
+    engine.blocking(keep_ballast).await
 }
 
 /// Notes, as the last thing, that nothing is under way.
@@ -101,12 +110,13 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
     recent.restart(orphans::mark(&index)?);
     let clean = index.get(&clean_key())?.is_some();
     if clean {
+        let mark = orphans::fresh_mark(&index, now)?;
         let forget = move |txn: &mut Txn<'_>| {
             txn.delete(clean_key());
-            recent::put_mark(txn, now)
+            recent::put_mark(txn, mark)
         };
         Handle::current().block_on(index.commit(forget))?;
-        recent.restart(recent::second(now));
+        recent.restart(mark);
     }
     let engine = Engine {
         writers: Arc::new(Semaphore::new(options.max_writers)),
@@ -223,6 +233,9 @@ pub(super) async fn empty_garbage(engine: &Arc<Engine>) -> Result<(), StoreError
         if garbage.is_empty() {
             return Ok(());
         }
+        // They may have been put there a moment ago; a file goes only when that is durable.
+        let barrier = |txn: &mut Txn<'_>| txn.put(records::key(META, &[b"barrier"]), Vec::new());
+        engine.index.commit(barrier).await?;
         engine.forget(garbage).await?;
     }
     Ok(())

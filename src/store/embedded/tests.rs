@@ -438,7 +438,8 @@ async fn a_whole_object_that_the_index_does_not_know_is_named_or_goes_when_a_new
         found.finished_at = Timestamp::from_seconds(NOW.seconds() + seconds);
         let disk = &store.engine.disk;
         let file = disk.create(FileName::Main(found.id)).unwrap().unwrap();
-        disk.set_length(&file, found.size).unwrap();
+        let mut bytes = [io::IoSlice::new(b"known")];
+        disk.write_at(&file, &mut bytes, 0).unwrap();
         let label = label::encode(&found).unwrap();
         disk.label(found.id, &file, &label).unwrap();
         drop(store);
@@ -449,6 +450,76 @@ async fn a_whole_object_that_the_index_does_not_know_is_named_or_goes_when_a_new
         let path = store.engine.disk.path(FileName::Main(found.id));
         assert_eq!(path.exists(), named);
     }
+}
+
+/// A store whose index has lost, as a crash may lose it, the record of an object that was acknowledged.
+async fn lose_record(store: &EmbeddedStore, meta: &ObjectMeta) {
+    let lost = meta.clone();
+    let forget = move |txn: &mut index::Txn<'_>| {
+        names::unname_object(txn, &lost)?;
+        Ok(())
+    };
+    store.engine.index.commit(forget).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_the_right_length_with_other_bytes_than_its_label_says_is_not_named() {
+    for (content, named) in [(b"whole", true), (b"w\0ole", false)] {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let meta = post(&store, "a.bin", b"whole").await;
+        lose_record(&store, &meta).await;
+        let path = store.locate(&meta).unwrap();
+        fs::write(&path, content).unwrap();
+        drop(store);
+        let store = folder.open().await;
+        let found = store.object(&ObjectName::Id(meta.id), NOW).await;
+        assert_eq!((found.is_ok(), path.exists()), (named, named));
+    }
+}
+
+#[tokio::test]
+async fn a_file_whose_deletion_is_not_carried_out_yet_is_not_named_again() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let meta = post(&store, "a.bin", b"deleted").await;
+    lose_record(&store, &meta).await;
+    let id = meta.id;
+    let note = move |txn: &mut index::Txn<'_>| txn.put(records::garbage_key(id, None), vec![]);
+    store.engine.index.commit(note).await.unwrap();
+    orphans::name_recent(&store.engine, NOW).await.unwrap();
+    assert!(matches!(
+        store.object(&ObjectName::Id(id), NOW).await,
+        Err(StoreError::NoSuchObject)
+    ));
+}
+
+#[tokio::test]
+async fn an_index_born_under_a_clock_that_ran_ahead_loses_nothing_after_the_clock_was_set_right() {
+    let folder = Folder::new();
+    let at = |seconds| Timestamp::from_seconds(NOW.seconds() + seconds);
+    let ahead = EmbeddedStore::open(folder.options(), at(7200))
+        .await
+        .unwrap();
+    ahead.close().await.unwrap();
+    drop(ahead);
+    let store = EmbeddedStore::open(folder.options(), at(600))
+        .await
+        .unwrap();
+    let meta = post(&store, "a.bin", b"kept").await;
+    assert!(!store.engine.recent.label_suffices(&meta), "it was synced");
+}
+
+#[tokio::test]
+async fn an_object_whose_record_the_index_would_refuse_gets_no_label() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let mut meta = post(&store, "a.bin", b"small").await;
+    meta.job = Some("x".repeat(index::MAX_VALUE_BYTES));
+    assert!(matches!(
+        label::encode(&meta),
+        Err(StoreError::RecordTooLarge)
+    ));
 }
 
 #[tokio::test]
