@@ -53,6 +53,10 @@ MKFS = {
 }
 
 
+# A step that takes too long is ended with TERM; what was mounted, limited and started must go then, too.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+
+
 class Broken(Exception):
     """A promise that was not kept, or a server that did not do its work."""
 

@@ -76,11 +76,16 @@ class Machine:
         self.root, self.process, self.leader = self.folder / "root", None, None
         self.root.mkdir()
         self.console = open(self.folder / "console", "ab")
-        subprocess.run(["tar", "-C", self.root, "--numeric-owner", "-xpf", made_tree(cache)], check=True)
-        self.write("/etc/hostname", "pillarbox\n")
-        self.write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
+        self.cache = cache
 
     def __enter__(self):
+        try:
+            subprocess.run(["tar", "-C", self.root, "--numeric-owner", "-xpf", made_tree(self.cache)], check=True)
+            self.write("/etc/hostname", "pillarbox\n")
+            self.write("/etc/hosts", "127.0.0.1 localhost\n::1 localhost\n")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):
