@@ -13,9 +13,9 @@
 //! 3. A failed sync, or a panic inside sled, blows the fuse; nothing is retried.
 //! 4. A read outside a job may see a write a moment before it is durable.
 
+mod committer;
 mod open;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -25,12 +25,13 @@ use std::path::Path;
 use tokio::sync::{mpsc, oneshot};
 
 use super::damage::{self, Damage};
-use super::faults::{self, Bug};
 use super::fuse::Fuse;
 #[cfg(feature = "schedules")]
 use super::memory as sled;
 use super::sync::{self, Mutex};
 use crate::store::StoreError;
+use committer::{Committer, Job, Ran, run_job};
+pub(super) use committer::{Mark, Txn};
 pub(super) use open::OpenError;
 use open::open_in_time;
 
@@ -38,10 +39,6 @@ use open::open_in_time;
 pub(super) const MAX_VALUE_BYTES: usize = 4096;
 /// Jobs that may wait for the committer; callers wait for a place.
 const MAX_WAITING_JOBS: usize = 1024;
-/// Jobs that share one sync at most.
-const MAX_GROUP: usize = 256;
-/// Jobs whose writes wait for the next sync at most.
-const MAX_UNSYNCED_JOBS: usize = 1024;
 
 /// Key and value.
 pub(super) type Pair = (Vec<u8>, Vec<u8>);
@@ -53,18 +50,6 @@ pub(super) struct Index {
     committer: Mutex<Option<sync::thread::JoinHandle<()>>>,
     /// What reading it has shown.
     pub(super) damage: Damage,
-}
-
-type Job = Box<dyn FnOnce(&sled::Db, &Fuse) -> Ran + Send>;
-
-/// Asked before every sync for a value that is to be durable with it.
-pub(super) type Mark = Box<dyn Fn() -> Option<Pair> + Send>;
-
-struct Ran {
-    wrote: bool,
-    /// Whether the answer waits for the sync.
-    waits: bool,
-    answer: Box<dyn FnOnce(bool) + Send>,
 }
 
 impl Index {
@@ -82,16 +67,7 @@ impl Index {
         let tree = db.clone();
         let committer = sync::thread::Builder::new()
             .name("index-committer".to_owned())
-            .spawn(move || {
-                Committer {
-                    db: tree,
-                    file,
-                    fuse,
-                    mark,
-                    unsynced: 0,
-                }
-                .run(queue)
-            })
+            .spawn(move || Committer::new(tree, file, fuse, mark).run(queue))
             .map_err(|e| OpenError::Io(StoreError::from_io("start the committer", e)))?;
         Ok(Self {
             db,
@@ -112,13 +88,10 @@ impl Index {
         job: impl FnOnce(&mut Txn<'_>) -> Result<R, StoreError> + Send + 'static,
     ) -> Result<R, StoreError> {
         let (answer, waiter) = oneshot::channel();
-        let run: Job = Box::new(move |db: &sled::Db, fuse: &Fuse| {
-            let mut txn = Txn::new(db);
-            let result = run_job(fuse, &mut txn, job);
-            let wrote = result.is_ok() && !txn.writes.is_empty();
+        let run: Job = Box::new(move |pending, fuse| {
+            let (result, effect) = run_job(fuse, pending, job);
             Ran {
-                wrote,
-                waits: !(wrote && txn.need_not_sync),
+                effect,
                 answer: Box::new(move |durable| {
                     let result = if durable {
                         result
@@ -195,166 +168,6 @@ impl Drop for Index {
 impl fmt::Debug for Index {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Index")
-    }
-}
-
-/// What a job reads and writes through.
-pub(super) struct Txn<'a> {
-    db: &'a sled::Db,
-    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    need_not_sync: bool,
-}
-
-impl<'a> Txn<'a> {
-    fn new(db: &'a sled::Db) -> Self {
-        Self {
-            db,
-            writes: BTreeMap::new(),
-            need_not_sync: false,
-        }
-    }
-
-    /// One value, as this job has left it.
-    pub(super) fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        match self.writes.get(key) {
-            Some(written) => Ok(written.clone()),
-            None => lookup(self.db, key),
-        }
-    }
-
-    /// The first `limit` pairs whose key begins with `prefix`; this job's own writes do not show.
-    pub(super) fn prefix(&self, prefix: &[u8], limit: usize) -> Result<Vec<Pair>, StoreError> {
-        first_of(self.db, prefix, limit)
-    }
-
-    /// Sets a value of at most [`MAX_VALUE_BYTES`].
-    pub(super) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) -> Result<(), StoreError> {
-        if value.len() > MAX_VALUE_BYTES {
-            return Err(StoreError::RecordTooLarge);
-        }
-        self.writes.insert(key, Some(value));
-        Ok(())
-    }
-
-    /// Removes a value; fine when there is none.
-    pub(super) fn delete(&mut self, key: Vec<u8>) {
-        self.writes.insert(key, None);
-    }
-
-    /// Says that this job may be answered before what it wrote is durable: it can be found out again from elsewhere.
-    pub(super) fn need_not_sync(&mut self) {
-        self.need_not_sync = true;
-    }
-
-    fn apply(&self) -> Result<(), sled::Error> {
-        let mut batch = sled::Batch::default();
-        for (key, value) in &self.writes {
-            match value {
-                Some(value) => batch.insert(key.as_slice(), value.as_slice()),
-                None => batch.remove(key.as_slice()),
-            }
-        }
-        self.db.apply_batch(batch)
-    }
-}
-
-/// Takes the jobs that wait, runs them, syncs once, answers all.
-struct Committer {
-    db: sled::Db,
-    file: File,
-    fuse: Fuse,
-    mark: Mark,
-    /// Jobs that wrote since the last sync.
-    unsynced: usize,
-}
-
-impl Committer {
-    fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        while let Some(first) = sync::receive(&mut queue) {
-            let mut group = vec![first];
-            while group.len() < MAX_GROUP
-                && let Ok(job) = queue.try_recv()
-            {
-                group.push(job);
-            }
-            self.commit(group);
-        }
-    }
-
-    fn commit(&mut self, group: Vec<Job>) {
-        let mut must_sync = false;
-        let mut answers = Vec::with_capacity(group.len());
-        for job in group {
-            let ran = job(&self.db, &self.fuse);
-            self.unsynced += usize::from(ran.wrote);
-            must_sync |= ran.wrote && ran.waits;
-            // What saw the write of a job that waits, waits with it: it may rest on what is not durable yet.
-            if ran.waits || must_sync {
-                answers.push(ran.answer);
-            } else {
-                (ran.answer)(self.fuse.check().is_ok());
-            }
-        }
-        if faults::is_planted(Bug::AnswerBeforeSync) {
-            answers.drain(..).for_each(|answer| answer(true));
-        }
-        must_sync |= self.unsynced >= MAX_UNSYNCED_JOBS;
-        let durable = (!must_sync || self.sync()) && self.fuse.check().is_ok();
-        for answer in answers {
-            answer(durable);
-        }
-    }
-
-    fn sync(&mut self) -> bool {
-        self.unsynced = 0;
-        if faults::is_planted(Bug::NoIndexFlush) {
-            return true;
-        }
-        let synced = guarded(|| {
-            let mark = (self.mark)();
-            put_mark(&self.db, mark).map_err(|e| damaged(&e))?;
-            self.db.flush().map_err(|e| damaged(&e))?;
-            if faults::is_planted(Bug::NoIndexSync) {
-                return Ok(());
-            }
-            let synced = faults::around("sync the index", || self.file.sync_data());
-            synced.map_err(|e| StoreError::from_io("sync the index", e))
-        });
-        if let Err(error) = &synced {
-            self.fuse.blow("sync the index", error);
-        }
-        synced.is_ok()
-    }
-}
-
-fn put_mark(db: &sled::Db, mark: Option<Pair>) -> Result<(), sled::Error> {
-    let Some((key, value)) = mark else {
-        return Ok(());
-    };
-    let mut batch = sled::Batch::default();
-    batch.insert(key.as_slice(), value.as_slice());
-    db.apply_batch(batch)
-}
-
-fn run_job<R>(
-    fuse: &Fuse,
-    txn: &mut Txn<'_>,
-    job: impl FnOnce(&mut Txn<'_>) -> Result<R, StoreError>,
-) -> Result<R, StoreError> {
-    fuse.check()?;
-    faults::around("write to the index", || Ok(()))
-        .map_err(|e| StoreError::from_io("write to the index", e))?;
-    match catch_unwind(AssertUnwindSafe(|| job(txn))) {
-        Ok(result) => {
-            let result = result?;
-            let applied = guarded(|| txn.apply().map_err(|e| damaged(&e)));
-            applied.inspect_err(|error| fuse.blow("write to the index", error))?;
-            Ok(result)
-        }
-        Err(_) => {
-            fuse.blow("write to the index", &"it panicked");
-            Err(StoreError::ReadOnly)
-        }
     }
 }
 
@@ -458,32 +271,6 @@ mod tests {
             assert!(matches!(index.commit(job).await, Err(StoreError::ReadOnly)));
         }
         assert!(fuse.check().is_err());
-    }
-
-    #[tokio::test]
-    async fn a_job_that_need_not_sync_waits_when_one_before_it_in_its_group_waits() {
-        let folder = Folder::new();
-        let db = open_in_time(&folder.0).unwrap();
-        let mut committer = Committer {
-            db,
-            file: File::open("/dev/null").unwrap(),
-            fuse: Fuse::default(),
-            mark: Box::new(|| None),
-            unsynced: 0,
-        };
-        let told = std::sync::Arc::new(Mutex::new(Vec::new()));
-        let job = |waits: bool| -> Job {
-            let told = std::sync::Arc::clone(&told);
-            Box::new(move |_: &sled::Db, _: &Fuse| Ran {
-                wrote: true,
-                waits,
-                answer: Box::new(move |durable| told.lock().unwrap().push((waits, durable))),
-            })
-        };
-        // The file cannot be synced, so whoever waits for that is told.
-        committer.commit(vec![job(false), job(true), job(false)]);
-        let told = told.lock().unwrap();
-        assert_eq!(*told, [(false, true), (true, false), (false, false)]);
     }
 
     #[tokio::test]

@@ -172,7 +172,7 @@ pub(super) fn finish(
 }
 
 /// All receipts of a session, by index.
-pub(super) fn receipts(txn: &Txn<'_>, id: Id) -> Result<Vec<ChunkReceipt>, StoreError> {
+pub(super) fn receipts(txn: &mut Txn<'_>, id: Id) -> Result<Vec<ChunkReceipt>, StoreError> {
     let prefix = id_key(RECEIPTS, id);
     let pairs = txn.prefix(&prefix, MAX_CHUNKS as usize)?;
     pairs.iter().map(|(_, v)| decode_receipt(v)).collect()
@@ -361,7 +361,7 @@ fn forget_open(txn: &mut Txn<'_>, upload: &NewUpload) {
     }
 }
 
-fn missing(txn: &Txn<'_>, id: Id, nb_chunks: u32) -> Result<StoreError, StoreError> {
+fn missing(txn: &mut Txn<'_>, id: Id, nb_chunks: u32) -> Result<StoreError, StoreError> {
     let here = receipts(txn, id)?;
     let mut here = here.iter().map(|receipt| receipt.index).peekable();
     let absent = (0..nb_chunks).filter(|index| here.next_if_eq(index).is_none());
