@@ -43,10 +43,7 @@ const FLOORS: [(&str, u8); 9] = [
 const OWNERS: [(&[&str], &[&str], &str); 15] = [
     (
         &["sled"],
-        &[
-            "src/store/embedded/index.rs",
-            "src/store/embedded/index/open.rs",
-        ],
+        &["src/store/embedded/index"],
         "one place names the index engine, so that it can be replaced",
     ),
     (
@@ -146,7 +143,7 @@ const FILE_SYSTEM: &[&str] = &[
 const OPENERS: &[&str] = &[
     "src/store/embedded/disk.rs",
     "src/store/embedded/disk",
-    "src/store/embedded/index.rs",
+    "src/store/embedded/index",
     "src/server",
     "src/config",
     "src/cli",

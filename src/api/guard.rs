@@ -6,7 +6,7 @@
 //! would be buffered and scanned again with every packet (16 MiB cost 13 s of CPU). And at most
 //! [`super::framing::MAX_OUTSIDE_PIECES`] pieces outside the file, for each costs a turn of everything.
 //!
-//! Never does: copy the file's bytes, or hand over more than [`BURST_BYTES`] (of the file; [`OUTSIDE_BURST_BYTES`] else) before it yields, since the parser buffers all
+//! Never does: copy the file's bytes (but for what came in one piece with the form's head), or hand over more than [`BURST_BYTES`] (of the file; [`OUTSIDE_BURST_BYTES`] else) before it yields, since the parser buffers all
 //! that is ready. Never ends well before the closing delimiter: a body that was cut is an error, not a shorter file.
 //!
 //! Invariant: delimiters are exactly `--B` at the start, `CR LF --B` later, followed by `CR LF` or `--` (RFC 2046, section

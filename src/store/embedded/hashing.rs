@@ -183,7 +183,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn batches_hashed_beside_come_out_in_order_and_never_more_than_two_wait() {
-        let (hashing, tasks) = (Hashing::default(), TaskTracker::new());
+        let (hashing, tasks) = (Hashing::default(), TaskTracker::default());
         for batch in batches() {
             hashing.room().await;
             hashing.add_beside(batch, &tasks);

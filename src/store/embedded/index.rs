@@ -77,7 +77,7 @@ impl Index {
         })
     }
 
-    /// Runs `job` in the committer and returns when what it wrote, and all it saw, is on stable storage.
+    /// Runs `job` in the committer and returns when what it wrote is on stable storage, unless it said [`Txn::need_not_sync`].
     ///
     /// The job runs even when this future is dropped. When it fails, nothing of it is kept.
     ///

@@ -80,7 +80,7 @@ pub struct Options {
     pub free_floor_bytes: u64,
     /// Bytes set aside for a restart on a full disk; 64 MiB by default, 0 for none.
     pub ballast_bytes: u64,
-    /// Most chunks that are written at once; each holds at most about 2 MiB of memory. 512 by default.
+    /// Most chunks that are written at once; each holds at most about 6 MiB of memory, less the more there are. 512 by default.
     pub max_writers: usize,
 }
 

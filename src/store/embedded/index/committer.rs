@@ -77,8 +77,8 @@ impl Pending {
         let mut batch = sled::Batch::default();
         for (key, value) in std::mem::take(&mut self.writes) {
             match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
+                Some(value) => batch.insert(key.as_slice(), value.as_slice()),
+                None => batch.remove(key.as_slice()),
             }
         }
         let applied = guarded(|| self.db.apply_batch(batch).map_err(|e| damaged(&e)));

@@ -3,6 +3,7 @@
 //! Owns: what must hold in each: an answer comes after the sync, a job is whole, nothing succeeds after a failed sync, and a job
 //! that was sent is done even when nobody waits for it.
 //! Invariant: the first of them can fail; the last test plants the mistake and wants it found.
+#![allow(clippy::unwrap_used, reason = "a test fails loudly")]
 
 use std::process::Command;
 use std::sync::Arc;

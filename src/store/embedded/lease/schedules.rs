@@ -3,6 +3,7 @@
 //! Owns: that a place has one writer at a time, that nobody writes behind a chunk that has the whole file, and that nothing is
 //! written in place after the seal.
 //! Invariant: the first of them can fail; the last test plants the mistake and wants it found.
+#![allow(clippy::unwrap_used, reason = "a test fails loudly")]
 
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
