@@ -629,8 +629,9 @@ class Load:
                     client.expect((201,), client.ask("POST", f"/{BUCKET}/", body, headers, token=False), "an empty post")
                     client.is_now(name, b"")
 
-    def run(self, server, seconds, mix, blow, freeze=True, tolerant=False):
-        """Runs the clients for some time, then calls `blow` while they run, which ends the server."""
+    def run(self, server, seconds, mix, blow, freeze=True, tolerant=False, settle=False):
+        """Runs the clients for some time, then calls `blow` while they run, which ends the server; with `settle` when they have
+        ended, since a list of several pages may name an object twice that is replaced between them."""
         stop, threads = threading.Event(), []
         self.connect(server)
         for client in self.clients:
@@ -644,15 +645,21 @@ class Load:
             # What was answered before is read before.
             time.sleep(0.005)
         stop.set()
+        if settle:
+            self.join(threads)
         blow()
-        for thread in threads:
-            thread.join(ANSWER_WAIT + 5)
-            if thread.is_alive():
-                raise Broken("a client never got an answer nor an end")
+        self.join(threads)
         for client in self.clients:
             client.tolerant = False
             if client.trouble:
                 raise Broken(client.trouble)
+
+    @staticmethod
+    def join(threads):
+        for thread in threads:
+            thread.join(ANSWER_WAIT + 5)
+            if thread.is_alive():
+                raise Broken("a client never got an answer nor an end")
 
     def check(self, server, finish=False, tolerant=False):
         """With `tolerant` the server may refuse to answer some of it, and then nothing is learnt from the rest."""

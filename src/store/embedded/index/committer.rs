@@ -229,6 +229,8 @@ impl Committer {
         at_once.into_iter().for_each(|answer| answer(applied));
         if faults::is_planted(Bug::AnswerBeforeSync) {
             after_sync.drain(..).for_each(|answer| answer(true));
+            // So long that a cut falls into it.
+            std::thread::sleep(std::time::Duration::from_millis(20));
         }
         let durable = applied && (!must_sync || self.sync()) && self.fuse.check().is_ok();
         after_sync.into_iter().for_each(|answer| answer(durable));
