@@ -8,6 +8,7 @@ The rule of the ledger: what was answered with 2xx must be there, whole; what wa
 at all; nothing else may be there. Python 3.11, standard library only.
 """
 
+import atexit
 import base64
 import fcntl
 import hashlib
@@ -164,7 +165,9 @@ class Server:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("PILLARBOX_")}
         began = time.monotonic()
         with open(self.log, "ab") as log:
+            # However the test ends, the server does not outlive it.
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=clean | (environment or {}), preexec_fn=prepare)
+        atexit.register(self.process.kill)
         while not self.port_file.exists():
             if self.process.poll() is not None:
                 raise Broken(f"the server did not start: {self.tail()}")
