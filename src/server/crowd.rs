@@ -4,7 +4,8 @@
 //! connection that has been quiet longest is let go for a newcomer, so that strangers who only sit there cannot keep others
 //! out. A connection that asks nothing may go after [`IDLE_PATIENCE`], one in the middle of a request when nothing of it moved
 //! for [`STANDING_PATIENCE`], one that takes its answer after [`SENDING_PATIENCE`], one that waits for us never. Until one may go,
-//! the newcomer waits.
+//! the newcomer waits; while newcomers wait, patience with requests that stand still shrinks down to [`LEAST_PATIENCE`], for a
+//! thousand that came together would keep everybody else out together.
 //!
 //! Never does: accept, read or write; a connection learns by its [`Seat::leave`] that it must go.
 //!
@@ -27,6 +28,9 @@ const IDLE_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a request may stand still. Clients on bad networks are silent for a second or two now and then.
 const STANDING_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long at least, however many newcomers wait. It is halved down to this, and full again once a seat is free.
+const LEAST_PATIENCE: Duration = IDLE_PATIENCE;
+
 /// How long an answer that is under way may stand still. The kernel's buffers hold megabytes and tell of progress only when a third
 /// of them is free again, which takes a client with 200 KB/s several seconds.
 const SENDING_PATIENCE: Duration = Duration::from_secs(10);
@@ -40,12 +44,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// Time between two lines in the log that say how many were let go.
 const TELL_INTERVAL: Duration = Duration::from_secs(60);
 
-const PATIENCE: Patience = Patience {
-    idle: IDLE_PATIENCE,
-    standing: STANDING_PATIENCE,
-    sending: SENDING_PATIENCE,
-};
-
 /// The connections of one listener.
 #[derive(Debug)]
 pub(super) struct Crowd {
@@ -53,10 +51,11 @@ pub(super) struct Crowd {
     seated: Mutex<Seated>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seated {
     by_number: HashMap<u64, (Arc<Activity>, CancellationToken)>,
     next: u64,
+    patience: Patience,
     /// Let go since the log was told.
     let_go: u64,
     told: Option<Instant>,
@@ -79,13 +78,24 @@ impl Crowd {
     pub(super) fn new(most: usize) -> Arc<Self> {
         Arc::new(Self {
             seats: Arc::new(Semaphore::new(most)),
-            seated: Mutex::new(Seated::default()),
+            seated: Mutex::new(Seated {
+                by_number: HashMap::new(),
+                next: 0,
+                patience: Patience {
+                    idle: IDLE_PATIENCE,
+                    standing: STANDING_PATIENCE,
+                    sending: SENDING_PATIENCE,
+                },
+                let_go: 0,
+                told: None,
+            }),
         })
     }
 
     /// A seat for a newcomer; makes room when there is none. `None` only if no seat will ever be free.
     pub(super) async fn admit(self: &Arc<Self>) -> Option<Seat> {
         if let Ok(permit) = Arc::clone(&self.seats).try_acquire_owned() {
+            self.seated().patience.standing = STANDING_PATIENCE;
             return Some(self.seat(permit));
         }
         let mut asked: Option<Instant> = None;
@@ -97,6 +107,9 @@ impl Crowd {
             let waiting = Arc::clone(&self.seats).acquire_owned();
             if let Ok(permit) = tokio::time::timeout(LOOK_AGAIN, waiting).await {
                 return permit.ok().map(|permit| self.seat(permit));
+            }
+            if asked.is_none() {
+                self.seated().lose_patience();
             }
         }
     }
@@ -119,10 +132,10 @@ impl Crowd {
 
     fn let_go_of_the_quietest(&self) -> bool {
         let mut seated = self.seated();
-        let candidates = seated.by_number.iter();
+        let (candidates, patience) = (seated.by_number.iter(), seated.patience);
         let quietest = candidates
             .filter_map(|(number, (activity, _))| {
-                let quiet = activity.quiet_for(PATIENCE)?;
+                let quiet = activity.quiet_for(patience)?;
                 Some((quiet, *number))
             })
             .max();
@@ -141,6 +154,11 @@ impl Crowd {
 }
 
 impl Seated {
+    fn lose_patience(&mut self) {
+        let standing = &mut self.patience.standing;
+        *standing = (*standing / 2).max(LEAST_PATIENCE);
+    }
+
     fn tell(&mut self) {
         self.let_go += 1;
         if self.told.is_some_and(|told| told.elapsed() < TELL_INTERVAL) {
@@ -206,6 +224,43 @@ mod tests {
         tokio::time::sleep(SENDING_PATIENCE).await;
         assert!(admitted(&crowd).await.is_none());
         assert!(seat.leave.is_cancelled());
+    }
+
+    /// A connection that sent half a request and then nothing, until it is told to go.
+    fn stand_still(seat: Seat) {
+        use http_body_util::{BodyExt, StreamBody};
+        type Never = futures_util::stream::Pending<std::io::Result<http_body::Frame<bytes::Bytes>>>;
+        let busy = Arc::new(seat.activity.begin());
+        tokio::spawn(async move {
+            let silent: Never = futures_util::stream::pending();
+            let mut body = super::super::activity::Awaited::new(StreamBody::new(silent), busy);
+            tokio::select! {
+                _ = body.frame() => {}
+                () = seat.leave.cancelled() => {}
+            }
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_crowd_that_came_at_once_and_stands_still_keeps_newcomers_out_for_less_than_a_second()
+    {
+        let crowd = Crowd::new(8);
+        for _ in 0..8 {
+            stand_still(crowd.admit().await.unwrap());
+        }
+        tokio::time::sleep(IDLE_PATIENCE / 4).await;
+        let began = Instant::now();
+        // Those that were let go come back before the honest newcomer, as many as there are.
+        for _ in 0..8 {
+            stand_still(crowd.admit().await.unwrap());
+        }
+        let honest = crowd.admit().await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(1));
+        drop(honest);
+        // With a free seat patience is back: nobody else is let go early.
+        let honest = crowd.admit().await.unwrap();
+        assert_eq!(crowd.seated().patience.standing, STANDING_PATIENCE);
+        drop(honest);
     }
 
     #[tokio::test(start_paused = true)]
