@@ -23,6 +23,7 @@ use crate::server::tls::{Tls, TlsFiles};
 use crate::server::{self, telemetry};
 use crate::store::embedded;
 
+mod buckets;
 mod reader;
 mod values;
 
@@ -226,11 +227,16 @@ fn app(reader: &mut Reader) -> Option<AppOptions> {
     let object_lifetime = reader.value("uploads.object_lifetime", "7d", long());
     let link_lifetime = reader.value("uploads.link_lifetime", "1h", long());
     let token_lifetime = reader.value("uploads.token_lifetime", "1h", long());
+    let s3 = buckets::s3(reader);
     let cors_origins = reader.list("cors.origins", "*", origin);
     let sites = reader.tables("site", site);
+    let s3 = s3?;
     Some(AppOptions {
         public_url: public_url?,
         bucket: bucket?,
+        buckets: s3.buckets,
+        region: s3.region,
+        rules: s3.rules,
         form_post_url: form_post_url?,
         sites: sites?,
         form_lifetime: form_lifetime?,

@@ -58,6 +58,7 @@
 //! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs` |
 //! | lists of files, how they are sorted | `store/embedded/list.rs` |
 //! | another engine | a folder beside `store/embedded/`; it passes `tests/store_contract.rs` |
+//! | what is special about a bucket, or which region counts | `config/buckets.rs`; whose cross-origin rules apply, `api/address.rs` |
 //! | how many connections are let in | `server/capacity.rs`; who gives way when there is no room, `server/crowd.rs` |
 //! | when an index job is synced and answered | `store/embedded/index/committer.rs` |
 //! | what a label alone acknowledges | `store/embedded/recent.rs`; how it is found after a crash, `orphans.rs` |

@@ -162,16 +162,16 @@ fn the_shipped_settings_file_is_valid_and_shows_the_defaults() {
         "#certificate",
         "#private_key",
         "#form_post_url",
-        "#[[site]]",
-        "#networks",
     ];
-    let uncommented = text.lines().map(|line| match line.strip_prefix('#') {
-        Some(setting)
-            if !line.starts_with("# ") && !examples.iter().any(|name| line.starts_with(name)) =>
-        {
-            setting
+    // A table of a list is an example with all its lines.
+    let mut in_example = false;
+    let uncommented = text.lines().map(|line| {
+        in_example = line.starts_with("#[[") || in_example && !line.starts_with('[');
+        let is_example = in_example || examples.iter().any(|name| line.starts_with(name));
+        match line.strip_prefix('#') {
+            Some(setting) if !line.starts_with("# ") && !is_example => setting,
+            _ => line,
         }
-        _ => line,
     });
     fs::write(&file, uncommented.collect::<Vec<_>>().join("\n")).unwrap();
     let shown = done(&run(&["check-config", "--config", file.to_str().unwrap()]));
@@ -181,6 +181,27 @@ fn the_shipped_settings_file_is_valid_and_shows_the_defaults() {
         settings.map(|line| line.trim_end().to_owned()).collect()
     };
     assert_eq!(values(&shown), values(&defaults));
+}
+
+#[test]
+fn what_check_config_shows_of_buckets_can_be_a_settings_file_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pillarbox.toml");
+    let check = || done(&run(&["check-config", "--config", file.to_str().unwrap()]));
+    let bucket = "[[bucket]]\nname = 'drop'\nacl = 'public-read-write'\n[[bucket.cors]]\norigins = ['*']\nmethods = ['POST']\n";
+    fs::write(&file, format!("[store]\ndata = 'box'\n{bucket}")).unwrap();
+    let shown = check();
+    assert!(shown.contains("[[bucket.cors]]"), "{shown}");
+    let values = shown.lines().map(|line| line.split(" # ").next().unwrap());
+    fs::write(&file, values.collect::<Vec<_>>().join("\n")).unwrap();
+    let again = check();
+    for line in [
+        "name = \"drop\"",
+        "acl = \"public-read-write\"",
+        "methods = [\"POST\"]",
+    ] {
+        assert!(again.contains(line), "{again}");
+    }
 }
 
 #[test]

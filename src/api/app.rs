@@ -15,8 +15,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
-use crate::model::{AccessKey, Bucket, Timestamp};
+use crate::model::{AccessKey, Bucket, CorsRule, Timestamp};
+use crate::policy::Rules;
 use crate::store::{ClockReading, Store};
+
+/// The region that signatures are made for when nothing else is configured; also what SDKs take by default.
+pub const DEFAULT_REGION: &str = "us-east-1";
 
 /// A clock that tests can set. Clones share the same time.
 #[derive(Clone)]
@@ -89,6 +93,17 @@ pub struct Site {
     pub form_post_url: String,
 }
 
+/// A bucket that the configuration names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BucketOptions {
+    /// Its name.
+    pub name: Bucket,
+    /// Whether anybody may post a form into it without a policy.
+    pub public_write: bool,
+    /// Its cross-origin rules; `None` leaves them to `[cors] origins`.
+    pub cors: Option<Vec<CorsRule>>,
+}
+
 /// What the application is told by the configuration.
 #[derive(Clone, Debug)]
 pub struct AppOptions {
@@ -96,6 +111,12 @@ pub struct AppOptions {
     pub public_url: Option<String>,
     /// The bucket that sessions upload into.
     pub bucket: Bucket,
+    /// Further buckets, and what is special about any.
+    pub buckets: Vec<BucketOptions>,
+    /// The region that a Signature Version 4 must be made for; `None` is any.
+    pub region: Option<String>,
+    /// Where Amazon's behaviour is not known.
+    pub rules: Rules,
     /// Where forms are posted to when no site fits; `<public_url>/<bucket>/` when not set.
     pub form_post_url: Option<String>,
     /// Sites for uploaders of certain networks.
@@ -118,6 +139,15 @@ pub struct AppOptions {
     pub dev: bool,
 }
 
+impl AppOptions {
+    /// What is configured for a bucket.
+    pub fn bucket_options(&self, name: &str) -> Option<&BucketOptions> {
+        self.buckets
+            .iter()
+            .find(|bucket| bucket.name.as_str() == name)
+    }
+}
+
 impl Default for AppOptions {
     fn default() -> Self {
         let hours = |h: u64| Duration::from_secs(h * 3600);
@@ -125,6 +155,9 @@ impl Default for AppOptions {
             public_url: None,
             // "uploads" follows the naming rules, so this cannot fail; Bucket has no unchecked constructor on purpose.
             bucket: default_bucket(),
+            buckets: Vec::new(),
+            region: Some(DEFAULT_REGION.to_owned()),
+            rules: Rules::default(),
             form_post_url: None,
             sites: Vec::new(),
             form_lifetime: hours(24),

@@ -1,21 +1,24 @@
 //! Cross-origin access for browsers.
 //!
 //! Owns: the answer to preflights, and the headers on EVERY other answer to a matching origin, errors too: without them a
-//! page cannot even read why it was refused.
+//! page cannot even read why it was refused. A bucket that has rules of its own is answered by them, as Amazon S3 does; all other
+//! routes and buckets by `[cors] origins`, a safe default that exposes what uploaders read.
 //!
 //! Never does: protect anything. CORS is not access control; a request of a foreign origin is served without the headers.
-//! Credentials are never allowed, so `*` stays harmless.
+//! By default credentials are never allowed, so `*` stays harmless; a rule that names an origin allows them, as Amazon's does.
 //!
-//! Sources: the Fetch standard, "CORS protocol"; Amazon S3 User Guide, "How does Amazon S3 evaluate the CORS configuration".
+//! Sources: the Fetch standard, "CORS protocol"; Amazon S3 User Guide, "How does Amazon S3 evaluate the CORS configuration", and its
+//! recorded answers.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
     ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 
 use super::body::{ResponseBody, empty};
+use super::cors_rules::BucketRules;
 use super::error::{ApiError, ErrorCode};
 
 /// How long a browser may remember a preflight, in seconds: one OPTIONS a day instead of one for every chunk.
@@ -26,7 +29,7 @@ const EXPOSED: &str = "ETag, Location, Content-Range, Accept-Ranges, Retry-After
     x-amz-version-id, x-amz-checksum-crc32, x-amz-checksum-crc32c, x-amz-checksum-crc64nvme, x-amz-checksum-sha1, \
     x-amz-checksum-sha256, x-amz-checksum-type, x-pillarbox-explain";
 /// Longest list of requested headers that is echoed, in bytes.
-const MAX_REQUESTED_BYTES: usize = 4096;
+pub(super) const MAX_REQUESTED_BYTES: usize = 4096;
 const PRIVATE_NETWORK_ASKED: HeaderName =
     HeaderName::from_static("access-control-request-private-network");
 const PRIVATE_NETWORK: HeaderName = HeaderName::from_static("access-control-allow-private-network");
@@ -43,26 +46,76 @@ fn allowed_origin(request: &HeaderMap, origins: &[String]) -> Option<HeaderValue
         .then(|| origin.clone())
 }
 
-/// Answers a preflight, as Amazon S3 does.
-///
-/// # Errors
-/// `BadRequest` without an origin or a method, `AccessForbidden` when the origin is not allowed.
-pub fn preflight(
+/// By what cross-origin requests to one resource are answered.
+#[derive(Clone, Copy, Debug)]
+pub enum Cors<'a> {
+    /// By the origins that may come; `*` is any.
+    Origins(&'a [String]),
+    /// By the rules of its bucket.
+    Rules(BucketRules<'a>),
+}
+
+impl Cors<'_> {
+    /// Answers a preflight, as Amazon S3 does.
+    ///
+    /// # Errors
+    /// `BadRequest` without an origin or a method, `AccessForbidden` when it is not allowed.
+    pub fn preflight(&self, request: &HeaderMap) -> Result<Response<ResponseBody>, ApiError> {
+        if !request.contains_key(ORIGIN) {
+            return Err(ApiError::new(
+                ErrorCode::BadRequest,
+                "Insufficient information. Origin request header needed.",
+            ));
+        }
+        if !request.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+            return Err(ApiError::new(
+                ErrorCode::BadRequest,
+                "Invalid Access-Control-Request-Method: null",
+            ));
+        }
+        let mut response = match self {
+            Self::Origins(origins) => default_preflight(request, origins)?,
+            Self::Rules(rules) => rules.preflight(request)?,
+        };
+        let asked = request.get(PRIVATE_NETWORK_ASKED);
+        if asked.is_some_and(|asked| asked == "true") {
+            let allowed = HeaderValue::from_static("true");
+            response.headers_mut().insert(PRIVATE_NETWORK, allowed);
+        }
+        Ok(response)
+    }
+
+    /// Puts the CORS headers on an answer.
+    pub fn decorate(&self, method: &Method, request: &HeaderMap, answer: &mut HeaderMap) {
+        if matches!(self, Self::Origins([])) {
+            return;
+        }
+        answer.append(
+            VARY,
+            HeaderValue::from_static(
+                "Origin, Access-Control-Request-Headers, Access-Control-Request-Method",
+            ),
+        );
+        match self {
+            Self::Rules(rules) => rules.decorate(method, request, answer),
+            Self::Origins(origins) => {
+                let Some(origin) = allowed_origin(request, origins) else {
+                    return;
+                };
+                answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+                answer.insert(
+                    ACCESS_CONTROL_EXPOSE_HEADERS,
+                    HeaderValue::from_static(EXPOSED),
+                );
+            }
+        }
+    }
+}
+
+fn default_preflight(
     request: &HeaderMap,
     origins: &[String],
 ) -> Result<Response<ResponseBody>, ApiError> {
-    if !request.contains_key(ORIGIN) {
-        return Err(ApiError::new(
-            ErrorCode::BadRequest,
-            "Insufficient information. Origin request header needed.",
-        ));
-    }
-    if !request.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
-        return Err(ApiError::new(
-            ErrorCode::BadRequest,
-            "Invalid Access-Control-Request-Method: null",
-        ));
-    }
     if allowed_origin(request, origins).is_none() {
         let why = "CORSResponse: This CORS request is not allowed. The origin is not one of those configured ([cors] origins).";
         return Err(ApiError::new(ErrorCode::AccessForbidden, why));
@@ -77,38 +130,11 @@ pub fn preflight(
         ACCESS_CONTROL_MAX_AGE,
         HeaderValue::from_static(MAX_AGE_SECONDS),
     );
-    if let Some(asked) = request
-        .get(ACCESS_CONTROL_REQUEST_HEADERS)
-        .filter(|asked| asked.len() <= MAX_REQUESTED_BYTES)
-    {
+    let asked = request.get(ACCESS_CONTROL_REQUEST_HEADERS);
+    if let Some(asked) = asked.filter(|asked| asked.len() <= MAX_REQUESTED_BYTES) {
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
     }
-    if request
-        .get(PRIVATE_NETWORK_ASKED)
-        .is_some_and(|asked| asked == "true")
-    {
-        headers.insert(PRIVATE_NETWORK, HeaderValue::from_static("true"));
-    }
     Ok(response)
-}
-
-/// Puts the CORS headers on an answer.
-pub fn decorate(request: &HeaderMap, origins: &[String], answer: &mut HeaderMap) {
-    if !origins.is_empty() {
-        answer.append(
-            VARY,
-            HeaderValue::from_static(
-                "Origin, Access-Control-Request-Headers, Access-Control-Request-Method",
-            ),
-        );
-    }
-    if let Some(origin) = allowed_origin(request, origins) {
-        answer.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        answer.insert(
-            ACCESS_CONTROL_EXPOSE_HEADERS,
-            HeaderValue::from_static(EXPOSED),
-        );
-    }
 }
 
 #[cfg(test)]
@@ -131,7 +157,7 @@ mod tests {
     #[test]
     fn a_preflight_of_an_allowed_origin_gets_what_it_asks_for() {
         for origins in [vec!["*".to_owned()], vec!["https://a.example".to_owned()]] {
-            let response = preflight(&request(&ASKED), &origins).unwrap();
+            let response = Cors::Origins(&origins).preflight(&request(&ASKED)).unwrap();
             assert_eq!(response.status(), 200);
             assert_eq!(
                 response.headers()[ACCESS_CONTROL_ALLOW_HEADERS],
@@ -145,14 +171,21 @@ mod tests {
     fn a_preflight_without_origin_or_of_a_foreign_one_is_refused_as_amazon_does() {
         let all = ["*".to_owned()];
         assert_eq!(
-            preflight(&request(&ASKED[1..]), &all).unwrap_err().code,
+            Cors::Origins(&all)
+                .preflight(&request(&ASKED[1..]))
+                .unwrap_err()
+                .code,
             ErrorCode::BadRequest
         );
         assert_eq!(
-            preflight(&request(&ASKED[..1]), &all).unwrap_err().code,
+            Cors::Origins(&all)
+                .preflight(&request(&ASKED[..1]))
+                .unwrap_err()
+                .code,
             ErrorCode::BadRequest
         );
-        let foreign = preflight(&request(&ASKED), &["https://b.example".to_owned()]);
+        let other = ["https://b.example".to_owned()];
+        let foreign = Cors::Origins(&other).preflight(&request(&ASKED));
         assert_eq!(foreign.unwrap_err().code, ErrorCode::AccessForbidden);
     }
 
@@ -164,7 +197,8 @@ mod tests {
             ("https://b.example", None),
         ] {
             let mut answer = HeaderMap::new();
-            decorate(&request(&ASKED), &[origins.to_owned()], &mut answer);
+            let origins = [origins.to_owned()];
+            Cors::Origins(&origins).decorate(&Method::POST, &request(&ASKED), &mut answer);
             assert_eq!(
                 answer
                     .get(ACCESS_CONTROL_ALLOW_ORIGIN)
@@ -183,7 +217,8 @@ mod tests {
             ASKED[1],
             ("access-control-request-private-network", "true"),
         ];
-        let response = preflight(&request(&asked), &["*".to_owned()]).unwrap();
+        let all = ["*".to_owned()];
+        let response = Cors::Origins(&all).preflight(&request(&asked)).unwrap();
         assert_eq!(response.headers()[PRIVATE_NETWORK], "true");
     }
 }

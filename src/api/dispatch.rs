@@ -16,14 +16,15 @@ use http::header::{ACCEPT, CONNECTION, EXPECT, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Version};
 
+use super::address::Address;
 use super::app::{App, Connection};
 use super::body::{RequestBody, ResponseBody, without_body};
 use super::call::{Call, Reply, random_bytes};
 use super::dialect::{Dialect, Format, RestStyle};
 use super::error::{ApiError, ErrorCode};
 use super::params::Params;
-use super::route::{self, Route};
-use super::{cors, downloads, files, host, pipelines, post_object, tokens, uploads};
+use super::route::Route;
+use super::{downloads, files, pipelines, post_object, tokens, uploads};
 use crate::model::encode_hex;
 
 /// Most bytes of a refused body that are read and forgotten.
@@ -43,11 +44,15 @@ impl App {
         connection: Connection,
     ) -> Response<ResponseBody> {
         let started = Instant::now();
-        let (head, mut body) = request.into_parts();
+        let (mut head, mut body) = request.into_parts();
+        self.leave_prefix_behind(&mut head);
+        let head = head;
         let request_id = random_bytes::<8>()
             .map(|bytes| encode_hex(&bytes).to_uppercase())
             .unwrap_or_default();
-        let answering = self.answer(&head, &mut body, connection, &request_id);
+        let address = self.address(&head, connection);
+        let cors = self.cors(&address.route);
+        let answering = self.answer(&head, &mut body, connection, address, &request_id);
         let mut response = match AssertUnwindSafe(answering).catch_unwind().await {
             Ok(response) => response,
             Err(_) => refuse(Dialect::S3, &ApiError::panicked(), &request_id),
@@ -55,11 +60,7 @@ impl App {
         if head.method == Method::HEAD {
             response = without_body(response);
         }
-        cors::decorate(
-            &head.headers,
-            &self.options.cors_origins,
-            response.headers_mut(),
-        );
+        cors.decorate(&head.method, &head.headers, response.headers_mut());
         name_request(&mut response, &request_id);
         log_access(
             &head,
@@ -82,22 +83,14 @@ impl App {
         head: &Parts,
         body: &mut RequestBody,
         connection: Connection,
+        address: Address,
         request_id: &str,
     ) -> Response<ResponseBody> {
-        let host = host::named(head, &self.options.hosts);
-        let bases = self.host_bases();
-        let bucket = host
-            .as_ref()
-            .ok()
-            .and_then(|host| route::bucket_of_host(host, &bases));
-        let route = route::parse(head.uri.path(), bucket);
+        let Address { route, base_url } = address;
         let params = Params::from_query(head.uri.query().unwrap_or(""));
         let (dialect, style_error) = dialect_of(&route, head, params.as_ref().ok());
         let outcome = async {
-            let host = host
-                .as_ref()
-                .map_err(|error| ApiError::new(error.code, error.message.clone()))?;
-            let base_url = self.base_url(host, bucket, connection);
+            let base_url = base_url?;
             let params = params?;
             if !is_framed_plainly(head) {
                 let message = "The only Transfer-Encoding taken here is chunked, named once.";
@@ -131,35 +124,6 @@ impl App {
             (Err(error), dialect) => refuse(dialect, &error, request_id),
         }
     }
-
-    /// Host names whose subdomains are buckets.
-    fn host_bases(&self) -> Vec<String> {
-        let public = self
-            .options
-            .public_url
-            .as_deref()
-            .and_then(|url| url.parse::<http::Uri>().ok());
-        let public = public.and_then(|uri| uri.host().map(str::to_ascii_lowercase));
-        let named = self.options.hosts.iter().cloned();
-        public
-            .into_iter()
-            .chain(named)
-            .chain(["localhost".to_owned()])
-            .filter(|base| base.parse::<std::net::IpAddr>().is_err())
-            .collect()
-    }
-
-    /// Where the client reaches us.
-    fn base_url(&self, host: &str, bucket: Option<&str>, connection: Connection) -> String {
-        if let Some(url) = &self.options.public_url {
-            return url.clone();
-        }
-        let scheme = if connection.tls { "https" } else { "http" };
-        let host = bucket
-            .and_then(|bucket| host.get(bucket.len() + 1..))
-            .unwrap_or(host);
-        format!("{scheme}://{host}")
-    }
 }
 
 /// The exhaustive table of who handles what; whatever is not named is refused. HEAD is handled as GET: its answer loses its
@@ -167,7 +131,8 @@ impl App {
 async fn dispatch(call: &mut Call<'_>, route: &Route) -> Result<Reply, ApiError> {
     let method = call.head.method.clone();
     if method == Method::OPTIONS {
-        return cors::preflight(&call.head.headers, &call.app.options.cors_origins).map(Reply::Raw);
+        let cors = call.app.cors(route);
+        return cors.preflight(&call.head.headers).map(Reply::Raw);
     }
     let handled = if method == Method::HEAD {
         &Method::GET

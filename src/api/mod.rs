@@ -7,6 +7,7 @@
 //! Invariants: the route picks the dialect before anything can fail; every refusal is a row of `error.rs`; every byte of a
 //! request is read through [`body::RequestBody`].
 
+mod address;
 pub mod admin;
 pub mod app;
 pub mod auth;
@@ -16,6 +17,7 @@ pub mod checksum;
 pub mod chunk_target;
 pub mod conditional;
 pub mod cors;
+pub mod cors_rules;
 pub mod dialect;
 pub mod dispatch;
 pub mod disposition;

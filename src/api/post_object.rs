@@ -29,7 +29,7 @@ use super::part_head::PartHead;
 use super::post_answer::Posted;
 use super::post_refusal::{malformed, no_file, policy_error};
 use crate::model::{AccessKey, Bucket, BucketConfig, ETag, NewUpload, Timestamp};
-use crate::policy::{Context, Grant, PostForm, PostFormBuilder, Rules, authorize, claim};
+use crate::policy::{Context, Grant, PostForm, PostFormBuilder, authorize, claim};
 use crate::store::embedded::faults::{self, Bug};
 use crate::store::{CatalogEntry, CatalogKey, ChunkWriter, Committed, Expected, StoreError};
 
@@ -206,19 +206,20 @@ async fn grant(
         .with("BucketName", bucket)
     };
     let name = Bucket::parse(bucket).map_err(|_| no_bucket())?;
-    let claim = claim(form, None).map_err(policy_error)?;
+    let claim = claim(form, app.options.region.as_deref()).map_err(policy_error)?;
     let key = match claim.access_key_id() {
         None => None,
         Some(id) => access_key(app, id).await?,
     };
     let config = bucket_config(app, &name).await?;
-    let rules = Rules::default();
-    let public_write = config.as_ref().is_some_and(|config| config.public_write);
+    let configured = app.options.bucket_options(bucket);
+    let public_write = configured.is_some_and(|bucket| bucket.public_write)
+        || config.as_ref().is_some_and(|config| config.public_write);
     let context = Context {
         bucket: &name,
         public_write,
         now,
-        rules: &rules,
+        rules: &app.options.rules,
     };
     let grant = authorize(&claim, key.as_ref(), &context).map_err(policy_error)?;
     if grant.tagging().is_some() {

@@ -38,9 +38,13 @@ pub async fn authenticate(call: &Call<'_>, scope: Scope) -> Result<Application, 
     let (signed, signature) = sent
         .and_then(|sent| sent.as_str().rsplit_once(SIGNATURE))
         .ok_or_else(|| refused("The signature must be the last parameter of a signed URL."))?;
-    let is_ours = application
-        .as_ref()
-        .is_some_and(|application| signs(&application.secret, signed, signature));
+    // The client signs the path as it sends it: with the prefix of the public URL, which was left behind on the way here.
+    let prefixed = format!("{}{signed}", call.app.path_prefix());
+    let fits = |application: &Application| {
+        let signs = |text: &str| signs(&application.secret, text, signature);
+        signs(signed) || signs(&prefixed)
+    };
+    let is_ours = application.as_ref().is_some_and(fits);
     let application = application.filter(|_| is_ours).ok_or_else(|| {
         refused("The URL's client_id is unknown, or its signature does not match.")
     })?;

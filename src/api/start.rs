@@ -1,4 +1,4 @@
-//! Making an application ready: the default bucket, the key that signs forms, the fixed values of `pillarbox dev`.
+//! Making an application ready: the configured buckets, the key that signs forms, the fixed values of `pillarbox dev`.
 //!
 //! Owns: the first start and the rotation of the signing keys. Never does: show a secret.
 //!
@@ -17,7 +17,7 @@ use super::app::{App, AppOptions, Clock};
 use super::call::{new_id, random_bytes};
 use super::error::ApiError;
 use crate::model::{
-    AccessKey, BucketConfig, KeyPurpose, Scope, Scopes, Secret, Timestamp, Token, TokenHash,
+    AccessKey, Bucket, BucketConfig, KeyPurpose, Scope, Scopes, Secret, Timestamp, Token, TokenHash,
 };
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind, Store};
 
@@ -61,7 +61,10 @@ impl App {
         clock: Clock,
     ) -> Result<Arc<Self>, StartError> {
         let now = clock.now();
-        ensure_bucket(store.as_ref(), &options, now).await?;
+        let further = options.buckets.iter().map(|bucket| &bucket.name);
+        for bucket in further.chain([&options.bucket]) {
+            ensure_bucket(store.as_ref(), bucket, now).await?;
+        }
         let (signer, link_signer) = if options.dev {
             let key = dev_entries(store.as_ref(), now).await?;
             (key.clone(), key)
@@ -139,20 +142,13 @@ pub fn new_access_key(purpose: KeyPurpose, now: Timestamp) -> Result<AccessKey, 
     })
 }
 
-async fn ensure_bucket(
-    store: &dyn Store,
-    options: &AppOptions,
-    now: Timestamp,
-) -> Result<(), ApiError> {
-    if store
-        .find(&CatalogKey::Bucket(options.bucket.clone()))
-        .await?
-        .is_some()
-    {
+async fn ensure_bucket(store: &dyn Store, name: &Bucket, now: Timestamp) -> Result<(), ApiError> {
+    let key = CatalogKey::Bucket(name.clone());
+    if store.find(&key).await?.is_some() {
         return Ok(());
     }
     let bucket = BucketConfig {
-        name: options.bucket.clone(),
+        name: name.clone(),
         created_at: now,
         public_write: false,
     };

@@ -56,11 +56,13 @@ fn section_of(key: &str) -> &str {
     key.rsplit_once('.').map_or("", |(section, _)| section)
 }
 
+/// `bucket[0].cors[1]` is written `[[bucket.cors]]`.
 fn header(section: &str) -> String {
-    match section.split_once('[') {
-        Some((table, _)) => format!("\n[[{table}]]"),
-        None => format!("\n[{section}]"),
+    if !section.contains('[') {
+        return format!("\n[{section}]");
     }
+    let tables = section.split('.').map(|part| part.split('[').next());
+    format!("\n[[{}]]", tables.flatten().collect::<Vec<_>>().join("."))
 }
 
 fn line(setting: &Effective) -> String {

@@ -150,6 +150,11 @@ impl Reader {
         self.note(key, parsed, origin)
     }
 
+    /// Whether the file has a value for `key`, be it empty.
+    pub(super) fn is_set(&self, key: &str) -> bool {
+        self.file.contains_key(key)
+    }
+
     /// The tables of an array of tables (`[[key]]`), each as a reader of its own that `read` asks.
     pub(super) fn tables<T>(
         &mut self,
@@ -298,11 +303,11 @@ fn environment_name(key: &str) -> String {
     )
 }
 
-/// A default as one would write it in the file: a number without quotes.
+/// A default as one would write it in the file: a number, true and false without quotes.
 fn natural(default: &str) -> Value {
-    default
-        .parse()
-        .map_or_else(|_| Value::from(default), Value::Integer)
+    let number = default.parse().map(Value::Integer).ok();
+    let value = number.or_else(|| default.parse().map(Value::Boolean).ok());
+    value.unwrap_or_else(|| Value::from(default))
 }
 
 fn take_from(file: &mut Table, key: &str) -> Option<Value> {

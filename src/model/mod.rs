@@ -9,6 +9,7 @@
 
 mod catalog;
 mod combine;
+mod cors;
 mod digest;
 mod id;
 mod key;
@@ -20,6 +21,7 @@ pub use catalog::{
     AccessKey, Application, BucketConfig, KeyPurpose, Pipeline, PipelineSettings, Scope, Scopes,
     Secret, Token, TokenHash,
 };
+pub use cors::CorsRule;
 pub use digest::{Crc64, Crc64Hasher, Digests, ETag, Hasher, Md5, decode_hex, encode_hex};
 pub use id::Id;
 pub use key::{Bucket, NameError, ObjectKey};

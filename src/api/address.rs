@@ -1,0 +1,109 @@
+//! Where a request leads: host, resource, the URL under which the client knows us, and whose cross-origin rules apply.
+//!
+//! Owns: [`Address`], read once per request before anything can fail, and the path prefix of `--public-url`: behind a proxy that passes
+//! the prefix on, it is left behind here, so that no other file knows of it.
+//! Never does: decide whether a host is served (`host.rs` does), or look at a body.
+//! Invariant: a prefix is left behind only when a whole segment ends there; a bucket must not be named like it.
+
+use http::Uri;
+use http::request::Parts;
+use http::uri::PathAndQuery;
+
+use super::app::{App, Connection};
+use super::cors::Cors;
+use super::cors_rules::BucketRules;
+use super::error::ApiError;
+use super::host;
+use super::route::{self, Route};
+
+/// Where a request leads.
+pub(super) struct Address {
+    /// The resource.
+    pub(super) route: Route,
+    /// Absolute URL of this service as the client knows it, without a trailing `/`; or why its host is not served.
+    pub(super) base_url: Result<String, ApiError>,
+}
+
+impl App {
+    /// Reads where a request leads.
+    pub(super) fn address(&self, head: &Parts, connection: Connection) -> Address {
+        let bases = self.host_bases();
+        let host = host::named(head, &self.options.hosts);
+        let named = host.as_deref().unwrap_or_default();
+        let bucket = route::bucket_of_host(named, &bases);
+        let route = route::parse(head.uri.path(), bucket);
+        let base_url = match &host {
+            Ok(host) => Ok(self.base_url(host, bucket, connection)),
+            Err(error) => Err(ApiError::new(error.code, error.message.clone())),
+        };
+        Address { route, base_url }
+    }
+
+    /// By what cross-origin requests to a resource are answered.
+    pub(super) fn cors(&self, route: &Route) -> Cors<'_> {
+        let (bucket, resource) = match route {
+            Route::Bucket(bucket) => (bucket, "BUCKET"),
+            Route::Object { bucket, .. } => (bucket, "OBJECT"),
+            _ => return Cors::Origins(&self.options.cors_origins),
+        };
+        let configured = self.options.bucket_options(bucket);
+        match configured.and_then(|bucket| bucket.cors.as_deref()) {
+            Some(rules) => Cors::Rules(BucketRules { rules, resource }),
+            None => Cors::Origins(&self.options.cors_origins),
+        }
+    }
+
+    /// Takes the path prefix of the public URL off the path, for proxies that pass it on.
+    pub(super) fn leave_prefix_behind(&self, head: &mut Parts) {
+        let prefix = self.path_prefix();
+        let sent = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
+        let rest = match sent.strip_prefix(prefix.as_str()) {
+            Some(rest) if !prefix.is_empty() => rest,
+            _ => return,
+        };
+        let path = match rest.as_bytes().first() {
+            Some(b'/') => rest.to_owned(),
+            None | Some(b'?') => format!("/{rest}"),
+            _ => return,
+        };
+        let mut parts = std::mem::take(&mut head.uri).into_parts();
+        parts.path_and_query = path.parse().ok();
+        head.uri = Uri::from_parts(parts).unwrap_or_default();
+    }
+
+    /// The path of the public URL without a trailing `/`; empty when it has none.
+    pub(super) fn path_prefix(&self) -> String {
+        let public = self.public_uri();
+        let path = public.as_ref().map_or("", |uri| uri.path());
+        path.trim_end_matches('/').to_owned()
+    }
+
+    /// Host names whose subdomains are buckets.
+    fn host_bases(&self) -> Vec<String> {
+        let public = self.public_uri();
+        let public = public.and_then(|uri| uri.host().map(str::to_ascii_lowercase));
+        let named = self.options.hosts.iter().cloned();
+        public
+            .into_iter()
+            .chain(named)
+            .chain(["localhost".to_owned()])
+            .filter(|base| base.parse::<std::net::IpAddr>().is_err())
+            .collect()
+    }
+
+    fn public_uri(&self) -> Option<Uri> {
+        self.options.public_url.as_deref()?.parse().ok()
+    }
+
+    /// Where the client reaches us.
+    fn base_url(&self, host: &str, bucket: Option<&str>, connection: Connection) -> String {
+        if let Some(url) = &self.options.public_url {
+            return url.clone();
+        }
+        let scheme = if connection.tls { "https" } else { "http" };
+        let host = bucket
+            .and_then(|bucket| host.get(bucket.len() + 1..))
+            .unwrap_or(host);
+        format!("{scheme}://{host}")
+    }
+}
