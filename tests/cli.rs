@@ -302,6 +302,16 @@ fn keys_are_made_rotated_and_revoked() {
     };
     let (id, secret) = (member("access_key"), member("secret_key"));
     assert_eq!((id.len(), secret.len()), (20, 40));
+    let short = done(&server.verb(&["key", "create", "--temporary", "1h"]));
+    let names: Vec<_> = short
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert_eq!(
+        names,
+        ["access_key", "secret_key", "session_token", "expires_at"]
+    );
+    assert!(failed(&server.verb(&["key", "create", "--temporary", "37h"])).contains("temporary"));
     let before = done(&server.verb(&["key", "list"]));
     assert!(before.contains(&id) && !before.contains(&secret));
     let rotated = done(&server.verb(&["key", "rotate"]));

@@ -59,6 +59,7 @@ fn access_key(purpose: KeyPurpose) -> AccessKey {
         purpose,
         created_at: Timestamp::default(),
         expires_at: None,
+        session_token: None,
     }
 }
 

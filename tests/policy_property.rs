@@ -138,6 +138,7 @@ fn ours(conditions: &[Value], fields: &[(&str, &str)], expired: bool, rules: &Ru
         purpose: KeyPurpose::User,
         created_at: Timestamp::default(),
         expires_at: None,
+        session_token: None,
     };
     let document = json!({"conditions": conditions, "expiration": "2030-01-01T00:00:00Z"});
     let policy = STANDARD.encode(document.to_string());

@@ -11,6 +11,8 @@ mod support;
 use std::time::Duration;
 
 use pillarbox::api::start::DEV_ACCESS_KEY;
+use pillarbox::model::TokenHash;
+use pillarbox::store::{CatalogEntry, CatalogKey};
 use serde_json::{Value, json};
 use support::{NOBODY, NOW, PIPELINE, Rig};
 
@@ -145,6 +147,27 @@ async fn what_is_public_in_dev_opens_nothing_once_its_folder_is_served() {
 }
 
 #[tokio::test]
+async fn a_temporary_key_has_a_session_token_that_is_shown_once_and_kept_as_a_hash() {
+    let rig = Rig::new().await;
+    let body = json!({ "temporary": 3600 }).to_string();
+    let made = rig.control("POST", "/keys", body).await.json();
+    let token = made["session_token"].as_str().unwrap();
+    assert_eq!(token.len(), 64);
+    assert_eq!(made["temporary"], json!(true));
+    assert_eq!(made["expires_at"], json!("2026-11-22T14:20:00.000Z"));
+    let listed = rig.control("GET", "/keys", "").await.text();
+    assert!(listed.contains(made["id"].as_str().unwrap()) && !listed.contains(token));
+    let id = CatalogKey::AccessKey(made["id"].as_str().unwrap().to_owned());
+    let Some(CatalogEntry::AccessKey(key)) = rig.store.find(&id).await.unwrap() else {
+        panic!("the key is not there");
+    };
+    assert_eq!(key.session_token, Some(TokenHash::of(token)));
+    let plain = rig.control("POST", "/keys", "{}").await.json();
+    assert_eq!(plain.get("session_token"), None);
+    assert_eq!(plain["temporary"], json!(false));
+}
+
+#[tokio::test]
 async fn keys_are_made_listed_removed_and_the_last_signer_stays() {
     let rig = Rig::with(|options| options.dev = false).await;
     let made = rig.control("POST", "/keys", "{}").await.json();
@@ -269,6 +292,9 @@ async fn what_breaks_a_rule_is_refused_by_name() {
         ),
         ("/applications", json!({ "scopes": "me" }), "name"),
         ("/applications", json!({ "name": "n" }), "scopes"),
+        ("/keys", json!({ "temporary": 0 }), "temporary"),
+        ("/keys", json!({ "temporary": 129_601 }), "temporary"),
+        ("/keys", json!({ "temporary": "soon" }), "temporary"),
         ("/pipelines", json!({}), "name"),
         ("/pipelines", json!({ "name": "n", "id": "x" }), "id"),
         (

@@ -1209,6 +1209,7 @@ fn catalog() -> [CatalogEntry; 5] {
             purpose: KeyPurpose::Forms,
             created_at: NOW,
             expires_at,
+            session_token: None,
         }),
         CatalogEntry::Pipeline(a_pipeline(id)),
         CatalogEntry::Bucket(BucketConfig {

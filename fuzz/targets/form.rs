@@ -25,6 +25,7 @@ fuzz_target!(|text: &str| {
         purpose: KeyPurpose::User,
         created_at: NOW,
         expires_at: None,
+        session_token: None,
     };
     let signature = sign_v2(&key.secret, &policy);
     let signed = [

@@ -40,6 +40,7 @@ pub(super) fn policy_error(error: PolicyError) -> ApiError {
         Kind::InvalidAccessKeyId => ErrorCode::InvalidAccessKeyId,
         Kind::SignatureDoesNotMatch => ErrorCode::SignatureDoesNotMatch,
         Kind::InvalidToken => ErrorCode::InvalidToken,
+        Kind::ExpiredToken => ErrorCode::ExpiredToken,
         Kind::FieldsTooLarge => ErrorCode::MaxPostPreDataLengthExceededError,
         Kind::KeyTooLong => ErrorCode::KeyTooLongError,
         Kind::MetadataTooLarge => ErrorCode::MetadataTooLarge,

@@ -139,6 +139,7 @@ pub fn new_access_key(purpose: KeyPurpose, now: Timestamp) -> Result<AccessKey, 
         purpose,
         created_at: now,
         expires_at: None,
+        session_token: None,
     })
 }
 
@@ -214,6 +215,7 @@ async fn dev_entries(store: &dyn Store, now: Timestamp) -> Result<AccessKey, Api
         purpose: KeyPurpose::Dev,
         created_at: now,
         expires_at: None,
+        session_token: None,
     };
     store.insert(CatalogEntry::AccessKey(key.clone())).await?;
     Ok(key)

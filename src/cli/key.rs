@@ -1,11 +1,13 @@
 //! `pillarbox key`: the keys that sign forms.
 //!
-//! Owns: how they are asked for and shown. A secret is shown once, when a key is made for a user; the secret of the
-//! server's own key is never shown.
+//! Owns: how they are asked for and shown. A secret and a session token are shown once, when a key is made for a user; the secret of
+//! the server's own key is never shown.
 //!
 //! Never does: sign anything.
 //!
 //! Invariant: a running server and a stopped one answer alike.
+
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use http::Method;
@@ -18,13 +20,22 @@ use super::{Failure, Settings};
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyVerb {
     /// Make a key for a program that signs forms itself (boto3 and friends)
-    Create(Plain),
+    Create(Create),
     /// List the keys
     List(Plain),
     /// Sign new forms with a new key; the old one stays valid as long as a form it signed. Links stay as they are
     Rotate(Plain),
     /// Revoke a key by its id; that of the links ends them all, and a new one takes over
     Revoke(Revoke),
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Create {
+    /// End by itself after this time, for example 1h, at most 36h; forms must then carry the session token as x-amz-security-token
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    temporary: Option<Duration>,
+    #[command(flatten)]
+    settings: Settings,
 }
 
 #[derive(Args, Debug)]
@@ -44,7 +55,7 @@ pub(super) struct Revoke {
 impl KeyVerb {
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self {
-            Self::Create(verb) => verb.create().await,
+            Self::Create(verb) => verb.run().await,
             Self::List(verb) => verb.list().await,
             Self::Rotate(verb) => verb.rotate().await,
             Self::Revoke(verb) => verb.run().await,
@@ -52,19 +63,29 @@ impl KeyVerb {
     }
 }
 
-impl Plain {
-    async fn create(self) -> Result<(), Failure> {
+impl Create {
+    async fn run(self) -> Result<(), Failure> {
         let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
-        let made = control.ask(Method::POST, "/keys", Some(json!({}))).await;
+        let mut request = json!({});
+        if let Some(lifetime) = self.temporary {
+            request["temporary"] = lifetime.as_secs().into();
+        }
+        let made = control.ask(Method::POST, "/keys", Some(request)).await;
         control.close().await?;
         let made = made?;
-        say(&format!(
-            "access_key  {}\nsecret_key  {}",
-            cell(&made, "id"),
-            cell(&made, "secret_key")
-        ))
+        let mut members = vec!["access_key", "secret_key"];
+        if self.temporary.is_some() {
+            members.extend(["session_token", "expires_at"]);
+        }
+        let width = members.iter().map(|member| member.len()).max();
+        let width = width.unwrap_or_default() + 2;
+        let line = |member: &&str| format!("{member:<width$}{}", cell(&made, member));
+        let lines: Vec<_> = members.iter().map(line).collect();
+        say(&lines.join("\n"))
     }
+}
 
+impl Plain {
     async fn list(self) -> Result<(), Failure> {
         let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
         let listed = control.ask(Method::GET, "/keys", None).await;

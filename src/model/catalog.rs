@@ -6,6 +6,7 @@
 //! Source of the scopes: the hosted API's "Obtaining an OAuth Access Token".
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -243,7 +244,7 @@ pub enum KeyPurpose {
     Links,
 }
 
-/// A key pair that signs forms.
+/// A key pair that signs forms; with a session token it is temporary, and each form must carry the token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AccessKey {
     /// The `AWSAccessKeyId`, 16 to 128 characters, without `/`.
@@ -256,6 +257,28 @@ pub struct AccessKey {
     pub created_at: Timestamp,
     /// From this moment on its signatures are refused; `None` is never. A rotated key gets the life of its last form.
     pub expires_at: Option<Timestamp>,
+    /// What the session token of a temporary key hashes to; the token is shown once and never stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_token: Option<TokenHash>,
+}
+
+impl AccessKey {
+    /// How long a temporary key is remembered after its end: who still uses it is told that it has expired.
+    pub const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+
+    /// Whether its time is over.
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.expires_at.is_some_and(|end| end <= now)
+    }
+
+    /// When it is forgotten, as if there had never been such a key.
+    pub fn forgotten_at(&self) -> Option<Timestamp> {
+        let after = match self.session_token {
+            Some(_) => Self::REMEMBERED,
+            None => Duration::ZERO,
+        };
+        self.expires_at.map(|end| end.plus(after))
+    }
 }
 
 /// The settings of a pipeline that its owner chooses; all that the hosted API documents.

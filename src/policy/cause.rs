@@ -51,10 +51,15 @@ pub(super) fn likely_cause(
         Kind::PolicyExpired => expiration_cause(policy, context),
         Kind::ConditionFailed => condition_cause(form, policy, key, context),
         Kind::ExtraField => extra_field_cause(form, policy, context),
-        Kind::InvalidToken => {
-            "The form was made with temporary credentials of another service; sign with an access key of this server.".to_owned()
+        Kind::InvalidToken => token_cause(form, key),
+        Kind::ExpiredToken => {
+            "The temporary access key has had its time; make another one and sign with that."
+                .to_owned()
         }
-        _ => format!("A field of the form has a value that is refused: {}", error.message()),
+        _ => format!(
+            "A field of the form has a value that is refused: {}",
+            error.message()
+        ),
     }
 }
 
@@ -76,6 +81,16 @@ fn anonymous_cause(form: &PostForm) -> String {
     match form.get("policy") {
         Some(_) => "The form has a policy and no signature; the signature fields are missing, or they come after the file, where fields are ignored.",
         None => "The form has neither policy nor signature and this bucket is not open to everybody; the fields are missing, or they come after the file, where fields are ignored.",
+    }
+    .to_owned()
+}
+
+fn token_cause(form: &PostForm, key: Option<&AccessKey>) -> String {
+    let is_temporary = key.is_some_and(|key| key.session_token.is_some());
+    match (is_temporary, form.get("x-amz-security-token")) {
+        (false, _) => "The form was made with temporary credentials of another service; sign with an access key of this server.",
+        (true, None) => "The access key is temporary: the form needs its session token in a field 'x-amz-security-token' before the file, and a condition on it.",
+        (true, Some(_)) => "The session token is not the one that was issued with this access key.",
     }
     .to_owned()
 }

@@ -26,8 +26,10 @@ pub enum PolicyErrorKind {
     InvalidAccessKeyId,
     /// S3 `SignatureDoesNotMatch`.
     SignatureDoesNotMatch,
-    /// S3 `InvalidToken`: a session token that we did not issue.
+    /// S3 `InvalidToken`: a session token that we did not issue for this key, or none where the key has one.
     InvalidToken,
+    /// S3 `ExpiredToken`: the temporary key has had its time.
+    ExpiredToken,
     /// S3 `MaxPostPreDataLengthExceededError`: too many bytes before the file.
     FieldsTooLarge,
     /// S3 `KeyTooLongError`.

@@ -1,7 +1,7 @@
 //! The judgement: may this form do what it asks?
 //!
-//! Owns: the order of the checks and every rule of matching. First the signature, then the document, then its expiration, its
-//! conditions, its coverage, then the fields that act.
+//! Owns: the order of the checks and every rule of matching. First the signature, then the session token, then the document, its
+//! expiration, its conditions, its coverage, then the fields that act.
 //! Never does: parse (its neighbours do) or look a key up (the caller does).
 //! Invariants: the default is no. Every field but the exempt ones must be named by a condition. The bucket that counts is always the
 //! URL's, and it must be covered like a field. All conditions hold, several on one field too; length ranges intersect.
@@ -14,6 +14,7 @@ use super::document::{Condition, PostPolicy, Test};
 use super::error::{PolicyError, PolicyErrorKind};
 use super::form::PostForm;
 use super::grant::{Grant, Grantor};
+use super::session_token;
 use super::signature::{Claim, SignatureClaim};
 use crate::model::{AccessKey, Bucket, Id, KeyPurpose, MAX_CHUNK_BYTES, Timestamp};
 
@@ -68,7 +69,7 @@ pub fn authorize(
     let Some(key) = key else {
         return Err(PolicyError::access_denied());
     };
-    refuse_session_token(claim.form())?;
+    session_token::check(claim.form(), key, context.now)?;
     let policy = PostPolicy::parse(claim.policy())?;
     if context.now >= policy.expiration() {
         return Err(not_allowed(
@@ -135,17 +136,6 @@ fn size_range(policy: &PostPolicy) -> (u64, u64) {
     ranges.fold((0, MAX_CHUNK_BYTES), |(low, high), (min, max)| {
         (low.max(min), high.min(max))
     })
-}
-
-/// We issue no session tokens, so every one is somebody else's.
-fn refuse_session_token(form: &PostForm) -> Result<(), PolicyError> {
-    match form.get("x-amz-security-token") {
-        None => Ok(()),
-        Some(_) => Err(PolicyError::new(
-            PolicyErrorKind::InvalidToken,
-            "The provided token is malformed or otherwise invalid.",
-        )),
-    }
 }
 
 fn not_allowed(kind: PolicyErrorKind, detail: impl std::fmt::Display) -> PolicyError {

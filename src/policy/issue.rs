@@ -93,6 +93,7 @@ mod tests {
             purpose: KeyPurpose::Dev,
             created_at: Timestamp::default(),
             expires_at: None,
+            session_token: None,
         };
         let form = SessionForm::issue(
             Id::parse("598358fe6baa605b1e33754e").unwrap(),

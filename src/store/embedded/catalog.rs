@@ -278,7 +278,7 @@ fn decode(bytes: &[u8]) -> Result<CatalogEntry, StoreError> {
 fn expiry(entry: &CatalogEntry) -> Option<Timestamp> {
     match entry {
         CatalogEntry::Token(token) => token.expires_at,
-        CatalogEntry::AccessKey(key) => key.expires_at,
+        CatalogEntry::AccessKey(key) => key.forgotten_at(),
         _ => None,
     }
 }
