@@ -47,6 +47,7 @@ async fn post(store: &EmbeddedStore, expires_at: Timestamp) -> ObjectName {
         pipeline: None,
         expires_at: Some(expires_at),
         headers: HeaderSet::default(),
+        attributes: Default::default(),
         application: None,
         created_at: NOW,
         abandoned_at: expires_at,

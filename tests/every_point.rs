@@ -100,6 +100,7 @@ impl Told {
             pipeline: None,
             expires_at,
             headers: HeaderSet::default(),
+            attributes: Default::default(),
             application: None,
             created_at: NOW,
             abandoned_at: NOW.plus(Duration::from_secs(86_400)),

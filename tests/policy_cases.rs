@@ -7,11 +7,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use pillarbox::model::{AccessKey, Bucket, Id, KeyPurpose, ObjectKey, Secret, Timestamp};
+use pillarbox::model::{
+    AccessKey, Bucket, CannedAcl, Id, KeyPurpose, ObjectKey, Secret, Timestamp, TokenHash,
+};
 use pillarbox::policy::PolicyErrorKind as Kind;
 use pillarbox::policy::{
-    CannedAcl, Context, Explanation, Grant, PolicyError, PostForm, PostFormBuilder, Rules,
-    SessionForm, SuccessAction, authorize, claim, explain, sign_v2, sign_v4,
+    Context, Explanation, Grant, PolicyError, PostForm, PostFormBuilder, Rules, SessionForm,
+    SuccessAction, authorize, claim, explain, sign_v2, sign_v4,
 };
 
 const KEY_ID: &str = "S3POSTEXAMPLEKEY";
@@ -275,7 +277,7 @@ fn the_valid_form_is_granted_what_it_asks_and_no_more() {
         assert_eq!(grant.key().as_str(), "in/a.txt");
         assert_eq!(grant.size_range(), (0, 5 << 30));
         assert_eq!(grant.headers().iter().count(), 0);
-        assert_eq!(grant.acl(), CannedAcl::Private);
+        assert_eq!(grant.attributes().acl, CannedAcl::Private);
         assert_eq!(grant.success(), &SuccessAction::Status204);
         assert_eq!(grant.content_md5(), None);
     }
@@ -315,7 +317,7 @@ fn without_policy_and_signature_a_public_bucket_takes_any_fields_but_another_buc
     case.public_write = true;
     let grant = case.judge().unwrap();
     assert_eq!(grant.access_key_id(), None);
-    assert_eq!(grant.acl(), CannedAcl::PublicRead);
+    assert_eq!(grant.attributes().acl, CannedAcl::PublicRead);
     let error = case.field("bucket", "other").judge().unwrap_err();
     assert_eq!(error.kind(), Kind::ConditionFailed);
 }
@@ -578,6 +580,69 @@ fn a_session_token_that_we_did_not_issue_is_invalid() {
             "The provided token is malformed or otherwise invalid.",
         )],
     );
+}
+
+/// The access key of the cases as a temporary one, which ends in an hour.
+fn temporary() -> AccessKey {
+    AccessKey {
+        expires_at: Some(Timestamp::from_seconds(NOW + 3600)),
+        session_token: Some(TokenHash::of("the-session-token")),
+        ..access_key(KeyPurpose::User)
+    }
+}
+
+#[test]
+fn a_form_of_a_temporary_key_must_carry_its_session_token() {
+    const INVALID: &str = "The provided token is malformed or otherwise invalid.";
+    let with = |case: Case, token| case.covered("x-amz-security-token", token);
+    for version in [V2, V4] {
+        let mut case = Case::valid(version);
+        case.key = Some(temporary());
+        assert!(with(case.clone(), "the-session-token").judge().is_ok());
+        for wrong in [
+            "",
+            "the-session-toke",
+            "the-session-token ",
+            "The-session-token",
+        ] {
+            let error = with(case.clone(), wrong).judge().unwrap_err();
+            assert_eq!(
+                (error.kind(), error.message()),
+                (Kind::InvalidToken, INVALID)
+            );
+        }
+        let error = case.clone().judge().unwrap_err();
+        assert_eq!(
+            (error.kind(), error.message()),
+            (Kind::InvalidToken, INVALID)
+        );
+        let uncovered = case.field("x-amz-security-token", "the-session-token");
+        assert_eq!(uncovered.judge().unwrap_err().kind(), Kind::ExtraField);
+    }
+}
+
+#[test]
+fn a_temporary_key_ends_by_itself_and_only_who_has_all_of_it_is_told() {
+    let end = NOW * 1000 + 3_600_000;
+    for version in [V2, V4] {
+        let mut case = Case::valid(version);
+        case.key = Some(temporary());
+        let right = case
+            .clone()
+            .covered("x-amz-security-token", "the-session-token");
+        let at = |case: &Case, millis| case.clone().at(Timestamp::from_millis(millis)).judge();
+        assert!(at(&right, end - 1).is_ok());
+        let error = at(&right, end).unwrap_err();
+        assert_eq!(error.kind(), Kind::ExpiredToken);
+        assert_eq!(error.message(), "The provided token has expired.");
+        let wrong = case.clone().covered("x-amz-security-token", "guess");
+        assert_eq!(at(&wrong, end).unwrap_err().kind(), Kind::InvalidToken);
+        let forged = right.signature("bm8=");
+        assert_eq!(
+            at(&forged, end).unwrap_err().kind(),
+            Kind::SignatureDoesNotMatch
+        );
+    }
 }
 
 /// Rows of whole documents: the JSON text, and what follows "Invalid Policy: ".
@@ -1294,20 +1359,18 @@ fn fields_that_act_are_refused_when_they_are_not_of_their_kind() {
         ),
         (
             "x-amz-server-side-encryption",
-            "aws:kms",
-            Kind::NotImplemented,
+            "ROT13",
+            Kind::InvalidArgument,
         ),
+        ("tagging", "", Kind::MalformedXml),
+        ("tagging", "not-xml", Kind::MalformedXml),
         (
-            "x-amz-server-side-encryption-customer-algorithm",
-            "AES256",
-            Kind::NotImplemented,
+            "tagging",
+            "<Tagging><TagSet><Tag><Key></Key><Value/></Tag></TagSet></Tagging>",
+            Kind::InvalidTag,
         ),
-        (
-            "x-amz-server-side-encryption-aws-kms-key-id",
-            "k",
-            Kind::NotImplemented,
-        ),
-        ("x-amz-object-lock-mode", "GOVERNANCE", Kind::NotImplemented),
+        ("x-amz-checksum-algorithm", "CRC32", Kind::InvalidRequest),
+        ("x-amz-checksum-type", "COMPOSITE", Kind::InvalidRequest),
         (
             "content-disposition",
             "a\r\nSet-Cookie: b",
@@ -1331,14 +1394,47 @@ fn fields_that_act_are_refused_when_they_are_not_of_their_kind() {
 }
 
 #[test]
-fn stored_headers_acl_and_digest_reach_the_grant() {
+fn what_would_have_to_be_pretended_is_refused_and_named() {
+    for (name, value) in [
+        ("x-amz-server-side-encryption", "aws:kms"),
+        ("x-amz-server-side-encryption", "aws:kms:dsse"),
+        ("x-amz-server-side-encryption-aws-kms-key-id", "k"),
+        ("x-amz-server-side-encryption-context", "e30="),
+        ("x-amz-server-side-encryption-bucket-key-enabled", "true"),
+        ("x-amz-server-side-encryption-customer-algorithm", "AES256"),
+        ("x-amz-server-side-encryption-customer-key", "a2V5"),
+        ("x-amz-server-side-encryption-customer-key-MD5", "bWQ1"),
+        ("x-amz-object-lock-mode", "GOVERNANCE"),
+        (
+            "x-amz-object-lock-retain-until-date",
+            "2030-01-01T00:00:00Z",
+        ),
+        ("x-amz-object-lock-legal-hold", "ON"),
+    ] {
+        for version in [V2, V4] {
+            let error = Case::valid(version).covered(name, value).judge();
+            let error = error.unwrap_err();
+            assert_eq!(error.kind(), Kind::NotImplemented, "{name}={value}");
+            assert_eq!(error.extra("Header"), Some(name.to_lowercase().as_str()));
+            let uncovered = Case::valid(version).field(name, value).judge();
+            assert_eq!(uncovered.unwrap_err().kind(), Kind::ExtraField, "{name}");
+        }
+    }
+}
+
+#[test]
+fn stored_headers_acl_tags_and_digests_reach_the_grant() {
     let grant = Case::valid(V4)
         .covered("Content-Type", "video/mp4")
         .covered("X-Amz-Meta-Title", "Grüße")
         .covered("x-amz-storage-class", "GLACIER")
         .covered("acl", "bucket-owner-full-control")
         .covered("Content-MD5", "1B2M2Y8AsgTpgAmY7PhCfg==")
-        .covered("tagging", "<Tagging/>")
+        .covered("x-amz-checksum-sha1", "2jmj7l5rSw0yVb/vlWAYkK/YBwk=")
+        .covered(
+            "tagging",
+            "<Tagging><TagSet><Tag><Key>a</Key><Value>1</Value></Tag></TagSet></Tagging>",
+        )
         .covered("submit", "Upload")
         .judge()
         .unwrap();
@@ -1349,12 +1445,16 @@ fn stored_headers_acl_and_digest_reach_the_grant() {
         ("x-amz-storage-class", "GLACIER"),
     ];
     assert_eq!(headers, expected);
-    assert_eq!(grant.acl(), CannedAcl::BucketOwnerFullControl);
+    assert_eq!(grant.attributes().acl, CannedAcl::BucketOwnerFullControl);
     assert_eq!(
         grant.content_md5().unwrap().hex(),
         "d41d8cd98f00b204e9800998ecf8427e"
     );
-    assert_eq!(grant.tagging(), Some("<Tagging/>"));
+    let tags: Vec<_> = grant.attributes().tags.iter().collect();
+    assert_eq!(tags, [("a", "1")]);
+    let checksum = grant.checksum().unwrap();
+    assert_eq!(checksum.base64(), "2jmj7l5rSw0yVb/vlWAYkK/YBwk=");
+    assert_eq!(grant.attributes().checksum.as_ref(), Some(checksum));
 }
 
 #[test]
@@ -1834,6 +1934,31 @@ const CAUSES: &[(&str, Mutation, &str)] = &[
         "a token of somebody else",
         |c| c.covered("x-amz-security-token", "t"),
         "temporary credentials",
+    ),
+    (
+        "a temporary key without its token",
+        |mut c| {
+            c.key = Some(temporary());
+            c
+        },
+        "needs its session token in a field 'x-amz-security-token'",
+    ),
+    (
+        "a temporary key with another token",
+        |mut c| {
+            c.key = Some(temporary());
+            c.covered("x-amz-security-token", "t")
+        },
+        "not the one that was issued",
+    ),
+    (
+        "a temporary key that has had its time",
+        |mut c| {
+            c.key = Some(temporary());
+            c.covered("x-amz-security-token", "the-session-token")
+                .at(Timestamp::from_seconds(NOW + 3600))
+        },
+        "has had its time",
     ),
     (
         "an acl that is none",

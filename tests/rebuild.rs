@@ -13,7 +13,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pillarbox::model::{Bucket, HeaderSet, Id, NewUpload, ObjectKey, ObjectMeta, Timestamp};
+use pillarbox::model::{
+    Attributes, Bucket, HeaderSet, Id, NewUpload, ObjectKey, ObjectMeta, Tags, Timestamp,
+};
 use pillarbox::store::embedded::{EmbeddedStore, Options};
 use pillarbox::store::{Expected, ObjectName, ObjectStore as _};
 
@@ -30,7 +32,17 @@ fn options(data: &Path) -> Options {
     }
 }
 
-/// Objects differ in key, expiry and bytes.
+/// Every hundredth object has as many tags as there may be.
+fn attributes(number: u64) -> Attributes {
+    let tag = |n: usize| (format!("{number} {n}"), "ü".repeat(256));
+    let tags = (0..10).map(tag).filter(|_| number.is_multiple_of(100));
+    Attributes {
+        tags: Tags::new(tags.collect()).unwrap(),
+        ..Attributes::default()
+    }
+}
+
+/// Objects differ in key, expiry, tags and bytes.
 async fn post(store: &EmbeddedStore, number: u64) -> ObjectMeta {
     let id = Id::new(
         NOW,
@@ -44,6 +56,7 @@ async fn post(store: &EmbeddedStore, number: u64) -> ObjectMeta {
         pipeline: None,
         expires_at: (!number.is_multiple_of(3)).then_some(expires),
         headers: HeaderSet::default(),
+        attributes: attributes(number),
         application: None,
         created_at: NOW,
         abandoned_at: expires,

@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pillarbox::model::{
-    AccessKey, Application, Bucket, BucketConfig, Crc64, ETag, HeaderSet, Id, KeyPurpose, Md5,
-    NewUpload, ObjectKey, ObjectMeta, Pipeline, PipelineRef, PipelineSettings, Scopes, Secret,
-    Timestamp, Token, TokenHash, UploadState,
+    AccessKey, Application, Attributes, Bucket, BucketConfig, CannedAcl, Checksum,
+    ChecksumAlgorithm, Crc64, ETag, HeaderSet, Id, KeyPurpose, Md5, NewUpload, ObjectKey,
+    ObjectMeta, Pipeline, PipelineRef, PipelineSettings, Scopes, Secret, Tags, Timestamp, Token,
+    TokenHash, UploadState,
 };
 use pillarbox::store::embedded::{EmbeddedStore, Options};
 use pillarbox::store::{
@@ -92,6 +93,7 @@ fn upload(key: &str) -> NewUpload {
         pipeline: None,
         expires_at: None,
         headers: HeaderSet::default(),
+        attributes: Default::default(),
         application: None,
         created_at: NOW,
         abandoned_at: Timestamp::from_seconds(NOW.seconds() + 7 * 86_400),
@@ -1084,6 +1086,32 @@ async fn expired_tokens_and_keys_are_swept() {
 }
 
 #[tokio::test]
+async fn a_temporary_key_is_remembered_for_a_day_after_its_end() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let end = NOW.plus(Duration::from_secs(60));
+    let key = AccessKey {
+        id: "PILLARBOXTEMPORARY00".to_owned(),
+        secret: Secret::new("k".to_owned()),
+        purpose: KeyPurpose::User,
+        created_at: NOW,
+        expires_at: Some(end),
+        session_token: Some(TokenHash::of("token")),
+    };
+    store.insert(CatalogEntry::AccessKey(key)).await.unwrap();
+    store.sweep(at(NOW), 10).await.unwrap();
+    let sweep_at = async |wall: Timestamp| {
+        let monotonic = Duration::from_millis((wall.millis() - NOW.millis()).cast_unsigned());
+        let clock = ClockReading { wall, monotonic };
+        store.sweep(clock, 10).await.unwrap().catalog
+    };
+    let gone = end.plus(AccessKey::REMEMBERED);
+    assert_eq!(sweep_at(end).await, 0);
+    assert_eq!(sweep_at(gone.minus(Duration::from_millis(1))).await, 0);
+    assert_eq!(sweep_at(gone).await, 1);
+}
+
+#[tokio::test]
 async fn after_close_nothing_is_written_and_everything_can_be_read() {
     let mut fixture = Fixture::new().await;
     let meta = post(fixture.store(), upload("closed.bin"), &data(1, 10))
@@ -1113,6 +1141,86 @@ async fn after_close_nothing_is_written_and_everything_can_be_read() {
             .len(),
         10
     );
+}
+
+#[tokio::test]
+async fn all_that_a_form_may_give_an_object_is_kept_at_its_largest() {
+    let mut fixture = Fixture::new().await;
+    let mut new = upload(&"ü".repeat(512));
+    let name = "x-amz-meta-v";
+    let value = "v".repeat(HeaderSet::MAX_BYTES - name.len());
+    assert!(new.headers.set(name, &value));
+    let text = |length| "\u{20000}".repeat(length);
+    let tag = |n: usize| (format!("{n}{}", text(127)), text(256));
+    new.attributes = Attributes {
+        acl: CannedAcl::BucketOwnerFullControl,
+        tags: Tags::new((0..10).map(tag).collect()).unwrap(),
+        checksum: Checksum::new(ChecksumAlgorithm::Sha256, vec![7; 32]),
+    };
+    let posted = post(fixture.store(), new.clone(), &data(1, 10))
+        .await
+        .unwrap();
+    assert_eq!(posted.attributes, new.attributes);
+    fixture.restart().await;
+    let store = fixture.store();
+    let by_key = ObjectName::Key(new.bucket.clone(), new.key.clone());
+    for name in [ObjectName::Id(posted.id), by_key] {
+        assert_eq!(store.object(&name, NOW).await.unwrap(), posted);
+        assert_eq!(store.open(&name, NOW).await.unwrap().meta(), &posted);
+        assert_eq!(store.verify(&name, NOW).await.unwrap(), posted);
+    }
+    let by_size = FileQuery {
+        sort: SortKey::Size,
+        ..page(0, 10)
+    };
+    for query in [page(0, 10), by_size] {
+        let listed = store.list_files(&query, NOW).await.unwrap();
+        assert_eq!(listed.files, [posted.clone()]);
+    }
+    let name = ObjectName::Id(posted.id);
+    let change = ObjectChange::UsedBy("job-1".to_owned());
+    let changed = store.change_object(&name, change, NOW).await.unwrap();
+    assert_eq!(changed.attributes, posted.attributes);
+    store.delete_object(&name, NOW).await.unwrap();
+    let mut plain = upload("unused");
+    plain.key = new.key;
+    let plain = post(store, plain, &data(2, 10)).await.unwrap();
+    assert!(plain.attributes.is_default());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_reads_while_an_object_is_replaced_sees_the_tags_of_one_of_both() {
+    let fixture = Fixture::new().await;
+    let dressed = |letter: &str| {
+        let mut new = upload("dressed.bin");
+        assert!(new.headers.set("x-amz-meta-letter", letter));
+        let tag = |n: usize| (format!("{n}{letter}"), letter.repeat(256));
+        new.attributes.tags = Tags::new((0..10).map(tag).collect()).unwrap();
+        new
+    };
+    post(fixture.store(), dressed("a"), &data(1, 10))
+        .await
+        .unwrap();
+    let store = fixture.store().clone();
+    let letters = ["\u{20000}", "b", "\u{20001}", "c"].repeat(10);
+    let news: Vec<_> = letters.iter().map(|letter| dressed(letter)).collect();
+    let replacing = tokio::spawn(async move {
+        for new in news {
+            post(&store, new, &data(1, 10)).await.unwrap();
+        }
+    });
+    let new = upload("dressed.bin");
+    let name = ObjectName::Key(new.bucket, new.key);
+    let mut reads = 0_u32;
+    while !replacing.is_finished() || reads == 0 {
+        let meta = fixture.store().object(&name, NOW).await.unwrap();
+        let letter = meta.headers.get("x-amz-meta-letter").unwrap();
+        let (key, value) = meta.attributes.tags.iter().next_back().unwrap();
+        assert_eq!((key, value), (&*format!("9{letter}"), &*letter.repeat(256)));
+        reads += 1;
+        tokio::task::yield_now().await;
+    }
+    replacing.await.unwrap();
 }
 
 #[tokio::test]

@@ -73,6 +73,7 @@ async fn write(store: &EmbeddedStore, number: usize) {
         }),
         expires_at: Some(created.plus(Duration::from_secs(7 * 86_400))),
         headers: HeaderSet::default(),
+        attributes: Default::default(),
         application: None,
         created_at: created,
         abandoned_at: created.plus(Duration::from_secs(7 * 86_400)),

@@ -12,11 +12,11 @@ use crc_fast::CrcAlgorithm;
 use ring::digest;
 
 use super::error::{ApiError, ErrorCode};
-use crate::policy::{ChecksumAlgorithm, ClaimedChecksum};
+use crate::model::{Checksum, ChecksumAlgorithm};
 
 /// A checksum in the making.
 pub struct Verifier<'a> {
-    claimed: &'a ClaimedChecksum,
+    claimed: &'a Checksum,
     hasher: Hasher,
 }
 
@@ -27,8 +27,8 @@ enum Hasher {
 
 impl<'a> Verifier<'a> {
     /// Begins to verify a claim.
-    pub fn new(claimed: &'a ClaimedChecksum) -> Self {
-        let hasher = match claimed.algorithm {
+    pub fn new(claimed: &'a Checksum) -> Self {
+        let hasher = match claimed.algorithm() {
             ChecksumAlgorithm::Crc32 => {
                 Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc))
             }
@@ -59,18 +59,19 @@ impl<'a> Verifier<'a> {
     /// # Errors
     /// `BadDigest` when the bytes hash to something else.
     pub fn finish(self) -> Result<(), ApiError> {
+        let claimed = self.claimed.value();
         let value = match self.hasher {
-            // A CRC is as long as what was claimed, which the policy floor checked: its low bytes, big-endian.
+            // A CRC is as long as its kind, and so is what was claimed: its low bytes, big-endian.
             Hasher::Crc(crc) => {
                 let bytes = crc.finalize().to_be_bytes();
-                bytes[bytes.len() - self.claimed.value.len().min(bytes.len())..].to_vec()
+                bytes[bytes.len() - claimed.len().min(bytes.len())..].to_vec()
             }
             Hasher::Sha(sha) => sha.finish().as_ref().to_vec(),
         };
-        if value == self.claimed.value {
+        if value == claimed {
             return Ok(());
         }
-        let name = self.claimed.algorithm.as_str().to_uppercase();
+        let name = self.claimed.algorithm().as_str().to_uppercase();
         let message = format!("The {name} you specified did not match the calculated checksum.");
         Err(ApiError::new(ErrorCode::BadDigest, message))
     }
@@ -111,7 +112,7 @@ mod tests {
             (ChecksumAlgorithm::Sha1, sha1.to_vec()),
             (ChecksumAlgorithm::Sha256, sha256.to_vec()),
         ] {
-            let claimed = ClaimedChecksum { algorithm, value };
+            let claimed = Checksum::new(algorithm, value).unwrap();
             let hash = |bytes: &[u8]| {
                 let mut verifier = Verifier::new(&claimed);
                 verifier.update(&bytes[..4]);

@@ -10,13 +10,18 @@
 //! Never does: decide. Invariant: text is escaped once, here; characters that XML 1.0 forbids become U+FFFD.
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::body::{ResponseBody, full};
 use super::error::{ApiError, ErrorCode, RestCode};
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// Names the host in S3 answers, beside the request's id.
+pub const AMZ_ID_2: HeaderName = HeaderName::from_static("x-amz-id-2");
+/// There is one host; which one, its client knows.
+pub const HOST_ID: HeaderValue = HeaderValue::from_static(HOST_ID_TEXT);
+const HOST_ID_TEXT: &str = "pillarbox";
 
 /// JSON or XML, for the REST routes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,9 +69,10 @@ impl Dialect {
         *response.status_mut() = error.code.status();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        if matches!(self, Self::Rest(_)) {
-            headers.insert(CACHE_CONTROL, NO_STORE);
-        }
+        match self {
+            Self::Rest(_) => headers.insert(CACHE_CONTROL, NO_STORE),
+            Self::S3 => headers.insert(AMZ_ID_2, HOST_ID),
+        };
         if let Some(allow) = error.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
@@ -154,7 +160,7 @@ fn s3_error(error: &ApiError, request_id: &str) -> String {
         push_element(&mut text, name, value);
     }
     push_element(&mut text, "RequestId", request_id);
-    push_element(&mut text, "HostId", "pillarbox");
+    push_element(&mut text, "HostId", HOST_ID_TEXT);
     text.push_str("</Error>");
     text
 }

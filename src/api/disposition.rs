@@ -35,6 +35,12 @@ pub fn header(inline: bool, name: &str) -> HeaderValue {
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("attachment"))
 }
 
+/// Whether a stored header has the browser save the file, as ours does for whatever could run.
+pub fn is_attachment(stored: &str) -> bool {
+    let kind = stored.split(';').next().unwrap_or_default();
+    kind.trim().eq_ignore_ascii_case("attachment")
+}
+
 /// The name without what no file system takes, and without the marks that turn the direction of writing (they show
 /// `exe.mp4` for `4pm.exe`): each becomes `_`. `.`, `..` and nothing become `download`.
 pub fn safe_name(name: &str) -> String {
@@ -85,6 +91,23 @@ mod tests {
             assert_eq!(header(false, name).to_str().unwrap(), expected, "{name:?}");
         }
         assert!(header(true, "a").to_str().unwrap().starts_with("inline;"));
+    }
+
+    #[test]
+    fn only_an_attachment_is_one() {
+        for yes in ["attachment", "Attachment; filename=\"a\"", " attachment ;x"] {
+            assert!(is_attachment(yes), "{yes}");
+        }
+        for no in [
+            "",
+            "inline",
+            "attachments",
+            "inline; attachment",
+            "x attachment",
+            ";attachment",
+        ] {
+            assert!(!is_attachment(no), "{no}");
+        }
     }
 
     proptest! {

@@ -46,6 +46,7 @@ pub mod route;
 mod scanner;
 pub mod signed_url;
 pub mod start;
+mod stored_headers;
 pub mod tokens;
 pub mod upload_params;
 pub mod uploads;

@@ -5,15 +5,14 @@
 //! are known to be passive are shown in the browser, and only when that was asked for.
 //!
 //! Never does: decide who may read. Never passes on a stored header that is not visible ASCII, nor a stored
-//! `Content-Disposition`: the name of the file is in the key, and its safety is ours.
+//! `Content-Disposition` that would have a browser show the file: only `attachment` is as safe as our own.
 //!
 //! Invariants: HEAD gets the headers of GET (`Range` is defined for GET only); the order of conditions is that of RFC 9110,
 //! section 13.2.2; only a whole answer carries the checksum of the whole.
 
 use http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE,
-    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES,
-    LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -24,19 +23,17 @@ use super::conditional::{self, Verdict};
 use super::error::{ApiError, ErrorCode};
 use super::object_body::ObjectBody;
 use super::range::{self, Wanted};
+use super::stored_headers::{self, put as set};
 use super::{disposition, media_type};
 use crate::model::ObjectMeta;
 use crate::store::{ObjectName, ObjectReader};
 
-const CHECKSUM: HeaderName = HeaderName::from_static("x-amz-checksum-crc64nvme");
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 /// No scripts, no forms, no origin; a video, an audio file or a picture still shows itself.
 const SANDBOX: &str =
     "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'";
 /// Caches ask again each time, because an object can expire or be deleted; shared ones keep nothing.
 const DEFAULT_CACHING: &str = "private, no-cache";
-/// Headers that were stored with an object and describe its bytes; they are given back as they are.
-const STORED: [HeaderName; 2] = [CONTENT_ENCODING, CONTENT_LANGUAGE];
 
 /// Answers GET or HEAD of a live object. `inline` lets a browser show it, if its type is passive.
 ///
@@ -115,7 +112,7 @@ fn stopped(verdict: Verdict, meta: &ObjectMeta) -> Result<Response<ResponseBody>
 
 fn whole(meta: &ObjectMeta, inline: bool, body: ResponseBody) -> Response<ResponseBody> {
     let mut response = with_headers(meta, inline, meta.size, body);
-    set(response.headers_mut(), CHECKSUM, &meta.crc64.base64());
+    stored_headers::put_checksums(response.headers_mut(), meta);
     response
 }
 
@@ -129,7 +126,7 @@ fn with_headers(
     let shown = inline && media_type::is_passive(media_type);
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    put_stored(headers, meta);
+    stored_headers::put_all(headers, meta);
     put_validators(headers, meta);
     put_caching(headers, meta);
     set(headers, CONTENT_TYPE, media_type);
@@ -138,6 +135,11 @@ fn with_headers(
         CONTENT_DISPOSITION,
         disposition::header(shown, meta.key.file_name()),
     );
+    if let Some(stored) = meta.headers.get(CONTENT_DISPOSITION.as_str())
+        && disposition::is_attachment(stored)
+    {
+        set(headers, CONTENT_DISPOSITION, stored);
+    }
     for (name, value) in [
         (ACCEPT_RANGES, "bytes"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -148,14 +150,6 @@ fn with_headers(
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
-}
-
-fn put_stored(headers: &mut HeaderMap, meta: &ObjectMeta) {
-    for name in STORED {
-        if let Some(value) = meta.headers.get(name.as_str()) {
-            set(headers, name, value);
-        }
-    }
 }
 
 fn put_validators(headers: &mut HeaderMap, meta: &ObjectMeta) {
@@ -172,13 +166,5 @@ fn put_caching(headers: &mut HeaderMap, meta: &ObjectMeta) {
     }
     if let Some(expires) = meta.headers.get(EXPIRES.as_str()) {
         set(headers, EXPIRES, expires);
-    }
-}
-
-/// Sets a header, unless the value is not visible ASCII (`HeaderValue` alone would let bytes from 0x80 pass).
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    let is_visible = value.bytes().all(|b| matches!(b, b' '..=b'~'));
-    if let (true, Ok(value)) = (is_visible, HeaderValue::from_str(value)) {
-        headers.insert(name, value);
     }
 }

@@ -271,6 +271,7 @@ mod tests {
             md5: None,
             crc64: Crc64::of(stored),
             headers: HeaderSet::default(),
+            attributes: Default::default(),
             created_at: moment,
             updated_at: moment,
             finished_at: moment,

@@ -1,8 +1,9 @@
 //! How a form post is answered when it succeeds.
 //!
 //! Owns: 200, 201 with Amazon's `PostResponse`, 204, and the redirect with bucket, key and etag in its query.
-//! Never does: redirect a refusal. Invariants: `ETag` and `Location` are on every 200, 201 and 204; `PostResponse` has no
-//! namespace; the redirect keeps the URL's own query and fragment in place.
+//! Never does: redirect a refusal, or claim an encryption. Invariants: `ETag`, `Location` and one checksum are on every 200, 201 and
+//! 204: the checksum that the form named, else CRC64NVME; `PostResponse` has no namespace; the redirect keeps the URL's own query
+//! and fragment in place.
 //!
 //! Sources: Amazon S3 API Reference, "POST Object"; ceph/s3-tests for the order in the redirect.
 
@@ -11,8 +12,9 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::body::{ResponseBody, empty, full};
-use super::dialect::push_element;
-use crate::model::{Bucket, Crc64, ETag, ObjectKey};
+use super::dialect::{AMZ_ID_2, HOST_ID, push_element};
+use super::stored_headers::{CHECKSUM_TYPE, WHOLE};
+use crate::model::{Bucket, Checksum, ChecksumAlgorithm, Crc64, ETag, ObjectKey};
 use crate::policy::SuccessAction;
 
 /// RFC 3986, section 2.3: what need not be encoded anywhere.
@@ -35,12 +37,14 @@ pub struct Posted<'a> {
     pub etag: ETag,
     /// The checksum of the posted bytes.
     pub crc64: Crc64,
+    /// The checksum that the form named, and that they have.
+    pub checksum: Option<&'a Checksum>,
 }
 
 impl Posted<'_> {
     /// Writes the answer that the form asked for.
     pub fn answer(&self, success: &SuccessAction) -> Response<ResponseBody> {
-        match success {
+        let mut response = match success {
             SuccessAction::Redirect(url) => self.redirect(url),
             SuccessAction::Status200 => self.created(StatusCode::OK, empty()),
             SuccessAction::Status204 => self.created(StatusCode::NO_CONTENT, empty()),
@@ -51,7 +55,9 @@ impl Posted<'_> {
                     .insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
                 response
             }
-        }
+        };
+        response.headers_mut().insert(AMZ_ID_2, HOST_ID);
+        response
     }
 
     fn location(&self) -> String {
@@ -64,16 +70,12 @@ impl Posted<'_> {
         *response.status_mut() = status;
         self.put(&mut response, LOCATION, &self.location());
         self.put(&mut response, ETAG, &self.etag.quoted());
-        self.put(
-            &mut response,
-            HeaderName::from_static("x-amz-checksum-crc64nvme"),
-            &self.crc64.base64(),
-        );
-        self.put(
-            &mut response,
-            HeaderName::from_static("x-amz-checksum-type"),
-            "FULL_OBJECT",
-        );
+        let (name, checksum) = match self.checksum {
+            Some(named) => (named.algorithm().field(), named.base64()),
+            None => (ChecksumAlgorithm::Crc64Nvme.field(), self.crc64.base64()),
+        };
+        self.put(&mut response, HeaderName::from_static(name), &checksum);
+        response.headers_mut().insert(CHECKSUM_TYPE, WHOLE);
         response
     }
 
@@ -143,6 +145,7 @@ mod tests {
             key: &key,
             etag: ETag::of_whole(Md5::of(b"")),
             crc64: Crc64::of(b""),
+            checksum: None,
         };
         posted.answer(success)
     }

@@ -129,12 +129,13 @@ impl Reception<'_> {
             field, file_name, ..
         } = file;
         let mut writer = open_writer(app, &grant, now).await?;
-        let size = take_file(field, writer.as_mut(), &grant).await?;
+        let (size, checksum) = take_file(field, writer.as_mut(), &grant).await?;
         let finished = finish_form(&mut parser, &heads).await;
         if !faults::is_planted(Bug::NoClosingDelimiter) {
             finished?;
         }
         grant.check_size(size).map_err(policy_error)?;
+        checksum.map_or(Ok(()), Verifier::finish)?;
         let expected = Expected {
             length: Some(size),
             md5: grant.content_md5(),
@@ -143,7 +144,7 @@ impl Reception<'_> {
         let committed = writer
             .commit(expected, now)
             .await
-            .map_err(|error| chunk_error(error, &grant, file_name.as_deref()))?;
+            .map_err(|error| commit_error(error, &grant, file_name.as_deref()))?;
         Ok(Reply::Raw(answer(base_url, &grant, &committed)))
     }
 }
@@ -222,10 +223,6 @@ async fn grant(
         rules: &app.options.rules,
     };
     let grant = authorize(&claim, key.as_ref(), &context).map_err(policy_error)?;
-    if grant.tagging().is_some() {
-        let message = "Tags are not stored here; a form with the field tagging would lose them.";
-        return Err(ApiError::new(ErrorCode::NotImplemented, message));
-    }
     // Only who may write learns whether the bucket exists.
     config.map(|_| grant).ok_or_else(no_bucket)
 }
@@ -266,6 +263,7 @@ async fn open_writer(
         pipeline: None,
         expires_at: None,
         headers: grant.headers().clone(),
+        attributes: grant.attributes().clone(),
         application: None,
         created_at: now,
         abandoned_at: now.plus(app.options.session_lifetime),
@@ -274,12 +272,12 @@ async fn open_writer(
     Ok(app.store.write_object(upload).await?)
 }
 
-/// Pushes the file's bytes down; returns how many there were, once they hash to what the form claims.
-async fn take_file(
+/// Pushes the file's bytes down; returns how many there were, and what the checksum that the form claims is compared with.
+async fn take_file<'a>(
     mut field: Field<'_>,
     writer: &mut dyn ChunkWriter,
-    grant: &Grant,
-) -> Result<u64, ApiError> {
+    grant: &'a Grant,
+) -> Result<(u64, Option<Verifier<'a>>), ApiError> {
     let mut size = 0_u64;
     let mut checksum = grant.checksum().map(Verifier::new);
     while let Some(bytes) = field.chunk().await.map_err(parser_error)? {
@@ -290,8 +288,7 @@ async fn take_file(
             .for_each(|verifier| verifier.update(&bytes));
         writer.write(bytes).await?;
     }
-    checksum.map_or(Ok(()), Verifier::finish)?;
-    Ok(size)
+    Ok((size, checksum))
 }
 
 /// Reads what follows the file, which is ignored, up to the closing delimiter, which must be there.
@@ -311,8 +308,21 @@ fn answer(base_url: &str, grant: &Grant, committed: &Committed) -> Response<Resp
         key: grant.key(),
         etag: ETag::of_whole(digests.md5),
         crc64: digests.crc64,
+        checksum: grant.checksum(),
     };
     posted.answer(grant.success())
+}
+
+/// What the store says when it takes the bytes in, in the words of the form.
+fn commit_error(error: StoreError, grant: &Grant, file_name: Option<&str>) -> ApiError {
+    match error {
+        // The field is the only digest that the store is told here.
+        StoreError::DigestMismatch { .. } => {
+            let message = "The Content-MD5 you specified did not match what we received.";
+            ApiError::new(ErrorCode::BadDigest, message).caused_by(error)
+        }
+        other => chunk_error(other, grant, file_name),
+    }
 }
 
 /// The silent mistake: Plupload lays `multipart_params` over its own fields, so that a session's params passed whole make

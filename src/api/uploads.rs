@@ -50,6 +50,7 @@ pub async fn start(call: &mut Call<'_>) -> Result<Reply, ApiError> {
             object_key: asked.object_key,
         }),
         headers: Default::default(),
+        attributes: Default::default(),
         application: caller.application(),
         created_at: call.now,
         abandoned_at: call.now.plus(call.app.options.session_lifetime),

@@ -108,6 +108,11 @@ impl Crc64 {
         Self(crc_fast::checksum(Crc64Nvme, data))
     }
 
+    /// The raw bytes, big-endian.
+    pub const fn to_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+
     /// 16 lower-case hex digits.
     pub fn hex(&self) -> String {
         encode_hex(&self.0.to_be_bytes())

@@ -1,4 +1,4 @@
-//! The words every floor shares: ids, keys, times, digests, uploads, objects and catalog entries.
+//! The words every floor shares: ids, keys, times, digests, tags, uploads, objects and catalog entries.
 //!
 //! Owns: the meaning and the limits of each word. A value of one of these types is valid for ever; parsing happens once,
 //! at the edge, and everything below may trust it.
@@ -7,25 +7,31 @@
 //!
 //! Invariants: an [`ObjectKey`] or [`Bucket`] never becomes a path (files carry an [`Id`]); secrets do not print.
 
+mod acl;
 mod catalog;
+mod checksum;
 mod combine;
 mod cors;
 mod digest;
 mod id;
 mod key;
 mod object;
+mod tags;
 mod time;
 mod upload;
 
+pub use acl::CannedAcl;
 pub use catalog::{
     AccessKey, Application, BucketConfig, KeyPurpose, Pipeline, PipelineSettings, Scope, Scopes,
     Secret, Token, TokenHash,
 };
+pub use checksum::{Checksum, ChecksumAlgorithm};
 pub use cors::CorsRule;
 pub use digest::{Crc64, Crc64Hasher, Digests, ETag, Hasher, Md5, decode_hex, encode_hex};
 pub use id::Id;
 pub use key::{Bucket, NameError, ObjectKey};
-pub use object::{HeaderSet, ObjectMeta, PipelineRef};
+pub use object::{Attributes, HeaderSet, ObjectMeta, PipelineRef};
+pub use tags::{TagError, Tags};
 pub use time::Timestamp;
 pub use upload::{
     ChunkReceipt, MAX_CHUNK_BYTES, MAX_CHUNKS, MAX_OBJECT_BYTES, NewUpload, Place, UploadSession,

@@ -1,12 +1,13 @@
 //! What is known of a stored object besides its bytes.
 //!
-//! Owns: [`ObjectMeta`], the record that the index keeps and that every read answers from.
+//! Owns: [`ObjectMeta`], the record that the index keeps and that every read answers from; [`HeaderSet`] and [`Attributes`], the
+//! parts of it that the uploader chose.
 //! Never does: say where bytes lie; that is the engine's business.
 //! Invariant: an object whose `expires_at` is not after `now` is absent; [`ObjectMeta::is_live`] is the only judge.
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bucket, Crc64, ETag, Id, Md5, ObjectKey, Timestamp};
+use super::{Bucket, CannedAcl, Checksum, Crc64, ETag, Id, Md5, ObjectKey, Tags, Timestamp};
 
 /// Headers that a form or a session may set and that every read gives back.
 ///
@@ -50,6 +51,27 @@ impl HeaderSet {
     }
 }
 
+/// What an uploader gave an object besides its headers. A record that was written before there was such a thing has none of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Attributes {
+    /// Who may do what with it, by name.
+    pub acl: CannedAcl,
+    /// Its tags.
+    #[serde(skip_serializing_if = "Tags::is_empty")]
+    pub tags: Tags,
+    /// The checksum that the uploader named; the bytes were compared with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Checksum>,
+}
+
+impl Attributes {
+    /// Whether the uploader gave nothing.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Which pipeline an object belongs to, and its key relative to the pipeline's root.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PipelineRef {
@@ -78,6 +100,9 @@ pub struct ObjectMeta {
     pub crc64: Crc64,
     /// Stored headers: `content-type`, `cache-control`, `content-*`, `expires`, `x-amz-meta-*`, ...
     pub headers: HeaderSet,
+    /// What else the uploader gave it.
+    #[serde(default, skip_serializing_if = "Attributes::is_default")]
+    pub attributes: Attributes,
     /// When the upload began.
     pub created_at: Timestamp,
     /// When the object last changed: its completion, or a later change of expiry.

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bucket, Digests, HeaderSet, Id, ObjectKey, PipelineRef, Timestamp};
+use super::{Attributes, Bucket, Digests, HeaderSet, Id, ObjectKey, PipelineRef, Timestamp};
 
 /// Most chunks of one upload.
 pub const MAX_CHUNKS: u32 = 10_000;
@@ -30,6 +30,9 @@ pub struct NewUpload {
     pub expires_at: Option<Timestamp>,
     /// Headers to store with the object.
     pub headers: HeaderSet,
+    /// What else the object is to have. A session's record holds it whole, so the tags of one are bounded by the record.
+    #[serde(default, skip_serializing_if = "Attributes::is_default")]
+    pub attributes: Attributes,
     /// The application whose token started the upload.
     pub application: Option<Id>,
     /// When the upload began.

@@ -44,6 +44,12 @@ pub enum PolicyErrorKind {
     InvalidRedirectLocation,
     /// S3 `InvalidRequest`: a checksum field that is none.
     InvalidRequest,
+    /// S3 `MalformedXML`: tags that are no XML, or not of its schema.
+    MalformedXml,
+    /// S3 `InvalidTag`: a tag breaks a rule.
+    InvalidTag,
+    /// S3 `BadRequest`: more tags than an object may have.
+    TooManyTags,
     /// S3 `NotImplemented`: a field asks for what we would have to pretend.
     NotImplemented,
     /// S3 `EntityTooLarge`: more bytes than the policy allows.

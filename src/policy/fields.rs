@@ -1,6 +1,7 @@
 //! The fields that act: their kinds, and what is refused although it was signed.
 //!
-//! Owns: key, acl, stored headers, Content-MD5, success action, chunk fields; each parsed from a form that was already allowed.
+//! Owns: key, stored headers and attributes (acl, tags, checksum), Content-MD5, success action, chunk fields; each parsed from a form
+//! that was already allowed.
 //! Never does: judge whether a field was allowed.
 //! Invariants: nothing here that may reach a header holds a control character. A field that asks for what we would have to pretend
 //! (encryption with the client's or a managed key, object lock) is refused with `NotImplemented`.
@@ -10,9 +11,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::checksum;
 use super::error::{PolicyError, PolicyErrorKind};
 use super::form::PostForm;
-use crate::model::{HeaderSet, Md5, ObjectKey};
+use super::tagging::parse_tagging;
+use crate::model::{Attributes, CannedAcl, HeaderSet, Md5, ObjectKey};
 
 /// Fields that are stored and given back with the object, besides `x-amz-meta-*`.
 const STORED_FIELDS: [&str; 6] = [
@@ -23,6 +26,10 @@ const STORED_FIELDS: [&str; 6] = [
     "content-language",
     "expires",
 ];
+
+const ENCRYPTION: &str = "x-amz-server-side-encryption";
+/// Values of [`ENCRYPTION`] that Amazon knows and that need a service for keys.
+const MANAGED_KEYS: [&str; 3] = ["aws:kms", "aws:kms:dsse", "aws:fsx"];
 
 const STORAGE_CLASSES: [&str; 9] = [
     "STANDARD",
@@ -35,41 +42,6 @@ const STORAGE_CLASSES: [&str; 9] = [
     "GLACIER_IR",
     "EXPRESS_ONEZONE",
 ];
-
-/// An access control list by its name.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CannedAcl {
-    /// `private`
-    #[default]
-    Private,
-    /// `public-read`
-    PublicRead,
-    /// `public-read-write`
-    PublicReadWrite,
-    /// `aws-exec-read`
-    AwsExecRead,
-    /// `authenticated-read`
-    AuthenticatedRead,
-    /// `bucket-owner-read`
-    BucketOwnerRead,
-    /// `bucket-owner-full-control`
-    BucketOwnerFullControl,
-}
-
-impl CannedAcl {
-    fn parse(name: &str) -> Option<Self> {
-        match name {
-            "private" => Some(Self::Private),
-            "public-read" => Some(Self::PublicRead),
-            "public-read-write" => Some(Self::PublicReadWrite),
-            "aws-exec-read" => Some(Self::AwsExecRead),
-            "authenticated-read" => Some(Self::AuthenticatedRead),
-            "bucket-owner-read" => Some(Self::BucketOwnerRead),
-            "bucket-owner-full-control" => Some(Self::BucketOwnerFullControl),
-            _ => None,
-        }
-    }
-}
 
 /// How the form wants success to be answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -135,7 +107,20 @@ pub(super) fn object_key(form: &PostForm) -> Result<ObjectKey, PolicyError> {
     })
 }
 
-pub(super) fn acl(form: &PostForm) -> Result<CannedAcl, PolicyError> {
+/// What is stored with the object besides its headers.
+pub(super) fn attributes(form: &PostForm) -> Result<Attributes, PolicyError> {
+    Ok(Attributes {
+        acl: acl(form)?,
+        tags: form
+            .get("tagging")
+            .map(parse_tagging)
+            .transpose()?
+            .unwrap_or_default(),
+        checksum: checksum::claimed(form)?,
+    })
+}
+
+fn acl(form: &PostForm) -> Result<CannedAcl, PolicyError> {
     match form.get("acl") {
         None => Ok(CannedAcl::default()),
         Some(name) => CannedAcl::parse(name).ok_or_else(|| {
@@ -215,10 +200,11 @@ fn check_website_redirect(target: &str) -> Result<(), PolicyError> {
 }
 
 /// Encryption with the client's or a managed key, and object lock: to accept the field and not do it would be a lie. Plain `AES256`
-/// passes, as on Amazon it only names what is always done at rest there; the answer does not claim it.
+/// passes: it names what Amazon always does at rest, so forms carry it everywhere; here bytes lie on the operator's disk as that is,
+/// and no answer claims that they are encrypted.
 pub(super) fn refuse_what_we_cannot_do(form: &PostForm) -> Result<(), PolicyError> {
     let pretended = |(name, value): &(&str, &str)| match *name {
-        "x-amz-server-side-encryption" => *value != "AES256",
+        ENCRYPTION => *value != "AES256",
         _ => {
             name.starts_with("x-amz-server-side-encryption-")
                 || name.starts_with("x-amz-object-lock-")
@@ -226,6 +212,10 @@ pub(super) fn refuse_what_we_cannot_do(form: &PostForm) -> Result<(), PolicyErro
     };
     match form.iter().find(pretended) {
         None => Ok(()),
+        Some((ENCRYPTION, value)) if !MANAGED_KEYS.contains(&value) => {
+            let message = "The encryption method specified is not supported";
+            Err(PolicyError::argument(ENCRYPTION, value, message))
+        }
         Some((name, _)) => Err(PolicyError::new(
             PolicyErrorKind::NotImplemented,
             "A header you provided implies functionality that is not implemented",

@@ -5,11 +5,10 @@
 //! Invariants: a [`Grant`] has no public constructor and is made only by `authorize`; whoever holds one may store what it says, and no
 //! more. Every field of the form that acts is in it.
 
-use super::checksum::ClaimedChecksum;
 use super::error::{PolicyError, PolicyErrorKind};
-use super::fields::{self, CannedAcl, ChunkFields, SuccessAction};
+use super::fields::{self, ChunkFields, SuccessAction};
 use super::form::PostForm;
-use crate::model::{Bucket, HeaderSet, Id, KeyPurpose, Md5, ObjectKey};
+use crate::model::{Attributes, Bucket, Checksum, HeaderSet, Id, KeyPurpose, Md5, ObjectKey};
 
 /// Who granted: the key that signed, and the session it signed for.
 pub(super) struct Grantor {
@@ -28,11 +27,9 @@ pub struct Grant {
     min_size: u64,
     max_size: u64,
     headers: HeaderSet,
-    acl: CannedAcl,
+    attributes: Attributes,
     success: SuccessAction,
     content_md5: Option<Md5>,
-    checksum: Option<ClaimedChecksum>,
-    tagging: Option<String>,
     chunk: ChunkFields,
 }
 
@@ -54,11 +51,9 @@ impl Grant {
             min_size,
             max_size,
             headers: fields::stored_headers(form)?,
-            acl: fields::acl(form)?,
+            attributes: fields::attributes(form)?,
             success: SuccessAction::of(form),
             content_md5: fields::content_md5(form)?,
-            checksum: ClaimedChecksum::of(form)?,
-            tagging: form.get("tagging").map(str::to_owned),
             chunk: ChunkFields::of(form),
         })
     }
@@ -131,9 +126,9 @@ impl Grant {
         &self.headers
     }
 
-    /// The access control list.
-    pub fn acl(&self) -> CannedAcl {
-        self.acl
+    /// What to store with the object besides its headers: access control list, tags, and [`Grant::checksum`].
+    pub fn attributes(&self) -> &Attributes {
+        &self.attributes
     }
 
     /// How success is answered.
@@ -147,13 +142,8 @@ impl Grant {
     }
 
     /// The checksum that the file must have; it must be verified, or the form refused.
-    pub fn checksum(&self) -> Option<&ClaimedChecksum> {
-        self.checksum.as_ref()
-    }
-
-    /// The `tagging` field as sent: an XML text, not yet parsed.
-    pub fn tagging(&self) -> Option<&str> {
-        self.tagging.as_deref()
+    pub fn checksum(&self) -> Option<&Checksum> {
+        self.attributes.checksum.as_ref()
     }
 
     /// The fields from which chunks are told apart.

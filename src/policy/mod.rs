@@ -29,14 +29,15 @@ mod grant;
 mod issue;
 mod session_token;
 mod signature;
+mod tagging;
 
-pub use checksum::{ChecksumAlgorithm, ClaimedChecksum};
 pub use document::{Condition, PostPolicy, Test};
 pub use error::{PolicyError, PolicyErrorKind};
 pub use evaluate::{Context, Rules, authorize};
 pub use explain::{ConditionFinding, Explanation, explain};
-pub use fields::{CannedAcl, ChunkFields, SuccessAction};
+pub use fields::{ChunkFields, SuccessAction};
 pub use form::{PostForm, PostFormBuilder};
 pub use grant::Grant;
 pub use issue::SessionForm;
 pub use signature::{Claim, SignatureClaim, claim, sign_v2, sign_v4};
+pub use tagging::{MAX_DEPTH, MAX_XML_BYTES, parse_tagging};

@@ -487,6 +487,7 @@ fn object_of(upload: &NewUpload, chunks: &[Bytes], now: Timestamp) -> (ObjectMet
         md5,
         crc64: Crc64::of(&bytes),
         headers: upload.headers.clone(),
+        attributes: upload.attributes.clone(),
         created_at: upload.created_at,
         updated_at: now,
         finished_at: now,

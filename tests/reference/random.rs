@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use pillarbox::model::{
-    Bucket, HeaderSet, Id, MAX_CHUNKS, NewUpload, ObjectKey, PipelineRef, Timestamp, UploadState,
+    Attributes, Bucket, CannedAcl, Checksum, ChecksumAlgorithm, HeaderSet, Id, MAX_CHUNKS,
+    NewUpload, ObjectKey, PipelineRef, Tags, Timestamp, UploadState,
 };
 use pillarbox::store::{ChunkSpec, FileQuery, ObjectChange, ObjectName, SortKey};
 
@@ -77,7 +78,8 @@ pub(crate) fn draw(dice: &mut Dice, model: &Model, now: Timestamp) -> Op {
             None => Op::Sweep(1000),
         },
         42..50 => {
-            let new = upload(dice, model, now);
+            let mut new = upload(dice, model, now);
+            new.attributes = attributes(dice);
             let body = body(dice);
             Op::Post(new, body)
         }
@@ -122,6 +124,7 @@ pub(crate) fn upload_of(dice: &mut Dice, id: Id, now: Timestamp) -> NewUpload {
         pipeline,
         expires_at: dice.is(40).then(|| now.plus(life)),
         headers: headers(dice),
+        attributes: Attributes::default(),
         application: None,
         created_at: now,
         abandoned_at: now.plus(Duration::from_millis(1 + dice.below(10_000_000))),
@@ -132,6 +135,21 @@ pub(crate) fn upload_of(dice: &mut Dice, id: Id, now: Timestamp) -> NewUpload {
 fn pipeline(dice: &mut Dice) -> Id {
     let which = u8::try_from(dice.below(2)).unwrap();
     Id::from_bytes([which; 12])
+}
+
+fn attributes(dice: &mut Dice) -> Attributes {
+    let tags = match dice.below(100) {
+        // More than one value of the index takes.
+        0..5 => (0..10).map(|n| (n.to_string(), "ü".repeat(256))).collect(),
+        5..30 => vec![("a".to_owned(), dice.below(9).to_string())],
+        _ => Vec::new(),
+    };
+    let sha1 = vec![u8::try_from(dice.below(9)).unwrap(); 20];
+    Attributes {
+        acl: dice.pick(&CannedAcl::ALL).unwrap(),
+        tags: Tags::new(tags).unwrap(),
+        checksum: Checksum::new(ChecksumAlgorithm::Sha1, sha1).filter(|_| dice.is(20)),
+    }
 }
 
 fn headers(dice: &mut Dice) -> HeaderSet {

@@ -43,6 +43,7 @@ pub fn draft(object_key: &str, bytes: impl Into<Vec<u8>>) -> Draft {
             }),
             expires_at: None,
             headers: HeaderSet::default(),
+            attributes: Default::default(),
             application: None,
             created_at: NOW,
             abandoned_at: NOW.plus(Duration::from_secs(7 * 24 * 3600)),

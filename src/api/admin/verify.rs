@@ -203,6 +203,7 @@ mod tests {
             pipeline: None,
             expires_at: None,
             headers: Default::default(),
+            attributes: Default::default(),
             application: None,
             created_at: NOW,
             abandoned_at: NOW,

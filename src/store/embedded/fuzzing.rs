@@ -6,7 +6,7 @@
 
 #![expect(clippy::expect_used, reason = "a fuzz target fails loudly")]
 
-use super::{label, records};
+use super::{label, records, tagged};
 use crate::model::{Id, Timestamp};
 
 /// Tries every law on `data`.
@@ -21,8 +21,14 @@ pub fn try_laws(data: &[u8]) {
         let again = records::encode_object(&meta).expect("an object that was read can be written");
         assert!(records::decode_object(&again).is_ok_and(|read| read == meta));
         let label = label::encode(&meta).expect("an object that was read can be a label");
-        assert_eq!(label::decode(&[label]), Some(meta));
+        assert_eq!(label::decode(&[label]).as_ref(), Some(&meta));
+        let parts = tagged::split(&meta).expect("what can be a label can be a record");
+        let number = |key: &[u8]| key.last().map_or(0, |n| usize::from(*n));
+        let piece = |key: &[u8]| Ok(parts.pieces.get(number(key)).cloned());
+        let joined = tagged::join(&parts.record, piece);
+        assert_eq!(joined.expect("what was split is joined"), Some(meta));
     }
+    let _ = tagged::join(data, |_| Ok(Some(data.to_vec())));
     if let Ok(session) = records::decode_session(data) {
         let again =
             records::encode_session(&session).expect("a session that was read can be written");

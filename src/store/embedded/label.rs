@@ -1,12 +1,13 @@
 //! The label that every completed file carries, so that a lost index can be rebuilt.
 //!
-//! Owns: its form: a version byte, the CRC64NVME of the rest, and the object's record. Never does: say where the label lies
+//! Owns: its form: a version byte, the CRC64NVME of the rest, and the object's record, whole with all its tags. Never does: say where the label lies
 //! (disk.rs does), or trust one: a label whose checksum is wrong is no label.
 //!
 //! Invariant: of several labels of one file the valid one with the highest record version counts.
 
 use super::index::MAX_VALUE_BYTES;
 use super::records::{decode_object, encode_object};
+use super::tagged;
 use crate::model::{Crc64, ObjectMeta};
 use crate::store::StoreError;
 
@@ -15,11 +16,12 @@ const LABEL_VERSION: u8 = 1;
 
 /// The label of an object.
 pub(super) fn encode(meta: &ObjectMeta) -> Result<Vec<u8>, StoreError> {
-    let record = encode_object(meta)?;
     // What the index could not take may not be durable either: a start would meet it again and again.
-    if record.len() > MAX_VALUE_BYTES {
-        return Err(StoreError::RecordTooLarge);
-    }
+    let parts = tagged::split(meta)?;
+    let record = match parts.pieces.is_empty() {
+        true => parts.record,
+        false => encode_object(meta)?,
+    };
     let mut label = vec![LABEL_VERSION];
     label.extend_from_slice(Crc64::of(&record).hex().as_bytes());
     label.extend_from_slice(&record);
@@ -36,6 +38,6 @@ fn decode_one(label: &[u8]) -> Option<ObjectMeta> {
     let (version, rest) = label.split_first()?;
     let (checksum, record) = rest.split_at_checked(16)?;
     let sound = *version == LABEL_VERSION && Crc64::of(record).hex().as_bytes() == checksum;
-    let sound = sound && record.len() <= MAX_VALUE_BYTES;
-    sound.then(|| decode_object(record).ok()).flatten()
+    let meta = sound.then(|| decode_object(record).ok()).flatten();
+    meta.filter(|meta| record.len() <= MAX_VALUE_BYTES || tagged::split(meta).is_ok())
 }

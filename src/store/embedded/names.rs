@@ -1,14 +1,15 @@
 //! The names of objects: the jobs that give and take them inside the index.
 //!
-//! Owns: an object's record, its id, its place in the list and its expiry entry, which are always written and removed together,
-//! and counted; the garbage table; and the form in which an upload becomes an object. Every function that writes runs inside one index job.
+//! Owns: an object's record, its tags, its id, its place in the list and its expiry entry, which are always written and removed
+//! together, and counted; the garbage table; and the form in which an upload becomes an object. Every function that writes runs inside one index job.
 //! Never does: touch files. What becomes free is put into the garbage table in the same job, and returned for unlinking.
 
 use super::index::Txn;
 use super::records::{
-    EXPIRY, OBJECT_IDS, OBJECTS, SESSIONS, count_key, created_pair, decode_object, due_key,
-    encode_object, garbage_key, id_key, key, object_key, parse_count,
+    EXPIRY, OBJECT_IDS, OBJECTS, SESSIONS, count_key, created_pair, due_key, garbage_key, id_key,
+    key, object_key, parse_count,
 };
+use super::tagged;
 use crate::model::{Crc64, ETag, Id, Md5, NewUpload, ObjectMeta, Timestamp};
 use crate::store::StoreError;
 
@@ -37,16 +38,27 @@ pub(super) fn name_object(
     garbage: &mut Garbage,
 ) -> Result<(), StoreError> {
     let name = object_key(&meta.bucket, &meta.key);
-    if let Some(old) = txn.get(&name)? {
-        let old = decode_object(&old)?;
-        if old.id != meta.id {
-            remove_object(txn, &old, garbage)?;
-        }
+    if let Some(old) = object_at(txn, &name)?
+        && old.id != meta.id
+    {
+        remove_object(txn, &old, garbage)?;
     }
     put_object(txn, meta)
 }
 
-/// Writes an object's record, its id, its place in the list and its expiry; a new one is counted.
+/// The object that has a key.
+pub(super) fn object_at(txn: &Txn<'_>, name: &[u8]) -> Result<Option<ObjectMeta>, StoreError> {
+    let Some(record) = txn.get(name)? else {
+        return Ok(None);
+    };
+    let object = tagged::join(&record, |piece| txn.get(piece))?;
+    // Nobody writes in between, so nothing else can have torn them apart.
+    object.map(Some).ok_or_else(|| {
+        StoreError::Corrupt("the tags of an object are not those of its record".to_owned())
+    })
+}
+
+/// Writes an object's record, its tags, its id, its place in the list and its expiry; a new one is counted.
 pub(super) fn put_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), StoreError> {
     let name = object_key(&meta.bucket, &meta.key);
     if let Some(at) = meta.expires_at {
@@ -59,7 +71,11 @@ pub(super) fn put_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), Sto
     txn.put(id, name.get(1..).unwrap_or_default().to_vec())?;
     let (place, end) = created_pair(meta);
     txn.put(place, end)?;
-    txn.put(name, encode_object(meta)?)
+    let parts = tagged::split(meta)?;
+    for (number, piece) in (0..).zip(parts.pieces) {
+        txn.put(tagged::piece_key(meta.id, number), piece)?;
+    }
+    txn.put(name, parts.record)
 }
 
 /// Removes an object's record, its id and its expiry; its file becomes garbage.
@@ -80,6 +96,9 @@ pub(super) fn unname_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), 
         txn.delete(due_key(EXPIRY, at, meta.id.as_bytes()));
     }
     txn.delete(created_pair(meta).0);
+    if !meta.attributes.tags.is_empty() {
+        (0..tagged::MAX_PIECES).for_each(|n| txn.delete(tagged::piece_key(meta.id, n)));
+    }
     count(txn, |objects| objects.saturating_sub(1))
 }
 
@@ -122,6 +141,7 @@ pub(super) fn object_of(
         md5,
         crc64,
         headers: upload.headers.clone(),
+        attributes: upload.attributes.clone(),
         created_at: upload.created_at,
         updated_at: now,
         finished_at: now,

@@ -20,7 +20,7 @@ use super::faults::{self, Bug};
 use super::index::Txn;
 use super::names::{self, Garbage};
 use super::records::{self, EXPIRY, OBJECT_IDS, OBJECTS};
-use super::{Engine, label};
+use super::{Engine, label, tagged};
 use crate::model::{Hasher, Id, ObjectMeta, Timestamp};
 use crate::store::{ObjectChange, ObjectName, ObjectReader, StoreError};
 
@@ -41,10 +41,7 @@ pub(super) fn find_live(
 ) -> Result<ObjectMeta, StoreError> {
     let found = match name {
         ObjectName::Id(id) => by_id(engine, *id)?,
-        ObjectName::Key(bucket, key) => {
-            let record = engine.index.get(&records::object_key(bucket, key))?;
-            record.as_deref().map(records::decode_object).transpose()?
-        }
+        ObjectName::Key(bucket, key) => at(engine, &records::object_key(bucket, key))?,
     };
     found
         .filter(|meta| meta.is_live(now))
@@ -56,9 +53,21 @@ pub(super) fn by_id(engine: &Engine, id: Id) -> Result<Option<ObjectMeta>, Store
     let Some(name) = engine.index.get(&records::id_key(OBJECT_IDS, id))? else {
         return Ok(None);
     };
-    let record = engine.index.get(&records::key(OBJECTS, &[&name]))?;
-    let meta = record.as_deref().map(records::decode_object).transpose()?;
+    let meta = at(engine, &records::key(OBJECTS, &[&name]))?;
     Ok(meta.filter(|meta| meta.id == id))
+}
+
+/// The record of the object with this key; read again when it was replaced before all of its tags were read.
+fn at(engine: &Engine, name: &[u8]) -> Result<Option<ObjectMeta>, StoreError> {
+    for _ in 0..MAX_TRIES {
+        let Some(record) = engine.index.get(name)? else {
+            return Ok(None);
+        };
+        if let Some(meta) = tagged::join(&record, |piece| engine.index.get(piece))? {
+            return Ok(Some(meta));
+        }
+    }
+    Err(damaged("the tags of an object are not those of its record"))
 }
 
 /// Opens a live object.
@@ -161,15 +170,11 @@ async fn change_in_turn(
     let _turn = lease.turn.lock().await;
     let old = find_live(engine, &ObjectName::Id(id), now)?;
     let new = changed(&old, change, now)?;
-    let labelled = new.clone();
+    let label = label::encode(&new)?;
     let relabel = move |engine: &Engine| {
-        // Checked here too, so that a record which the index would refuse does not reach the label.
-        if records::encode_object(&labelled)?.len() > super::index::MAX_VALUE_BYTES {
-            return Err(StoreError::RecordTooLarge);
-        }
         let file = engine.disk.open_to_read(FileName::Main(id))?;
         let file = file.ok_or(StoreError::NoSuchObject)?;
-        engine.disk.label(id, &file, &label::encode(&labelled)?)?;
+        engine.disk.label(id, &file, &label)?;
         engine.disk.sync_all(&file)
     };
     engine.blocking(relabel).await?;
@@ -268,8 +273,10 @@ fn live_in(txn: &Txn<'_>, name: &ObjectName, now: Timestamp) -> Result<ObjectMet
         ObjectName::Id(id) => names::object_name(txn, *id)?,
         ObjectName::Key(bucket, key) => Some(records::object_key(bucket, key)),
     };
-    let record = key.map(|key| txn.get(&key)).transpose()?.flatten();
-    let meta = record.as_deref().map(records::decode_object).transpose()?;
+    let meta = key
+        .map(|key| names::object_at(txn, &key))
+        .transpose()?
+        .flatten();
     let same = |meta: &ObjectMeta| !matches!(name, ObjectName::Id(id) if *id != meta.id);
     meta.filter(|meta| meta.is_live(now) && same(meta))
         .ok_or(StoreError::NoSuchObject)

@@ -124,8 +124,7 @@ fn decide(engine: &Engine, meta: ObjectMeta, sound: bool) -> Result<bool, StoreE
             Err(StoreError::Exists) => return Ok(false),
             free => free?,
         }
-        let taken = txn.get(&records::object_key(&meta.bucket, &meta.key))?;
-        let taken = taken.as_deref().map(records::decode_object).transpose()?;
+        let taken = names::object_at(txn, &records::object_key(&meta.bucket, &meta.key))?;
         let loses = taken.is_some_and(|taken| rebuild::is_newer(&taken, &meta));
         if !sound || loses || faults::is_planted(Bug::ForgetRecent) {
             return names::discard(txn, meta.id, None, &mut Garbage::new()).map(|()| false);

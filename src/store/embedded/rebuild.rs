@@ -68,9 +68,7 @@ fn put_entries(txn: &mut Txn<'_>, entries: &[CatalogEntry]) -> Result<(), StoreE
 /// Names objects, the newest of each key. What loses stays on disk.
 fn put_objects(txn: &mut Txn<'_>, objects: &[ObjectMeta]) -> Result<(), StoreError> {
     for meta in objects {
-        let taken = txn.get(&records::object_key(&meta.bucket, &meta.key))?;
-        let taken = taken.as_deref().map(records::decode_object).transpose()?;
-        match taken {
+        match names::object_at(txn, &records::object_key(&meta.bucket, &meta.key))? {
             Some(newer) if is_newer(&newer, meta) => continue,
             Some(older) => names::unname_object(txn, &older)?,
             None => {}

@@ -9,6 +9,7 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::tagged;
 use crate::model::{
     Bucket, ChunkReceipt, Id, ObjectKey, ObjectMeta, PipelineRef, Timestamp, UploadSession,
     UploadState,
@@ -42,6 +43,8 @@ pub(super) const CATALOG: u8 = b'k';
 pub(super) const CATALOG_EXPIRY: u8 = b't';
 /// id and perhaps a spill number -> nothing: files that nothing names any more.
 pub(super) const GARBAGE: u8 = b'g';
+/// id, number -> a piece of an object's tags, when they do not fit its record.
+pub(super) const TAGS: u8 = b'a';
 /// name -> value.
 pub(super) const META: u8 = b'm';
 
@@ -181,7 +184,7 @@ pub(super) fn decode_receipt(bytes: &[u8]) -> Result<ChunkReceipt, StoreError> {
     decode(bytes)
 }
 
-/// An object.
+/// An object with all that it has, as a label holds it; the index may have to split it (see `tagged`).
 pub(super) fn encode_object(meta: &ObjectMeta) -> Result<Vec<u8>, StoreError> {
     let mut meta = meta.clone();
     let keys = take_keys(&mut meta.key, meta.pipeline.as_mut())?;
@@ -217,9 +220,9 @@ pub(super) struct ListedPipeline {
     pub(super) id: Id,
 }
 
-/// Reads a part of [`encode_object`].
+/// Reads a part of an object's record in the index.
 pub(super) fn decode_listed(bytes: &[u8]) -> Result<Listed, StoreError> {
-    let (keys, listed) = split_keys::<Listed>(bytes)?;
+    let (keys, listed) = split_keys::<Listed>(tagged::untagged(bytes))?;
     Ok(Listed {
         key: keys.full,
         ..listed

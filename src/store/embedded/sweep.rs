@@ -181,8 +181,7 @@ fn remove_objects(
         let Some(name) = names::object_name(txn, id)? else {
             continue;
         };
-        let record = txn.get(&name)?;
-        let meta = record.as_deref().map(records::decode_object).transpose()?;
+        let meta = names::object_at(txn, &name)?;
         if let Some(meta) = meta.filter(|meta| meta.id == id && !meta.is_live(now)) {
             names::remove_object(txn, &meta, &mut garbage)?;
         }

@@ -72,6 +72,7 @@ pub(super) fn upload(key: &str) -> NewUpload {
         pipeline: None,
         expires_at: None,
         headers: HeaderSet::default(),
+        attributes: Default::default(),
         application: None,
         created_at: NOW,
         abandoned_at: NOW.plus(Duration::from_secs(86_400)),

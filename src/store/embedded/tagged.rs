@@ -1,0 +1,232 @@
+//! The record of an object as the index holds it: in one value, or with its tags apart when it would be too large for one.
+//!
+//! Owns: the split of a record, and how it is put together again. Key, headers and everything else an object has fit one value of
+//! [`MAX_VALUE_BYTES`]; ten tags of full length do not. They are then cut into at most [`MAX_PIECES`] values in a table of their own,
+//! and the record begins with another version byte, their number and their CRC64NVME, by which tags that belong to another record
+//! under the same id are found out.
+//! Never does: reach for the index; callers pass a look-up in. A label is never split: it holds the whole record.
+//!
+//! Invariants: an object reads back as it was written, or not at all; a record without its tags is never taken for one that has none.
+
+use super::index::MAX_VALUE_BYTES;
+use super::records::{self, TAGS};
+use crate::model::{Crc64, Id, ObjectMeta, Tags};
+use crate::store::StoreError;
+
+/// The version byte of a record whose tags lie apart. Any other is the record's own.
+const APART_VERSION: u8 = 2;
+/// The version byte, the number of pieces, the checksum.
+const HEAD_BYTES: usize = 1 + 1 + 8;
+/// Most values that the tags of one object take.
+pub(super) const MAX_PIECES: u8 = 4;
+
+// The largest tags fit their pieces.
+const _: () = assert!(Tags::MAX_JSON_BYTES <= MAX_PIECES as usize * MAX_VALUE_BYTES);
+
+/// What the index is to hold of an object.
+pub(super) struct Parts {
+    /// The value of the object's key.
+    pub(super) record: Vec<u8>,
+    /// The values of [`piece_key`], from 0; none when the tags are in the record.
+    pub(super) pieces: Vec<Vec<u8>>,
+}
+
+/// Makes an object fit the index.
+///
+/// # Errors
+/// [`StoreError::RecordTooLarge`] when it does not even without its tags.
+pub(super) fn split(meta: &ObjectMeta) -> Result<Parts, StoreError> {
+    let record = records::encode_object(meta)?;
+    if record.len() <= MAX_VALUE_BYTES {
+        let pieces = Vec::new();
+        return Ok(Parts { record, pieces });
+    }
+    let tags = serde_json::to_vec(&meta.attributes.tags).map_err(|e| unreadable(&e))?;
+    let pieces: Vec<_> = tags.chunks(MAX_VALUE_BYTES).map(<[u8]>::to_vec).collect();
+    let count = u8::try_from(pieces.len()).unwrap_or(u8::MAX);
+    let mut untagged = meta.clone();
+    untagged.attributes.tags = Tags::default();
+    let mut record = vec![APART_VERSION, count];
+    record.extend_from_slice(&Crc64::of(&tags).to_bytes());
+    record.extend_from_slice(&records::encode_object(&untagged)?);
+    if record.len() > MAX_VALUE_BYTES || count > MAX_PIECES {
+        return Err(StoreError::RecordTooLarge);
+    }
+    Ok(Parts { record, pieces })
+}
+
+/// Reads back [`split`]; `piece` looks a key up. `None` when the tags are not those of the record: it was replaced between the looks.
+pub(super) fn join(
+    record: &[u8],
+    piece: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, StoreError>,
+) -> Result<Option<ObjectMeta>, StoreError> {
+    let Some((head, untagged)) = head_of(record) else {
+        return records::decode_object(record).map(Some);
+    };
+    let [_, count, checksum @ ..] = *head;
+    let mut meta = records::decode_object(untagged)?;
+    let mut tags = Vec::new();
+    for number in 0..count.min(MAX_PIECES) {
+        tags.extend(piece(&piece_key(meta.id, number))?.unwrap_or_default());
+    }
+    if Crc64::of(&tags) != Crc64::from_bytes(checksum) {
+        return Ok(None);
+    }
+    meta.attributes.tags = serde_json::from_slice(&tags).map_err(|e| unreadable(&e))?;
+    Ok(Some(meta))
+}
+
+/// The part of a record that is there whether the tags are in it or apart.
+pub(super) fn untagged(record: &[u8]) -> &[u8] {
+    head_of(record).map_or(record, |(_, untagged)| untagged)
+}
+
+/// The key of one piece of an object's tags.
+pub(super) fn piece_key(id: Id, number: u8) -> Vec<u8> {
+    records::key(TAGS, &[id.as_bytes(), &[number]])
+}
+
+/// What stands in front of a record whose tags lie apart.
+fn head_of(record: &[u8]) -> Option<(&[u8; HEAD_BYTES], &[u8])> {
+    let (head, untagged) = record.split_first_chunk::<HEAD_BYTES>()?;
+    matches!(head, [APART_VERSION, ..]).then_some((head, untagged))
+}
+
+fn unreadable(error: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(format!("the tags of an object: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::model::NewUpload;
+    use crate::store::embedded::tests::{Folder, NOW, upload};
+    use crate::store::embedded::{EmbeddedStore, label};
+    use crate::store::{ClockReading, Expected, ObjectChange, ObjectName, ObjectStore as _};
+
+    /// Ten tags of full length, all different.
+    fn largest(letter: char) -> Tags {
+        let text = |length| letter.to_string().repeat(length);
+        let tag = |n: usize| (format!("{n}{}", text(127)), text(256));
+        Tags::new((0..10).map(tag).collect()).unwrap()
+    }
+
+    fn tagged(key: &str, tags: Tags) -> NewUpload {
+        let mut new = upload(key);
+        new.attributes.tags = tags;
+        new
+    }
+
+    async fn post(store: &EmbeddedStore, new: NewUpload) -> ObjectMeta {
+        let mut writer = store.write_object(new).await.unwrap();
+        writer.write(Bytes::from_static(b"bytes")).await.unwrap();
+        let committed = writer.commit(Expected::default(), NOW).await.unwrap();
+        committed.object.unwrap()
+    }
+
+    fn pieces(store: &EmbeddedStore) -> usize {
+        store.engine.index.prefix(&[TAGS], 100).unwrap().len()
+    }
+
+    async fn found(store: &EmbeddedStore, key: &str) -> Option<ObjectMeta> {
+        let new = upload(key);
+        let name = ObjectName::Key(new.bucket, new.key);
+        store.object(&name, NOW).await.ok()
+    }
+
+    #[tokio::test]
+    async fn few_tags_lie_in_the_record_and_many_apart_and_go_with_their_object() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let few = Tags::new(vec![("a".to_owned(), "1".to_owned())]).unwrap();
+        post(&store, tagged("few", few.clone())).await;
+        assert_eq!(pieces(&store), 0);
+        let many = post(&store, tagged("many", largest('\u{20000}'))).await;
+        assert_eq!(pieces(&store), usize::from(MAX_PIECES));
+        assert_eq!(found(&store, "many").await.as_ref(), Some(&many));
+        assert_eq!(found(&store, "few").await.unwrap().attributes.tags, few);
+        post(&store, tagged("many", largest('a'))).await;
+        assert_eq!(pieces(&store), 1, "of the new object only");
+        let name = ObjectName::Id(found(&store, "many").await.unwrap().id);
+        store.delete_object(&name, NOW).await.unwrap();
+        assert_eq!(pieces(&store), 0);
+        let mut brief = tagged("brief", largest('b'));
+        brief.expires_at = Some(NOW);
+        post(&store, brief).await;
+        let (wall, monotonic) = (NOW, std::time::Duration::ZERO);
+        let clock = ClockReading { wall, monotonic };
+        assert_eq!(store.sweep(clock, 10).await.unwrap().objects, 1);
+        assert_eq!(pieces(&store), 0);
+    }
+
+    #[tokio::test]
+    async fn tags_survive_a_change_a_crash_and_the_loss_of_the_index() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let meta = post(&store, tagged("kept", largest('\u{20000}'))).await;
+        let name = ObjectName::Id(meta.id);
+        let change = ObjectChange::ExpiresAt(Some(NOW.plus(std::time::Duration::from_secs(60))));
+        let changed = store.change_object(&name, change, NOW).await.unwrap();
+        assert_eq!(changed.attributes, meta.attributes);
+        drop(store);
+        let store = folder.open().await;
+        assert_eq!(found(&store, "kept").await.as_ref(), Some(&changed));
+        drop(store);
+        let store = EmbeddedStore::reindex(folder.options(), NOW).await.unwrap();
+        assert_eq!(found(&store, "kept").await, Some(changed));
+        assert_eq!(pieces(&store), usize::from(MAX_PIECES));
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_even_without_its_tags_is_refused_before_it_is_labelled() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let mut meta = post(&store, tagged("a", largest('a'))).await;
+        meta.job = Some("x".repeat(MAX_VALUE_BYTES));
+        assert!(matches!(split(&meta), Err(StoreError::RecordTooLarge)));
+        assert!(matches!(
+            label::encode(&meta),
+            Err(StoreError::RecordTooLarge)
+        ));
+    }
+
+    #[tokio::test]
+    async fn tags_of_another_record_are_never_taken_for_an_objects_own() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let meta = post(&store, tagged("a", largest('a'))).await;
+        let parts = split(&meta).unwrap();
+        let other = serde_json::to_vec(&largest('b')).unwrap();
+        let looks = Cell::new(0);
+        for piece in [None, Some(Vec::new()), Some(other)] {
+            let joined = join(&parts.record, |_| {
+                looks.set(looks.get() + 1);
+                Ok(piece.clone())
+            });
+            assert_eq!(joined.unwrap(), None);
+        }
+        assert_eq!(looks.get(), 3);
+        let whole = join(&parts.record, |_| Ok(parts.pieces.first().cloned()));
+        assert_eq!(whole.unwrap(), Some(meta));
+    }
+
+    #[test]
+    fn a_record_from_before_there_were_attributes_has_none_of_them() {
+        let json = r#"{"id":"598358fe6baa605b1e33754e","bucket":"uploads","key":"-","size":0,
+            "etag":"d41d8cd98f00b204e9800998ecf8427e","md5":"d41d8cd98f00b204e9800998ecf8427e","crc64":"0000000000000000",
+            "headers":[],"created_at":1,"updated_at":1,"finished_at":1,"expires_at":null,"pipeline":null,"job":null,
+            "application":null,"version":1}"#;
+        let record = [b"\x01\x00\x01\x00\x00k".as_slice(), json.as_bytes()].concat();
+        let meta = join(&record, |_| panic!("it has no pieces"))
+            .unwrap()
+            .unwrap();
+        assert_eq!(meta.key.as_str(), "k");
+        assert!(meta.attributes.is_default());
+        let again = split(&meta).unwrap();
+        assert!(again.pieces.is_empty() && !again.record.windows(10).any(|w| w == b"attributes"));
+    }
+}
