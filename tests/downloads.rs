@@ -125,6 +125,8 @@ async fn a_link_serves_the_bytes_with_every_header_they_need() {
             ("expires", "Thu, 01 Dec 2033 16:00:00 GMT"),
             ("last-modified", "Sun, 22 Nov 2026 13:20:00 GMT"),
             ("x-amz-checksum-crc64nvme", "rosUhgp5mIg="),
+            ("x-amz-checksum-type", "FULL_OBJECT"),
+            ("x-amz-meta-color", "red"),
             ("x-content-type-options", "nosniff"),
         ]
     );
@@ -1176,7 +1178,10 @@ async fn no_stored_value_can_add_a_header() {
     {
         for place in places {
             let mut object = draft(if place == "key" { &value } else { "plain2" }, "x");
-            let optional = matches!(place, "content-encoding" | "content-language" | "expires");
+            let optional = matches!(
+                place,
+                "content-encoding" | "content-language" | "expires" | "x-amz-meta-a"
+            );
             if place != "key" {
                 object = object.header(place, &value);
             }

@@ -1175,7 +1175,7 @@ async fn all_that_a_form_may_give_an_object_is_kept_at_its_largest() {
     };
     for query in [page(0, 10), by_size] {
         let listed = store.list_files(&query, NOW).await.unwrap();
-        assert_eq!(listed.files, [posted.clone()]);
+        assert_eq!(listed.files, std::slice::from_ref(&posted));
     }
     let name = ObjectName::Id(posted.id);
     let change = ObjectChange::UsedBy("job-1".to_owned());
