@@ -51,11 +51,13 @@
 //! | an error's status, code or words | one row of `api/error.rs` |
 //! | how answers are written | `api/dialect.rs`; for form posts `api/post_answer.rs` and `post_refusal.rs` |
 //! | what a form may do | `policy/evaluate.rs`; its grammar `policy/document.rs` |
+//! | what a field of a form means | `policy/fields.rs`; tags `policy/tagging.rs`, checksums `policy/checksum.rs` |
+//! | what an object has besides its bytes | `model/object.rs`; how downloads show it, `api/stored_headers.rs` |
 //! | what our own forms say | `policy/issue.rs` |
 //! | limits of the multipart framing | `api/framing.rs`; how they are kept, `api/scanner.rs` |
 //! | how chunks find their index | `api/chunk_target.rs` |
 //! | where a chunk's bytes go | `store/embedded/lane.rs`; how they are gathered, `assembler.rs` |
-//! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs` |
+//! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs`, its records `records.rs`, `tagged.rs` |
 //! | lists of files, how they are sorted | `store/embedded/list.rs` |
 //! | another engine | a folder beside `store/embedded/`; it passes `tests/store_contract.rs` |
 //! | what is special about a bucket, or which region counts | `config/buckets.rs`; whose cross-origin rules apply, `api/address.rs` |
@@ -87,6 +89,8 @@
 //!   `form_post_params` needs no member that the hosted API does not have.
 //! * `catalog.json` leaves out tokens that were issued to applications: they live an hour, and a client that gets 403 fetches
 //!   another.
+//! * Ten tags of full length are 15 KiB and a value of the index at most 4: an object's tags that do not fit its record are cut
+//!   into values beside it. Its label, which is not bounded so, holds them whole.
 //! * After the index was rebuilt, files of unfinished uploads stay where they are and are counted in the log: nothing is
 //!   deleted because an index does not know it.
 

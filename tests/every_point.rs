@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pillarbox::model::{Bucket, HeaderSet, Id, NewUpload, ObjectKey, Timestamp, UploadState};
+use pillarbox::model::{Bucket, HeaderSet, Id, NewUpload, ObjectKey, Tags, Timestamp, UploadState};
 use pillarbox::store::embedded::faults::{Fault, arm, disarm};
 use pillarbox::store::embedded::{EmbeddedStore, Options};
 use pillarbox::store::{
@@ -136,7 +136,8 @@ impl Told {
 }
 
 async fn post(store: &EmbeddedStore, told: &mut Told, name: &'static str, bytes: &'static [u8]) {
-    let new = told.upload(name, None);
+    let mut new = told.upload(name, None);
+    new.attributes.tags = tags_of(name, bytes);
     told.asks(name, Some(bytes));
     let answer = async {
         let mut writer = store.write_object(new).await?;
@@ -146,6 +147,13 @@ async fn post(store: &EmbeddedStore, told: &mut Told, name: &'static str, bytes:
     if told.hears(answer.await).is_some() {
         told.told(name, Some(bytes));
     }
+}
+
+/// The object `tagged` has more tags than one value of the index takes, and they tell its bytes.
+fn tags_of(name: &str, bytes: &[u8]) -> Tags {
+    let tag = |n: usize| (format!("{n}{}", bytes.len()), "\u{20000}".repeat(200));
+    let tags = (0..10).map(tag).filter(|_| name == "tagged");
+    Tags::new(tags.collect()).unwrap()
 }
 
 async fn chunk(
@@ -216,6 +224,8 @@ async fn session(
 async fn workload(store: &EmbeddedStore, told: &mut Told) {
     post(store, told, "posted", b"first").await;
     post(store, told, "posted", b"second, longer").await;
+    post(store, told, "tagged", b"first").await;
+    post(store, told, "tagged", b"second, longer").await;
     session(store, told, "single", &[b"only"], &[0], Some(1)).await;
     session(
         store,
@@ -378,7 +388,9 @@ async fn read(store: &EmbeddedStore, name: &str, now: Timestamp) -> Option<Vec<u
         Err(error) => panic!("{name} cannot be read: {error:?}"),
     };
     store.verify(&key(name), now).await.unwrap();
-    Some(reader.read_at(0, 1 << 20).await.unwrap().to_vec())
+    let bytes = reader.read_at(0, 1 << 20).await.unwrap().to_vec();
+    assert_eq!(reader.meta().attributes.tags, tags_of(name, &bytes));
+    Some(bytes)
 }
 
 /// Every file belongs to something, once what is under way has ended.
