@@ -24,8 +24,14 @@ pub(super) fn parse_expiration(text: &str) -> Option<Timestamp> {
     if !is_zone || !has_shape(head, "0000-00-00T00:00:00") {
         return None;
     }
-    let moment: jiff::Timestamp = text.parse().ok()?;
+    let moment = text.parse().ok().or_else(|| last_day(head, zone))?;
     Some(Timestamp::from_millis(moment.as_millisecond()))
+}
+
+/// The calendar of the library ends a day before the year 9999 does, and `9999-12-31` is a common way to write "for ever".
+fn last_day(head: &str, zone: &str) -> Option<jiff::Timestamp> {
+    let exists = head.parse::<jiff::civil::DateTime>().is_ok();
+    (exists && zone == "Z" && head.starts_with("9999-12-3")).then_some(jiff::Timestamp::MAX)
 }
 
 /// Whether `text` has a digit wherever `shape` has `0`, and elsewhere the same byte.
@@ -58,6 +64,25 @@ mod tests {
             parse_expiration("2007-12-01T12:00:00.279Z"),
             Some(Timestamp::from_millis(1_196_510_400_279))
         );
+    }
+
+    #[test]
+    fn the_last_days_there_are_stand_for_for_ever() {
+        let last = Timestamp::from_millis(jiff::Timestamp::MAX.as_millisecond());
+        for text in [
+            "9999-12-31T23:59:59Z",
+            "9999-12-31T23:59:59.999Z",
+            "9999-12-31T00:00:00Z",
+        ] {
+            assert_eq!(parse_expiration(text), Some(last), "{text}");
+        }
+        for text in [
+            "9999-12-32T00:00:00Z",
+            "9999-12-31T24:00:00Z",
+            "9999-12-31T00:00:00+99:99",
+        ] {
+            assert_eq!(parse_expiration(text), None, "{text}");
+        }
     }
 
     #[test]
