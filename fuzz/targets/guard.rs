@@ -52,13 +52,12 @@ async fn guarded(data: &[u8], slice: usize) -> Option<(Vec<u8>, Vec<String>)> {
     );
     let mut body = RequestBody::new(StreamBody::new(frames), Duration::from_secs(10));
     let (mut guard, heads) = Guard::new(&mut body, BOUNDARY);
-    let mut passed = Vec::new();
+    let (mut passed, mut names) = (Vec::new(), Vec::new());
     while let Some(slice) = guard.next().await {
         passed.extend_from_slice(&slice.ok()?);
+        // As the handler does: the file's content comes only when its part was taken.
+        names.extend(std::iter::from_fn(|| heads.take()).map(|head| head.name));
     }
-    let names: Vec<_> = std::iter::from_fn(|| heads.take())
-        .map(|head| head.name)
-        .collect();
     assert!(names.is_empty() || passed.len() <= data.len().max(MAX_OUTSIDE_BYTES));
     Some((passed, names))
 }

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::body::BodyError;
 use super::part_head::PartHead;
@@ -23,6 +23,10 @@ pub const MAX_PARTS: usize = 128;
 /// Most pieces that what stands outside the file may come in. Each wakes the whole road once, whatever its size: 20,480 chunks
 /// of one byte cost 30 ms of CPU.
 pub const MAX_OUTSIDE_PIECES: usize = 4096;
+
+/// Most times that the file's content is kept back because the handler has not come to that part. A parser that goes on needs
+/// two for each part before it; one that does not has read the form in another way.
+pub const MAX_KEPT_BACK: usize = 8 * MAX_PARTS;
 
 /// Why a form was stopped.
 #[derive(Debug)]
@@ -49,21 +53,33 @@ impl std::error::Error for GuardError {}
 
 /// The heads of the parts that the parser may have seen, in order; the handler takes each when the parser yields the part.
 #[derive(Clone, Debug, Default)]
-pub struct Heads(Arc<Mutex<VecDeque<PartHead>>>);
+pub struct Heads(Arc<Mutex<Queue>>);
+
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: VecDeque<PartHead>,
+    taken: usize,
+}
 
 impl Heads {
     /// Takes the head of the next part.
     pub fn take(&self) -> Option<PartHead> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()
+        let mut queue = self.queue();
+        let head = queue.waiting.pop_front();
+        queue.taken += usize::from(head.is_some());
+        head
+    }
+
+    /// How many were taken.
+    pub(super) fn taken(&self) -> usize {
+        self.queue().taken
     }
 
     pub(super) fn push(&self, head: PartHead) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(head);
+        self.queue().waiting.push_back(head);
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -6,8 +6,10 @@
 //! would be buffered and scanned again with every packet (16 MiB cost 13 s of CPU). And at most
 //! [`super::framing::MAX_OUTSIDE_PIECES`] pieces outside the file, for each costs a turn of everything.
 //!
-//! Never does: copy the file's bytes (but for what came in one piece with the form's head), or hand over more than [`BURST_BYTES`] (of the file; [`OUTSIDE_BURST_BYTES`] else) before it yields, since the parser buffers all
-//! that is ready. Never ends well before the closing delimiter: a body that was cut is an error, not a shorter file.
+//! Never does: copy the file's bytes (but for what came in one piece with the form's head); hand over more than [`BURST_BYTES`] of
+//! the file ([`OUTSIDE_BURST_BYTES`] else) before it yields, since the parser buffers all that is ready; or hand over the file's
+//! content before the handler has come to that part, since the parser asks for more with every field (90 fields, and it held
+//! 8 MiB of a file that nobody was allowed to send). Never ends well before the closing delimiter.
 //!
 //! Invariant: delimiters are exactly `--B` at the start, `CR LF --B` later, followed by `CR LF` or `--` (RFC 2046, section
 //! 5.1.1, without transport padding); anything else is malformed, so that guard and parser never disagree about parts.
@@ -19,7 +21,7 @@ use bytes::Bytes;
 use futures_util::Stream;
 
 use super::body::RequestBody;
-use super::framing::{GuardError, Heads, MAX_OUTSIDE_PIECES};
+use super::framing::{GuardError, Heads, MAX_KEPT_BACK, MAX_OUTSIDE_PIECES};
 use super::scanner::Scanner;
 
 /// Most bytes handed over before the parser is made to wait.
@@ -36,6 +38,7 @@ pub struct Guard<'a> {
     scanner: Scanner,
     handed_over: usize,
     outside_pieces: usize,
+    kept_back: usize,
     ended: bool,
 }
 
@@ -50,6 +53,7 @@ impl<'a> Guard<'a> {
                 scanner,
                 handed_over: 0,
                 outside_pieces: 0,
+                kept_back: 0,
                 ended: false,
             },
             heads,
@@ -73,13 +77,19 @@ impl<'a> Guard<'a> {
         Ok(())
     }
 
+    fn keep_back(&mut self) -> Result<(), GuardError> {
+        self.kept_back += 1;
+        if self.kept_back > MAX_KEPT_BACK {
+            self.ended = true;
+            let why = "Its parts can be read in more than one way.";
+            return Err(GuardError::Malformed(why));
+        }
+        Ok(())
+    }
+
     fn poll_slice(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, GuardError>>> {
         loop {
-            if let Some(mut slice) = self.scanner.ready.pop_front() {
-                let most = self.burst_bytes();
-                if slice.len() > most {
-                    self.scanner.ready.push_front(slice.split_off(most));
-                }
+            if let Some(slice) = self.scanner.next_ready(self.burst_bytes()) {
                 self.handed_over += slice.len();
                 return Poll::Ready(Some(Ok(slice)));
             }
@@ -108,7 +118,11 @@ impl Stream for Guard<'_> {
     type Item = Result<Bytes, GuardError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.handed_over >= self.burst_bytes() {
+        let is_ahead = !self.ended && self.scanner.is_ahead();
+        if is_ahead {
+            self.keep_back()?;
+        }
+        if is_ahead || self.handed_over >= self.burst_bytes() {
             self.handed_over = 0;
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -203,8 +217,13 @@ mod tests {
             .collect::<Vec<Result<_, std::io::Error>>>();
         let stream = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
         let mut request = RequestBody::new(stream, std::time::Duration::from_secs(30));
-        let (guard, _heads) = Guard::new(&mut request, "B");
-        guard.try_for_each(|_| async { Ok(()) }).await
+        let (guard, heads) = Guard::new(&mut request, "B");
+        guard
+            .try_for_each(|_| {
+                while heads.take().is_some() {}
+                async { Ok(()) }
+            })
+            .await
     }
 
     #[tokio::test]
@@ -215,6 +234,28 @@ mod tests {
         let long_field = [part("key", &[b'x'; 10_000]), part("file", b"x"), end].concat();
         assert!(guarded(&long_field, 4).await.is_ok());
         let refused = guarded(&long_field, 1).await;
+        assert!(matches!(refused, Err(GuardError::Malformed(_))));
+    }
+
+    #[tokio::test]
+    async fn the_file_waits_until_its_part_was_taken_and_not_for_ever() {
+        use futures_util::{FutureExt, StreamExt, TryStreamExt};
+        let body = [part("key", b"k"), part("file", b"x"), b"--B--\r\n".to_vec()].concat();
+        let head = body.len() - "x\r\n--B--\r\n".len();
+        let mut request = RequestBody::whole(body.clone());
+        let (mut guard, heads) = Guard::new(&mut request, "B");
+        let mut passed = 0;
+        while let Some(slice) = guard.next().now_or_never() {
+            passed += slice.unwrap().unwrap().len();
+        }
+        assert_eq!(passed, head, "all but the file");
+        assert!(heads.take().is_some() && guard.next().now_or_never().is_none());
+        assert!(heads.take().is_some());
+        assert_eq!(guard.next().await.unwrap().unwrap(), "x");
+
+        let mut request = RequestBody::whole(body);
+        let (guard, _nobody_takes) = Guard::new(&mut request, "B");
+        let refused = guard.try_for_each(|_| async { Ok(()) }).await;
         assert!(matches!(refused, Err(GuardError::Malformed(_))));
     }
 
@@ -233,7 +274,7 @@ mod tests {
         let stream =
             http_body_util::StreamBody::new(futures_util::stream::iter(frames.collect::<Vec<_>>()));
         let mut request = RequestBody::new(stream, std::time::Duration::from_secs(30));
-        let (mut guard, _heads) = Guard::new(&mut request, "B");
+        let (mut guard, heads) = Guard::new(&mut request, "B");
         let (mut run, mut longest, mut total) = (0, 0, 0);
         while let Some(slice) = std::future::poll_fn(|cx| match guard.poll_next_unpin(cx) {
             Poll::Pending => Poll::Ready(Some(None)),
@@ -242,6 +283,7 @@ mod tests {
         })
         .await
         {
+            while heads.take().is_some() {}
             run = slice.map_or(0, |len| run + len);
             total += slice.unwrap_or(0);
             longest = longest.max(run);

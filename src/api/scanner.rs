@@ -42,10 +42,14 @@ pub(super) struct Scanner {
     held: BytesMut,
     in_file: bool,
     file_seen: bool,
+    /// Which part is the file, counted from 1; 0 before it was seen.
+    file_number: usize,
+    /// How many of the slices in `ready` come before the file's content.
+    before_file: usize,
     outside_bytes: usize,
     parts: usize,
     /// Bytes judged, for the parser.
-    pub(super) ready: VecDeque<Bytes>,
+    ready: VecDeque<Bytes>,
     pub(super) heads: Heads,
 }
 
@@ -59,6 +63,8 @@ impl Scanner {
             held: BytesMut::new(),
             in_file: false,
             file_seen: false,
+            file_number: 0,
+            before_file: 0,
             outside_bytes: 0,
             parts: 0,
             ready: VecDeque::new(),
@@ -69,6 +75,22 @@ impl Scanner {
     /// Whether what comes next is content of the file.
     pub(super) fn in_file(&self) -> bool {
         self.in_file
+    }
+
+    /// The next bytes for the parser, at most so many.
+    pub(super) fn next_ready(&mut self, most: usize) -> Option<Bytes> {
+        let mut slice = self.ready.pop_front()?;
+        if slice.len() > most {
+            self.ready.push_front(slice.split_off(most));
+        } else {
+            self.before_file = self.before_file.saturating_sub(1);
+        }
+        Some(slice)
+    }
+
+    /// Whether the file's content is next, and the handler has not come to that part: it may yet refuse the form.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.before_file == 0 && self.heads.taken() < self.file_number
     }
 
     /// Judges the next bytes.
@@ -174,6 +196,9 @@ impl Scanner {
         self.count_outside(block.len())?;
         self.begin_part(&block[..end])?;
         self.ready.push_back(block);
+        if self.in_file {
+            self.before_file = self.ready.len();
+        }
         // What was taken beyond the head goes back in front of the rest.
         after.extend_from_slice(bytes);
         *bytes = after.freeze();
@@ -189,6 +214,7 @@ impl Scanner {
         self.in_file = head.is_file() && !self.file_seen;
         if self.in_file {
             self.file_seen = true;
+            self.file_number = self.parts;
             self.outside_bytes = 0;
         }
         self.heads.push(head);
