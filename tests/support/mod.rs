@@ -96,6 +96,11 @@ impl Rig {
         rig
     }
 
+    /// The folder that the store lives in.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Adds a pipeline; a name is given to one that has none.
     pub async fn add_pipeline(&self, id: &str, mut settings: PipelineSettings) {
         if settings.name.is_empty() {
