@@ -44,7 +44,7 @@ impl PostFormBuilder {
             return Err(PolicyError::argument(
                 &name,
                 "",
-                "A form field must be UTF-8.",
+                "A form field must be UTF-8; a part with a file must be named 'file'.",
             ));
         };
         if name.starts_with("x-ignore-") {
