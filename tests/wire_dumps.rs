@@ -523,6 +523,7 @@ async fn add_key(rig: &Rig, how: How) {
         purpose: KeyPurpose::User,
         created_at: Timestamp::default(),
         expires_at: None,
+        session_token: None,
     });
     rig.store.insert(key).await.unwrap();
 }

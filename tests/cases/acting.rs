@@ -309,7 +309,7 @@ fn odd_checksums() -> Vec<Row> {
             |p| {
                 p.cover("x-amz-checksum-algorithm", "CRC32");
             },
-            stored(),
+            refused("InvalidRequest").about("x-amz-checksum-algorithm specified"),
         ),
         row(
             "a right checksum beside a wrong MD5",

@@ -75,6 +75,7 @@ impl Table {
                 purpose,
                 created_at: Timestamp::default(),
                 expires_at,
+                session_token: None,
             })
         };
         let bucket = |name, public_write| {
