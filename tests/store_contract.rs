@@ -473,6 +473,27 @@ async fn a_restart_in_the_middle_loses_no_acknowledged_chunk() {
 }
 
 #[tokio::test]
+async fn the_receipt_of_one_chunk_is_found_while_its_session_is_known() {
+    let mut fixture = Fixture::new().await;
+    let id = begin(fixture.store(), "one.bin").await;
+    let sent = send(fixture.store(), id, (1, Some(2)), &data(1, 1000))
+        .await
+        .unwrap();
+    fixture.restart().await;
+    let store = fixture.store();
+    assert_eq!(store.receipt(id, 1).await.unwrap(), Some(sent.receipt));
+    assert_eq!(store.receipt(id, 0).await.unwrap(), None);
+    assert_eq!(store.receipt(new_id(), 1).await.unwrap(), None);
+    send(store, id, (0, Some(2)), &data(2, 1000)).await.unwrap();
+    let found = store.receipt(id, 1).await.unwrap();
+    assert_eq!(found, Some(sent.receipt), "also when it is finished");
+    let gone = begin(store, "gone.bin").await;
+    send(store, gone, (0, None), &data(3, 10)).await.unwrap();
+    store.abort_upload(gone).await.unwrap();
+    assert_eq!(store.receipt(gone, 0).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_dropped_chunk_leaves_nothing_and_can_be_sent_again() {
     let fixture = Fixture::new().await;
     let store = fixture.store();

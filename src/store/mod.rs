@@ -187,6 +187,9 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// The receipts of all chunks of a session, by index; at most [`crate::model::MAX_CHUNKS`].
     async fn receipts(&self, id: Id) -> Result<Vec<ChunkReceipt>, StoreError>;
 
+    /// The receipt of one chunk, when it is here and on stable storage; none for a session that does not exist.
+    async fn receipt(&self, id: Id, index: u32) -> Result<Option<ChunkReceipt>, StoreError>;
+
     /// Begins one chunk of a session. Also allowed when the session is finished: a repeat with the same bytes is then
     /// acknowledged again, other bytes are refused with [`StoreError::ChunkDiffers`] at commit.
     ///

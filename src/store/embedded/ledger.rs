@@ -117,9 +117,7 @@ pub(super) fn check_spec(record: &SessionRecord, spec: ChunkSpec) -> Result<(), 
 pub(super) fn acknowledge(txn: &mut Txn<'_>, arrival: Arrival) -> Result<Acknowledged, StoreError> {
     let mut record = session(txn, arrival.id)?;
     check_spec(&record, arrival.spec)?;
-    let receipt_key = receipt_key(arrival.id, arrival.spec.index);
-    let old = txn.get(&receipt_key)?;
-    let old = old.as_deref().map(decode_receipt).transpose()?;
+    let old = receipt(txn, arrival.id, arrival.spec.index)?;
     let repeated = old.filter(|old| (old.length, old.digests) == (arrival.length, arrival.digests));
     if !record.is_open() {
         return acknowledge_again(&record, &arrival, repeated);
@@ -130,7 +128,8 @@ pub(super) fn acknowledge(txn: &mut Txn<'_>, arrival: Arrival) -> Result<Acknowl
         Some(receipt) => receipt,
         None => {
             let receipt = take_in(txn, &mut record, &arrival, old, &mut garbage)?;
-            txn.put(receipt_key, encode(&receipt)?)?;
+            let key = receipt_key(arrival.id, arrival.spec.index);
+            txn.put(key, encode(&receipt)?)?;
             receipt
         }
     };
@@ -169,6 +168,16 @@ pub(super) fn finish(
     close_or_complete(txn, &mut record, None, &mut Garbage::new())?;
     put_session(txn, &record)?;
     Ok(record.session)
+}
+
+/// The receipt of one chunk.
+pub(super) fn receipt(
+    txn: &Txn<'_>,
+    id: Id,
+    index: u32,
+) -> Result<Option<ChunkReceipt>, StoreError> {
+    let record = txn.get(&receipt_key(id, index))?;
+    record.as_deref().map(decode_receipt).transpose()
 }
 
 /// All receipts of a session, by index.
@@ -321,8 +330,7 @@ fn learn_stride(
         .is_not_last(arrival.spec.index)
         .then_some(arrival.length);
     if let Some(last) = record.last_index.filter(|last| *last < arrival.spec.index) {
-        let earlier = txn.get(&receipt_key(arrival.id, last))?;
-        let earlier = earlier.as_deref().map(decode_receipt).transpose()?;
+        let earlier = receipt(txn, arrival.id, last)?;
         stride = stride.or(earlier.map(|receipt| receipt.length));
     }
     record.stride = stride.filter(|stride| *stride > 0);

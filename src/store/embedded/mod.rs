@@ -259,6 +259,12 @@ impl ObjectStore for EmbeddedStore {
         self.engine.blocking(read).await
     }
 
+    async fn receipt(&self, id: Id, index: u32) -> Result<Option<ChunkReceipt>, StoreError> {
+        // As a job, because a read outside of one may see a receipt before it is durable.
+        let read = move |txn: &mut index::Txn<'_>| ledger::receipt(txn, id, index);
+        self.engine.index.commit(read).await
+    }
+
     async fn write_chunk(
         &self,
         id: Id,
