@@ -52,6 +52,7 @@ async fn post(store: &EmbeddedStore, expires_at: Timestamp) -> ObjectName {
         created_at: NOW,
         abandoned_at: expires_at,
         form_post_url: String::new(),
+        answer: Default::default(),
     };
     let mut writer = store.write_object(new).await.unwrap();
     writer.write("bytes".into()).await.unwrap();

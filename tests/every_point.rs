@@ -105,6 +105,7 @@ impl Told {
             created_at: NOW,
             abandoned_at: NOW.plus(Duration::from_secs(86_400)),
             form_post_url: String::new(),
+            answer: Default::default(),
         }
     }
 

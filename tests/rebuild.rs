@@ -61,6 +61,7 @@ async fn post(store: &EmbeddedStore, number: u64) -> ObjectMeta {
         created_at: NOW,
         abandoned_at: expires,
         form_post_url: String::new(),
+        answer: Default::default(),
     };
     let mut writer = store.write_object(new).await.unwrap();
     writer

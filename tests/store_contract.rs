@@ -98,6 +98,7 @@ fn upload(key: &str) -> NewUpload {
         created_at: NOW,
         abandoned_at: Timestamp::from_seconds(NOW.seconds() + 7 * 86_400),
         form_post_url: "http://localhost/uploads/".to_owned(),
+        answer: Default::default(),
     }
 }
 

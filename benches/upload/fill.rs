@@ -78,6 +78,7 @@ async fn write(store: &EmbeddedStore, number: usize) {
         created_at: created,
         abandoned_at: created.plus(Duration::from_secs(7 * 86_400)),
         form_post_url: String::new(),
+        answer: Default::default(),
     };
     let mut writer = store.write_object(new).await.expect("a writer");
     let bytes = vec![7; OBJECT_BYTES];

@@ -268,6 +268,7 @@ async fn open_writer(
         created_at: now,
         abandoned_at: now.plus(app.options.session_lifetime),
         form_post_url: String::new(),
+        answer: Default::default(),
     };
     Ok(app.store.write_object(upload).await?)
 }

@@ -55,6 +55,7 @@ pub async fn start(call: &mut Call<'_>) -> Result<Reply, ApiError> {
         created_at: call.now,
         abandoned_at: call.now.plus(call.app.options.session_lifetime),
         form_post_url: form_post_url(call, asked.ip),
+        answer: Default::default(),
     };
     let session = call.app.store.create_upload(new).await?;
     // Whoever removed the pipeline in between did not see this session, so we must see that the pipeline is gone.

@@ -34,6 +34,6 @@ pub use object::{Attributes, HeaderSet, ObjectMeta, PipelineRef};
 pub use tags::{TagError, Tags};
 pub use time::Timestamp;
 pub use upload::{
-    ChunkReceipt, MAX_CHUNK_BYTES, MAX_CHUNKS, MAX_OBJECT_BYTES, NewUpload, Place, UploadSession,
-    UploadState,
+    AnswerStyle, ChunkReceipt, MAX_CHUNK_BYTES, MAX_CHUNKS, MAX_OBJECT_BYTES, NewUpload, Place,
+    UploadSession, UploadState,
 };

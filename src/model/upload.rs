@@ -1,6 +1,6 @@
 //! Uploads: what was asked for, what state it is in, and the receipt for each chunk.
 //!
-//! Owns: the upload's limits and states. Never does: decide where bytes go; the assembler does.
+//! Owns: the upload's limits and states, and how its posts are answered. Never does: decide where bytes go; the assembler does.
 //! Invariants: an [`UploadSession`] is created only by a store, from a [`NewUpload`]; its id is also the File's id. A
 //! [`ChunkReceipt`] exists only if its bytes are on stable storage.
 
@@ -41,6 +41,45 @@ pub struct NewUpload {
     pub abandoned_at: Timestamp,
     /// Where the form is posted to; kept so that a later answer names the same place.
     pub form_post_url: String,
+    /// How its form posts are answered. Absent from records of the default, and from those that are older than the choice.
+    #[serde(default, skip_serializing_if = "AnswerStyle::is_default")]
+    pub answer: AnswerStyle,
+}
+
+/// How the form posts of a session are answered: every uploader knows success by other signs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerStyle {
+    /// As Amazon S3 answers: the status that the form asks for, XML or nothing.
+    #[default]
+    S3,
+    /// 200 and a JSON object.
+    Json,
+    /// 200 and the upload's id as text.
+    Text,
+}
+
+impl AnswerStyle {
+    /// Every style.
+    pub const ALL: [Self; 3] = [Self::S3, Self::Json, Self::Text];
+
+    /// The word by which it is asked for.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Json => "json",
+            Self::Text => "text",
+        }
+    }
+
+    /// Reads [`AnswerStyle::as_str`].
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|style| style.as_str() == word)
+    }
+
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where a session stands. The names are the hosted API's, the two last ones ours.
@@ -104,4 +143,43 @@ pub struct ChunkReceipt {
     pub length: u64,
     /// What its bytes hashed to.
     pub digests: Digests,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upload_of_the_default_style_is_recorded_as_before_there_were_styles() {
+        let mut upload = NewUpload {
+            id: Id::from_bytes([1; 12]),
+            bucket: Bucket::parse("uploads").unwrap(),
+            key: ObjectKey::parse("a").unwrap(),
+            pipeline: None,
+            expires_at: None,
+            headers: HeaderSet::default(),
+            application: None,
+            created_at: Timestamp::default(),
+            abandoned_at: Timestamp::default(),
+            form_post_url: String::new(),
+            answer: AnswerStyle::S3,
+        };
+        let old = serde_json::to_string(&upload).unwrap();
+        assert!(!old.contains("answer"), "{old}");
+        assert_eq!(serde_json::from_str::<NewUpload>(&old).unwrap(), upload);
+        upload.answer = AnswerStyle::Json;
+        let new = serde_json::to_string(&upload).unwrap();
+        assert!(new.contains(r#""answer":"json""#), "{new}");
+        assert_eq!(serde_json::from_str::<NewUpload>(&new).unwrap(), upload);
+    }
+
+    #[test]
+    fn a_style_is_found_by_its_word_and_by_no_other() {
+        for style in AnswerStyle::ALL {
+            assert_eq!(AnswerStyle::parse(style.as_str()), Some(style));
+        }
+        for word in ["", "S3", "xml"] {
+            assert_eq!(AnswerStyle::parse(word), None, "{word}");
+        }
+    }
 }

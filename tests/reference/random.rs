@@ -129,6 +129,7 @@ pub(crate) fn upload_of(dice: &mut Dice, id: Id, now: Timestamp) -> NewUpload {
         created_at: now,
         abandoned_at: now.plus(Duration::from_millis(1 + dice.below(10_000_000))),
         form_post_url: String::new(),
+        answer: Default::default(),
     }
 }
 

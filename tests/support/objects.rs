@@ -48,6 +48,7 @@ pub fn draft(object_key: &str, bytes: impl Into<Vec<u8>>) -> Draft {
             created_at: NOW,
             abandoned_at: NOW.plus(Duration::from_secs(7 * 24 * 3600)),
             form_post_url: "http://127.0.0.1:7080/uploads/".to_owned(),
+            answer: Default::default(),
         },
         bytes: bytes.into(),
     }

@@ -208,6 +208,7 @@ mod tests {
             created_at: NOW,
             abandoned_at: NOW,
             form_post_url: String::new(),
+            answer: Default::default(),
         };
         let mut writer = app.store.write_object(new).await.unwrap();
         writer.write(Bytes::from_static(b"abcd")).await.unwrap();

@@ -77,6 +77,7 @@ pub(super) fn upload(key: &str) -> NewUpload {
         created_at: NOW,
         abandoned_at: NOW.plus(Duration::from_secs(86_400)),
         form_post_url: String::new(),
+        answer: Default::default(),
     }
 }
 
