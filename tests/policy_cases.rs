@@ -1609,6 +1609,48 @@ fn uploaders_may_change_or_leave_out_the_chunk_fields_and_extend_the_key() {
     assert_eq!(grant.chunk().chunk, None);
 }
 
+/// What uploaders add by themselves, one field of each.
+const ADDED: [(&str, &str); 9] = [
+    ("dzuuid", "1e5960f6"),
+    ("dzChunkIndex", "0"),
+    ("qqpartindex", "0"),
+    ("resumableChunkNumber", "1"),
+    ("flowChunkNumber", "1"),
+    ("offset", "0"),
+    ("total", "2500"),
+    ("type", "video/mp4"),
+    ("x-pillarbox-answer", "json"),
+];
+
+#[test]
+fn what_uploaders_add_by_themselves_is_covered_in_a_session_form() {
+    let signer = access_key(KeyPurpose::Forms);
+    for (name, value) in ADDED {
+        let grant = judge_session(&signer, "box", &[(name, Some(value))]).unwrap();
+        assert_eq!(
+            grant.chunk().other(&name.to_ascii_lowercase()),
+            Some(value),
+            "{name}"
+        );
+    }
+    let plain = judge_session(&signer, "box", &[]).unwrap();
+    assert_eq!(plain.chunk().others, []);
+}
+
+#[test]
+fn in_anybody_elses_policy_what_uploaders_add_is_a_field_like_any_other() {
+    for (name, value) in ADDED {
+        let error = Case::valid(V2).field(name, value).judge().unwrap_err();
+        assert_eq!(error.kind(), Kind::ExtraField, "{name}");
+        let grant = Case::valid(V2).covered(name, value).judge().unwrap();
+        assert_eq!(grant.session(), None, "{name}");
+        let exact = format!(r#"["eq","${name}","{value}"]"#);
+        let other = Case::valid(V2).condition(&exact).field(name, "other");
+        let error = other.judge().unwrap_err();
+        assert_eq!(error.kind(), Kind::ConditionFailed, "{name}");
+    }
+}
+
 #[test]
 fn a_session_form_allows_nothing_else() {
     let signer = access_key(KeyPurpose::Forms);
@@ -1628,7 +1670,8 @@ fn a_session_form_allows_nothing_else() {
             &[("success_action_redirect", Some("http://a/"))],
             Kind::ExtraField,
         ),
-        (&[("dzuuid", Some("1"))], Kind::ExtraField),
+        (&[("submit", Some("1"))], Kind::ExtraField),
+        (&[("x-amz-meta-qqfilename", Some("1"))], Kind::ExtraField),
     ];
     for (change, kind) in rows {
         let error = judge_session(&signer, "box", change).unwrap_err();

@@ -50,7 +50,7 @@ pub(super) fn likely_cause(
         Kind::InvalidPolicyDocument => document_cause(form),
         Kind::PolicyExpired => expiration_cause(policy, context),
         Kind::ConditionFailed => condition_cause(form, policy, key, context),
-        Kind::ExtraField => extra_field_cause(form, policy, context),
+        Kind::ExtraField => extra_field_cause(form, policy, key, context),
         Kind::InvalidToken => token_cause(form, key),
         Kind::ExpiredToken => {
             "The temporary access key has had its time; make another one and sign with that."
@@ -176,10 +176,7 @@ fn condition_cause(
     key: Option<&AccessKey>,
     context: &Context<'_>,
 ) -> String {
-    let own_session = policy
-        .zip(key)
-        .and_then(|(policy, key)| own_session(policy, key.purpose));
-    let judged = Judged::new(form, context, own_session.is_some());
+    let judged = Judged::new(form, context, is_own(policy, key));
     let Some(failed) = policy.and_then(|policy| judged.failed(policy).next()) else {
         let url = context.bucket;
         return format!(
@@ -230,12 +227,20 @@ fn mismatch_cause(name: &str, wanted: &str, value: Option<&str>) -> String {
     }
 }
 
+/// Whether it is a policy of one of our own sessions.
+fn is_own(policy: Option<&PostPolicy>, key: Option<&AccessKey>) -> bool {
+    policy
+        .zip(key)
+        .is_some_and(|(policy, key)| own_session(policy, key.purpose).is_some())
+}
+
 fn extra_field_cause(
     form: &PostForm,
     policy: Option<&PostPolicy>,
+    key: Option<&AccessKey>,
     context: &Context<'_>,
 ) -> String {
-    let judged = Judged::new(form, context, false);
+    let judged = Judged::new(form, context, is_own(policy, key));
     let name = policy
         .and_then(|policy| judged.uncovered(policy).next())
         .unwrap_or_default();

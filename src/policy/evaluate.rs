@@ -8,7 +8,8 @@
 //!
 //! A policy of one of OUR OWN SESSIONS is known by exactly one condition `["starts-with", "$x-pillarbox-upload-<id>", ""]` under a
 //! signature of a key whose purpose is `Forms` or `Dev`. For it an absent field counts as the empty string, so that uploaders that
-//! leave out `chunk` or `filename` pass. Under any other key the same condition is an ordinary one, and fails for lack of its field.
+//! leave out `chunk` or `filename` pass; and what uploaders add by themselves (`uploader`) needs no condition. Under any other
+//! key the same condition is an ordinary one, and fails for lack of its field.
 
 use super::document::{Condition, PostPolicy, Test};
 use super::error::{PolicyError, PolicyErrorKind};
@@ -16,6 +17,7 @@ use super::form::PostForm;
 use super::grant::{Grant, Grantor};
 use super::session_token;
 use super::signature::{Claim, SignatureClaim};
+use super::uploader::is_uploader_field;
 use crate::model::{AccessKey, Bucket, Id, KeyPurpose, MAX_CHUNK_BYTES, Timestamp};
 
 /// Prefix of the name in the condition by which our own sessions are known; 24 hex digits follow.
@@ -146,6 +148,7 @@ fn not_allowed(kind: PolicyErrorKind, detail: impl std::fmt::Display) -> PolicyE
 pub(super) struct Judged<'a> {
     form: &'a PostForm,
     bucket: &'a Bucket,
+    own_session: bool,
     absent_is_empty: bool,
     cover_checksums: bool,
 }
@@ -155,6 +158,7 @@ impl<'a> Judged<'a> {
         Self {
             form,
             bucket: context.bucket,
+            own_session,
             absent_is_empty: own_session || context.rules.absent_is_empty,
             cover_checksums: context.rules.cover_checksums,
         }
@@ -218,6 +222,7 @@ impl<'a> Judged<'a> {
     fn is_exempt(&self, name: &str) -> bool {
         EXEMPT_FIELDS.contains(&name)
             || (!self.cover_checksums && name.starts_with("x-amz-checksum-"))
+            || (self.own_session && is_uploader_field(name))
     }
 
     /// Whether a test holds; a length range does, until the bytes come.

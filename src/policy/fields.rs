@@ -15,6 +15,7 @@ use super::checksum;
 use super::error::{PolicyError, PolicyErrorKind};
 use super::form::PostForm;
 use super::tagging::parse_tagging;
+use super::uploader::uploader_fields;
 use crate::model::{Attributes, CannedAcl, HeaderSet, Md5, ObjectKey};
 
 /// Fields that are stored and given back with the object, besides `x-amz-meta-*`.
@@ -84,6 +85,8 @@ pub struct ChunkFields {
     pub chunk: Option<String>,
     /// `chunks`: how many there are.
     pub chunks: Option<String>,
+    /// What other uploaders add: lower-case name and value, in the order of arrival.
+    pub others: Vec<(String, String)>,
 }
 
 impl ChunkFields {
@@ -94,7 +97,14 @@ impl ChunkFields {
             filename: field("filename"),
             chunk: field("chunk"),
             chunks: field("chunks"),
+            others: uploader_fields(form),
         }
+    }
+
+    /// One of [`ChunkFields::others`] by its lower-case name.
+    pub fn other(&self, name: &str) -> Option<&str> {
+        let found = self.others.iter().find(|(held, _)| held == name);
+        found.map(|(_, value)| value.as_str())
     }
 }
 

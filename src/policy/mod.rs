@@ -30,6 +30,7 @@ mod issue;
 mod session_token;
 mod signature;
 mod tagging;
+mod uploader;
 
 pub use document::{Condition, PostPolicy, Test};
 pub use error::{PolicyError, PolicyErrorKind};
@@ -41,3 +42,4 @@ pub use grant::Grant;
 pub use issue::SessionForm;
 pub use signature::{Claim, SignatureClaim, claim, sign_v2, sign_v4};
 pub use tagging::{MAX_DEPTH, MAX_XML_BYTES, parse_tagging};
+pub use uploader::ANSWER_FIELD;
