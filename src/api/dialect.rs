@@ -13,6 +13,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTE
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
+use super::answer_style;
 use super::body::{ResponseBody, full};
 use super::error::{ApiError, ErrorCode, RestCode};
 
@@ -63,7 +64,8 @@ impl Dialect {
                 content_type(style.format),
                 rest_value_text(style, &rest_error(style, error)),
             ),
-            Self::S3 => ("application/xml", s3_error(error, request_id)),
+            Self::S3 => answer_style::refusal(error, request_id)
+                .unwrap_or_else(|| ("application/xml", s3_error(error, request_id))),
         };
         let mut response = Response::new(full(text));
         *response.status_mut() = error.code.status();

@@ -14,6 +14,7 @@ use std::fmt;
 use http::StatusCode;
 
 use super::body::BodyError;
+use crate::model::AnswerStyle;
 use crate::store::StoreError;
 
 /// How the hosted API numbers an error.
@@ -168,6 +169,8 @@ pub struct ApiError {
     pub allow: Option<&'static str>,
     /// How many bytes the object has; a 416 shows it as `Content-Range` (RFC 9110, section 15.5.17).
     pub object_size: Option<u64>,
+    /// How the session that is known behind a form post wants its refusals written; no other route looks at it.
+    pub style: AnswerStyle,
     /// The cause, for the log only.
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -181,6 +184,7 @@ impl ApiError {
             extras: Vec::new(),
             allow: None,
             object_size: None,
+            style: AnswerStyle::default(),
             source: None,
         }
     }
@@ -210,6 +214,12 @@ impl ApiError {
     pub fn with(mut self, element: &'static str, value: impl Into<String>) -> Self {
         self.extras.push((element, value.into()));
         self
+    }
+
+    /// Has it written in the style of its session.
+    #[must_use]
+    pub fn in_style(self, style: AnswerStyle) -> Self {
+        Self { style, ..self }
     }
 
     /// Keeps the cause for the log.

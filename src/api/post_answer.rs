@@ -60,12 +60,14 @@ impl Posted<'_> {
         response
     }
 
-    fn location(&self) -> String {
+    /// Where the object is to be found.
+    pub(super) fn location(&self) -> String {
         let key = utf8_percent_encode(self.key.as_str(), UNRESERVED);
         format!("{}/{}/{key}", self.base_url, self.bucket)
     }
 
-    fn created(&self, status: StatusCode, body: ResponseBody) -> Response<ResponseBody> {
+    /// An answer with the headers that every success but the redirect has.
+    pub(super) fn created(&self, status: StatusCode, body: ResponseBody) -> Response<ResponseBody> {
         let mut response = Response::new(body);
         *response.status_mut() = status;
         self.put(&mut response, LOCATION, &self.location());

@@ -17,21 +17,22 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 use multer::{Field, Multipart};
 
+use super::answer_style;
 use super::app::App;
 use super::body::{RequestBody, ResponseBody};
-use super::call::{Call, Reply, new_id};
+use super::call::{Call, Reply};
 use super::checksum::Verifier;
-use super::chunk_target::chunk_spec;
 use super::error::{ApiError, ErrorCode};
 use super::framing::{GuardError, Heads, MAX_OUTSIDE_BYTES};
 use super::guard::{self, Guard};
 use super::part_head::PartHead;
 use super::post_answer::Posted;
 use super::post_refusal::{malformed, no_file, policy_error};
-use crate::model::{AccessKey, Bucket, BucketConfig, ETag, NewUpload, Timestamp};
+use super::post_target::{PostTarget, SessionPost, Stored};
+use crate::model::{AccessKey, AnswerStyle, Bucket, BucketConfig, ETag, Timestamp};
 use crate::policy::{Context, Grant, PostForm, PostFormBuilder, authorize, claim};
 use crate::store::embedded::faults::{self, Bug};
-use crate::store::{CatalogEntry, CatalogKey, ChunkWriter, Committed, Expected, StoreError};
+use crate::store::{CatalogEntry, CatalogKey, ChunkWriter, Expected};
 
 /// Takes one form post to `bucket`.
 ///
@@ -119,7 +120,40 @@ impl Reception<'_> {
         let mut parser = Multipart::new(guard, boundary);
         let file = fields_before_file(&mut parser, &heads).await?;
         let grant = grant(app, &file.form, bucket, now).await?;
-        if let Some(length) = announced {
+        let session = SessionPost::of(app, &grant).await?;
+        let job = Job {
+            app,
+            now,
+            announced,
+            grant: &grant,
+            session: session.as_ref(),
+        };
+        let stored = job.take_in(file, &mut parser, &heads).await;
+        let style = session.as_ref().map_or(AnswerStyle::S3, |post| post.style);
+        let stored = stored.map_err(|refusal| refusal.in_style(style))?;
+        let answer = answer(base_url, &grant, session.as_ref(), &stored);
+        Ok(Reply::Raw(answer))
+    }
+}
+
+/// A form that may do what it asks, before its file is read.
+struct Job<'a> {
+    app: &'a App,
+    now: Timestamp,
+    announced: Option<u64>,
+    grant: &'a Grant,
+    session: Option<&'a SessionPost>,
+}
+
+impl Job<'_> {
+    async fn take_in<'p>(
+        &self,
+        file: FilePart<'p>,
+        parser: &mut Multipart<'p>,
+        heads: &Heads,
+    ) -> Result<Stored, ApiError> {
+        let (app, now, grant) = (self.app, self.now, self.grant);
+        if let Some(length) = self.announced {
             // The form around the file is at most twice the guard's limit, so this much of the body must be the file.
             grant
                 .check_max(length.saturating_sub(2 * MAX_OUTSIDE_BYTES as u64))
@@ -128,24 +162,23 @@ impl Reception<'_> {
         let FilePart {
             field, file_name, ..
         } = file;
-        let mut writer = open_writer(app, &grant, now).await?;
-        let (size, checksum) = take_file(field, writer.as_mut(), &grant).await?;
-        let finished = finish_form(&mut parser, &heads).await;
+        let mut target = PostTarget::open(app, grant, self.session, now).await?;
+        let (size, checksum) = take_file(field, target.writer.as_mut(), grant).await?;
+        let finished = finish_form(parser, heads).await;
         if !faults::is_planted(Bug::NoClosingDelimiter) {
             finished?;
         }
         grant.check_size(size).map_err(policy_error)?;
+        target.check_size(size)?;
         checksum.map_or(Ok(()), Verifier::finish)?;
         let expected = Expected {
             length: Some(size),
             md5: grant.content_md5(),
             crc64: None,
         };
-        let committed = writer
-            .commit(expected, now)
+        target
+            .commit(app, expected, file_name.as_deref(), now)
             .await
-            .map_err(|error| commit_error(error, &grant, file_name.as_deref()))?;
-        Ok(Reply::Raw(answer(base_url, &grant, &committed)))
     }
 }
 
@@ -245,34 +278,6 @@ async fn bucket_config(app: &App, name: &Bucket) -> Result<Option<BucketConfig>,
     }
 }
 
-/// A chunk of one of our sessions, or, for a policy that somebody else signed, an object of its own.
-async fn open_writer(
-    app: &App,
-    grant: &Grant,
-    now: Timestamp,
-) -> Result<Box<dyn ChunkWriter>, ApiError> {
-    if let Some(id) = grant.session() {
-        let session = app.store.upload(id).await?;
-        let spec = chunk_spec(&session.upload.key, grant.key(), grant.chunk())?;
-        return Ok(app.store.write_chunk(id, spec).await?);
-    }
-    let upload = NewUpload {
-        id: new_id(now)?,
-        bucket: grant.bucket().clone(),
-        key: grant.key().clone(),
-        pipeline: None,
-        expires_at: None,
-        headers: grant.headers().clone(),
-        attributes: grant.attributes().clone(),
-        application: None,
-        created_at: now,
-        abandoned_at: now.plus(app.options.session_lifetime),
-        form_post_url: String::new(),
-        answer: Default::default(),
-    };
-    Ok(app.store.write_object(upload).await?)
-}
-
 /// Pushes the file's bytes down; returns how many there were, and what the checksum that the form claims is compared with.
 async fn take_file<'a>(
     mut field: Field<'_>,
@@ -301,50 +306,27 @@ async fn finish_form(parser: &mut Multipart<'_>, heads: &Heads) -> Result<(), Ap
     Ok(())
 }
 
-fn answer(base_url: &str, grant: &Grant, committed: &Committed) -> Response<ResponseBody> {
-    let digests = committed.receipt.digests;
+fn answer(
+    base_url: &str,
+    grant: &Grant,
+    session: Option<&SessionPost>,
+    stored: &Stored,
+) -> Response<ResponseBody> {
+    let digests = stored.receipt.digests;
+    let styled = session.zip(stored.chunk);
+    let styled = styled.filter(|(post, _)| post.style != AnswerStyle::S3);
     let posted = Posted {
         base_url,
         bucket: grant.bucket(),
-        key: grant.key(),
+        // Amazon's answer repeats the key of the form, which may name a chunk; the others name the object.
+        key: styled.map_or(grant.key(), |(post, _)| &post.session.upload.key),
         etag: ETag::of_whole(digests.md5),
         crc64: digests.crc64,
         checksum: grant.checksum(),
     };
-    posted.answer(grant.success())
-}
-
-/// What the store says when it takes the bytes in, in the words of the form.
-fn commit_error(error: StoreError, grant: &Grant, file_name: Option<&str>) -> ApiError {
-    match error {
-        // The field is the only digest that the store is told here.
-        StoreError::DigestMismatch { .. } => {
-            let message = "The Content-MD5 you specified did not match what we received.";
-            ApiError::new(ErrorCode::BadDigest, message).caused_by(error)
-        }
-        other => chunk_error(other, grant, file_name),
-    }
-}
-
-/// The silent mistake: Plupload lays `multipart_params` over its own fields, so that a session's params passed whole make
-/// every chunk claim to be chunk 0 of 1. The second one has other bytes than the first, and the name of a sliced file.
-fn chunk_error(error: StoreError, grant: &Grant, file_name: Option<&str>) -> ApiError {
-    let fields = grant.chunk();
-    let verbatim = fields.chunk.as_deref() == Some("0") && fields.chunks.as_deref() == Some("1");
-    let differs = matches!(
-        error,
-        StoreError::ChunkDiffers {
-            index: 0,
-            nb_chunks: 1
-        }
-    );
-    if !(differs && verbatim && file_name == Some("blob")) {
-        return error.into();
-    }
-    let message = "Every chunk of this upload says that it is chunk 0 of 1, so each would replace the one before. Most likely \
-        form_post_params was passed whole as the uploader's multipart_params, where its members name, chunk and chunks \
-        overwrite the uploader's own. Delete these three members when chunk_size is set, and start a new upload.";
-    ApiError::new(ErrorCode::InvalidRequest, message).caused_by(error)
+    styled
+        .and_then(|(post, chunk)| answer_style::success(post.style, &posted, chunk))
+        .unwrap_or_else(|| posted.answer(grant.success()))
 }
 
 /// Unpacks what the parser says: the guard's and the network's failures travel through it.

@@ -1,0 +1,171 @@
+//! Where the file of a form goes: a chunk of one of our sessions, or an object of its own.
+//!
+//! Owns: [`SessionPost`], the session behind a form and the style of its answers; and [`PostTarget`], the writer of its file with
+//! what the form says the file must be.
+//!
+//! Never does: read the form or the file; `post_object.rs` does. Decide what is allowed; the grant has.
+//!
+//! Invariants: the session is the one that the signed policy names; what is refused once it is known is refused in its style;
+//! a chunk that is the whole file, without having been numbered, completes its session before it is answered.
+
+use super::answer_style::{self, PostedChunk};
+use super::app::App;
+use super::call::new_id;
+use super::chunk_target::{self, ChunkTarget};
+use super::error::{ApiError, ErrorCode};
+use crate::model::{AnswerStyle, ChunkReceipt, NewUpload, Timestamp, UploadSession, UploadState};
+use crate::policy::Grant;
+use crate::store::{ChunkSpec, ChunkWriter, Expected, StoreError};
+
+/// The session that a form belongs to.
+#[derive(Debug)]
+pub(super) struct SessionPost {
+    /// The session as it was when the form came.
+    pub(super) session: UploadSession,
+    /// How this post is answered.
+    pub(super) style: AnswerStyle,
+}
+
+impl SessionPost {
+    /// The session that the policy names; `None` for a policy that somebody else signed.
+    ///
+    /// # Errors
+    /// `NoSuchUpload`; `InvalidArgument` for a style that does not exist.
+    pub(super) async fn of(app: &App, grant: &Grant) -> Result<Option<Self>, ApiError> {
+        let Some(id) = grant.session() else {
+            return Ok(None);
+        };
+        let session = app.store.upload(id).await?;
+        let stored = session.upload.answer;
+        let style = answer_style::of(stored, grant.chunk()).map_err(|e| e.in_style(stored))?;
+        Ok(Some(Self { session, style }))
+    }
+
+    /// What of the session a chunk is.
+    pub(super) fn chunk(&self, spec: ChunkSpec, size: u64, complete: bool) -> PostedChunk {
+        let nb_chunks = spec.nb_chunks.or(self.session.nb_chunks);
+        PostedChunk {
+            upload: self.session.upload.id,
+            spec: ChunkSpec { nb_chunks, ..spec },
+            size,
+            complete,
+        }
+    }
+}
+
+/// A file on its way into the store.
+#[derive(Debug)]
+pub(super) struct PostTarget<'a> {
+    /// Takes the file's bytes.
+    pub(super) writer: Box<dyn ChunkWriter>,
+    chunk: Option<(&'a SessionPost, ChunkTarget)>,
+}
+
+/// A file that is on stable storage.
+#[derive(Debug)]
+pub(super) struct Stored {
+    /// Its receipt.
+    pub(super) receipt: ChunkReceipt,
+    /// What of its session it is.
+    pub(super) chunk: Option<PostedChunk>,
+}
+
+impl<'a> PostTarget<'a> {
+    /// Makes ready for the file of a form.
+    ///
+    /// # Errors
+    /// What the form's chunk fields come to; what the store says.
+    pub(super) async fn open(
+        app: &App,
+        grant: &Grant,
+        session: Option<&'a SessionPost>,
+        now: Timestamp,
+    ) -> Result<Self, ApiError> {
+        let store = app.store.as_ref();
+        let Some(post) = session else {
+            let writer = store.write_object(own_object(app, grant, now)?).await?;
+            let chunk = None;
+            return Ok(Self { writer, chunk });
+        };
+        let found = chunk_target::find(store, &post.session, grant.key(), grant.chunk());
+        let target = found.await?;
+        let id = post.session.upload.id;
+        let writer = store.write_chunk(id, target.spec).await;
+        let writer = writer.map_err(|error| target.refusal(error, None))?;
+        let chunk = Some((post, target));
+        Ok(Self { writer, chunk })
+    }
+
+    /// Judges the size of the file by what its uploader says.
+    ///
+    /// # Errors
+    /// `InvalidArgument` that names the field.
+    pub(super) fn check_size(&self, bytes: u64) -> Result<(), ApiError> {
+        let target = self.chunk.as_ref().map(|(_, target)| target);
+        target.map_or(Ok(()), |target| target.check_size(bytes))
+    }
+
+    /// Acknowledges the file. `file_name` is the file part's.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub(super) async fn commit(
+        self,
+        app: &App,
+        expected: Expected,
+        file_name: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Stored, ApiError> {
+        let Self { writer, chunk } = self;
+        let committed = writer.commit(expected, now).await;
+        let Some((post, target)) = chunk else {
+            let receipt = committed.map_err(in_words_of_form)?.receipt;
+            let chunk = None;
+            return Ok(Stored { receipt, chunk });
+        };
+        let committed = committed.map_err(|error| match error {
+            StoreError::DigestMismatch { .. } => in_words_of_form(error),
+            other => target.refusal(other, file_name),
+        })?;
+        let receipt = committed.receipt;
+        let mut complete = committed.object.is_some();
+        let mut spec = target.spec;
+        if target.is_whole(receipt.length) {
+            let id = post.session.upload.id;
+            let session = app.store.finish_upload(id, 1, now).await?;
+            complete = session.state == UploadState::Completed;
+            spec.nb_chunks = Some(1);
+        }
+        let chunk = Some(post.chunk(spec, receipt.length, complete));
+        Ok(Stored { receipt, chunk })
+    }
+}
+
+/// What the store says when it takes the bytes in. `Content-MD5` is the only digest that it is told here.
+fn in_words_of_form(error: StoreError) -> ApiError {
+    match error {
+        StoreError::DigestMismatch { .. } => {
+            let message = "The Content-MD5 you specified did not match what we received.";
+            ApiError::new(ErrorCode::BadDigest, message).caused_by(error)
+        }
+        other => other.into(),
+    }
+}
+
+/// What a form without a session makes.
+fn own_object(app: &App, grant: &Grant, now: Timestamp) -> Result<NewUpload, ApiError> {
+    Ok(NewUpload {
+        id: new_id(now)?,
+        bucket: grant.bucket().clone(),
+        key: grant.key().clone(),
+        pipeline: None,
+        expires_at: None,
+        headers: grant.headers().clone(),
+        attributes: grant.attributes().clone(),
+        application: None,
+        created_at: now,
+        abandoned_at: now.plus(app.options.session_lifetime),
+        form_post_url: String::new(),
+        answer: AnswerStyle::default(),
+    })
+}
