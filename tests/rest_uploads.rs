@@ -365,6 +365,7 @@ async fn a_client_that_comes_back_sees_what_is_here_and_what_is_missing() {
             "missing_chunks",
             "received_bytes",
             "chunk_size",
+            "answer",
             "created_at",
             "expires_at"
         ]

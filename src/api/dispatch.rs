@@ -24,7 +24,7 @@ use super::dialect::{Dialect, Format, RestStyle};
 use super::error::{ApiError, ErrorCode};
 use super::params::Params;
 use super::route::Route;
-use super::{downloads, files, pipelines, post_object, tokens, uploads};
+use super::{downloads, files, pipelines, post_object, tokens, uploader_query, uploads};
 use crate::model::encode_hex;
 
 /// Most bytes of a refused body that are read and forgotten.
@@ -166,6 +166,9 @@ async fn dispatch(call: &mut Call<'_>, route: &Route) -> Result<Reply, ApiError>
         (Route::Pipeline(id), "DELETE") => pipelines::remove(call, id).await,
         (Route::Pipeline(_), _) => Err(ApiError::method("GET, HEAD, PUT, DELETE, OPTIONS")),
         (Route::Bucket(bucket), "POST") => post_object::receive(call, bucket).await,
+        (Route::Bucket(bucket), "GET") if uploader_query::asks_for_a_chunk(&call.params) => {
+            uploader_query::test_chunk(call, bucket).await
+        }
         (Route::Bucket(_), _) => Err(ApiError::method("POST, OPTIONS")),
         (Route::Object { .. } | Route::Service, _) => Err(ApiError::method("OPTIONS")),
         (Route::Unknown, _) => Err(ApiError::new(

@@ -119,6 +119,13 @@ impl Params {
             .map(|(_, v)| v.as_str())
     }
 
+    /// All parameters of the query and of a form body, in order, repeated ones too.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// A flag: `true`/`1` or `false`/`0`, absent is false.
     ///
     /// # Errors

@@ -29,6 +29,7 @@ use super::part_head::PartHead;
 use super::post_answer::Posted;
 use super::post_refusal::{malformed, no_file, policy_error};
 use super::post_target::{PostTarget, SessionPost, Stored};
+use super::uploader_query::RepeatedFields;
 use crate::model::{AccessKey, AnswerStyle, Bucket, BucketConfig, ETag, Timestamp};
 use crate::policy::{Context, Grant, PostForm, PostFormBuilder, authorize, claim};
 use crate::store::embedded::faults::{self, Bug};
@@ -40,7 +41,7 @@ use crate::store::{CatalogEntry, CatalogKey, ChunkWriter, Expected};
 /// Amazon's refusals, in the order of its checks; what the store says.
 pub async fn receive(call: &mut Call<'_>, bucket: &str) -> Result<Reply, ApiError> {
     let boundary = boundary(call)?.to_owned();
-    refuse_query(call)?;
+    let query = RepeatedFields::of(call)?;
     refuse_without_body(call)?;
     let mut call = Reception {
         app: call.app,
@@ -49,15 +50,7 @@ pub async fn receive(call: &mut Call<'_>, bucket: &str) -> Result<Reply, ApiErro
         body: call.body,
         announced: announced_length(call.head),
     };
-    call.receive(bucket, &boundary).await
-}
-
-fn refuse_query(call: &Call<'_>) -> Result<(), ApiError> {
-    match call.head.uri.query() {
-        None | Some("") => Ok(()),
-        // `POST /bucket?delete` and its like are other operations; a form never acts for them.
-        Some(_) => Err(ApiError::method("OPTIONS")),
-    }
+    call.receive(bucket, &boundary, &query).await
 }
 
 fn refuse_without_body(call: &Call<'_>) -> Result<(), ApiError> {
@@ -114,7 +107,12 @@ struct FilePart<'a> {
 }
 
 impl Reception<'_> {
-    async fn receive(&mut self, bucket: &str, boundary: &str) -> Result<Reply, ApiError> {
+    async fn receive(
+        &mut self,
+        bucket: &str,
+        boundary: &str,
+        query: &RepeatedFields,
+    ) -> Result<Reply, ApiError> {
         let (app, now, base_url, announced) = (self.app, self.now, self.base_url, self.announced);
         let (guard, heads) = Guard::new(self.body, boundary);
         let mut parser = Multipart::new(guard, boundary);
@@ -125,6 +123,7 @@ impl Reception<'_> {
             app,
             now,
             announced,
+            query,
             grant: &grant,
             session: session.as_ref(),
         };
@@ -141,6 +140,7 @@ struct Job<'a> {
     app: &'a App,
     now: Timestamp,
     announced: Option<u64>,
+    query: &'a RepeatedFields,
     grant: &'a Grant,
     session: Option<&'a SessionPost>,
 }
@@ -153,6 +153,7 @@ impl Job<'_> {
         heads: &Heads,
     ) -> Result<Stored, ApiError> {
         let (app, now, grant) = (self.app, self.now, self.grant);
+        self.query.check(&file.form, grant)?;
         if let Some(length) = self.announced {
             // The form around the file is at most twice the guard's limit, so this much of the body must be the file.
             grant
@@ -226,7 +227,10 @@ async fn small_value(mut field: Field<'_>) -> Result<BytesMut, ApiError> {
 }
 
 /// What the form may do, if its bucket exists and its signature and policy say so.
-async fn grant(
+///
+/// # Errors
+/// Amazon's refusals, in the order of its checks.
+pub(super) async fn grant(
     app: &App,
     form: &PostForm,
     bucket: &str,

@@ -1,7 +1,8 @@
 //! What `POST /v1/files/uploads/` may be told, and what it means.
 //!
-//! Owns: the rules of `object_key`, `pipeline_id`, `ip` and `expires_at`. `ip` is PHP's `ip2long` (an integer, negative
-//! on 32-bit systems), or an address as text, IPv4 or IPv6; the hosted API documents the integer only.
+//! Owns: the rules of `object_key`, `pipeline_id`, `ip` and `expires_at`; `client` and `answer` have theirs in `client_form.rs`.
+//! `ip` is PHP's `ip2long` (an integer, negative on 32-bit systems), or an address as text, IPv4 or IPv6; the hosted API
+//! documents the integer only.
 //!
 //! Never does: look anything up. Invariant: what is refused names the parameter and the rule.
 //!
@@ -10,6 +11,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use super::client_form::FormWish;
 use super::error::ApiError;
 use super::params::Params;
 use crate::model::{Id, ObjectKey, Pipeline, Timestamp};
@@ -28,6 +30,8 @@ pub struct StartParams {
     pub ip: Option<IpAddr>,
     /// When the object expires: `Some(None)` is never, `None` is not said.
     pub expires_at: Option<Option<Timestamp>>,
+    /// For whom the form is to be.
+    pub form: FormWish,
 }
 
 impl StartParams {
@@ -56,6 +60,7 @@ impl StartParams {
             pipeline,
             ip,
             expires_at: future(params.epoch(envelope, "expires_at")?, now)?,
+            form: FormWish::read(params, envelope)?,
         })
     }
 }

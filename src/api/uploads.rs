@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::app::Site;
 use super::auth::authenticate;
 use super::call::{Call, Reply, new_id};
+use super::client_form::FormWish;
 use super::error::ApiError;
 use super::params::Params;
 use super::pipelines;
@@ -55,7 +56,7 @@ pub async fn start(call: &mut Call<'_>) -> Result<Reply, ApiError> {
         created_at: call.now,
         abandoned_at: call.now.plus(call.app.options.session_lifetime),
         form_post_url: form_post_url(call, asked.ip),
-        answer: Default::default(),
+        answer: asked.form.answer().unwrap_or_default(),
     };
     let session = call.app.store.create_upload(new).await?;
     // Whoever removed the pipeline in between did not see this session, so we must see that the pipeline is gone.
@@ -63,15 +64,16 @@ pub async fn start(call: &mut Call<'_>) -> Result<Reply, ApiError> {
         call.app.store.abort_upload(session.upload.id).await?;
         return Err(gone);
     }
-    let form = signed_form(call, &session);
+    let form = signed_form(call, &session, &asked.form);
     Reply::ok(json!({ ENVELOPE: shown(&session, Some(form)) }))
 }
 
 /// `GET /v1/files/uploads/ID`: where the session stands, which chunks are here and which are missing; with
-/// `form_post_params=true` also a fresh signed form, for an upload that goes on after the first one has expired.
+/// `form_post_params=true` also a fresh signed form, for an upload that goes on after the first one has expired, or with another
+/// uploader (`client`, `answer`).
 ///
 /// # Errors
-/// `NoSuchUpload`, `InvalidAccessToken`.
+/// `NoSuchUpload`, `InvalidAccessToken`; `InvalidArgument` that names the parameter.
 pub async fn inspect(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
     let scope = if call.params.flag("form_post_params")? {
         Scope::MediahubWrite
@@ -79,10 +81,15 @@ pub async fn inspect(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
         Scope::MediahubRead
     };
     authenticate(call, scope).await?;
+    let wish = FormWish::read(&call.params, ENVELOPE)?;
+    if scope != Scope::MediahubWrite && !wish.is_nothing() {
+        let rule = "must be true when client or answer is given: they are about the form.";
+        return Err(ApiError::invalid("form_post_params", rule));
+    }
     let id = parse_id(id)?;
     let session = call.app.store.upload(id).await?;
     let receipts = call.app.store.receipts(id).await?;
-    let form = (scope == Scope::MediahubWrite).then(|| signed_form(call, &session));
+    let form = (scope == Scope::MediahubWrite).then(|| signed_form(call, &session, &wish));
     let mut upload = shown(&session, form);
     upload.extend(progress(&session, &receipts));
     Reply::ok(json!({ ENVELOPE: upload }))
@@ -177,27 +184,34 @@ fn nearest_site(sites: &[Site], ip: std::net::IpAddr) -> Option<&Site> {
     best.map(|(_, site)| site)
 }
 
-/// The ten members of `form_post_params`, signed now.
-fn signed_form(call: &Call<'_>, session: &UploadSession) -> Value {
+/// A form that is handed out.
+struct ShownForm {
+    params: Value,
+    file_field: Option<&'static str>,
+}
+
+/// The members of `form_post_params`, signed now: ten, unless they are to be for a certain uploader.
+fn signed_form(call: &Call<'_>, session: &UploadSession, wish: &FormWish) -> ShownForm {
     let upload = &session.upload;
     let signer = call.app.signer.load_full();
     let expires = call.now.plus(call.app.options.form_lifetime);
     let form = SessionForm::issue(upload.id, &upload.bucket, &upload.key, &signer, expires);
-    let members = form
-        .fields()
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), json!(value)));
-    Value::Object(members.collect())
+    ShownForm {
+        params: wish.members(&form, upload.answer),
+        file_field: wish.file_field(),
+    }
 }
 
 /// An upload, with the hosted API's members in its order.
-fn shown(session: &UploadSession, form: Option<Value>) -> Map<String, Value> {
+fn shown(session: &UploadSession, form: Option<ShownForm>) -> Map<String, Value> {
     let upload = &session.upload;
     let id = upload.id.to_string();
     let pipeline = upload.pipeline.as_ref();
     let object_key = pipeline.map_or(&upload.key, |pipeline| &pipeline.object_key);
+    let file_field = form.as_ref().and_then(|form| form.file_field);
     let members = [
-        ("form_post_params", form),
+        ("form_post_params", form.map(|form| form.params)),
+        ("file_field", file_field.map(|name| json!(name))),
         ("status", Some(json!(session.state.as_str()))),
         ("object_key", Some(json!(object_key))),
         ("nb_chunks", Some(json!(session.nb_chunks.unwrap_or(0)))),
@@ -228,6 +242,7 @@ fn progress(session: &UploadSession, receipts: &[ChunkReceipt]) -> Map<String, V
         ),
         ("received_bytes", json!(session.received_bytes)),
         ("chunk_size", json!(chunk_size(session.nb_chunks, receipts))),
+        ("answer", json!(session.upload.answer.as_str())),
         ("created_at", json!(session.upload.created_at.millis())),
         ("expires_at", millis(session.upload.expires_at)),
     ];
