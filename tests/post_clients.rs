@@ -634,6 +634,29 @@ async fn a_file_in_one_piece_of_another_size_than_fineuploader_says_is_refused()
 }
 
 #[tokio::test]
+async fn metadata_under_the_files_name_is_not_taken_for_the_file() {
+    let rig = Rig::new().await;
+    let session = Session::start(&rig, "pond", "client=filepond").await;
+    let mut form = session.form(&[], b"{}");
+    form.trailing
+        .push(("file".to_owned(), "the file".to_owned()));
+    let answer = post(&rig, &form).await;
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer.text().contains("exactly one file"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(session.state(&rig).await["received_bytes"], 0);
+    form.trailing[0].0 = "submit".to_owned();
+    assert_eq!(
+        post(&rig, &form).await.status,
+        200,
+        "other parts after the file are ignored"
+    );
+}
+
+#[tokio::test]
 async fn chunks_without_a_word_of_chunks_are_explained() {
     let rig = Rig::new().await;
     let session = Session::start(&rig, "anonymous", "client=dropzone").await;

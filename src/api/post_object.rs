@@ -27,7 +27,7 @@ use super::framing::{GuardError, Heads, MAX_OUTSIDE_BYTES};
 use super::guard::{self, Guard};
 use super::part_head::PartHead;
 use super::post_answer::Posted;
-use super::post_refusal::{malformed, no_file, policy_error};
+use super::post_refusal::{malformed, no_file, policy_error, second_file};
 use super::post_target::{PostTarget, SessionPost, Stored};
 use super::uploader_query::RepeatedFields;
 use crate::model::{AccessKey, AnswerStyle, Bucket, BucketConfig, ETag, Timestamp};
@@ -165,9 +165,10 @@ impl Job<'_> {
         } = file;
         let mut target = PostTarget::open(app, grant, self.session, now).await?;
         let (size, checksum) = take_file(field, target.writer.as_mut(), grant).await?;
-        let finished = finish_form(parser, heads).await;
-        if !faults::is_planted(Bug::NoClosingDelimiter) {
-            finished?;
+        match finish_form(parser, heads).await {
+            Err(error) if !faults::is_planted(Bug::NoClosingDelimiter) => return Err(error),
+            Ok(files) if files > 0 && self.session.is_some() => return Err(second_file()),
+            _ => {}
         }
         grant.check_size(size).map_err(policy_error)?;
         target.check_size(size)?;
@@ -301,13 +302,15 @@ async fn take_file<'a>(
     Ok((size, checksum))
 }
 
-/// Reads what follows the file, which is ignored, up to the closing delimiter, which must be there.
-async fn finish_form(parser: &mut Multipart<'_>, heads: &Heads) -> Result<(), ApiError> {
+/// Reads what follows the file, which is ignored, up to the closing delimiter, which must be there. Returns how many further
+/// parts are named as the file is.
+async fn finish_form(parser: &mut Multipart<'_>, heads: &Heads) -> Result<usize, ApiError> {
+    let mut files = 0;
     while let Some(field) = parser.next_field().await.map_err(parser_error)? {
-        matching_head(heads, &field)?;
+        files += usize::from(matching_head(heads, &field)?.is_file());
         small_value(field).await?;
     }
-    Ok(())
+    Ok(files)
 }
 
 fn answer(

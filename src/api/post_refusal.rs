@@ -21,6 +21,18 @@ pub(super) fn no_file() -> ApiError {
     .with("ArgumentValue", "0")
 }
 
+/// Two parts of a session's form are the file. Amazon keeps the first, and so do we for anybody else's form; but FilePond puts its
+/// metadata before the file under the same name, and would be told of success for them.
+pub(super) fn second_file() -> ApiError {
+    ApiError::new(
+        ErrorCode::InvalidArgument,
+        "POST requires exactly one file upload per request. Two parts of this form are named file; FilePond sends its metadata \
+         under the file's name, so its ondata must make a form of its own with the file alone.",
+    )
+    .with("ArgumentName", "file")
+    .with("ArgumentValue", "2")
+}
+
 /// The body is no form; `why` says what is wrong with it.
 pub(super) fn malformed(why: &str) -> ApiError {
     let message =

@@ -346,101 +346,106 @@ mod tests {
         Ok(claims.remove(0))
     }
 
+    /// Fields, and the chunk that they name: its index, how many there are, fewest and most bytes.
+    type Named = (&'static str, &'static str, u32, Option<u32>, (u64, u64));
+
+    const NAMED: &[Named] = &[
+        (
+            DROPZONE,
+            "dzchunkindex=0 dzchunkbyteoffset=0",
+            0,
+            Some(3),
+            (1000, 1000),
+        ),
+        (DROPZONE, "", 1, Some(3), (1000, 1000)),
+        (
+            DROPZONE,
+            "dzchunkindex=2 dzchunkbyteoffset=2000",
+            2,
+            Some(3),
+            (0, 1000),
+        ),
+        (DROPZONE, "dztotalchunkcount=nothing", 1, None, (0, 1000)),
+        (DROPZONE, "dztotalfilesize=9999", 1, Some(3), (1000, 1000)),
+        (
+            RESUMABLE,
+            "resumableChunkNumber=1",
+            0,
+            Some(3),
+            (1000, 1000),
+        ),
+        (RESUMABLE, "", 1, Some(3), (1000, 1000)),
+        (
+            RESUMABLE,
+            "resumableChunkNumber=3 resumableCurrentChunkSize=500",
+            2,
+            Some(3),
+            (500, 500),
+        ),
+        (
+            RESUMABLE,
+            "resumableTotalChunks=2 resumableCurrentChunkSize=1500",
+            1,
+            Some(2),
+            (1500, 1500),
+        ),
+        (
+            RESUMABLE,
+            "resumableCurrentChunkSize=",
+            1,
+            Some(3),
+            (1000, 1000),
+        ),
+        (FLOW, "flowChunkNumber=1", 0, Some(3), (1000, 1000)),
+        (FLOW, "", 1, Some(3), (1000, 1000)),
+        (
+            FLOW,
+            "flowChunkNumber=3 flowCurrentChunkSize=500",
+            2,
+            Some(3),
+            (500, 500),
+        ),
+        (
+            FLOW,
+            "flowTotalChunks=2 flowCurrentChunkSize=1500",
+            1,
+            Some(2),
+            (1500, 1500),
+        ),
+        (
+            FINE,
+            "qqpartindex=0 qqpartbyteoffset=0",
+            0,
+            Some(3),
+            (1000, 1000),
+        ),
+        (FINE, "", 1, Some(3), (1000, 1000)),
+        (
+            FINE,
+            "qqpartindex=2 qqpartbyteoffset=2000 qqchunksize=500",
+            2,
+            Some(3),
+            (500, 500),
+        ),
+        (
+            "qqtotalfilesize=700 qqfilename=a qquuid=u",
+            "",
+            0,
+            Some(1),
+            (700, 700),
+        ),
+        (
+            "qqpartindex=0 qqpartbyteoffset=0 qqchunksize=7 qqtotalparts=1 qqtotalfilesize=7",
+            "",
+            0,
+            Some(1),
+            (7, 7),
+        ),
+    ];
+
     #[test]
     fn every_uploader_names_its_chunks_by_its_own_fields() {
-        for (base, changes, index, count, bytes) in [
-            (
-                DROPZONE,
-                "dzchunkindex=0 dzchunkbyteoffset=0",
-                0,
-                Some(3),
-                (1000, 1000),
-            ),
-            (DROPZONE, "", 1, Some(3), (1000, 1000)),
-            (
-                DROPZONE,
-                "dzchunkindex=2 dzchunkbyteoffset=2000",
-                2,
-                Some(3),
-                (0, 1000),
-            ),
-            (DROPZONE, "dztotalchunkcount=nothing", 1, None, (0, 1000)),
-            (DROPZONE, "dztotalfilesize=9999", 1, Some(3), (1000, 1000)),
-            (
-                RESUMABLE,
-                "resumableChunkNumber=1",
-                0,
-                Some(3),
-                (1000, 1000),
-            ),
-            (RESUMABLE, "", 1, Some(3), (1000, 1000)),
-            (
-                RESUMABLE,
-                "resumableChunkNumber=3 resumableCurrentChunkSize=500",
-                2,
-                Some(3),
-                (500, 500),
-            ),
-            (
-                RESUMABLE,
-                "resumableTotalChunks=2 resumableCurrentChunkSize=1500",
-                1,
-                Some(2),
-                (1500, 1500),
-            ),
-            (
-                RESUMABLE,
-                "resumableCurrentChunkSize=",
-                1,
-                Some(3),
-                (1000, 1000),
-            ),
-            (FLOW, "flowChunkNumber=1", 0, Some(3), (1000, 1000)),
-            (FLOW, "", 1, Some(3), (1000, 1000)),
-            (
-                FLOW,
-                "flowChunkNumber=3 flowCurrentChunkSize=500",
-                2,
-                Some(3),
-                (500, 500),
-            ),
-            (
-                FLOW,
-                "flowTotalChunks=2 flowCurrentChunkSize=1500",
-                1,
-                Some(2),
-                (1500, 1500),
-            ),
-            (
-                FINE,
-                "qqpartindex=0 qqpartbyteoffset=0",
-                0,
-                Some(3),
-                (1000, 1000),
-            ),
-            (FINE, "", 1, Some(3), (1000, 1000)),
-            (
-                FINE,
-                "qqpartindex=2 qqpartbyteoffset=2000 qqchunksize=500",
-                2,
-                Some(3),
-                (500, 500),
-            ),
-            (
-                "qqtotalfilesize=700 qqfilename=a qquuid=u",
-                "",
-                0,
-                Some(1),
-                (700, 700),
-            ),
-            (
-                "qqpartindex=0 qqpartbyteoffset=0 qqchunksize=7 qqtotalparts=1 qqtotalfilesize=7",
-                "",
-                0,
-                Some(1),
-                (7, 7),
-            ),
-        ] {
+        for (base, changes, index, count, bytes) in NAMED.iter().copied() {
             let claim = claim(base, changes).unwrap();
             let (spec, length) = (claim.spec, claim.length.unwrap());
             assert_eq!(
@@ -470,161 +475,164 @@ mod tests {
         }
     }
 
+    /// Fields, and how their refusal begins.
+    const REFUSED: &[(&str, &str, &str)] = &[
+        (
+            DROPZONE,
+            "dzchunkindex=x",
+            "dzchunkindex must be a whole number",
+        ),
+        (
+            DROPZONE,
+            "dzchunkindex=-1",
+            "dzchunkindex must be a whole number",
+        ),
+        (
+            DROPZONE,
+            "dzchunkindex=+1",
+            "dzchunkindex must be a whole number",
+        ),
+        (
+            DROPZONE,
+            "dzchunkindex=10000 dztotalchunkcount=nothing",
+            "dzchunkindex must be at most 9999",
+        ),
+        (
+            DROPZONE,
+            "dzchunkindex=3",
+            "dzchunkindex must be at most 2, for dztotalchunkcount is 3",
+        ),
+        (
+            DROPZONE,
+            "dzchunkindex=nothing",
+            "dzchunkindex must be there when dztotalchunkcount is",
+        ),
+        (
+            DROPZONE,
+            "dztotalchunkcount=0",
+            "dztotalchunkcount must be at least 1",
+        ),
+        (
+            DROPZONE,
+            "dztotalchunkcount=10001",
+            "dztotalchunkcount must be at most 10000",
+        ),
+        (DROPZONE, "dzchunksize=0", "dzchunksize must be at least 1"),
+        (
+            DROPZONE,
+            "dzchunksize=1e6",
+            "dzchunksize must be a whole number",
+        ),
+        (
+            DROPZONE,
+            "dzchunksize=999",
+            "dzchunkbyteoffset must be dzchunkindex times dzchunksize, which is 999",
+        ),
+        (
+            DROPZONE,
+            "dzchunkbyteoffset=0",
+            "dzchunkbyteoffset must be dzchunkindex times dzchunksize",
+        ),
+        (
+            DROPZONE,
+            "dzchunkindex=0",
+            "dzchunkbyteoffset must be dzchunkindex times dzchunksize, which is 0",
+        ),
+        (
+            RESUMABLE,
+            "resumableChunkNumber=0",
+            "resumableChunkNumber must be at least 1",
+        ),
+        (
+            RESUMABLE,
+            "resumableChunkNumber=4",
+            "resumableChunkNumber must be at most 3",
+        ),
+        (
+            RESUMABLE,
+            "resumableTotalChunks=4",
+            "resumableTotalSize must come in resumableTotalChunks chunks (4)",
+        ),
+        (
+            RESUMABLE,
+            "resumableTotalSize=4000",
+            "resumableTotalSize must come in",
+        ),
+        (
+            RESUMABLE,
+            "resumableTotalSize=99999999999999999999",
+            "resumableTotalSize must be a whole number",
+        ),
+        (
+            RESUMABLE,
+            "resumableTotalSize=9999999999999",
+            "resumableTotalSize must be at most",
+        ),
+        (
+            RESUMABLE,
+            "resumableCurrentChunkSize=999",
+            "resumableCurrentChunkSize must be 1000 bytes by resumableChunkSize",
+        ),
+        (
+            RESUMABLE,
+            "resumableChunkNumber=3",
+            "resumableCurrentChunkSize must be 500 bytes by resumableTotalSize",
+        ),
+        (
+            FLOW,
+            "flowChunkNumber=0",
+            "flowChunkNumber must be at least 1",
+        ),
+        (
+            FLOW,
+            "flowTotalChunks=1",
+            "flowChunkNumber must be at most 1",
+        ),
+        (
+            FLOW,
+            "flowChunkSize=400",
+            "flowTotalSize must come in flowTotalChunks chunks (3) of 400 bytes, and 2500 bytes do not",
+        ),
+        (
+            FINE,
+            "qqpartindex=2 qqpartbyteoffset=2001",
+            "qqpartbyteoffset must be a multiple of qqpartindex (2)",
+        ),
+        (
+            FINE,
+            "qqpartindex=2",
+            "qqtotalfilesize must come in qqtotalparts chunks (3) of 500 bytes",
+        ),
+        (
+            FINE,
+            "qqpartbyteoffset=0",
+            "qqpartbyteoffset must be a multiple of qqpartindex (1)",
+        ),
+        (
+            FINE,
+            "qqpartindex=0",
+            "qqpartbyteoffset must be qqpartindex times the size of a chunk, which is 0",
+        ),
+        (
+            FINE,
+            "qqchunksize=900",
+            "qqchunksize must be 1000 bytes by qqpartbyteoffset",
+        ),
+        (
+            FINE,
+            "qqpartindex=nothing",
+            "qqpartindex must be there when qqtotalparts is",
+        ),
+        (
+            FINE,
+            "qqtotalfilesize=2000",
+            "qqtotalfilesize must come in qqtotalparts chunks (3) of 1000 bytes",
+        ),
+    ];
+
     #[test]
     fn what_does_not_agree_with_itself_is_refused_by_the_fields_name() {
-        for (base, changes, named) in [
-            (
-                DROPZONE,
-                "dzchunkindex=x",
-                "dzchunkindex must be a whole number",
-            ),
-            (
-                DROPZONE,
-                "dzchunkindex=-1",
-                "dzchunkindex must be a whole number",
-            ),
-            (
-                DROPZONE,
-                "dzchunkindex=+1",
-                "dzchunkindex must be a whole number",
-            ),
-            (
-                DROPZONE,
-                "dzchunkindex=10000 dztotalchunkcount=nothing",
-                "dzchunkindex must be at most 9999",
-            ),
-            (
-                DROPZONE,
-                "dzchunkindex=3",
-                "dzchunkindex must be at most 2, for dztotalchunkcount is 3",
-            ),
-            (
-                DROPZONE,
-                "dzchunkindex=nothing",
-                "dzchunkindex must be there when dztotalchunkcount is",
-            ),
-            (
-                DROPZONE,
-                "dztotalchunkcount=0",
-                "dztotalchunkcount must be at least 1",
-            ),
-            (
-                DROPZONE,
-                "dztotalchunkcount=10001",
-                "dztotalchunkcount must be at most 10000",
-            ),
-            (DROPZONE, "dzchunksize=0", "dzchunksize must be at least 1"),
-            (
-                DROPZONE,
-                "dzchunksize=1e6",
-                "dzchunksize must be a whole number",
-            ),
-            (
-                DROPZONE,
-                "dzchunksize=999",
-                "dzchunkbyteoffset must be dzchunkindex times dzchunksize, which is 999",
-            ),
-            (
-                DROPZONE,
-                "dzchunkbyteoffset=0",
-                "dzchunkbyteoffset must be dzchunkindex times dzchunksize",
-            ),
-            (
-                DROPZONE,
-                "dzchunkindex=0",
-                "dzchunkbyteoffset must be dzchunkindex times dzchunksize, which is 0",
-            ),
-            (
-                RESUMABLE,
-                "resumableChunkNumber=0",
-                "resumableChunkNumber must be at least 1",
-            ),
-            (
-                RESUMABLE,
-                "resumableChunkNumber=4",
-                "resumableChunkNumber must be at most 3",
-            ),
-            (
-                RESUMABLE,
-                "resumableTotalChunks=4",
-                "resumableTotalSize must come in resumableTotalChunks chunks (4)",
-            ),
-            (
-                RESUMABLE,
-                "resumableTotalSize=4000",
-                "resumableTotalSize must come in",
-            ),
-            (
-                RESUMABLE,
-                "resumableTotalSize=99999999999999999999",
-                "resumableTotalSize must be a whole number",
-            ),
-            (
-                RESUMABLE,
-                "resumableTotalSize=9999999999999",
-                "resumableTotalSize must be at most",
-            ),
-            (
-                RESUMABLE,
-                "resumableCurrentChunkSize=999",
-                "resumableCurrentChunkSize must be 1000 bytes by resumableChunkSize",
-            ),
-            (
-                RESUMABLE,
-                "resumableChunkNumber=3",
-                "resumableCurrentChunkSize must be 500 bytes by resumableTotalSize",
-            ),
-            (
-                FLOW,
-                "flowChunkNumber=0",
-                "flowChunkNumber must be at least 1",
-            ),
-            (
-                FLOW,
-                "flowTotalChunks=1",
-                "flowChunkNumber must be at most 1",
-            ),
-            (
-                FLOW,
-                "flowChunkSize=400",
-                "flowTotalSize must come in flowTotalChunks chunks (3) of 400 bytes, and 2500 bytes do not",
-            ),
-            (
-                FINE,
-                "qqpartindex=2 qqpartbyteoffset=2001",
-                "qqpartbyteoffset must be a multiple of qqpartindex (2)",
-            ),
-            (
-                FINE,
-                "qqpartindex=2",
-                "qqtotalfilesize must come in qqtotalparts chunks (3) of 500 bytes",
-            ),
-            (
-                FINE,
-                "qqpartbyteoffset=0",
-                "qqpartbyteoffset must be a multiple of qqpartindex (1)",
-            ),
-            (
-                FINE,
-                "qqpartindex=0",
-                "qqpartbyteoffset must be qqpartindex times the size of a chunk, which is 0",
-            ),
-            (
-                FINE,
-                "qqchunksize=900",
-                "qqchunksize must be 1000 bytes by qqpartbyteoffset",
-            ),
-            (
-                FINE,
-                "qqpartindex=nothing",
-                "qqpartindex must be there when qqtotalparts is",
-            ),
-            (
-                FINE,
-                "qqtotalfilesize=2000",
-                "qqtotalfilesize must come in qqtotalparts chunks (3) of 1000 bytes",
-            ),
-        ] {
+        for (base, changes, named) in REFUSED.iter().copied() {
             let refused = claim(base, changes).unwrap_err();
             assert!(
                 refused.message.starts_with(named),
