@@ -55,7 +55,9 @@
 //! | what an object has besides its bytes | `model/object.rs`; how downloads show it, `api/stored_headers.rs` |
 //! | what our own forms say | `policy/issue.rs` |
 //! | limits of the multipart framing | `api/framing.rs`; how they are kept, `api/scanner.rs` |
-//! | how chunks find their index | `api/chunk_target.rs` |
+//! | how chunks find their index | `api/chunk_target.rs`; other uploaders' fields `uploader_chunks.rs` |
+//! | what an uploader may add to a session's form | `policy/uploader.rs`; the forms ready for it `api/client_form.rs` |
+//! | the answers that an uploader wants | `api/answer_style.rs`; what it asks in a query `api/uploader_query.rs` |
 //! | where a chunk's bytes go | `store/embedded/lane.rs`; how they are gathered, `assembler.rs` |
 //! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs`, its records `records.rs`, `tagged.rs` |
 //! | lists of files, how they are sorted | `store/embedded/list.rs` |

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pillarbox::model::{
-    AccessKey, Application, Attributes, Bucket, BucketConfig, CannedAcl, Checksum,
+    AccessKey, AnswerStyle, Application, Attributes, Bucket, BucketConfig, CannedAcl, Checksum,
     ChecksumAlgorithm, Crc64, ETag, HeaderSet, Id, KeyPurpose, Md5, NewUpload, ObjectKey,
     ObjectMeta, Pipeline, PipelineRef, PipelineSettings, Scopes, Secret, Tags, Timestamp, Token,
     TokenHash, UploadState,
@@ -471,6 +471,22 @@ async fn a_restart_in_the_middle_loses_no_acknowledged_chunk() {
         read(fixture.store(), &ObjectName::Id(id)).await.unwrap(),
         parts.concat()
     );
+}
+
+#[tokio::test]
+async fn a_session_keeps_the_style_of_its_answers_over_a_restart() {
+    let mut fixture = Fixture::new().await;
+    for answer in AnswerStyle::ALL {
+        let new = NewUpload {
+            answer,
+            ..upload("styled.bin")
+        };
+        let started = fixture.store().create_upload(new).await.unwrap();
+        fixture.restart().await;
+        let found = fixture.store().upload(started.upload.id).await.unwrap();
+        assert_eq!(found, started);
+        assert_eq!(found.upload.answer, answer);
+    }
 }
 
 #[tokio::test]
