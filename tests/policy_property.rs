@@ -307,8 +307,8 @@ impl Case {
 /// What a form comes to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Outcome {
-    /// Key, fewest and most bytes.
-    Granted(String, u64, u64),
+    /// Key, fewest and most bytes, stored headers.
+    Granted(String, u64, u64, Vec<(String, String)>),
     Expired,
     /// The condition's echo.
     Failed(String),
@@ -396,7 +396,9 @@ fn naive(case: &Case) -> Outcome {
             (low, high) = (low.max(*min), high.min(*max));
         }
     }
-    Outcome::Granted(find("key").unwrap(), low, high)
+    let mut stored = fields.clone();
+    stored.retain(|(name, _)| name == "content-type" || name.starts_with("x-amz-meta-"));
+    Outcome::Granted(find("key").unwrap(), low, high, stored)
 }
 
 /// Lower-case names, each once; `None` for a repeat that is not metadata's.
@@ -561,7 +563,10 @@ fn ours(case: &Case) -> Outcome {
     let error = match judged {
         Ok(grant) => {
             let (low, high) = grant.size_range();
-            return Outcome::Granted(grant.key().as_str().to_owned(), low, high);
+            let headers = grant.headers().iter();
+            let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+            let key = grant.key().as_str().to_owned();
+            return Outcome::Granted(key, low, high, headers.collect());
         }
         Err(error) => error,
     };
@@ -599,7 +604,7 @@ fn the_random_forms_come_to_every_outcome_often_enough() {
     for _ in 0..5_000 {
         let case = case().new_tree(&mut runner).unwrap().current();
         let outcome = match naive(&case) {
-            Outcome::Granted(_, low, high) if low > high => "granted for nothing",
+            Outcome::Granted(_, low, high, _) if low > high => "granted for nothing",
             Outcome::Granted(key, ..) if key.contains("${filename}") => "granted with the variable",
             Outcome::Granted(..) if case.fields.len() > 3 => "granted with many fields",
             Outcome::Granted(..) => "granted",
