@@ -158,6 +158,7 @@ mod tests {
             pipeline: None,
             expires_at: None,
             headers: HeaderSet::default(),
+            attributes: Attributes::default(),
             application: None,
             created_at: Timestamp::default(),
             abandoned_at: Timestamp::default(),
