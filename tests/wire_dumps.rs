@@ -166,7 +166,7 @@ const DUMPS: &[(&str, How, Wants)] = &[
     (
         "dropzone5-chunked-s3-params-object",
         Session,
-        Mistake(409, "was acknowledged with other bytes"),
+        Mistake(409, "nothing says that they are another chunk"),
     ),
     // And without one.
     ("dropzone-s3-post", Bare, Refused(400, NO_KEY)),
