@@ -1,66 +1,23 @@
 // Stock Plupload 2 from npm in headless Chromium, on a page of another origin than the target, so that CORS is real.
 
 import fs from "node:fs";
-import http from "node:http";
 import path from "node:path";
 
-import { chromium } from "playwright-core";
-
+import { PAGE_MS, browser, pageServer, proxy } from "../browser.mjs";
 import { HERE, bytes, check, chunkParams, equal, finish, openSession, readsBack, rest, start, startTls, temporary, whole } from "../lib.mjs";
 
-const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const CHUNK = 64 * 1024;
-/** Longest upload in the page, in milliseconds. */
-const UPLOAD_MS = 60_000;
 const PAGE = path.join(HERE, "plupload.html");
 const SCRIPT = path.join(HERE, "node_modules/plupload/js/plupload.full.min.js");
 
-/** The page and the script on an origin of their own. */
-async function pageServer() {
-  const server = http.createServer((req, res) => {
-    const file = req.url === "/plupload.js" ? SCRIPT : PAGE;
-    res.setHeader("content-type", file === PAGE ? "text/html; charset=utf-8" : "text/javascript");
-    fs.createReadStream(file).pipe(res);
-  });
-  await new Promise((resolve) => server.listen(0, "localhost", resolve));
-  return { url: `http://localhost:${server.address().port}/`, close: () => server.close() };
-}
-
-/** Between browser and target: passes everything on, but fails the form posts that `fails(n)` names (n counts from 1). */
-async function proxy(target, fails) {
-  const { hostname, port, host } = new URL(target);
-  const seen = [];
-  const server = http.createServer((req, res) => {
-    if (req.method === "POST") seen.push(res);
-    if (req.method === "POST" && fails(seen.length)) {
-      req.resume().on("end", () => {
-        res.writeHead(503, { "access-control-allow-origin": "*", "content-type": "application/xml", "retry-after": "1" });
-        res.end("<Error><Code>SlowDown</Code></Error>");
-      });
-      return;
-    }
-    const onward = http.request({ hostname, port, path: req.url, method: req.method, headers: { ...req.headers, host } }, (answer) => {
-      res.writeHead(answer.statusCode, answer.headers);
-      answer.pipe(res);
-    });
-    onward.on("error", () => res.destroy());
-    req.pipe(onward);
-  });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  return { url: `http://127.0.0.1:${server.address().port}`, posts: () => seen.length, close: () => server.close() };
-}
-
-async function browser() {
-  const quiet = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"];
-  return chromium.launch({ executablePath: CHROMIUM, headless: true, args: quiet });
-}
+const find = ({ url }) => (url === "/plupload.js" ? { type: "js", file: SCRIPT } : { type: "html", file: PAGE });
 
 /** One upload scene: server, session, browser and page; `play` gets them all. */
 async function scene(objectKey, size, play, { fails, open: begin = start } = {}) {
   const server = await begin();
-  const pages = await pageServer();
+  const pages = await pageServer(find);
   const chrome = await browser();
-  const between = fails && (await proxy(server.url, fails));
+  const between = fails && (await proxy(server.url, { fails }));
   try {
     const session = await openSession(server, objectKey);
     const target = between ? between.url + new URL(session.form_post_url).pathname : session.form_post_url;
@@ -69,7 +26,7 @@ async function scene(objectKey, size, play, { fails, open: begin = start } = {})
     fs.writeFileSync(onDisk, file);
     const open = async () => {
       const page = await chrome.newPage({ ignoreHTTPSErrors: true });
-      page.setDefaultTimeout(UPLOAD_MS);
+      page.setDefaultTimeout(PAGE_MS);
       await page.goto(pages.url);
       return page;
     };

@@ -7,17 +7,13 @@ import fs from "node:fs";
 import path from "node:path";
 import readline from "node:readline";
 
-import { S3Client } from "@aws-sdk/client-s3";
-import { createPresignedPost } from "@aws-sdk/s3-presigned-post";
 import * as minio from "minio";
 
 import { HERE, bytes, check, equal, link, request, rest, run, sha256, start, temporary } from "../lib.mjs";
 import { fromNpm, fromPypi, table } from "../matrix.mjs";
+import { ACCESS_KEY, BUCKET, SECRET, awsForm } from "../sign.mjs";
 
 const PYTHON = process.env.CLIENTS_PYTHON ?? path.join(HERE, "../../target/tools/python/bin/python");
-const ACCESS_KEY = "PILLARBOXDEVACCESS00";
-const SECRET = "pillarbox-dev-secret";
-const BUCKET = "uploads";
 const REDIRECT = "http://127.0.0.1:9/done?from=form";
 const NAME = "Ünï côde vidéo.mp4";
 /** What a form says besides its key. */
@@ -42,17 +38,6 @@ async function ask(program, args, job) {
   const told = JSON.parse((await Promise.race([lines.next(), ended])).value);
   check(!told.error, `${job.client}: ${told.error}`);
   return told;
-}
-
-async function awsForm(job) {
-  const client = new S3Client({
-    endpoint: job.endpoint,
-    region: "us-east-1",
-    forcePathStyle: true,
-    credentials: { accessKeyId: ACCESS_KEY, secretAccessKey: job.secret },
-  });
-  const conditions = job.range ? [["content-length-range", ...job.range]] : [];
-  return createPresignedPost(client, { Bucket: BUCKET, Key: job.key, Fields: job.fields, Conditions: conditions, Expires: job.seconds });
 }
 
 async function minioForm(job) {
@@ -204,4 +189,5 @@ const rows = CLIENTS.map((client) => {
   return { ...client, cells: Object.fromEntries(Object.entries(TASKS).map(cell)) };
 });
 
-export default table("signers", Object.keys(TASKS), rows);
+const { cases, last } = table("signers", Object.keys(TASKS), rows);
+export { cases as default, last };

@@ -1,0 +1,22 @@
+// Bundled, as its users do: an Uppy with one of its two uploaders for forms.
+import Uppy from "@uppy/core";
+import AwsS3 from "@uppy/aws-s3";
+import XHRUpload from "@uppy/xhr-upload";
+
+/** A plain S3 target answers no JSON, but says where the file is. */
+const getResponseData = (xhr) => ({ url: xhr.getResponseHeader("Location") });
+
+window.prepare = ({ url, fields, s3, plain }) => {
+  const uppy = new Uppy({ autoProceed: true });
+  if (s3) uppy.use(AwsS3, { shouldUseMultipart: false, signRequest: async () => ({ url, fields }) });
+  else uppy.use(XHRUpload, { endpoint: url, fieldName: "file", allowedMetaFields: Object.keys(fields), ...(plain && { getResponseData }) });
+  uppy.on("upload-progress", (file, { bytesUploaded, bytesTotal }) => progress(bytesUploaded, bytesTotal));
+  uppy.on("upload-success", (file, { status, body, uploadURL }) => told.answers.push({ status, text: JSON.stringify(body), url: uploadURL }));
+  // The S3 uploader hands on status and body of a refusal, the other one the request itself.
+  uppy.on("upload-error", (file, error, xhr) => {
+    if (xhr) refused(xhr);
+    else told.errors.push({ status: error.status, text: error.body, explain: null });
+  });
+  uppy.on("complete", end);
+  input((file) => uppy.addFile({ name: file.name, type: file.type, data: file, meta: fields }));
+};

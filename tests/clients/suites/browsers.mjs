@@ -1,0 +1,319 @@
+// What uploads from pages, each unmodified from npm, in headless Chromium, on a page of another origin than the target.
+
+import { createHash } from "node:crypto";
+import fs from "node:fs";
+import path from "node:path";
+
+import esbuild from "esbuild";
+
+import { PAGE_MS, browser, pageServer, proxy } from "../browser.mjs";
+import { HERE, bytes, check, chunkParams, equal, link, openSession, readsBack, request, rest, sha256, start, temporary, whole } from "../lib.mjs";
+import { fromNpm, table } from "../matrix.mjs";
+import { ACCESS_KEY, BUCKET, awsForm, signPolicy } from "../sign.mjs";
+
+const MIB = 1024 * 1024;
+const KEY = "browsers/film.mp4";
+const NAME = "Ünï côde vidéo.mp4";
+/** Chunks that are on their way at once, where a client can. */
+const TOGETHER = 3;
+
+/** Why there is nothing to see. */
+const no = (why) => ({ why });
+const OWN_POLICY = no("writes its own policy");
+const ONE_POST = no("posts once");
+
+/**
+ * A client: its row's title, its package, its page, its script in the package, what else its page is told, fields that it `adds` to a form.
+ * `s3` and `session` are what it calls a success; a `blind` one does not hand on the status of a refusal.
+ */
+const CLIENTS = [
+  {
+    title: "HTML form",
+    version: "the browser's",
+    page: "form",
+    s3: 303,
+    session: 201,
+    chunks: ONE_POST,
+    together: ONE_POST,
+    retries: no("the user's own business"),
+    progress: no("the browser shows it"),
+  },
+  {
+    title: "fetch()",
+    version: "the browser's",
+    page: "fetch",
+    s3: 201,
+    session: 201,
+    chunks: ONE_POST,
+    together: ONE_POST,
+    retries: no("the page's own business"),
+    progress: no("tells of none"),
+  },
+  {
+    title: "Plupload 2",
+    package: "plupload",
+    page: "plupload",
+    script: "js/plupload.full.min.js",
+    adds: ["name"],
+    s3: 201,
+    session: 201,
+    together: no("one at a time"),
+  },
+  { title: "Uppy aws-s3", package: "@uppy/aws-s3", page: "uppy", options: { s3: true }, s3: 200, session: 200, chunks: ONE_POST, together: ONE_POST },
+  ...[2, 4].map((signature) => ({
+    title: `FineUploader S3, V${signature}`,
+    package: "fine-uploader",
+    page: "fineuploader-s3",
+    script: "s3.fine-uploader/s3.fine-uploader.core.min.js",
+    options: { version: signature },
+    s3: 200,
+    session: OWN_POLICY,
+    chunks: no("asks for S3's multipart upload"),
+    together: no("asks for S3's multipart upload"),
+  })),
+];
+
+let opened;
+/** What the cases share: the browser, the server of the pages, the bundle. */
+async function shared() {
+  if (opened) return opened;
+  const bundle = path.join(temporary, "uppy.js");
+  await esbuild.build({ entryPoints: [path.join(HERE, "pages/uppy.js")], bundle: true, outfile: bundle, logLevel: "error" });
+  opened = { pages: await pageServer((req) => find(req, bundle)), chrome: await browser() };
+  return opened;
+}
+
+export async function after() {
+  opened?.pages.close();
+  await opened?.chrome.close();
+}
+
+/** `/client/0` is the first client's page, `/npm/` holds the packages, `/pages/` our scripts; `/sign/2` and `/sign/4` sign policies. */
+async function find(req, bundle) {
+  const [kind, ...rest] = new URL(req.url, "http://localhost").pathname.slice(1).split("/");
+  const name = rest.join("/");
+  if (kind === "npm") return { type: "js", file: path.join(HERE, "node_modules", name) };
+  if (kind === "pages") return { type: "js", file: name === "uppy.js" ? bundle : path.join(HERE, "pages", name) };
+  if (kind === "done") return { type: "html", text: "<title>Done</title>" };
+  if (kind === "sign") return { type: "application/json", text: JSON.stringify(signPolicy(rest[0], await text(req), rest[1])) };
+  const client = kind === "client" && CLIENTS[Number(name)];
+  if (!client) return undefined;
+  const scripts = ["/pages/kit.js", client.script && `/npm/${client.package}/${client.script}`, `/pages/${client.page}.js`];
+  const tags = scripts.filter(Boolean).map((src) => `<script src="${src}"></script>`);
+  return { type: "html", text: `<!doctype html><meta charset="utf-8"><title>${client.title}</title><body>${tags.join("")}` };
+}
+
+async function text(stream) {
+  const parts = [];
+  for await (const part of stream) parts.push(part);
+  return Buffer.concat(parts).toString();
+}
+
+/** Server, page and file; `play` gets them, with `upload(options)`, which picks the file and gives what the page's handlers were told. */
+async function scene(client, play, { size = 300_001, slow, ...between } = {}) {
+  const { pages, chrome } = await shared();
+  const server = await start();
+  const middle = Object.keys(between).length > 0 ? await proxy(server.url, between) : undefined;
+  const page = await chrome.newPage();
+  try {
+    page.setDefaultTimeout(PAGE_MS);
+    if (slow) await slowUploads(page);
+    await page.goto(`${pages.url}client/${CLIENTS.indexOf(client)}`);
+    const file = bytes(size);
+    const onDisk = path.join(fs.mkdtempSync(path.join(temporary, "page-")), NAME);
+    fs.writeFileSync(onDisk, file);
+    const upload = async (options) => {
+      const url = middle ? middle.url + new URL(options.url).pathname : options.url;
+      await page.evaluate((all) => prepare(all), { ...client.options, ...options, url });
+      await page.setInputFiles("input[type=file]", onDisk);
+      return client.page === "form" ? submitted(page) : page.evaluate(() => ended);
+    };
+    const told = await play({ server, page, upload, file, middle });
+    await server.stop();
+    return told;
+  } finally {
+    await page.close();
+    middle?.close();
+  }
+}
+
+/** Presses the button of a form; what the browser then shows. */
+async function submitted(page) {
+  const [response] = await Promise.all([page.waitForNavigation(), page.click("input[type=submit]")]);
+  const first = await response.request().redirectedFrom()?.response();
+  const seen = { status: (first ?? response).status(), text: await response.text(), url: page.url() };
+  return seen.status < 400 ? { answers: [seen], errors: [] } : { answers: [], errors: [seen] };
+}
+
+/** Slow enough for the browser to tell of progress, which it does 20 times a second. */
+async function slowUploads(page) {
+  const network = await page.context().newCDPSession(page);
+  await network.send("Network.enable");
+  await network.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 10 * MIB });
+}
+
+/** What a client is told for a plain S3 form; another secret than the key's makes a wrong signature. */
+async function s3Form(server, client, secret) {
+  const conditions = (client.adds ?? []).map((name) => ["starts-with", `$${name}`, ""]);
+  const { pages } = await shared();
+  const success = client.s3 === 303 ? { success_action_redirect: `${pages.url}done?by=form` } : { success_action_status: "201" };
+  const { url, fields } = await awsForm({ endpoint: server.url, key: KEY, fields: success, conditions, secret });
+  return { url, fields, plain: true, key: KEY, accessKey: ACCESS_KEY, bucket: BUCKET, secret };
+}
+
+/** What a client is told for a session's form. */
+async function sessionForm(server, client, { chunk } = {}) {
+  const session = await openSession(server, KEY);
+  return { session, url: session.form_post_url, fields: chunk ? chunkParams(session) : session.form_post_params, chunk };
+}
+
+/** The page was told of one success and no error. */
+function succeeded(told, status) {
+  equal(JSON.stringify(told.errors), "[]", "the errors that the page was told");
+  equal(told.answers.length, 1, "the successes that the page was told");
+  equal(told.answers[0].status, status, "the status that the page was told");
+  return String(status);
+}
+
+/** The browser is where the form sent it, with what Amazon adds. */
+function redirected(url, file) {
+  const { pathname, searchParams } = new URL(url);
+  const told = JSON.stringify([pathname, ...searchParams]);
+  const etag = createHash("md5").update(file).digest("hex");
+  equal(told, JSON.stringify(["/done", ["by", "form"], ["bucket", BUCKET], ["key", KEY], ["etag", `"${etag}"`]]), "where the browser is");
+}
+
+async function s3ReadsBack(server, expected) {
+  const { files } = await rest(server, "GET", "/v1/files/");
+  equal(files.map(({ name }) => name).join(), path.basename(KEY), "the files");
+  const back = await request(await link(server, { file: files[0] }));
+  equal(sha256(back.body), sha256(expected), "the SHA-256 of the bytes read back");
+}
+
+/** The code of a refusal, in either dialect. */
+const codeOf = (answer) => answer.match(/<Code>(.*?)<\/Code>/)?.[1] ?? answer.match(/"error_code": ?"(.*?)"/)?.[1];
+
+/** What each client is asked to do; what the cell says. */
+const TASKS = {
+  "S3 form": (client) =>
+    scene(client, async ({ server, upload, file }) => {
+      const told = await upload(await s3Form(server, client));
+      const seen = succeeded(told, client.s3);
+      await s3ReadsBack(server, file);
+      if (client.s3 === 303) redirected(told.answers[0].url, file);
+      return seen;
+    }),
+
+  "session": (client) =>
+    scene(client, async ({ server, upload, file }) => {
+      const { session, ...form } = await sessionForm(server, client);
+      const told = succeeded(await upload(form), client.session);
+      await whole(server, session);
+      await readsBack(server, session, file);
+      return told;
+    }),
+
+  "in chunks": (client) =>
+    scene(
+      client,
+      async ({ server, upload, file }) => {
+        const { session, ...form } = await sessionForm(server, client, { chunk: MIB });
+        succeeded(await upload(form), client.session);
+        await whole(server, session);
+        await readsBack(server, session, file);
+        return chunksOf(server, session, 6);
+      },
+      { size: 5 * MIB + 17 },
+    ),
+
+  "chunks at once": (client) =>
+    scene(
+      client,
+      async ({ server, upload, file, middle }) => {
+        const { session, ...form } = await sessionForm(server, client, { chunk: MIB });
+        succeeded(await upload({ ...form, together: TOGETHER }), client.session);
+        equal(middle.most(), TOGETHER, "posts that were on their way at once");
+        await whole(server, session);
+        await readsBack(server, session, file);
+        return `${TOGETHER}`;
+      },
+      { size: 5 * MIB + 17, together: TOGETHER },
+    ),
+
+  "after a 503": (client) =>
+    scene(
+      client,
+      async ({ server, upload, file, middle }) => {
+        const chunk = !client.chunks ? 100_000 : undefined;
+        const { session, ...form } = client.session.why ? await s3Form(server, client) : await sessionForm(server, client, { chunk });
+        const told = await upload({ ...form, retry: true });
+        equal(told.answers.length, 1, `the successes that the page was told beside ${JSON.stringify(told.errors)}`);
+        equal(middle.posts(), chunk ? 5 : 2, "posts");
+        await (session ? readsBack(server, session, file) : s3ReadsBack(server, file));
+        return "goes on";
+      },
+      { fails: (n) => n === 1 },
+    ),
+
+  "progress": (client) =>
+    scene(
+      client,
+      async ({ server, upload, file }) => {
+        const { session, ...form } = await formOf(server, client);
+        const told = await upload({ ...form, chunk: !client.chunks ? MIB : undefined });
+        rises(told.progress, file.length);
+        return "yes";
+      },
+      { size: 5 * MIB + 17, slow: true },
+    ),
+
+  "refusal": (client) =>
+    scene(
+      client,
+      async ({ server, upload }) => {
+        const { session, ...form } = await formOf(server, client, "guessed");
+        const told = await upload(form);
+        equal(told.errors.length, 1, "the errors that the page was told");
+        equal(told.answers.length, 0, "the successes that the page was told");
+        const [{ status, text }] = told.errors;
+        const read = `${status ?? "no status,"} ${codeOf(text)}`;
+        equal(read, `${client.blind ? "no status," : "403"} SignatureDoesNotMatch`, `what the page could read of ${text}`);
+        return read;
+      },
+      { size: 16 * MIB },
+    ),
+};
+
+async function chunksOf(server, session, wanted) {
+  const { upload } = await rest(server, "GET", `/v1/files/uploads/${session.id}`);
+  equal(upload.nb_chunks, wanted, "the session's chunks");
+  return `${wanted} chunks`;
+}
+
+/** The form that a client is best served with: a session's, else a plain one; with a wrong signature when a secret is guessed. */
+async function formOf(server, client, secret) {
+  if (client.session.why) return s3Form(server, client, secret);
+  const form = await sessionForm(server, client, { chunk: !client.chunks ? MIB : undefined });
+  if (secret) form.fields = { ...form.fields, signature: "AAAAAAAAAAAAAAAAAAAAAAAAAAA=" };
+  return form;
+}
+
+/** Progress never falls, and ends with all of it; a client may count the form's own bytes as well. */
+function rises(progress, size) {
+  check(progress.length > 1, `the page was told of progress ${progress.length} times`);
+  progress.slice(1).forEach(([sent], i) => check(sent >= progress[i][0], `progress falls: ${JSON.stringify(progress)}`));
+  const [sent, total] = progress.at(-1);
+  check(sent >= total && total >= size, `the last progress is ${sent} of ${total} bytes, of a file of ${size}`);
+}
+
+/** What a client must be able to do for a task. */
+const NEEDS = { "S3 form": "s3", "session": "session", "in chunks": "chunks", "chunks at once": "together", "after a 503": "retries", "progress": "progress" };
+
+const rows = CLIENTS.map((client) => {
+  const cell = ([task, test]) => [task, client[NEEDS[task]]?.why ?? (() => test(client))];
+  return { title: client.title, version: client.version ?? fromNpm(client.package), cells: Object.fromEntries(Object.entries(TASKS).map(cell)) };
+});
+
+const { cases, last } = table("pages", Object.keys(TASKS), rows);
+export { cases as default, last };
+export const lanes = 2;
