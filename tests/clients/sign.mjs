@@ -10,11 +10,11 @@ export const SECRET = "pillarbox-dev-secret";
 export const BUCKET = "uploads";
 
 /** A form `{url, fields}` for a key, or for all keys of a prefix when it ends in `${filename}`. */
-export async function awsForm({ endpoint, key, fields = {}, conditions = [], range, seconds = 600, secret = SECRET }) {
+export async function awsForm({ endpoint, key, fields = {}, conditions = [], range, virtual = false, seconds = 600, secret = SECRET }) {
   const client = new S3Client({
     endpoint,
     region: "us-east-1",
-    forcePathStyle: true,
+    forcePathStyle: !virtual,
     credentials: { accessKeyId: ACCESS_KEY, secretAccessKey: secret },
   });
   const all = [...conditions, ...(range ? [["content-length-range", ...range]] : [])];

@@ -26,7 +26,7 @@ def boto3_form(job, version):
         region_name="us-east-1",
         aws_access_key_id=job["access_key"],
         aws_secret_access_key=job["secret"],
-        config=Config(signature_version=version),
+        config=Config(signature_version=version, s3={"addressing_style": "virtual" if job["virtual"] else "path"}),
     )
     conditions = [{name: value} for name, value in job["fields"].items()]
     if "range" in job:
@@ -67,6 +67,8 @@ def play(job):
     else:
         url, fields = boto3_form(job, "s3" if job["client"] == "boto3, V2" else "s3v4")
     fields.update(job["altered"])
+    if job["virtual"]:
+        return {"url": url, "fields": fields}
     with open(job["file"], "rb") as file:
         files = {"file": (job["filename"], file)}
         if job["client"] == "httpx":

@@ -17,7 +17,7 @@ WORDS = {
 
 def form(job)
   s3 = Aws::S3::Resource.new(
-    endpoint: job["endpoint"], force_path_style: true, region: "us-east-1",
+    endpoint: job["endpoint"], force_path_style: !job["virtual"], region: "us-east-1",
     access_key_id: job["access_key"], secret_access_key: job["secret"]
   )
   options = { key: job["key"], signature_expiration: Time.now + job["seconds"] }
@@ -31,6 +31,8 @@ end
 
 def play(job)
   url, fields = form(job)
+  return { url: url, fields: fields } if job["virtual"]
+
   File.open(job["file"], "rb") do |file|
     request = Net::HTTP::Post.new(url)
     request.set_form([*fields, ["file", file, { filename: job["filename"], content_type: "video/mp4" }]], "multipart/form-data")
