@@ -176,8 +176,9 @@ export async function rest(server, method, target, { json, status = 200 } = {}) 
   return JSON.parse(answer.text);
 }
 
-export async function openSession(server, objectKey) {
-  const query = new URLSearchParams({ object_key: objectKey, pipeline_id: server.pipeline ?? PIPELINE });
+/** Starts a session; `asked` is what else it is asked for. */
+export async function openSession(server, objectKey, asked = {}) {
+  const query = new URLSearchParams({ object_key: objectKey, pipeline_id: server.pipeline ?? PIPELINE, ...asked });
   return (await rest(server, "POST", `/v1/files/uploads/?${query}`)).upload;
 }
 

@@ -7,12 +7,11 @@ import path from "node:path";
 import esbuild from "esbuild";
 
 import { PAGE_MS, browser, pageServer, proxy } from "../browser.mjs";
-import { HERE, bytes, check, chunkParams, equal, link, openSession, readsBack, request, rest, sha256, start, temporary, whole } from "../lib.mjs";
+import { HERE, bytes, check, chunkParams, equal, link, openSession, postFields, readsBack, request, rest, sha256, start, temporary, whole } from "../lib.mjs";
 import { fromNpm, table } from "../matrix.mjs";
 import { ACCESS_KEY, BUCKET, awsForm, signPolicy } from "../sign.mjs";
 
 const MIB = 1024 * 1024;
-const KEY = "browsers/film.mp4";
 const NAME = "Ünï côde vidéo.mp4";
 /** Chunks that are on their way at once, where a client can. */
 const TOGETHER = 3;
@@ -74,18 +73,22 @@ const CLIENTS = [
 ];
 
 let opened;
-/** What the cases share: the browser, the server of the pages, the bundle. */
-async function shared() {
-  if (opened) return opened;
-  const bundle = path.join(temporary, "uppy.js");
-  await esbuild.build({ entryPoints: [path.join(HERE, "pages/uppy.js")], bundle: true, outfile: bundle, logLevel: "error" });
-  opened = { pages: await pageServer((req) => find(req, bundle)), chrome: await browser() };
+let scenes = 0;
+/** What the cases share: the program, the server of the pages with the bundle, the browser. */
+function shared() {
+  opened ??= (async () => {
+    const bundle = path.join(temporary, "uppy.js");
+    await esbuild.build({ entryPoints: [path.join(HERE, "pages/uppy.js")], bundle: true, outfile: bundle, logLevel: "error" });
+    return { server: await start(), pages: await pageServer((req) => find(req, bundle)), chrome: await browser() };
+  })();
   return opened;
 }
 
 export async function after() {
-  opened?.pages.close();
-  await opened?.chrome.close();
+  const { server, pages, chrome } = await shared();
+  pages.close();
+  await chrome.close();
+  await server.stop();
 }
 
 /** `/client/0` is the first client's page, `/npm/` holds the packages, `/pages/` our scripts; `/sign/2` and `/sign/4` sign policies. */
@@ -109,10 +112,11 @@ async function text(stream) {
   return Buffer.concat(parts).toString();
 }
 
-/** Server, page and file; `play` gets them, with `upload(options)`, which picks the file and gives what the page's handlers were told. */
+/** Page, file and a key for it; `play` gets them, with `upload(options)`, which picks the file and gives what the page's handlers were told. */
 async function scene(client, play, { size = 300_001, slow, ...between } = {}) {
-  const { pages, chrome } = await shared();
-  const server = await start();
+  const { server, pages, chrome } = await shared();
+  scenes += 1;
+  const key = `browsers/${scenes}.mp4`;
   const middle = Object.keys(between).length > 0 ? await proxy(server.url, between) : undefined;
   const page = await chrome.newPage();
   try {
@@ -128,9 +132,7 @@ async function scene(client, play, { size = 300_001, slow, ...between } = {}) {
       await page.setInputFiles("input[type=file]", onDisk);
       return client.page === "form" ? submitted(page) : page.evaluate(() => ended);
     };
-    const told = await play({ server, page, upload, file, middle });
-    await server.stop();
-    return told;
+    return await play({ server, page, key, upload, file, middle });
   } finally {
     await page.close();
     middle?.close();
@@ -153,17 +155,17 @@ async function slowUploads(page) {
 }
 
 /** What a client is told for a plain S3 form; another secret than the key's makes a wrong signature. */
-async function s3Form(server, client, secret) {
+async function s3Form({ server, key }, client, secret) {
   const conditions = (client.adds ?? []).map((name) => ["starts-with", `$${name}`, ""]);
   const { pages } = await shared();
   const success = client.s3 === 303 ? { success_action_redirect: `${pages.url}done?by=form` } : { success_action_status: "201" };
-  const { url, fields } = await awsForm({ endpoint: server.url, key: KEY, fields: success, conditions, secret });
-  return { url, fields, plain: true, key: KEY, accessKey: ACCESS_KEY, bucket: BUCKET, secret };
+  const { url, fields } = await awsForm({ endpoint: server.url, key, fields: success, conditions, secret });
+  return { url, fields, plain: true, key, accessKey: ACCESS_KEY, bucket: BUCKET, secret };
 }
 
 /** What a client is told for a session's form. */
-async function sessionForm(server, client, { chunk } = {}) {
-  const session = await openSession(server, KEY);
+async function sessionForm({ server, key }, client, { chunk } = {}) {
+  const session = await openSession(server, key);
   return { session, url: session.form_post_url, fields: chunk ? chunkParams(session) : session.form_post_params, chunk };
 }
 
@@ -176,18 +178,19 @@ function succeeded(told, status) {
 }
 
 /** The browser is where the form sent it, with what Amazon adds. */
-function redirected(url, file) {
+function redirected(url, { key, file }) {
   const { pathname, searchParams } = new URL(url);
   const told = JSON.stringify([pathname, ...searchParams]);
   const etag = createHash("md5").update(file).digest("hex");
-  equal(told, JSON.stringify(["/done", ["by", "form"], ["bucket", BUCKET], ["key", KEY], ["etag", `"${etag}"`]]), "where the browser is");
+  equal(told, JSON.stringify(["/done", ["by", "form"], ["bucket", BUCKET], ["key", key], ["etag", `"${etag}"`]]), "where the browser is");
 }
 
-async function s3ReadsBack(server, expected) {
+async function s3ReadsBack({ server, key, file }) {
   const { files } = await rest(server, "GET", "/v1/files/");
-  equal(files.map(({ name }) => name).join(), path.basename(KEY), "the files");
-  const back = await request(await link(server, { file: files[0] }));
-  equal(sha256(back.body), sha256(expected), "the SHA-256 of the bytes read back");
+  const stored = files.find(({ name }) => name === path.basename(key));
+  check(stored, `no file ${key}`);
+  const back = await request(await link(server, { file: stored }));
+  equal(sha256(back.body), sha256(file), "the SHA-256 of the bytes read back");
 }
 
 /** The code of a refusal, in either dialect. */
@@ -196,32 +199,32 @@ const codeOf = (answer) => answer.match(/<Code>(.*?)<\/Code>/)?.[1] ?? answer.ma
 /** What each client is asked to do; what the cell says. */
 const TASKS = {
   "S3 form": (client) =>
-    scene(client, async ({ server, upload, file }) => {
-      const told = await upload(await s3Form(server, client));
+    scene(client, async (s) => {
+      const told = await s.upload(await s3Form(s, client));
       const seen = succeeded(told, client.s3);
-      await s3ReadsBack(server, file);
-      if (client.s3 === 303) redirected(told.answers[0].url, file);
+      await s3ReadsBack(s);
+      if (client.s3 === 303) redirected(told.answers[0].url, s);
       return seen;
     }),
 
   "session": (client) =>
-    scene(client, async ({ server, upload, file }) => {
-      const { session, ...form } = await sessionForm(server, client);
-      const told = succeeded(await upload(form), client.session);
-      await whole(server, session);
-      await readsBack(server, session, file);
+    scene(client, async (s) => {
+      const { session, ...form } = await sessionForm(s, client);
+      const told = succeeded(await s.upload(form), client.session);
+      await whole(s.server, session);
+      await readsBack(s.server, session, s.file);
       return told;
     }),
 
   "in chunks": (client) =>
     scene(
       client,
-      async ({ server, upload, file }) => {
-        const { session, ...form } = await sessionForm(server, client, { chunk: MIB });
-        succeeded(await upload(form), client.session);
-        await whole(server, session);
-        await readsBack(server, session, file);
-        return chunksOf(server, session, 6);
+      async (s) => {
+        const { session, ...form } = await sessionForm(s, client, { chunk: MIB });
+        succeeded(await s.upload(form), client.session);
+        await whole(s.server, session);
+        await readsBack(s.server, session, s.file);
+        return chunksOf(s, session, 6);
       },
       { size: 5 * MIB + 17 },
     ),
@@ -229,12 +232,12 @@ const TASKS = {
   "chunks at once": (client) =>
     scene(
       client,
-      async ({ server, upload, file, middle }) => {
-        const { session, ...form } = await sessionForm(server, client, { chunk: MIB });
-        succeeded(await upload({ ...form, together: TOGETHER }), client.session);
-        equal(middle.most(), TOGETHER, "posts that were on their way at once");
-        await whole(server, session);
-        await readsBack(server, session, file);
+      async (s) => {
+        const { session, ...form } = await sessionForm(s, client, { chunk: MIB });
+        succeeded(await s.upload({ ...form, together: TOGETHER }), client.session);
+        equal(s.middle.most(), TOGETHER, "posts that were on their way at once");
+        await whole(s.server, session);
+        await readsBack(s.server, session, s.file);
         return `${TOGETHER}`;
       },
       { size: 5 * MIB + 17, together: TOGETHER },
@@ -243,13 +246,13 @@ const TASKS = {
   "after a 503": (client) =>
     scene(
       client,
-      async ({ server, upload, file, middle }) => {
-        const chunk = !client.chunks ? 100_000 : undefined;
-        const { session, ...form } = client.session.why ? await s3Form(server, client) : await sessionForm(server, client, { chunk });
-        const told = await upload({ ...form, retry: true });
+      async (s) => {
+        const chunk = client.chunks ? undefined : 100_000;
+        const { session, ...form } = client.session.why ? await s3Form(s, client) : await sessionForm(s, client, { chunk });
+        const told = await s.upload({ ...form, retry: true });
         equal(told.answers.length, 1, `the successes that the page was told beside ${JSON.stringify(told.errors)}`);
-        equal(middle.posts(), chunk ? 5 : 2, "posts");
-        await (session ? readsBack(server, session, file) : s3ReadsBack(server, file));
+        equal(s.middle.posts(), chunk ? 5 : 2, "posts");
+        await (session ? readsBack(s.server, session, s.file) : s3ReadsBack(s));
         return "goes on";
       },
       { fails: (n) => n === 1 },
@@ -258,10 +261,10 @@ const TASKS = {
   "progress": (client) =>
     scene(
       client,
-      async ({ server, upload, file }) => {
-        const { session, ...form } = await formOf(server, client);
-        const told = await upload({ ...form, chunk: !client.chunks ? MIB : undefined });
-        rises(told.progress, file.length);
+      async (s) => {
+        const { session, ...form } = await formOf(s, client);
+        const told = await s.upload({ ...form, chunk: client.chunks ? undefined : MIB });
+        rises(told.progress, s.file.length);
         return "yes";
       },
       { size: 5 * MIB + 17, slow: true },
@@ -270,9 +273,9 @@ const TASKS = {
   "refusal": (client) =>
     scene(
       client,
-      async ({ server, upload }) => {
-        const { session, ...form } = await formOf(server, client, "guessed");
-        const told = await upload(form);
+      async (s) => {
+        const { session, ...form } = await formOf(s, client, "guessed");
+        const told = await s.upload(form);
         equal(told.errors.length, 1, "the errors that the page was told");
         equal(told.answers.length, 0, "the successes that the page was told");
         const [{ status, text }] = told.errors;
@@ -282,18 +285,29 @@ const TASKS = {
       },
       { size: 16 * MIB },
     ),
+
+  "another file": (client) =>
+    scene(client, async (s) => {
+      const { session, ...form } = await sessionForm(s, client);
+      const first = await postFields(session, session.form_post_params, bytes(1000, 2));
+      check(first.status < 300, `the file before was answered ${first.status}: ${first.text}`);
+      const told = await s.upload(form);
+      equal(told.errors.length, 1, "the errors that the page was told");
+      const [{ status, text }] = told.errors;
+      return `${status ?? "no status,"} ${codeOf(text)}`;
+    }),
 };
 
-async function chunksOf(server, session, wanted) {
+async function chunksOf({ server }, session, wanted) {
   const { upload } = await rest(server, "GET", `/v1/files/uploads/${session.id}`);
   equal(upload.nb_chunks, wanted, "the session's chunks");
   return `${wanted} chunks`;
 }
 
 /** The form that a client is best served with: a session's, else a plain one; with a wrong signature when a secret is guessed. */
-async function formOf(server, client, secret) {
-  if (client.session.why) return s3Form(server, client, secret);
-  const form = await sessionForm(server, client, { chunk: !client.chunks ? MIB : undefined });
+async function formOf(s, client, secret) {
+  if (client.session.why) return s3Form(s, client, secret);
+  const form = await sessionForm(s, client, { chunk: client.chunks ? undefined : MIB });
   if (secret) form.fields = { ...form.fields, signature: "AAAAAAAAAAAAAAAAAAAAAAAAAAA=" };
   return form;
 }
@@ -307,7 +321,7 @@ function rises(progress, size) {
 }
 
 /** What a client must be able to do for a task. */
-const NEEDS = { "S3 form": "s3", "session": "session", "in chunks": "chunks", "chunks at once": "together", "after a 503": "retries", "progress": "progress" };
+const NEEDS = { "S3 form": "s3", "session": "session", "in chunks": "chunks", "chunks at once": "together", "after a 503": "retries", "progress": "progress", "another file": "session" };
 
 const rows = CLIENTS.map((client) => {
   const cell = ([task, test]) => [task, client[NEEDS[task]]?.why ?? (() => test(client))];
