@@ -7,7 +7,7 @@ import { chromium } from "playwright-core";
 
 const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 /** Longest wait of a page for anything, in milliseconds. */
-export const PAGE_MS = 60_000;
+export const PAGE_MS = 30_000;
 /** Longest wait for a post that was to come while another one is held, in milliseconds. */
 const TOGETHER_MS = 10_000;
 const TYPES = { html: "text/html; charset=utf-8", js: "text/javascript; charset=utf-8", css: "text/css; charset=utf-8" };

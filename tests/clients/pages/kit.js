@@ -7,12 +7,20 @@ const ended = new Promise((resolve) => {
   end = () => resolve(told);
 });
 
+/** What was told when the upload has ended; an error when it has not, after so many milliseconds. */
+function inTime(ms) {
+  const late = new Promise((_, fail) => {
+    setTimeout(() => fail(new Error(`the upload did not end within ${ms} ms; the page was told ${JSON.stringify(told)}`)), ms);
+  });
+  return Promise.race([ended, late]);
+}
+
 const progress = (sent, total) => told.progress.push([sent, total]);
 
 /** An answer that the client calls a success. */
 const answered = (xhr) => told.answers.push({ status: xhr.status, text: xhr.responseText });
 
-/** A refusal, as far as the page can read it. */
+/** A refusal, as far as the page can read it; `explain` is null when it cannot, and not there when the client hands on no headers. */
 const refused = (xhr) =>
   told.errors.push({ status: xhr.status, text: xhr.responseText, explain: xhr.getResponseHeader("x-pillarbox-explain") });
 

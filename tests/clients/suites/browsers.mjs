@@ -7,70 +7,15 @@ import path from "node:path";
 import esbuild from "esbuild";
 
 import { PAGE_MS, browser, pageServer, proxy } from "../browser.mjs";
-import { HERE, bytes, check, chunkParams, equal, link, openSession, postFields, readsBack, request, rest, sha256, start, temporary, whole } from "../lib.mjs";
-import { fromNpm, table } from "../matrix.mjs";
+import { HERE, bytes, check, equal, link, openSession, postFields, readsBack, request, rest, sha256, start, temporary, whole } from "../lib.mjs";
+import { table } from "../matrix.mjs";
 import { ACCESS_KEY, BUCKET, awsForm, signPolicy } from "../sign.mjs";
+import { UPLOADERS } from "../uploaders.mjs";
 
 const MIB = 1024 * 1024;
 const NAME = "Ünï côde vidéo.mp4";
 /** Chunks that are on their way at once, where a client can. */
 const TOGETHER = 3;
-
-/** Why there is nothing to see. */
-const no = (why) => ({ why });
-const OWN_POLICY = no("writes its own policy");
-const ONE_POST = no("posts once");
-
-/**
- * A client: its row's title, its package, its page, its script in the package, what else its page is told, fields that it `adds` to a form.
- * `s3` and `session` are what it calls a success; a `blind` one does not hand on the status of a refusal.
- */
-const CLIENTS = [
-  {
-    title: "HTML form",
-    version: "the browser's",
-    page: "form",
-    s3: 303,
-    session: 201,
-    chunks: ONE_POST,
-    together: ONE_POST,
-    retries: no("the user's own business"),
-    progress: no("the browser shows it"),
-  },
-  {
-    title: "fetch()",
-    version: "the browser's",
-    page: "fetch",
-    s3: 201,
-    session: 201,
-    chunks: ONE_POST,
-    together: ONE_POST,
-    retries: no("the page's own business"),
-    progress: no("tells of none"),
-  },
-  {
-    title: "Plupload 2",
-    package: "plupload",
-    page: "plupload",
-    script: "js/plupload.full.min.js",
-    adds: ["name"],
-    s3: 201,
-    session: 201,
-    together: no("one at a time"),
-  },
-  { title: "Uppy aws-s3", package: "@uppy/aws-s3", page: "uppy", options: { s3: true }, s3: 200, session: 200, chunks: ONE_POST, together: ONE_POST },
-  ...[2, 4].map((signature) => ({
-    title: `FineUploader S3, V${signature}`,
-    package: "fine-uploader",
-    page: "fineuploader-s3",
-    script: "s3.fine-uploader/s3.fine-uploader.core.min.js",
-    options: { version: signature },
-    s3: 200,
-    session: OWN_POLICY,
-    chunks: no("asks for S3's multipart upload"),
-    together: no("asks for S3's multipart upload"),
-  })),
-];
 
 let opened;
 let scenes = 0;
@@ -79,9 +24,17 @@ function shared() {
   opened ??= (async () => {
     const bundle = path.join(temporary, "uppy.js");
     await esbuild.build({ entryPoints: [path.join(HERE, "pages/uppy.js")], bundle: true, outfile: bundle, logLevel: "error" });
-    return { server: await start(), pages: await pageServer((req) => find(req, bundle)), chrome: await browser() };
+    const server = await start();
+    return { server, explains: await explains(server), pages: await pageServer((req) => find(req, bundle)), chrome: await browser() };
   })();
   return opened;
+}
+
+/** Whether the program's refusals say where they are explained. */
+async function explains(server) {
+  const { url, fields } = await awsForm({ endpoint: server.url, key: "explained", secret: "guessed" });
+  const { headers } = await postFields({ form_post_url: url }, fields, Buffer.from("x"));
+  return headers["x-pillarbox-explain"] !== undefined;
 }
 
 export async function after() {
@@ -99,7 +52,7 @@ async function find(req, bundle) {
   if (kind === "pages") return { type: "js", file: name === "uppy.js" ? bundle : path.join(HERE, "pages", name) };
   if (kind === "done") return { type: "html", text: "<title>Done</title>" };
   if (kind === "sign") return { type: "application/json", text: JSON.stringify(signPolicy(rest[0], await text(req), rest[1])) };
-  const client = kind === "client" && CLIENTS[Number(name)];
+  const client = kind === "client" && UPLOADERS[Number(name)];
   if (!client) return undefined;
   const scripts = ["/pages/kit.js", client.script && `/npm/${client.package}/${client.script}`, `/pages/${client.page}.js`];
   const tags = scripts.filter(Boolean).map((src) => `<script src="${src}"></script>`);
@@ -112,9 +65,12 @@ async function text(stream) {
   return Buffer.concat(parts).toString();
 }
 
-/** Page, file and a key for it; `play` gets them, with `upload(options)`, which picks the file and gives what the page's handlers were told. */
+/**
+ * Page, file and a key for it. `play` gets them, with `upload(options)`, which picks the file and gives what the page's handlers were told,
+ * and `open()`, which begins with the page anew.
+ */
 async function scene(client, play, { size = 300_001, slow, ...between } = {}) {
-  const { server, pages, chrome } = await shared();
+  const { server, explains, pages, chrome } = await shared();
   scenes += 1;
   const key = `browsers/${scenes}.mp4`;
   const middle = Object.keys(between).length > 0 ? await proxy(server.url, between) : undefined;
@@ -122,7 +78,8 @@ async function scene(client, play, { size = 300_001, slow, ...between } = {}) {
   try {
     page.setDefaultTimeout(PAGE_MS);
     if (slow) await slowUploads(page);
-    await page.goto(`${pages.url}client/${CLIENTS.indexOf(client)}`);
+    const open = () => page.goto(`${pages.url}client/${UPLOADERS.indexOf(client)}`);
+    await open();
     const file = bytes(size);
     const onDisk = path.join(fs.mkdtempSync(path.join(temporary, "page-")), NAME);
     fs.writeFileSync(onDisk, file);
@@ -130,9 +87,9 @@ async function scene(client, play, { size = 300_001, slow, ...between } = {}) {
       const url = middle ? middle.url + new URL(options.url).pathname : options.url;
       await page.evaluate((all) => prepare(all), { ...client.options, ...options, url });
       await page.setInputFiles("input[type=file]", onDisk);
-      return client.page === "form" ? submitted(page) : page.evaluate(() => ended);
+      return client.page === "form" ? submitted(page) : page.evaluate((ms) => inTime(ms), PAGE_MS);
     };
-    return await play({ server, page, key, upload, file, middle });
+    return await play({ server, explains, open, key, upload, file, middle });
   } finally {
     await page.close();
     middle?.close();
@@ -163,10 +120,11 @@ async function s3Form({ server, key }, client, secret) {
   return { url, fields, plain: true, key, accessKey: ACCESS_KEY, bucket: BUCKET, secret };
 }
 
-/** What a client is told for a session's form. */
+/** What a client is told for a session's form, which the session makes ready for it. */
 async function sessionForm({ server, key }, client, { chunk } = {}) {
-  const session = await openSession(server, key);
-  return { session, url: session.form_post_url, fields: chunk ? chunkParams(session) : session.form_post_params, chunk };
+  const asks = client.asks && { client: client.asks + (chunk && client.asks === "plupload" ? "-chunked" : "") };
+  const session = await openSession(server, key, asks);
+  return { session, url: session.form_post_url, fields: session.form_post_params, chunk };
 }
 
 /** The page was told of one success and no error. */
@@ -193,8 +151,8 @@ async function s3ReadsBack({ server, key, file }) {
   equal(sha256(back.body), sha256(file), "the SHA-256 of the bytes read back");
 }
 
-/** The code of a refusal, in either dialect. */
-const codeOf = (answer) => answer.match(/<Code>(.*?)<\/Code>/)?.[1] ?? answer.match(/"error_code": ?"(.*?)"/)?.[1];
+/** The code of a refusal: in Amazon's XML, in JSON, in text. */
+const codeOf = (answer) => [/<Code>(.*?)<\/Code>/, /"code":"(.*?)"/, /\((\w+), request \w+\)$/].map((form) => form.exec(answer)?.[1]).find(Boolean);
 
 /** What each client is asked to do; what the cell says. */
 const TASKS = {
@@ -210,10 +168,15 @@ const TASKS = {
   "session": (client) =>
     scene(client, async (s) => {
       const { session, ...form } = await sessionForm(s, client);
-      const told = succeeded(await s.upload(form), client.session);
+      const told = await s.upload(form);
+      const seen = succeeded(told, client.session);
       await whole(s.server, session);
       await readsBack(s.server, session, s.file);
-      return told;
+      const [{ text, url }] = told.answers;
+      if (client.answer === "text") equal(text, session.id, "what the client calls the file");
+      if (client.answer === "json") equal(JSON.parse(text).id, session.id, "the id in the answer");
+      if (client.page === "uppy") check(url.startsWith(`${s.server.url}/`), `where the client says the file is: ${url}`);
+      return client.answer ? `${seen} ${client.answer}` : seen;
     }),
 
   "in chunks": (client) =>
@@ -258,6 +221,25 @@ const TASKS = {
       { fails: (n) => n === 1 },
     ),
 
+  "another page": (client) =>
+    scene(
+      client,
+      async (s) => {
+        const { session, ...form } = await sessionForm(s, client, { chunk: 100_000 });
+        const gaveUp = await s.upload(form);
+        equal(gaveUp.answers.length, 0, "the successes that the first page was told");
+        equal(s.middle.posts(), 3, "the posts of the first page");
+        await s.open();
+        succeeded(await s.upload(form), client.session);
+        await whole(s.server, session);
+        await readsBack(s.server, session, s.file);
+        const again = s.middle.posts() - 3;
+        check(again === 2 || again === 4, `the second page posted ${again} of 4 chunks, 2 of which were there`);
+        return again === 2 ? "sends the rest" : "sends all again";
+      },
+      { fails: (n) => n === 3 },
+    ),
+
   "progress": (client) =>
     scene(
       client,
@@ -278,12 +260,14 @@ const TASKS = {
         const told = await s.upload(form);
         equal(told.errors.length, 1, "the errors that the page was told");
         equal(told.answers.length, 0, "the successes that the page was told");
-        const [{ status, text }] = told.errors;
+        const [{ status, text, explain }] = told.errors;
         const read = `${status ?? "no status,"} ${codeOf(text)}`;
         equal(read, `${client.blind ? "no status," : "403"} SignatureDoesNotMatch`, `what the page could read of ${text}`);
-        return read;
+        if (explain === undefined) return read;
+        equal(Boolean(explain), s.explains, `whether the page can read the explanation's address: ${explain}`);
+        return explain ? `${read}, explained` : read;
       },
-      { size: 16 * MIB },
+      { size: 8 * MIB },
     ),
 
   "another file": (client) =>
@@ -321,13 +305,14 @@ function rises(progress, size) {
 }
 
 /** What a client must be able to do for a task. */
-const NEEDS = { "S3 form": "s3", "session": "session", "in chunks": "chunks", "chunks at once": "together", "after a 503": "retries", "progress": "progress", "another file": "session" };
+const NEEDS = { "S3 form": "s3", "session": "session", "in chunks": "chunks", "chunks at once": "together", "another page": "chunks", "after a 503": "retries", "progress": "progress", "another file": "session" };
 
-const rows = CLIENTS.map((client) => {
+const rows = UPLOADERS.map((client) => {
   const cell = ([task, test]) => [task, client[NEEDS[task]]?.why ?? (() => test(client))];
-  return { title: client.title, version: client.version ?? fromNpm(client.package), cells: Object.fromEntries(Object.entries(TASKS).map(cell)) };
+  return { title: client.title, version: client.version, cells: Object.fromEntries(Object.entries(TASKS).map(cell)) };
 });
 
 const { cases, last } = table("pages", Object.keys(TASKS), rows);
 export { cases as default, last };
-export const lanes = 2;
+/** How many cases run at once: pages wait more than they work. */
+export const lanes = 3;
