@@ -47,6 +47,8 @@ const plupload = {
 
 const uppyS3 = { title: "Uppy aws-s3", package: "@uppy/aws-s3", page: "uppy", options: { s3: true }, s3: 200, session: 200, ...ALONE };
 
+const uppyXhr = { title: "Uppy xhr-upload", package: "@uppy/xhr-upload", page: "uppy", asks: "uppy", answer: "json", s3: 201, session: 200, ...ALONE };
+
 const fineUploaderS3 = (version) => ({
   title: `FineUploader S3, V${version}`,
   package: "fine-uploader",
@@ -64,6 +66,7 @@ const all = [
   fetch,
   plupload,
   uppyS3,
+  uppyXhr,
   fineUploaderS3(2),
   fineUploaderS3(4),
 ];
