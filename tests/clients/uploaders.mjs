@@ -49,6 +49,17 @@ const uppyS3 = { title: "Uppy aws-s3", package: "@uppy/aws-s3", page: "uppy", op
 
 const uppyXhr = { title: "Uppy xhr-upload", package: "@uppy/xhr-upload", page: "uppy", asks: "uppy", answer: "json", s3: 201, session: 200, ...ALONE };
 
+const dropzone = (major, name, script) => ({
+  title: `Dropzone ${major}`,
+  package: name,
+  script,
+  page: "dropzone",
+  asks: "dropzone",
+  answer: "json",
+  s3: 201,
+  session: 200,
+});
+
 const fineUploaderS3 = (version) => ({
   title: `FineUploader S3, V${version}`,
   package: "fine-uploader",
@@ -67,6 +78,8 @@ const all = [
   plupload,
   uppyS3,
   uppyXhr,
+  dropzone(6, "dropzone", "dist/dropzone-min.js"),
+  dropzone(5, "dropzone5", "dist/min/dropzone.min.js"),
   fineUploaderS3(2),
   fineUploaderS3(4),
 ];
