@@ -72,6 +72,17 @@ const fineUploaderS3 = (version) => ({
   together: no("asks for S3's multipart upload"),
 });
 
+const fineUploader = {
+  title: "FineUploader",
+  package: "fine-uploader",
+  script: "fine-uploader/fine-uploader.core.min.js",
+  page: "fineuploader",
+  asks: "fineuploader",
+  answer: "json",
+  s3: no("wants JSON"),
+  session: 200,
+};
+
 const all = [
   html,
   fetch,
@@ -82,6 +93,7 @@ const all = [
   dropzone(5, "dropzone5", "dist/min/dropzone.min.js"),
   fineUploaderS3(2),
   fineUploaderS3(4),
+  fineUploader,
 ];
 
 export const UPLOADERS = all.map((one) => ({ version: one.version ?? fromNpm(one.package), ...one }));
