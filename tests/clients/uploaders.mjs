@@ -83,6 +83,31 @@ const fineUploader = {
   session: 200,
 };
 
+const resumable = {
+  title: "Resumable.js",
+  package: "resumablejs",
+  script: "resumable.js",
+  page: "resumable",
+  asks: "resumable",
+  answer: "json",
+  s3: no("repeats the form in the URL"),
+  session: 200,
+  // Hands on the text of a refusal, not its status.
+  blind: true,
+};
+
+const flow = {
+  title: "Flow.js",
+  package: "@flowjs/flow.js",
+  script: "dist/flow.min.js",
+  page: "flow",
+  adds: ["ChunkNumber", "ChunkSize", "CurrentChunkSize", "TotalSize", "Identifier", "Filename", "RelativePath", "TotalChunks"].map((name) => `flow${name}`),
+  asks: "flow",
+  answer: "json",
+  s3: 201,
+  session: 200,
+};
+
 const all = [
   html,
   fetch,
@@ -94,6 +119,8 @@ const all = [
   fineUploaderS3(2),
   fineUploaderS3(4),
   fineUploader,
+  resumable,
+  flow,
 ];
 
 export const UPLOADERS = all.map((one) => ({ version: one.version ?? fromNpm(one.package), ...one }));
