@@ -108,6 +108,20 @@ const flow = {
   session: 200,
 };
 
+const filePond = {
+  title: "FilePond",
+  package: "filepond",
+  script: "dist/filepond.min.js",
+  page: "filepond",
+  asks: "filepond",
+  answer: "text",
+  s3: "taken",
+  session: "taken",
+  chunks: no("by PATCH"),
+  together: no("one at a time"),
+  retries: no("the user's own business"),
+};
+
 const all = [
   html,
   fetch,
@@ -121,6 +135,7 @@ const all = [
   fineUploader,
   resumable,
   flow,
+  filePond,
 ];
 
 export const UPLOADERS = all.map((one) => ({ version: one.version ?? fromNpm(one.package), ...one }));
