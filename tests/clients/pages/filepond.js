@@ -4,7 +4,7 @@ function prepare({ url, fields }) {
   const ondata = (data) => {
     const form = new FormData();
     for (const [name, value] of Object.entries(fields)) form.append(name, value);
-    for (const value of data.values()) if (value instanceof File) form.append("file", value);
+    form.append("file", data.getAll("filepond").pop());
     return form;
   };
   FilePond.create(element(), {

@@ -13,6 +13,11 @@ window.prepare = ({ url, fields, s3, plain }) => {
   const uppy = new Uppy({ autoProceed: true });
   if (s3) uppy.use(AwsS3, { shouldUseMultipart: false, signRequest: async () => ({ url, fields }) });
   else uppy.use(XHRUpload, { endpoint: url, fieldName: "file", shouldRetry, ...(plain && forPlain(fields)) });
+  // Every file has a form of its own, which its page would ask for here.
+  uppy.addPreProcessor(async ([id]) => {
+    uppy.setFileMeta(id, fields);
+    uppy.setFileState(id, { xhrUpload: { endpoint: url } });
+  });
   uppy.on("upload-progress", (file, { bytesUploaded, bytesTotal }) => progress(bytesUploaded, bytesTotal));
   uppy.on("upload-success", (file, { status, body, uploadURL }) => told.answers.push({ status, text: JSON.stringify(body), url: uploadURL }));
   // The S3 uploader hands on status and body of a refusal, the other one the request itself.
@@ -21,5 +26,5 @@ window.prepare = ({ url, fields, s3, plain }) => {
     else told.errors.push({ status: error.status, text: error.body });
   });
   uppy.on("complete", end);
-  input((file) => uppy.addFile({ name: file.name, type: file.type, data: file, meta: fields }));
+  input((file) => uppy.addFile({ name: file.name, type: file.type, data: file }));
 };

@@ -19,6 +19,8 @@ const TOGETHER = 3;
 
 let opened;
 let scenes = 0;
+/** Pages that are free: opening one costs more than most uploads. */
+const idle = [];
 /** What the cases share: the program, the server of the pages with the bundle, the browser. */
 function shared() {
   opened ??= (async () => {
@@ -74,12 +76,13 @@ async function scene(client, play, { size = 300_001, slow, ...between } = {}) {
   scenes += 1;
   const key = `browsers/${scenes}.mp4`;
   const middle = Object.keys(between).length > 0 ? await proxy(server.url, between) : undefined;
-  const page = await chrome.newPage();
+  const page = (!slow && idle.pop()) || (await chrome.newPage());
   try {
     page.setDefaultTimeout(PAGE_MS);
     if (slow) await slowUploads(page);
     const open = () => page.goto(`${pages.url}client/${UPLOADERS.indexOf(client)}`);
     await open();
+    await page.evaluate(() => localStorage.clear());
     const file = bytes(size);
     const onDisk = path.join(fs.mkdtempSync(path.join(temporary, "page-")), NAME);
     fs.writeFileSync(onDisk, file);
@@ -89,9 +92,11 @@ async function scene(client, play, { size = 300_001, slow, ...between } = {}) {
       await page.setInputFiles("input[type=file]", onDisk);
       return client.page === "form" ? submitted(page) : page.evaluate((ms) => inTime(ms), PAGE_MS);
     };
-    return await play({ server, explains, open, key, upload, file, middle });
+    const seen = await play({ server, explains, open, key, upload, file, middle });
+    if (!slow) idle.push(page);
+    return seen;
   } finally {
-    await page.close();
+    if (!idle.includes(page)) await page.close();
     middle?.close();
   }
 }
@@ -122,8 +127,7 @@ async function s3Form({ server, key }, client, secret) {
 
 /** What a client is told for a session's form, which the session makes ready for it. */
 async function sessionForm({ server, key }, client, { chunk } = {}) {
-  const asks = client.asks && { client: client.asks + (chunk && client.asks === "plupload" ? "-chunked" : "") };
-  const session = await openSession(server, key, asks);
+  const session = await openSession(server, key, client.asks && { client: client.asks });
   return { session, url: session.form_post_url, fields: session.form_post_params, chunk };
 }
 
