@@ -28,7 +28,12 @@ const lane = async () => {
 };
 await Promise.all(Array.from({ length: lanes }, lane));
 if (wanted.length === 0) for (const [title, test] of Object.entries(last)) await play(title, test);
-await after?.();
+try {
+  await after?.();
+} catch (error) {
+  failed += 1;
+  console.log(`FAILED  ${name}: the end\n${error.stack ?? error}`);
+}
 if (process.env.KEEP_TEMPORARY) console.log(`kept ${temporary}`);
 console.log(`${passed} passed, ${failed} failed`);
 process.exit(failed === 0 && passed > 0 ? 0 : 1);
