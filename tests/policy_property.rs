@@ -589,7 +589,7 @@ fn ours(case: &Case) -> Outcome {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 8_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn the_judgement_equals_a_naive_second_one(case in case()) {
