@@ -173,14 +173,7 @@ const DUMPS: &[(&str, How, Wants)] = &[
     ("dropzone-chunked", Bare, Refused(400, NO_KEY)),
     ("dropzone-chunked-params-object", Bare, Refused(400, NO_KEY)),
     ("flow-js", Bare, Refused(403, NOBODY)),
-    (
-        "resumable-js",
-        Bare,
-        Refused(
-            405,
-            "The specified method is not allowed against this resource.",
-        ),
-    ),
+    ("resumable-js", Bare, Refused(403, NOBODY)),
     ("uppy-xhr-upload", Bare, Refused(403, NOBODY)),
     ("filepond-plain", Bare, Refused(400, NOT_NAMED_FILE)),
     ("filepond-chunk", Bare, Refused(400, NO_FILE)),
@@ -192,12 +185,8 @@ const DUMPS: &[(&str, How, Wants)] = &[
     ("plupload2-retry-503", Session, File),
     ("plupload2-retries-exhausted-then-restart", Session, File),
     ("plupload2-unique-names", Session, File),
-    // Its chunks say where they begin and not which they are, and nothing was signed for that.
-    (
-        "plupload2-offset-mode",
-        Session,
-        Refused(403, "Extra input fields: offset"),
-    ),
+    // Its chunks say where they begin and not which they are.
+    ("plupload2-offset-mode", Session, File),
     (
         "plupload2-chunked-xvid-params-verbatim",
         Session,
