@@ -528,8 +528,11 @@ fn pattern(length: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Where each chunk begins: all but the last are as large as the largest.
+/// Where each chunk begins: where it says, or all but the last are as large as the largest.
 fn begins(post: &Recorded, posts: &[Recorded]) -> usize {
+    if post.field("offset").is_some() {
+        return post.number("offset", 0);
+    }
     let largest = posts.iter().map(Recorded::file_bytes).max().unwrap();
     post.number("chunk", 0) * largest
 }
