@@ -28,6 +28,26 @@ pub(super) fn parse_expiration(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_millis(moment.as_millisecond()))
 }
 
+/// The moment of an `x-amz-date`, `yyyyMMddTHHmmssZ`.
+pub(super) fn parse_moment(text: &str) -> Option<Timestamp> {
+    if !has_shape(text, "00000000T000000Z") {
+        return None;
+    }
+    let part = |range| text.get(range);
+    let (year, month, day) = (part(0..4)?, part(4..6)?, part(6..8)?);
+    let (hour, minute, second) = (part(9..11)?, part(11..13)?, part(13..15)?);
+    parse_expiration(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z"))
+}
+
+/// A day as a scope writes it, `yyyyMMdd`.
+pub(super) fn day_of(moment: Timestamp) -> String {
+    let text = moment.rfc3339();
+    text.chars()
+        .filter(|c| *c != '-')
+        .take("yyyyMMdd".len())
+        .collect()
+}
+
 /// Whether `text` has a digit wherever `shape` has `0`, and elsewhere the same byte.
 pub(super) fn has_shape(text: &str, shape: &str) -> bool {
     let fits = |(byte, shape): (u8, u8)| match shape {
@@ -58,6 +78,15 @@ mod tests {
             parse_expiration("2007-12-01T12:00:00.279Z"),
             Some(Timestamp::from_millis(1_196_510_400_279))
         );
+    }
+
+    #[test]
+    fn the_moment_of_a_signature_is_read_and_its_day_written() {
+        let moment = parse_moment("20291231T235959Z");
+        assert_eq!(moment.map(day_of).as_deref(), Some("20291231"));
+        for text in ["", "20291331T000000Z", "2029-12-31T23:59:59Z"] {
+            assert_eq!(parse_moment(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -27,15 +27,23 @@ mod fields;
 mod form;
 mod grant;
 mod issue;
+mod mask;
+mod requirements;
 mod signature;
 
+pub use cause::only_fields_of_an_uploader;
 pub use checksum::{ChecksumAlgorithm, ClaimedChecksum};
 pub use document::{Condition, PostPolicy, Test};
 pub use error::{PolicyError, PolicyErrorKind};
 pub use evaluate::{Context, Rules, authorize};
-pub use explain::{ConditionFinding, Explanation, explain};
+pub use explain::{
+    BucketFinding, ClockFinding, ConditionFinding, Explanation, FieldFinding, SignatureFinding,
+    Surroundings, explain, explain_within,
+};
 pub use fields::{CannedAcl, ChunkFields, SuccessAction};
 pub use form::{PostForm, PostFormBuilder};
 pub use grant::Grant;
 pub use issue::SessionForm;
+pub use mask::Mask;
+pub use requirements::{PolicyExplanation, Requirement, explain_policy};
 pub use signature::{Claim, SignatureClaim, claim, sign_v2, sign_v4};

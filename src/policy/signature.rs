@@ -108,6 +108,19 @@ impl<'a> Claim<'a> {
         self.form.get("policy").unwrap_or_default()
     }
 
+    /// How the form says that it was signed; none for an anonymous form.
+    pub(super) fn scheme(&self) -> Option<Scheme<'_>> {
+        match &self.signature {
+            SignatureClaim::Anonymous => None,
+            SignatureClaim::V2 { .. } => Some(Scheme::V2),
+            SignatureClaim::V4 { day, region, .. } => Some(Scheme::V4 {
+                day,
+                region,
+                service: V4_SERVICE,
+            }),
+        }
+    }
+
     /// Proves the claim: `key` is the one that was found for [`Claim::access_key_id`].
     pub(super) fn verify(
         &self,
@@ -140,15 +153,61 @@ impl<'a> Claim<'a> {
     }
 
     /// Whether `signature` is this key's over `text`, in the version and scope of the claim.
-    pub(super) fn matches(&self, key: &AccessKey, text: &str, signature: &str) -> bool {
+    fn matches(&self, key: &AccessKey, text: &str, signature: &str) -> bool {
         match &self.signature {
             SignatureClaim::Anonymous => false,
             SignatureClaim::V2 { .. } => verify_v2(&key.secret, text, signature),
-            SignatureClaim::V4 { day, region, .. } => {
-                verify_v4(&v4_signing_key(&key.secret, day, region), text, signature)
-            }
+            SignatureClaim::V4 { day, region, .. } => verify_v4(
+                &v4_signing_key(&key.secret, day, region, V4_SERVICE),
+                text,
+                signature,
+            ),
         }
     }
+}
+
+/// A way to sign; an explanation tries those that are taken by mistake.
+#[derive(Clone, Copy)]
+pub(super) enum Scheme<'a> {
+    /// Signature Version 2.
+    V2,
+    /// Signature Version 4 with this scope.
+    V4 {
+        day: &'a str,
+        region: &'a str,
+        service: &'a str,
+    },
+    /// HMAC-SHA256 with the secret itself: Version 4 without the derivation of its key.
+    Underived,
+}
+
+impl Scheme<'_> {
+    /// Whether `tag`, the raw bytes of a signature, is this secret's over `text`.
+    pub(super) fn fits(self, secret: &Secret, text: &str, tag: &[u8]) -> bool {
+        let key = match self {
+            Self::V2 => v2_key(secret),
+            Self::V4 {
+                day,
+                region,
+                service,
+            } => v4_signing_key(secret, day, region, service),
+            Self::Underived => hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes()),
+        };
+        hmac::verify(&key, text.as_bytes(), tag).is_ok()
+    }
+}
+
+/// The secret with the blanks and line ends around it that it gets on the way through shells and files, and without its own.
+pub(super) fn padded(secret: &Secret) -> [Secret; 5] {
+    let text = secret.reveal();
+    let padded = [
+        format!("{text}\n"),
+        format!("{text}\r\n"),
+        format!("{text} "),
+        format!(" {text}"),
+        text.trim().to_owned(),
+    ];
+    padded.map(Secret::new)
 }
 
 /// Reads who is said to have signed the form. `region` is the one that a V4 scope must name; `None` for any.
@@ -186,7 +245,7 @@ pub fn sign_v2(secret: &Secret, policy: &str) -> String {
 
 /// Signature Version 4: lower-case hex of HMAC-SHA256 over the base64 text of the policy; `day` is `yyyyMMdd`.
 pub fn sign_v4(secret: &Secret, day: &str, region: &str, policy: &str) -> String {
-    let key = v4_signing_key(secret, day, region);
+    let key = v4_signing_key(secret, day, region, V4_SERVICE);
     encode_hex(hmac::sign(&key, policy.as_bytes()).as_ref())
 }
 
@@ -303,6 +362,12 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// Key id, day, region and service of a credential, whatever they are worth.
+pub(super) fn scope_of(credential: &str) -> Option<[&str; 4]> {
+    let scope = Scope::parse(credential).ok()?;
+    Some([scope.access_key_id, scope.day, scope.region, scope.service])
+}
+
 fn malformed(credential: &str, fault: &str) -> PolicyError {
     let message = format!("Error parsing the X-Amz-Credential parameter; {fault}");
     PolicyError::argument("x-amz-credential", credential, message)
@@ -315,10 +380,10 @@ fn v2_key(secret: &Secret) -> hmac::Key {
     )
 }
 
-fn v4_signing_key(secret: &Secret, day: &str, region: &str) -> hmac::Key {
+fn v4_signing_key(secret: &Secret, day: &str, region: &str, service: &str) -> hmac::Key {
     let first = format!("AWS4{}", secret.reveal());
     let mut key = hmac::Key::new(hmac::HMAC_SHA256, first.as_bytes());
-    for part in [day, region, V4_SERVICE, V4_TERMINAL] {
+    for part in [day, region, service, V4_TERMINAL] {
         key = hmac::Key::new(
             hmac::HMAC_SHA256,
             hmac::sign(&key, part.as_bytes()).as_ref(),
@@ -450,9 +515,9 @@ mod tests {
             assert!(!verify_v2(&key, policy, bad), "{bad}");
         }
         let v4 = sign_v4(&key, "20291231", "us-east-1", policy);
-        let derived = v4_signing_key(&key, "20291231", "us-east-1");
+        let derived = v4_signing_key(&key, "20291231", "us-east-1", V4_SERVICE);
         assert!(verify_v4(&derived, policy, &v4));
-        let other_day = v4_signing_key(&key, "20291230", "us-east-1");
+        let other_day = v4_signing_key(&key, "20291230", "us-east-1", V4_SERVICE);
         assert!(!verify_v4(&other_day, policy, &v4));
         for bad in ["", "zz", &v4[..62], &format!("{v4}00")] {
             assert!(!verify_v4(&derived, policy, bad), "{bad}");
