@@ -14,6 +14,7 @@ use std::fmt;
 use http::StatusCode;
 
 use super::body::BodyError;
+use super::explain::Seen;
 use crate::store::StoreError;
 
 /// How the hosted API numbers an error.
@@ -168,6 +169,8 @@ pub struct ApiError {
     pub allow: Option<&'static str>,
     /// How many bytes the object has; a 416 shows it as `Content-Range` (RFC 9110, section 15.5.17).
     pub object_size: Option<u64>,
+    /// What was seen of a form post until it was refused; it becomes the explanation.
+    pub seen: Option<Box<Seen>>,
     /// The cause, for the log only.
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -181,6 +184,7 @@ impl ApiError {
             extras: Vec::new(),
             allow: None,
             object_size: None,
+            seen: None,
             source: None,
         }
     }

@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::body::BodyError;
 use super::part_head::PartHead;
@@ -49,21 +49,34 @@ impl std::error::Error for GuardError {}
 
 /// The heads of the parts that the parser may have seen, in order; the handler takes each when the parser yields the part.
 #[derive(Clone, Debug, Default)]
-pub struct Heads(Arc<Mutex<VecDeque<PartHead>>>);
+pub struct Heads(Arc<Mutex<Shared>>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    heads: VecDeque<PartHead>,
+    reads_no_more: bool,
+}
 
 impl Heads {
     /// Takes the head of the next part.
     pub fn take(&self) -> Option<PartHead> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .pop_front()
+        self.shared().heads.pop_front()
+    }
+
+    /// From now on nothing more is read from the network: the guard hands over what it has, and then stands still for ever.
+    pub fn read_no_more(&self) {
+        self.shared().reads_no_more = true;
+    }
+
+    pub(super) fn may_read(&self) -> bool {
+        !self.shared().reads_no_more
     }
 
     pub(super) fn push(&self, head: PartHead) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(head);
+        self.shared().heads.push_back(head);
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

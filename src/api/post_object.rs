@@ -1,21 +1,19 @@
-//! The form post: multipart in, chunk or object out. The only file that names multer.
+//! The form post: multipart in, chunk or object out.
 //!
 //! Owns: the road from a form to the store. Fields first: they become a `PostForm`, `authorize` makes a `Grant` of it, and
 //! only then is a byte of the file kept. Bytes are pushed down as they come; nothing is buffered.
 //!
-//! Never does: decide what is allowed (the policy floor), where bytes go (the store), or believe the parser about a part's
-//! name. Header `Authorization` plays no part here.
+//! Never does: decide what is allowed (the policy floor), where bytes go (the store), or parse (`form_reader.rs`). Header
+//! `Authorization` plays no part here.
 //!
 //! Invariants: nothing is committed before the closing delimiter was seen; a failure of the network is never a failure of
 //! the store; every refusal is S3 XML with Amazon's status and code.
 //!
 //! Source: Amazon S3 API Reference, "POST Object".
 
-use bytes::BytesMut;
 use http::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use multer::{Field, Multipart};
 
 use super::app::App;
 use super::body::{RequestBody, ResponseBody};
@@ -23,13 +21,14 @@ use super::call::{Call, Reply, new_id};
 use super::checksum::Verifier;
 use super::chunk_target::chunk_spec;
 use super::error::{ApiError, ErrorCode};
-use super::framing::{GuardError, Heads, MAX_OUTSIDE_BYTES};
-use super::guard::{self, Guard};
-use super::part_head::PartHead;
+use super::explain::Seen;
+use super::form_reader::FormReader;
+use super::framing::MAX_OUTSIDE_BYTES;
+use super::guard;
 use super::post_answer::Posted;
-use super::post_refusal::{malformed, no_file, policy_error};
+use super::post_refusal::{malformed, policy_error};
 use crate::model::{AccessKey, Bucket, BucketConfig, ETag, NewUpload, Timestamp};
-use crate::policy::{Context, Grant, PostForm, PostFormBuilder, authorize, claim};
+use crate::policy::{Context, Grant, PostForm, authorize, claim};
 use crate::store::embedded::faults::{self, Bug};
 use crate::store::{CatalogEntry, CatalogKey, ChunkWriter, Committed, Expected, StoreError};
 
@@ -38,8 +37,20 @@ use crate::store::{CatalogEntry, CatalogKey, ChunkWriter, Committed, Expected, S
 /// # Errors
 /// Amazon's refusals, in the order of its checks; what the store says.
 pub async fn receive(call: &mut Call<'_>, bucket: &str) -> Result<Reply, ApiError> {
-    let boundary = boundary(call)?.to_owned();
-    refuse_query(call)?;
+    let mut seen = Seen::at(call.now);
+    let received = receive_seen(call, bucket, &mut seen).await;
+    received.map_err(|mut error| {
+        error.seen = Some(Box::new(seen));
+        error
+    })
+}
+
+async fn receive_seen(
+    call: &mut Call<'_>,
+    bucket: &str,
+    seen: &mut Seen,
+) -> Result<Reply, ApiError> {
+    let boundary = preconditions(call.head)?.to_owned();
     refuse_without_body(call)?;
     let mut call = Reception {
         app: call.app,
@@ -47,12 +58,23 @@ pub async fn receive(call: &mut Call<'_>, bucket: &str) -> Result<Reply, ApiErro
         base_url: &call.base_url,
         body: call.body,
         announced: announced_length(call.head),
+        seen,
     };
     call.receive(bucket, &boundary).await
 }
 
-fn refuse_query(call: &Call<'_>) -> Result<(), ApiError> {
-    match call.head.uri.query() {
+/// What the head of a form post must be before its body is looked at; gives the boundary.
+///
+/// # Errors
+/// As [`receive`].
+pub(super) fn preconditions(head: &Parts) -> Result<&str, ApiError> {
+    let boundary = boundary(head)?;
+    refuse_query(head)?;
+    Ok(boundary)
+}
+
+fn refuse_query(head: &Parts) -> Result<(), ApiError> {
+    match head.uri.query() {
         None | Some("") => Ok(()),
         // `POST /bucket?delete` and its like are other operations; a form never acts for them.
         Some(_) => Err(ApiError::method("OPTIONS")),
@@ -73,7 +95,7 @@ fn announced_length(head: &Parts) -> Option<u64> {
 }
 
 /// The boundary of the form; one parsed value decides, whatever else the header says.
-fn boundary<'a>(call: &'a Call<'_>) -> Result<&'a str, ApiError> {
+fn boundary(head: &Parts) -> Result<&str, ApiError> {
     let not_a_form = || {
         ApiError::new(
             ErrorCode::PreconditionFailed,
@@ -84,7 +106,7 @@ fn boundary<'a>(call: &'a Call<'_>) -> Result<&'a str, ApiError> {
             "Bucket POST must be of the enclosure-type multipart/form-data",
         )
     };
-    let mut types = call.head.headers.get_all(CONTENT_TYPE).iter();
+    let mut types = head.headers.get_all(CONTENT_TYPE).iter();
     let (Some(content_type), None) = (types.next(), types.next()) else {
         return Err(not_a_form());
     };
@@ -103,34 +125,31 @@ struct Reception<'a> {
     base_url: &'a str,
     body: &'a mut RequestBody,
     announced: Option<u64>,
-}
-
-/// The file part, and what came before it.
-struct FilePart<'a> {
-    form: PostForm,
-    field: Field<'a>,
-    file_name: Option<String>,
+    seen: &'a mut Seen,
 }
 
 impl Reception<'_> {
     async fn receive(&mut self, bucket: &str, boundary: &str) -> Result<Reply, ApiError> {
         let (app, now, base_url, announced) = (self.app, self.now, self.base_url, self.announced);
-        let (guard, heads) = Guard::new(self.body, boundary);
-        let mut parser = Multipart::new(guard, boundary);
-        let file = fields_before_file(&mut parser, &heads).await?;
-        let grant = grant(app, &file.form, bucket, now).await?;
+        let mut reader = FormReader::new(self.body, boundary);
+        let file_name = reader.fields(self.seen).await?;
+        let grant = match grant(app, self.seen.form(), bucket, now).await {
+            Ok(grant) => grant,
+            Err(error) => {
+                reader.look_ahead(self.seen);
+                return Err(error);
+            }
+        };
         if let Some(length) = announced {
             // The form around the file is at most twice the guard's limit, so this much of the body must be the file.
             grant
                 .check_max(length.saturating_sub(2 * MAX_OUTSIDE_BYTES as u64))
                 .map_err(policy_error)?;
         }
-        let FilePart {
-            field, file_name, ..
-        } = file;
         let mut writer = open_writer(app, &grant, now).await?;
-        let size = take_file(field, writer.as_mut(), &grant).await?;
-        let finished = finish_form(&mut parser, &heads).await;
+        let size = take_file(&mut reader, writer.as_mut(), &grant).await?;
+        self.seen.file_has(size);
+        let finished = reader.finish(self.seen).await;
         if !faults::is_planted(Bug::NoClosingDelimiter) {
             finished?;
         }
@@ -146,49 +165,6 @@ impl Reception<'_> {
             .map_err(|error| chunk_error(error, &grant, file_name.as_deref()))?;
         Ok(Reply::Raw(answer(base_url, &grant, &committed)))
     }
-}
-
-/// Reads the fields until the part that is the file.
-async fn fields_before_file<'a>(
-    parser: &mut Multipart<'a>,
-    heads: &Heads,
-) -> Result<FilePart<'a>, ApiError> {
-    let mut form = PostFormBuilder::default();
-    loop {
-        let Some(field) = parser.next_field().await.map_err(parser_error)? else {
-            return Err(no_file());
-        };
-        let head = matching_head(heads, &field)?;
-        if head.is_file() {
-            let form = form
-                .finish(head.file_name.as_deref())
-                .map_err(policy_error)?;
-            return Ok(FilePart {
-                form,
-                field,
-                file_name: head.file_name,
-            });
-        }
-        let value = small_value(field).await?;
-        form.push(&head.name, &value).map_err(policy_error)?;
-    }
-}
-
-/// Our own reading of the part's head; a parser that read another name was deceived.
-fn matching_head(heads: &Heads, field: &Field<'_>) -> Result<PartHead, ApiError> {
-    match heads.take() {
-        Some(head) if field.name() == Some(head.name.as_str()) => Ok(head),
-        _ => Err(malformed("A part's name can be read in more than one way.")),
-    }
-}
-
-/// The value of a field; the guard bounds all of them together.
-async fn small_value(mut field: Field<'_>) -> Result<BytesMut, ApiError> {
-    let mut value = BytesMut::new();
-    while let Some(bytes) = field.chunk().await.map_err(parser_error)? {
-        value.extend_from_slice(&bytes);
-    }
-    Ok(value)
 }
 
 /// What the form may do, if its bucket exists and its signature and policy say so.
@@ -276,13 +252,13 @@ async fn open_writer(
 
 /// Pushes the file's bytes down; returns how many there were, once they hash to what the form claims.
 async fn take_file(
-    mut field: Field<'_>,
+    reader: &mut FormReader<'_>,
     writer: &mut dyn ChunkWriter,
     grant: &Grant,
 ) -> Result<u64, ApiError> {
     let mut size = 0_u64;
     let mut checksum = grant.checksum().map(Verifier::new);
-    while let Some(bytes) = field.chunk().await.map_err(parser_error)? {
+    while let Some(bytes) = reader.file_bytes().await? {
         size += bytes.len() as u64;
         grant.check_max(size).map_err(policy_error)?;
         checksum
@@ -292,15 +268,6 @@ async fn take_file(
     }
     checksum.map_or(Ok(()), Verifier::finish)?;
     Ok(size)
-}
-
-/// Reads what follows the file, which is ignored, up to the closing delimiter, which must be there.
-async fn finish_form(parser: &mut Multipart<'_>, heads: &Heads) -> Result<(), ApiError> {
-    while let Some(field) = parser.next_field().await.map_err(parser_error)? {
-        matching_head(heads, &field)?;
-        small_value(field).await?;
-    }
-    Ok(())
 }
 
 fn answer(base_url: &str, grant: &Grant, committed: &Committed) -> Response<ResponseBody> {
@@ -334,25 +301,4 @@ fn chunk_error(error: StoreError, grant: &Grant, file_name: Option<&str>) -> Api
         form_post_params was passed whole as the uploader's multipart_params, where its members name, chunk and chunks \
         overwrite the uploader's own. Delete these three members when chunk_size is set, and start a new upload.";
     ApiError::new(ErrorCode::InvalidRequest, message).caused_by(error)
-}
-
-/// Unpacks what the parser says: the guard's and the network's failures travel through it.
-fn parser_error(error: multer::Error) -> ApiError {
-    let multer::Error::StreamReadFailed(source) = error else {
-        return malformed("A part of it cannot be read.").caused_by(error);
-    };
-    match source.downcast::<GuardError>() {
-        Ok(guard) => match *guard {
-            GuardError::Body(body) => body.into(),
-            GuardError::Malformed(why) => malformed(why),
-            GuardError::TooMuchBeforeFile => {
-                let message = "Your POST request fields preceding the upload file were too large.";
-                ApiError::new(ErrorCode::MaxPostPreDataLengthExceededError, message)
-                    .with("MaxPostPreDataLengthBytes", MAX_OUTSIDE_BYTES.to_string())
-            }
-        },
-        Err(other) => {
-            ApiError::new(ErrorCode::IncompleteBody, "The body could not be read.").caused_by(other)
-        }
-    }
 }

@@ -81,7 +81,10 @@ pub struct ClaimedChecksum {
 
 impl ClaimedChecksum {
     /// The one checksum of a form, if it has one.
-    pub(super) fn of(form: &PostForm) -> Result<Option<Self>, PolicyError> {
+    ///
+    /// # Errors
+    /// `InvalidRequest` for a checksum that is none, and for more than one.
+    pub fn of(form: &PostForm) -> Result<Option<Self>, PolicyError> {
         let mut claimed: Option<Self> = None;
         for (name, text) in form.iter() {
             match name.strip_prefix(PREFIX) {

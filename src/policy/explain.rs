@@ -115,6 +115,9 @@ pub struct BucketFinding {
 /// All that can be said about a form.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Explanation {
+    /// The refusal; none when the form is granted.
+    #[serde(skip)]
+    pub error: Option<PolicyError>,
     /// Amazon's sentence; none when the form is granted.
     pub refusal: Option<String>,
     /// The likely cause, in one sentence; none when the form is granted.
@@ -212,7 +215,8 @@ pub fn explain_within(
         bucket: buckets(&facts),
         clock: clocks(&facts),
         signature: signature(&facts, claimed.is_ok(), refused.as_ref()),
-        refusal: refused.map(|error| error.message().to_owned()),
+        refusal: refused.as_ref().map(|error| error.message().to_owned()),
+        error: refused,
     }
 }
 
