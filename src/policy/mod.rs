@@ -30,6 +30,7 @@ mod issue;
 mod mask;
 mod requirements;
 mod signature;
+mod signing;
 
 pub use cause::only_fields_of_an_uploader;
 pub use checksum::{ChecksumAlgorithm, ClaimedChecksum};
@@ -46,4 +47,5 @@ pub use grant::Grant;
 pub use issue::SessionForm;
 pub use mask::Mask;
 pub use requirements::{PolicyExplanation, Requirement, explain_policy};
-pub use signature::{Claim, SignatureClaim, claim, sign_v2, sign_v4};
+pub use signature::{Claim, SignatureClaim, claim};
+pub use signing::{sign_v2, sign_v4};

@@ -2,7 +2,7 @@
 //!
 //! Owns: the [`PolicyExplanation`], which a developer reads before he has a form: the policy decoded, whether it follows the grammar
 //! and still lives, and what each field must be.
-//! Never does: judge a form. Invariants: as for an `Explanation`, no token is shown; a warning is about the policy only, and names the
+//! Never does: judge a form. Invariants: as for an `Explanation`, no token is shown; an obstacle is in the policy alone, and names the
 //! condition or the field.
 
 use std::fmt;
@@ -30,6 +30,9 @@ pub struct Requirement {
 /// All that can be said about a policy without a form.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct PolicyExplanation {
+    /// Why it is refused by itself; none when it follows the grammar and lives.
+    #[serde(skip)]
+    pub error: Option<PolicyError>,
     /// Why every form with it is refused; none when one can be granted.
     pub refusal: Option<String>,
     /// The likely cause of that.
@@ -42,8 +45,8 @@ pub struct PolicyExplanation {
     pub remaining_ms: Option<i64>,
     /// What a form must contain, in the order of the policy, the file last.
     pub requirements: Vec<Requirement>,
-    /// What no form, or hardly any, can meet.
-    pub warnings: Vec<String>,
+    /// Why no form with it can be granted, although it follows the grammar.
+    pub obstacles: Vec<String>,
 }
 
 impl fmt::Debug for PolicyExplanation {
@@ -71,12 +74,13 @@ pub fn explain_policy(base64_text: &str, context: &Context<'_>) -> PolicyExplana
         likely_cause: refused
             .as_ref()
             .map(|error| cause(base64_text, policy, context, error)),
-        refusal: refused.map(|error| error.message().to_owned()),
+        refusal: refused.as_ref().map(|error| error.message().to_owned()),
+        error: refused,
         policy: decode(base64_text).ok().map(|json| shown_policy(&json)),
         expiration: policy.map(|policy| policy.expiration().rfc3339()),
         remaining_ms: policy.map(|policy| remaining(policy.expiration().millis())),
         requirements: policy.map(requirements).unwrap_or_default(),
-        warnings: policy.map(warnings).unwrap_or_default(),
+        obstacles: policy.map(obstacles).unwrap_or_default(),
     }
 }
 
@@ -198,20 +202,20 @@ fn field_requirement(policy: &PostPolicy, name: &str) -> Option<Requirement> {
     Some(requirement(name, &value))
 }
 
-fn warnings(policy: &PostPolicy) -> Vec<String> {
+fn obstacles(policy: &PostPolicy) -> Vec<String> {
     let names = named(policy);
-    let mut warnings = Vec::new();
+    let mut found = Vec::new();
     if !names.contains(&"bucket") {
-        warnings.push("No condition names the bucket, so every form with this policy is refused: add {\"bucket\": \"NAME\"}.".to_owned());
+        found.push("No condition names the bucket, so every form with this policy is refused: add {\"bucket\": \"NAME\"}.".to_owned());
     }
     if !names.contains(&"key") {
-        warnings.push("No condition names the key, so every form with this policy is refused: add [\"starts-with\", \"$key\", \"PREFIX\"].".to_owned());
+        found.push("No condition names the key, so every form with this policy is refused: add [\"starts-with\", \"$key\", \"PREFIX\"].".to_owned());
     }
-    warnings.extend(reversed_range(policy).map(|echo| {
+    found.extend(reversed_range(policy).map(|echo| {
         format!("No file has a size that {echo} allows: the smaller bound comes first.")
     }));
-    warnings.extend(names.iter().filter_map(|name| contradiction(policy, name)));
-    warnings.extend(
+    found.extend(names.iter().filter_map(|name| contradiction(policy, name)));
+    found.extend(
         policy
             .conditions()
             .iter()
@@ -219,10 +223,10 @@ fn warnings(policy: &PostPolicy) -> Vec<String> {
             .map(|condition| format!("No form can meet the condition {}.", condition.echo())),
     );
     let ignored = names.iter().filter(|name| name.starts_with("x-ignore-"));
-    warnings.extend(ignored.map(|name| {
+    found.extend(ignored.map(|name| {
         format!("The field '{name}' counts as not sent, so no form can meet a condition on it.")
     }));
-    warnings
+    found
 }
 
 /// Two conditions on one field that no value meets.

@@ -74,6 +74,15 @@ impl Asked {
         }
     }
 
+    /// Of a body that was saved without its head.
+    pub(super) fn of_body(content_type: &str) -> Self {
+        Self {
+            method: "POST".to_owned(),
+            content_types: vec![cut(content_type)],
+            ..Self::default()
+        }
+    }
+
     fn bytes(&self) -> usize {
         let types = self.content_types.iter().map(String::len).sum::<usize>();
         let route = match &self.route {
@@ -171,8 +180,8 @@ impl Seen {
             name: file_name.map(cut),
             kind: kind.as_deref().map(cut),
         };
-        self.form = std::mem::take(&mut self.builder).finish(file_name)?;
         self.file = Some(file);
+        self.form = std::mem::take(&mut self.builder).finish(file_name)?;
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Clues to fields that are missing, late, given twice or not of their kind.
+//! Clues to fields that are missing, late, or not of their kind.
 //!
 //! Owns: the tables for `InvalidArgument`, for a form that nobody signed, and for values that are refused.
 //! Never does: look at the policy. Invariant: the first clue that applies is the one to act on first: what is missing may be missing
@@ -12,11 +12,9 @@ pub(super) const ARGUMENT: &[Clue] = &[
     no_fields,
     only_uploaders_fields,
     missing_field,
-    repeated_field,
     both_versions,
     empty_key,
     credential,
-    not_text,
     value_refused,
 ];
 
@@ -27,13 +25,7 @@ pub(super) const ANONYMOUS: &[Clue] = &[
     neither,
 ];
 
-pub(super) const VALUE: &[Clue] = &[
-    session_token,
-    hex_md5,
-    file_name_blown_up,
-    unsupported,
-    any_value,
-];
+pub(super) const VALUE: &[Clue] = &[session_token, hex_md5, unsupported, any_value];
 
 fn argument(error: &PolicyError) -> &str {
     error.extra("ArgumentName").unwrap_or_default()
@@ -89,15 +81,6 @@ fn missing_field(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
     })
 }
 
-fn repeated_field(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
-    let name = argument(error);
-    error.message().contains("more than once").then(|| {
-        format!(
-            "The field '{name}' is there twice: page and uploader both add it, or FormData.append ran twice where set was meant."
-        )
-    })
-}
-
 fn both_versions(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
     when(
         error
@@ -131,13 +114,6 @@ fn credential(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
             "x-amz-credential has {parts} part(s) between slashes and needs 5: KEYID/20291231/us-east-1/s3/aws4_request."
         ),
         _ => "x-amz-algorithm must be AWS4-HMAC-SHA256; for Signature Version 2 leave every x-amz- field of the signature out.".to_owned(),
-    })
-}
-
-fn not_text(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
-    let name = argument(error);
-    error.message().contains("UTF-8").then(|| {
-        format!("The field '{name}' holds bytes that are no UTF-8: it is a file's content in a field, or a text in another encoding.")
     })
 }
 
@@ -175,15 +151,6 @@ fn hex_md5(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
     when(
         is_hex && error.message().contains("MD5"),
         "Content-MD5 is written as 32 hexadecimal digits; it must be the base64 text of the 16 bytes.",
-    )
-}
-
-fn file_name_blown_up(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
-    when(
-        error
-            .message()
-            .contains("preceding the upload file were too large"),
-        "The fields are too large: with the file's name in every ${filename} they pass what a form may hold.",
     )
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns: what is signed or sent by mistake, each tried against the signature that came: it fits only who signed with the right
 //! secret, so the answer tells nothing to anybody else. Other keys of this server are not tried: a form names its key.
-//! Never does: see a secret (`policy/signature.rs` does) or show a text that was signed.
+//! Never does: see a secret (`policy/signing.rs` does) or show a text that was signed.
 //! Invariant: the tries are bounded: what is in the tables here, some thirty digests of a policy, and only for a wrong signature.
 
 use base64::Engine as _;
@@ -11,7 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use super::super::date::day_of;
 use super::super::document::Test;
 use super::super::error::PolicyError;
-use super::super::signature::{Claim, Scheme, claim, padded};
+use super::super::signature::{Claim, claim};
+use super::super::signing::{Scheme, padded};
 use super::{Clue, Facts, when};
 use crate::model::{AccessKey, Secret, decode_hex};
 

@@ -1,7 +1,8 @@
 //! Clues to a file that is larger or smaller than the policy allows.
 //!
 //! Owns: the table for both refusals of a size: bounds that are swapped, counted in another unit, or that no file meets.
-//! Never does: judge the size. Invariant: a unit is named only when the file would have been allowed in it.
+//! Never does: judge the size.
+//! Invariant: a unit is named only when the file would have been allowed in it.
 
 use super::super::document::{PostPolicy, Test};
 use super::super::error::PolicyError;
