@@ -47,6 +47,15 @@ impl<'a> FormReader<'a> {
     /// # Errors
     /// What is wrong with the framing or with the fields themselves; `InvalidArgument` when no part is the file.
     pub(super) async fn fields(&mut self, seen: &mut Seen) -> Result<Option<String>, ApiError> {
+        let read = self.read_fields(seen).await;
+        if read.is_err() {
+            // The parser gives up a whole burst for a fault at its end; what began there is known all the same.
+            std::iter::from_fn(|| self.heads.take()).for_each(|head| seen.unread_part(head));
+        }
+        read
+    }
+
+    async fn read_fields(&mut self, seen: &mut Seen) -> Result<Option<String>, ApiError> {
         loop {
             let Some(field) = self.parser.next_field().await.map_err(parser_error)? else {
                 seen.ends();

@@ -206,10 +206,13 @@ fn obstacles(policy: &PostPolicy) -> Vec<String> {
     let names = named(policy);
     let mut found = Vec::new();
     if !names.contains(&"bucket") {
-        found.push("No condition names the bucket, so every form with this policy is refused: add {\"bucket\": \"NAME\"}.".to_owned());
+        found.push(
+            "No condition names the bucket, and every form needs one: add {\"bucket\": \"NAME\"}."
+                .to_owned(),
+        );
     }
     if !names.contains(&"key") {
-        found.push("No condition names the key, so every form with this policy is refused: add [\"starts-with\", \"$key\", \"PREFIX\"].".to_owned());
+        found.push("No condition names the key, and every form has one: add [\"starts-with\", \"$key\", \"PREFIX\"].".to_owned());
     }
     found.extend(reversed_range(policy).map(|echo| {
         format!("No file has a size that {echo} allows: the smaller bound comes first.")

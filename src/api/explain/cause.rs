@@ -52,6 +52,7 @@ const fn clues(code: Code) -> &'static [Clue] {
         ],
         Code::PreconditionFailed => &[
             request::two_types,
+            request::fields_in_query,
             request::no_type,
             request::url_encoded,
             request::json_body,

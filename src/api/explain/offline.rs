@@ -9,11 +9,17 @@
 mod har;
 mod raw;
 
+use std::io;
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures_util::stream;
 use http::Method;
 use http::request::Parts;
+use http_body::Frame;
+use http_body_util::StreamBody;
 use serde_json::{Value, json};
 
 use super::page::Page;
@@ -37,6 +43,9 @@ use crate::store::StoreError;
 
 /// Most bytes of one input.
 pub const MAX_INPUT_BYTES: usize = 64 * 1024 * 1024;
+
+/// Longest wait for a body that is all here; nothing is ever waited for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What the caller knows beside the input.
 #[derive(Clone, Debug)]
@@ -177,7 +186,7 @@ fn form_post(head: &Parts, route: &Route) -> Result<String, ApiError> {
 /// A bare body.
 async fn of_body(body: Bytes, content_type: &str, options: &Options) -> Told {
     let mut seen = Seen::at(options.now);
-    let mut body = RequestBody::whole(body);
+    let mut body = body_of(vec![Ok(Frame::data(body))]);
     let read = match guard::boundary(content_type) {
         None => Err(ApiError::new(
             ErrorCode::PreconditionFailed,
@@ -188,6 +197,16 @@ async fn of_body(body: Bytes, content_type: &str, options: &Options) -> Told {
     };
     let asked = Asked::of_body(content_type);
     conclude(asked, seen, read, options, Vec::new())
+}
+
+/// A body that is all here and comes like one from a network, with a pause before every frame and before its end: so the parser gives
+/// out what it has before it meets a fault behind it.
+fn body_of(frames: Vec<io::Result<Frame<Bytes>>>) -> RequestBody {
+    let frames = stream::unfold(frames.into_iter(), |mut rest| async {
+        tokio::task::yield_now().await;
+        rest.next().map(|frame| (frame, rest))
+    });
+    RequestBody::new(StreamBody::new(frames), LONGEST_PAUSE)
 }
 
 /// How the bytes of a form hash.

@@ -139,6 +139,7 @@ impl Page {
             &file["other_parts_with_files"],
         ));
         rows.extend(named(file, &[("last part read", "last_part_read")]));
+        rows.extend(listed("parts not read", &file["parts_not_read"]));
         self.add("File", Block::Rows(rows));
     }
 

@@ -117,6 +117,7 @@ fn file(case: &Case) -> Value {
         "fields_after_file": seen.after_file(),
         "other_parts_with_files": seen.other_files(),
         "last_part_read": seen.unfinished_part(),
+        "parts_not_read": seen.unread_parts(),
     })
 }
 

@@ -19,7 +19,7 @@ use crate::policy::{PolicyError, PostForm, PostFormBuilder};
 const MAX_TEXT_BYTES: usize = 1024;
 /// Most names of parts that carry a file and are not the file.
 const MAX_OTHER_FILES: usize = 8;
-/// Most names of fields that come after the file; the guard lets no more parts through.
+/// Most names of fields that come after the file or were never read; the guard lets no more parts through.
 const MAX_AFTER_FILE: usize = 128;
 
 /// A text, cut to what is kept of it.
@@ -121,6 +121,7 @@ pub struct Seen {
     other_files: Vec<String>,
     file_bytes: Option<u64>,
     after_file: Vec<String>,
+    unread_parts: Vec<String>,
     read_to_end: bool,
     /// The explanation as it goes into the answer itself; only in `dev`.
     pub(crate) inline: Option<String>,
@@ -145,14 +146,25 @@ impl Seen {
 
     /// A part before the file begins.
     pub(crate) fn part_begins(&mut self, head: PartHead) {
-        let is_file = head
-            .file_name
-            .as_ref()
-            .is_some_and(|name| *name != head.name);
-        if is_file && self.other_files.len() < MAX_OTHER_FILES {
+        self.note_other_file(&head);
+        self.part = Some(head);
+    }
+
+    /// A file in a part of another name. Some libraries give every part a file name, which is then the field's own.
+    fn note_other_file(&mut self, head: &PartHead) {
+        let is_named = |name: &String| *name != head.name;
+        let carries_file = !head.is_file() && head.file_name.as_ref().is_some_and(is_named);
+        if carries_file && self.other_files.len() < MAX_OTHER_FILES {
             self.other_files.push(cut(&head.name));
         }
-        self.part = Some(head);
+    }
+
+    /// A part that began, and whose value the parser never gave.
+    pub(crate) fn unread_part(&mut self, head: PartHead) {
+        self.note_other_file(&head);
+        if self.unread_parts.len() < MAX_AFTER_FILE {
+            self.unread_parts.push(head.name);
+        }
     }
 
     /// The value of that part.
@@ -233,13 +245,18 @@ impl Seen {
         &self.other_files
     }
 
+    pub(super) fn unread_parts(&self) -> &[String] {
+        &self.unread_parts
+    }
+
     pub(super) fn is_read_to_end(&self) -> bool {
         self.read_to_end
     }
 
     /// Name of the part that was being read when reading stopped.
     pub(super) fn unfinished_part(&self) -> Option<&str> {
-        self.part.as_ref().map(|head| head.name.as_str())
+        let read = self.part.as_ref().map(|head| head.name.as_str());
+        self.unread_parts.last().map(String::as_str).or(read)
     }
 
     /// No more comes: what there is of an unfinished form becomes the form.
@@ -256,6 +273,7 @@ impl Seen {
         self.form = PostForm::default();
         self.file = None;
         self.after_file.clear();
+        self.unread_parts.clear();
     }
 
     /// About how much memory it takes, in bytes.
@@ -266,7 +284,8 @@ impl Seen {
             .form
             .iter()
             .map(|(name, value)| name.len() + value.len() + FIELD);
-        let names = self.after_file.iter().chain(&self.other_files);
+        let names = self.after_file.iter().chain(&self.unread_parts);
+        let names = names.chain(&self.other_files);
         let names = names.map(|name| name.len() + size_of::<String>());
         let part = self.part.as_ref();
         let part = part.map_or(0, |head| {

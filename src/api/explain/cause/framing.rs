@@ -25,7 +25,8 @@ pub(super) fn bad_boundary(f: &Facts<'_>) -> Option<String> {
 }
 
 pub(super) fn nothing_was_read(f: &Facts<'_>) -> bool {
-    !f.seen.is_complete() && f.seen.unfinished_part().is_none()
+    let began = f.seen.unfinished_part().is_some() || !f.seen.unread_parts().is_empty();
+    !f.seen.is_complete() && !began
 }
 
 pub(super) fn boundary_differs(f: &Facts<'_>) -> Option<String> {

@@ -8,14 +8,12 @@
 use std::convert::Infallible;
 use std::io;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Frame;
-use http_body_util::{BodyExt, Empty, StreamBody};
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,6 +21,7 @@ use hyper_util::rt::TokioIo;
 use memchr::memmem;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
+use super::body_of;
 use crate::api::body::RequestBody;
 
 /// Bytes that lie between both ends at once.
@@ -78,9 +77,7 @@ pub(super) async fn read(input: Bytes) -> Result<(Parts, RequestBody), String> {
             .map_or("it ends too early".to_owned(), |why| why.to_string());
         return Err(format!("is no HTTP request: {why}"));
     };
-    let body = StreamBody::new(stream::iter(frames));
-    // Nothing is waited for: every frame is here.
-    Ok((head, RequestBody::new(body, Duration::from_secs(30))))
+    Ok((head, body_of(frames)))
 }
 
 /// What of the head is written otherwise, and from where on the input goes as it is.
