@@ -19,8 +19,10 @@ use http::Request;
 use pillarbox::api::app::Connection;
 use pillarbox::api::body::RequestBody;
 use pillarbox::api::explain::kept::{ID_BYTES, LIFETIME, MAX_KEPT};
+use pillarbox::api::explain::offline::{MAX_INPUT_BYTES, Options, Told, explain_input};
+use pillarbox::model::Secret;
 use serde_json::Value;
-use support::{Answer, HOST, PIPELINE, Rig, connection};
+use support::{Answer, HOST, NOW, PIPELINE, Rig, connection};
 
 const FILE: &[u8] = b"the bytes of the file";
 const TOKEN: &str = "FwoGZXIvYXdzEJr//a/session+token/of+somebody==";
@@ -1155,4 +1157,289 @@ async fn a_flood_of_refusals_takes_nobody_elses_explanation() {
             "{path}"
         );
     }
+}
+
+// Without a server.
+
+/// What only a server knows, so that a saved request cannot show it.
+const ONLY_A_SERVER_KNOWS: [&str; 5] = [
+    "a bucket that is not here",
+    "a bucket in the host that is not here",
+    "a strange framing",
+    "an empty body",
+    "no bytes",
+];
+
+fn options() -> Options {
+    Options {
+        bucket: None,
+        key_id: Some(KEY_ID.to_owned()),
+        secret: Some(Secret::new(SECRET.to_owned())),
+        content_type: None,
+        now: NOW,
+    }
+}
+
+/// The request as it goes over the wire.
+fn saved(ask: &Ask) -> Vec<u8> {
+    let mut head = format!("{} {} HTTP/1.1\r\nHost: {HOST}\r\n", ask.method, ask.path);
+    for (name, value) in &ask.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str(&format!("Content-Length: {}\r\n\r\n", ask.body.len()));
+    [head.as_bytes(), &ask.body].concat()
+}
+
+async fn told(input: &[u8], options: &Options) -> Told {
+    let mut told = explain_input(input.to_vec().into(), options).await.unwrap();
+    assert_eq!(told.len(), 1);
+    told.remove(0)
+}
+
+#[tokio::test]
+async fn a_saved_request_is_explained_as_the_server_explains_it() {
+    let rig = Rig::new().await;
+    for (sentence, ask, status, code, cause) in ROWS {
+        if ONLY_A_SERVER_KNOWS.contains(sentence) {
+            continue;
+        }
+        let ask = ask();
+        let told = told(&saved(&ask), &options()).await;
+        assert!(!told.granted, "{sentence}");
+        let refusal = &told.report["refusal"];
+        assert_eq!(refusal["status"], *status, "{sentence}: {refusal}");
+        assert_eq!(refusal["code"], *code, "{sentence}: {refusal}");
+        let likely = told.report["likely_cause"].as_str().unwrap();
+        assert!(likely.contains(cause), "{sentence}: {likely}");
+        let page = told.page().text();
+        assert!(
+            !page.contains(SECRET) && !page.contains(TOKEN),
+            "{sentence}: {page}"
+        );
+        let answer = ask.send(&rig).await;
+        let message = explained(&rig, &answer).await["refusal"]["message"].clone();
+        assert_eq!(refusal["message"], message, "{sentence}");
+    }
+}
+
+#[tokio::test]
+async fn a_saved_request_that_a_server_would_grant_is_granted() {
+    let ask = changed(|form| {
+        form.covered("Content-MD5", &STANDARD.encode(md5(FILE)));
+        form.condition("[\"content-length-range\",21,21]");
+    });
+    let whole = saved(&ask);
+    let granted = told(&whole, &options()).await;
+    assert!(granted.granted, "{}", granted.page().text());
+    assert_eq!(granted.report["signature"]["verdict"], "right");
+    // Without the secret the rest is judged, and the page says so.
+    let without = Options {
+        secret: None,
+        key_id: None,
+        ..options()
+    };
+    let unchecked = told(&whole, &without).await;
+    assert!(unchecked.granted);
+    let page = unchecked.page().text();
+    assert!(
+        page.starts_with("Granted, if the signature is right") && page.contains("was not checked"),
+        "{page}"
+    );
+    // As a bare body, with and without its Content-Type; chunked; with a version and without the length that tools leave out.
+    let mut typed = options();
+    typed.content_type = Some(content_type());
+    let (chunked, bare) = (chunked(&ask), without_length(&ask));
+    for (what, input, options) in [
+        ("a body", &ask.body, &options()),
+        ("a body with its type", &ask.body, &typed),
+        ("chunks", &chunked, &options()),
+        (
+            "no length, HTTP/2, bare line ends in the head",
+            &bare,
+            &options(),
+        ),
+    ] {
+        let told = told(input, options).await;
+        assert!(told.granted, "{what}: {}", told.page().text());
+    }
+    let late = Options {
+        now: NOW.plus(Duration::from_secs(7 * 24 * 3600)),
+        ..options()
+    };
+    assert!(!told(&whole, &late).await.granted, "judged at another time");
+    let other = Options {
+        bucket: Some(pillarbox::model::Bucket::parse("other").unwrap()),
+        ..options()
+    };
+    assert!(
+        !told(&ask.body, &other).await.granted,
+        "judged for another bucket"
+    );
+}
+
+fn md5(bytes: &[u8]) -> [u8; 16] {
+    pillarbox::model::decode_hex(&pillarbox::model::Md5::of(bytes).hex()).unwrap()
+}
+
+fn chunked(ask: &Ask) -> Vec<u8> {
+    let mut input = format!(
+        "POST /uploads HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: {}\r\nTransfer-Encoding: chunked\r\n\r\n",
+        content_type()
+    )
+    .into_bytes();
+    for part in ask.body.chunks(100) {
+        input.extend_from_slice(format!("{:x}\r\n", part.len()).as_bytes());
+        input.extend_from_slice(part);
+        input.extend_from_slice(b"\r\n");
+    }
+    input.extend_from_slice(b"0\r\n\r\n");
+    input
+}
+
+fn without_length(ask: &Ask) -> Vec<u8> {
+    let head = format!(
+        "POST /uploads/ HTTP/2\nhost: {HOST}\ncontent-type: {}\n\n",
+        content_type()
+    );
+    [head.as_bytes(), &ask.body].concat()
+}
+
+#[tokio::test]
+async fn a_saved_form_that_was_cut_shows_what_came() {
+    let ask = changed(|_| {});
+    let cut = &ask.body[..ask.body.len() - 20];
+    let told = told(cut, &options()).await;
+    assert_eq!(told.report["refusal"]["code"], "MalformedPOSTRequest");
+    assert_eq!(told.report["fields"][0]["value"], "in/a.bin");
+    assert!(
+        told.report["likely_cause"]
+            .as_str()
+            .unwrap()
+            .contains("--BOUNDARY--")
+    );
+}
+
+#[tokio::test]
+async fn the_form_posts_of_a_har_file_are_found_and_explained() {
+    let ask = changed(|form| _ = form.set("submit", "Send"));
+    let text = String::from_utf8(ask.body.clone()).unwrap();
+    let params = |file_first: bool| {
+        let mut form = valid();
+        form.sign();
+        let mut params: Vec<_> = form
+            .fields
+            .iter()
+            .map(|(name, value)| serde_json::json!({ "name": name, "value": value }))
+            .collect();
+        let file =
+            serde_json::json!({ "name": "file", "fileName": "a.bin", "contentType": "image/png" });
+        params.insert(if file_first { 0 } else { params.len() }, file);
+        params
+    };
+    let entry = |url: &str, data: Value| {
+        serde_json::json!({
+            "request": {
+                "method": "POST",
+                "url": url,
+                "headers": [{ "name": "Content-Type", "value": content_type() }],
+                "postData": data,
+            },
+            "response": { "status": 403 },
+        })
+    };
+    let har = serde_json::json!({ "log": { "entries": [
+        { "request": { "method": "GET", "url": "http://127.0.0.1/" } },
+        entry("http://127.0.0.1:7080/uploads/?", serde_json::json!({ "mimeType": content_type(), "text": text })),
+        entry("http://127.0.0.1:7080/uploads/", serde_json::json!({ "mimeType": content_type(), "params": params(false) })),
+        entry("http://127.0.0.1:7080/uploads/", serde_json::json!({ "mimeType": content_type(), "params": params(true) })),
+        entry("http://127.0.0.1:7080/uploads/\u{1b}[2J?token=hidden", serde_json::json!({ "mimeType": content_type() })),
+    ]}});
+    let input = serde_json::to_vec(&har).unwrap();
+    let told = explain_input(input.into(), &options()).await.unwrap();
+    let sources: Vec<_> = told
+        .iter()
+        .map(|told| told.source.clone().unwrap())
+        .collect();
+    assert_eq!(sources.len(), 4);
+    assert!(
+        sources[0].starts_with("entry 1: POST http://127.0.0.1:7080/uploads/"),
+        "{sources:?}"
+    );
+    assert!(!sources[3].contains("hidden") && !sources[3].contains('\u{1b}'));
+    assert_eq!(told[0].report["uncovered"], serde_json::json!(["submit"]));
+    assert!(told[1].granted, "{}", told[1].page().text());
+    let late = told[2].report["likely_cause"].as_str().unwrap();
+    assert!(
+        late.contains("The file comes before the fields 'key'"),
+        "{late}"
+    );
+    assert!(
+        told[3].page().text().contains("has no body"),
+        "{}",
+        told[3].page().text()
+    );
+    assert!(told[1].page().text().contains("answered with 403"));
+    let none = br#"{"log":{"entries":[]}}"#.to_vec();
+    let why = explain_input(none.into(), &options()).await.unwrap_err();
+    assert!(why.contains("no request is a POST"), "{why}");
+}
+
+#[tokio::test]
+async fn a_policy_is_explained_in_base64_and_in_json() {
+    let json = r#"{"expiration":"2030-01-01T00:00:00Z","conditions":[{"bucket":"box"},["starts-with","$key","in/"]]}"#;
+    for input in [
+        json.to_owned(),
+        format!("  {json}\n"),
+        format!("\u{feff}{json}"),
+        STANDARD.encode(json),
+        STANDARD.encode(json) + "\n",
+    ] {
+        let told = told(input.as_bytes(), &options()).await;
+        assert!(told.granted, "{input}: {}", told.page().text());
+        let page = told.page().text();
+        assert!(page.contains("a value that begins with 'in/'"), "{page}");
+    }
+    for (input, part) in [
+        (
+            "{'expiration':'2030-01-01T00:00:00Z','conditions':[]}",
+            "single quotes",
+        ),
+        (
+            "{\"expiration\":\"2020-01-01T00:00:00Z\",\"conditions\":[]}",
+            "Policy expired",
+        ),
+        (
+            "{\"expiration\":\"2030-01-01T00:00:00Z\",\"conditions\":[]}",
+            "No condition names the bucket",
+        ),
+    ] {
+        let told = told(input.as_bytes(), &options()).await;
+        let page = told.page().text();
+        assert!(!told.granted && page.contains(part), "{input}: {page}");
+    }
+}
+
+#[tokio::test]
+async fn what_can_be_nothing_is_refused_in_a_sentence() {
+    for (input, part) in [
+        (&b""[..], "is neither"),
+        (b"<html>", "is neither"),
+        (b"\xff\xfe\x00", "is neither"),
+        (
+            b"POST / HTTP/1.1\r\nBroken header\r\n\r\n",
+            "is no HTTP request",
+        ),
+        (
+            b"{\"log\":{\"entries\":[",
+            "looks like a HAR file and is no JSON",
+        ),
+    ] {
+        let why = explain_input(input.to_vec().into(), &options())
+            .await
+            .unwrap_err();
+        assert!(why.contains(part), "{input:?}: {why}");
+    }
+    let large = vec![b'a'; MAX_INPUT_BYTES + 1];
+    let why = explain_input(large.into(), &options()).await.unwrap_err();
+    assert!(why.contains("larger than 64 MiB"), "{why}");
 }

@@ -26,7 +26,7 @@ use super::form_reader::FormReader;
 use super::framing::MAX_OUTSIDE_BYTES;
 use super::guard;
 use super::post_answer::Posted;
-use super::post_refusal::{malformed, policy_error};
+use super::post_refusal::{malformed, no_bucket, policy_error};
 use crate::model::{AccessKey, Bucket, BucketConfig, ETag, NewUpload, Timestamp};
 use crate::policy::{Context, Grant, PostForm, authorize, claim};
 use crate::store::embedded::faults::{self, Bug};
@@ -174,14 +174,7 @@ async fn grant(
     bucket: &str,
     now: Timestamp,
 ) -> Result<Grant, ApiError> {
-    let no_bucket = || {
-        ApiError::new(
-            ErrorCode::NoSuchBucket,
-            "The specified bucket does not exist",
-        )
-        .with("BucketName", bucket)
-    };
-    let name = Bucket::parse(bucket).map_err(|_| no_bucket())?;
+    let name = Bucket::parse(bucket).map_err(|_| no_bucket(bucket))?;
     let claim = claim(form, app.options.region.as_deref()).map_err(policy_error)?;
     let key = match claim.access_key_id() {
         None => None,
@@ -203,7 +196,7 @@ async fn grant(
         return Err(ApiError::new(ErrorCode::NotImplemented, message));
     }
     // Only who may write learns whether the bucket exists.
-    config.map(|_| grant).ok_or_else(no_bucket)
+    config.map(|_| grant).ok_or_else(|| no_bucket(bucket))
 }
 
 async fn access_key(app: &App, id: &str) -> Result<Option<AccessKey>, ApiError> {

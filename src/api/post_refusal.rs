@@ -21,6 +21,15 @@ pub(super) fn no_file() -> ApiError {
     .with("ArgumentValue", "0")
 }
 
+/// There is no bucket of this name.
+pub(super) fn no_bucket(bucket: &str) -> ApiError {
+    ApiError::new(
+        ErrorCode::NoSuchBucket,
+        "The specified bucket does not exist",
+    )
+    .with("BucketName", bucket)
+}
+
 /// The body is no form; `why` says what is wrong with it.
 pub(super) fn malformed(why: &str) -> ApiError {
     let message =

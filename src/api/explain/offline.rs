@@ -7,6 +7,7 @@
 //! session exists) is taken as given, and the report says what was not checked.
 
 mod har;
+mod judge;
 mod raw;
 
 use std::io;
@@ -23,27 +24,26 @@ use http_body_util::StreamBody;
 use serde_json::{Value, json};
 
 use super::page::Page;
-use super::report::{Known, explanation, refusal_of, report};
-use super::seen::{Asked, Case, Refusal, Seen};
+use super::seen::{Asked, Seen};
 use crate::api::app::AppOptions;
 use crate::api::body::RequestBody;
 use crate::api::checksum::Verifier;
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::form_reader::FormReader;
+use crate::api::framing::MAX_OUTSIDE_BYTES;
 use crate::api::guard;
 use crate::api::post_object::preconditions;
 use crate::api::post_refusal::{malformed, policy_error};
 use crate::api::route::{self, Route};
-use crate::model::{AccessKey, Bucket, Hasher, KeyPurpose, Md5, Secret, Timestamp};
-use crate::policy::{
-    ClaimedChecksum, Context, Mask, PostForm, PostFormBuilder, PostPolicy, Rules, Test,
-    explain_policy,
-};
-use crate::store::StoreError;
+use crate::model::{Bucket, Hasher, Secret, Timestamp};
+use crate::policy::{ClaimedChecksum, Context, Mask, PostFormBuilder, Rules, explain_policy};
+use judge::{Hashed, conclude};
 
 /// Most bytes of one input.
 pub const MAX_INPUT_BYTES: usize = 64 * 1024 * 1024;
 
+/// Bytes of a piece in which the fields come.
+const PIECE_BYTES: usize = 64;
 /// Longest wait for a body that is all here; nothing is ever waited for.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
@@ -186,7 +186,7 @@ fn form_post(head: &Parts, route: &Route) -> Result<String, ApiError> {
 /// A bare body.
 async fn of_body(body: Bytes, content_type: &str, options: &Options) -> Told {
     let mut seen = Seen::at(options.now);
-    let mut body = body_of(vec![Ok(Frame::data(body))]);
+    let mut body = body_of(vec![Ok(body)]);
     let read = match guard::boundary(content_type) {
         None => Err(ApiError::new(
             ErrorCode::PreconditionFailed,
@@ -199,21 +199,30 @@ async fn of_body(body: Bytes, content_type: &str, options: &Options) -> Told {
     conclude(asked, seen, read, options, Vec::new())
 }
 
-/// A body that is all here and comes like one from a network, with a pause before every frame and before its end: so the parser gives
-/// out what it has before it meets a fault behind it.
-fn body_of(frames: Vec<io::Result<Frame<Bytes>>>) -> RequestBody {
-    let frames = stream::unfold(frames.into_iter(), |mut rest| async {
+/// A body that is all here and comes like one from a slow network: in small pieces as far as the fields may reach, with a pause before
+/// each. So the parser gives out what it has before it meets a fault behind it; of one piece it would give nothing.
+fn body_of(frames: Vec<io::Result<Bytes>>) -> RequestBody {
+    let mut pieces = Vec::new();
+    let mut small = 2 * MAX_OUTSIDE_BYTES;
+    for frame in frames {
+        let mut rest = match frame {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                pieces.push(Err(error));
+                break;
+            }
+        };
+        while small > 0 && rest.len() > PIECE_BYTES {
+            pieces.push(Ok(Frame::data(rest.split_to(PIECE_BYTES))));
+            small = small.saturating_sub(PIECE_BYTES);
+        }
+        pieces.push(Ok(Frame::data(rest)));
+    }
+    let paused = stream::unfold(pieces.into_iter(), |mut rest| async {
         tokio::task::yield_now().await;
-        rest.next().map(|frame| (frame, rest))
+        rest.next().map(|piece| (piece, rest))
     });
-    RequestBody::new(StreamBody::new(frames), LONGEST_PAUSE)
-}
-
-/// How the bytes of a form hash.
-struct Hashed {
-    md5: Md5,
-    /// Whether the checksum that the form claims is theirs.
-    checksum: Result<(), ApiError>,
+    RequestBody::new(StreamBody::new(paused), LONGEST_PAUSE)
 }
 
 /// Reads a whole form and stores nothing.
@@ -239,132 +248,6 @@ async fn look_at(
         md5: hasher.finish().md5,
         checksum: checksum.map_or(Ok(()), Verifier::finish),
     }))
-}
-
-/// Judges what was read, in the server's order: the framing up to the file, the policy, the rest of the framing, the bytes.
-fn conclude(
-    asked: Asked,
-    mut seen: Seen,
-    read: Result<Option<Hashed>, ApiError>,
-    options: &Options,
-    mut notes: Vec<String>,
-) -> Told {
-    seen.close();
-    let key = key(seen.form(), options);
-    let bucket = bucket(&asked, seen.form(), options, &mut notes);
-    let known = Known {
-        key: key.as_ref(),
-        bucket: bucket.as_ref(),
-        region: None,
-        rules: &Rules::default(),
-        unchecked: key.is_none(),
-    };
-    let mut case = Case {
-        asked,
-        refusal: None,
-        seen,
-    };
-    let refused = match (read, case.seen.is_complete()) {
-        (Err(error), false) => Some(error),
-        (read, _) => judge(&case, &known, read),
-    };
-    if key.is_none() && case.seen.form().get("policy").is_some() {
-        notes.push("The signature was not checked: give the key's secret (--secret-file) to have it checked.".to_owned());
-    }
-    case.refusal = refused.as_ref().map(Refusal::of);
-    let mut report = report(&case, &known);
-    report["notes"] = notes.into();
-    Told {
-        source: None,
-        granted: refused.is_none(),
-        report,
-    }
-}
-
-fn judge(
-    case: &Case,
-    known: &Known<'_>,
-    read: Result<Option<Hashed>, ApiError>,
-) -> Option<ApiError> {
-    let of_policy = explanation(case, known).as_ref().and_then(refusal_of);
-    let (of_size, of_policy) = match of_policy {
-        Some(error)
-            if matches!(
-                error.code,
-                ErrorCode::EntityTooLarge | ErrorCode::EntityTooSmall
-            ) =>
-        {
-            (Some(error), None)
-        }
-        other => (None, other),
-    };
-    let (broken, hashed) = match read {
-        Ok(hashed) => (None, hashed),
-        Err(error) => (Some(error), None),
-    };
-    of_policy
-        .or(broken)
-        .or(of_size)
-        .or_else(|| wrong_digest(case.seen.form(), hashed?))
-}
-
-fn wrong_digest(form: &PostForm, hashed: Hashed) -> Option<ApiError> {
-    if let Err(error) = hashed.checksum {
-        return Some(error);
-    }
-    let claimed = STANDARD.decode(form.get("content-md5")?).ok()?;
-    let claimed = <[u8; 16]>::try_from(claimed).ok()?;
-    let differs = Md5::from_bytes(claimed) != hashed.md5;
-    differs.then(|| StoreError::DigestMismatch { digest: "MD5" }.into())
-}
-
-/// The key to check with: the caller's, under the id that the form names unless another was given.
-fn key(form: &PostForm, options: &Options) -> Option<AccessKey> {
-    let secret = options.secret.clone()?;
-    let of_form = crate::policy::claim(form, None).ok();
-    let of_form = of_form.and_then(|claim| claim.access_key_id().map(str::to_owned));
-    Some(AccessKey {
-        id: options.key_id.clone().or(of_form)?,
-        secret,
-        purpose: KeyPurpose::Forms,
-        created_at: options.now,
-        expires_at: None,
-    })
-}
-
-/// The bucket that the form is judged for: the caller's, the URL's, or the one that was signed.
-fn bucket(
-    asked: &Asked,
-    form: &PostForm,
-    options: &Options,
-    notes: &mut Vec<String>,
-) -> Option<Bucket> {
-    if let Some(bucket) = &options.bucket {
-        return Some(bucket.clone());
-    }
-    if let Some(Route::Bucket(bucket)) = &asked.route {
-        return Bucket::parse(bucket).ok();
-    }
-    if asked.route.is_some() {
-        return None;
-    }
-    let policy = form
-        .get("policy")
-        .and_then(|text| PostPolicy::parse(text).ok());
-    let conditions = policy.iter().flat_map(PostPolicy::conditions);
-    let mut signed = conditions.filter_map(|condition| match condition.test() {
-        Test::Equals { name, value } if name == "bucket" => Some(value.as_str()),
-        _ => None,
-    });
-    let named = signed.next().or_else(|| form.get("bucket"));
-    let bucket = match named {
-        Some(named) => Bucket::parse(named).ok()?,
-        None => default_bucket(),
-    };
-    notes.push(format!(
-        "The URL is not known; the form is judged as if it were posted to the bucket '{bucket}' (--bucket names another)."
-    ));
-    Some(bucket)
 }
 
 /// The bucket of a server that is configured no other way.

@@ -114,6 +114,7 @@ pub struct Seen {
     pub(crate) now: Timestamp,
     builder: PostFormBuilder,
     form: PostForm,
+    is_complete: bool,
     /// The part that was being read.
     part: Option<PartHead>,
     file: Option<FilePart>,
@@ -194,6 +195,7 @@ impl Seen {
         };
         self.file = Some(file);
         self.form = std::mem::take(&mut self.builder).finish(file_name)?;
+        self.is_complete = true;
         Ok(())
     }
 
@@ -224,9 +226,9 @@ impl Seen {
         &self.form
     }
 
-    /// Whether the file has begun, so that the fields are all there.
+    /// Whether the file has begun and the fields are all there.
     pub(super) fn is_complete(&self) -> bool {
-        self.file.is_some()
+        self.is_complete
     }
 
     pub(super) fn file(&self) -> Option<&FilePart> {
@@ -271,6 +273,7 @@ impl Seen {
     /// Leaves out what is large, so that the rest can be kept.
     pub(super) fn shed(&mut self) {
         self.form = PostForm::default();
+        self.is_complete = false;
         self.file = None;
         self.after_file.clear();
         self.unread_parts.clear();

@@ -162,8 +162,7 @@ fn other_case(m: &Mismatch<'_>) -> Option<String> {
     let name = m.name;
     let head = m.got.get(..m.wanted.len()).unwrap_or_default();
     let compared = if m.is_prefix { head } else { m.got };
-    compared
-        .eq_ignore_ascii_case(m.wanted)
+    (compared != m.wanted && compared.eq_ignore_ascii_case(m.wanted))
         .then(|| format!("The field '{name}' differs from the condition in upper and lower case."))
 }
 

@@ -26,7 +26,7 @@ pub(super) fn bad_boundary(f: &Facts<'_>) -> Option<String> {
 
 pub(super) fn nothing_was_read(f: &Facts<'_>) -> bool {
     let began = f.seen.unfinished_part().is_some() || !f.seen.unread_parts().is_empty();
-    !f.seen.is_complete() && !began
+    f.seen.file().is_none() && !began
 }
 
 pub(super) fn boundary_differs(f: &Facts<'_>) -> Option<String> {
@@ -132,7 +132,7 @@ pub(super) fn many_fields(f: &Facts<'_>) -> Option<String> {
 
 pub(super) fn file_name_blown_up(f: &Facts<'_>) -> Option<String> {
     when(
-        f.seen.is_complete(),
+        f.seen.file().is_some(),
         "The fields are too large: with the file's name in place of every ${filename} they pass what a form may hold.",
     )
 }

@@ -14,10 +14,10 @@ use bytes::Bytes;
 use http::Request;
 use http::header::{CONTENT_TYPE, HOST};
 use http::request::Parts;
-use http_body::Frame;
 use serde_json::Value;
 
-use super::{Hashed, Options, Told, body_of, conclude, form_post, look_at, place};
+use super::judge::{Hashed, conclude};
+use super::{Options, Told, body_of, form_post, look_at, place};
 use crate::api::error::ApiError;
 use crate::api::explain::page::printable;
 use crate::api::explain::seen::{Asked, Seen};
@@ -145,7 +145,7 @@ async fn read(
         true => STANDARD.decode(text).unwrap_or_default(),
         false => text.as_bytes().to_vec(),
     };
-    let mut body = body_of(vec![Ok(Frame::data(Bytes::from(bytes)))]);
+    let mut body = body_of(vec![Ok(Bytes::from(bytes))]);
     let from_text = look_at(&mut body, boundary, seen).await;
     let params = data["params"].as_array();
     match params {

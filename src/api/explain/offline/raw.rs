@@ -12,7 +12,6 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{Request, Response};
-use http_body::Frame;
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -66,6 +65,7 @@ pub(super) async fn read(input: Bytes) -> Result<(Parts, RequestBody), String> {
     };
     let serving = http1::Builder::new()
         .keep_alive(false)
+        .half_close(true)
         .serve_connection(TokioIo::new(server), service_fn(take));
     let (served, ()) = tokio::join!(serving, send(client, start, &input[rest..]));
     let taken = taken
@@ -114,13 +114,15 @@ async fn send(mut pipe: DuplexStream, start: Vec<u8>, rest: &[u8]) {
 }
 
 /// The body's frames, and at their end how it broke off, if it did.
-async fn frames(mut body: Incoming) -> Vec<Result<Frame<Bytes>, io::Error>> {
+async fn frames(mut body: Incoming) -> Vec<io::Result<Bytes>> {
     let mut frames = Vec::new();
     while let Some(frame) = body.frame().await {
-        let is_broken = frame.is_err();
-        frames.push(frame.map_err(io::Error::other));
-        if is_broken {
-            break;
+        match frame {
+            Ok(frame) => frames.extend(frame.into_data().ok().map(Ok)),
+            Err(why) => {
+                frames.push(Err(io::Error::other(why)));
+                break;
+            }
         }
     }
     frames
