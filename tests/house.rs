@@ -48,7 +48,7 @@ const OWNERS: [(&[&str], &[&str], &str); 15] = [
     ),
     (
         &["multer"],
-        &["src/api/post_object.rs"],
+        &["src/api/form_reader.rs"],
         "one file names the multipart parser, behind the guard",
     ),
     (

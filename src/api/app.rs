@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
+use super::explain::kept::Kept;
 use crate::model::{AccessKey, Bucket, CorsRule, Timestamp};
 use crate::policy::Rules;
 use crate::store::{ClockReading, Store};
@@ -202,6 +203,8 @@ pub struct App {
     pub(crate) signer: ArcSwap<AccessKey>,
     /// The key that signs download links.
     pub(crate) link_signer: ArcSwap<AccessKey>,
+    /// What is known of the form posts that were refused in the last minutes.
+    pub(crate) explanations: Kept,
 }
 
 impl fmt::Debug for App {

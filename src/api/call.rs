@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::app::{App, Connection};
 use super::body::{RequestBody, ResponseBody};
+use super::dialect::Dialect;
 use super::error::{ApiError, ErrorCode};
 use super::params::{MAX_BODY_BYTES, Params};
 use crate::model::{Id, Timestamp};
@@ -55,6 +56,8 @@ pub struct Call<'a> {
     pub request_id: &'a str,
     /// Absolute URL of this service as the client knows it, without a trailing `/`.
     pub base_url: String,
+    /// How it is answered.
+    pub dialect: Dialect,
     /// The parameters of the query.
     pub params: Params,
 }

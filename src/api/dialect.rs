@@ -163,6 +163,9 @@ fn s3_error(error: &ApiError, request_id: &str) -> String {
     }
     push_element(&mut text, "RequestId", request_id);
     push_element(&mut text, "HostId", HOST_ID_TEXT);
+    if let Some(explanation) = error.seen.as_ref().and_then(|seen| seen.inline.as_ref()) {
+        text.push_str(explanation);
+    }
     text.push_str("</Error>");
     text
 }

@@ -23,8 +23,8 @@ use super::call::{Call, Reply, random_bytes};
 use super::dialect::{Dialect, Format, RestStyle};
 use super::error::{ApiError, ErrorCode};
 use super::params::Params;
-use super::route::Route;
-use super::{downloads, files, pipelines, post_object, tokens, uploader_query, uploads};
+use super::route::{self, Route};
+use super::{downloads, explain, files, pipelines, post_object, tokens, uploader_query, uploads};
 use crate::model::encode_hex;
 
 /// Most bytes of a refused body that are read and forgotten.
@@ -108,6 +108,7 @@ impl App {
                 now,
                 request_id,
                 base_url,
+                dialect,
                 params,
             };
             dispatch(&mut call, &route).await
@@ -121,8 +122,28 @@ impl App {
             (Ok(Reply::Value(status, value)), Dialect::S3) => {
                 RestStyle::default().answer(status, &value)
             }
-            (Err(error), dialect) => refuse(dialect, &error, request_id),
+            (Err(error), dialect) => {
+                self.refuse(head, connection, dialect, error, request_id)
+                    .await
+            }
         }
+    }
+
+    /// Answers with a refusal, and a form post with a link to its explanation.
+    async fn refuse(
+        &self,
+        head: &Parts,
+        connection: Connection,
+        dialect: Dialect,
+        mut error: ApiError,
+        request_id: &str,
+    ) -> Response<ResponseBody> {
+        let link = explain::keep(self, head, connection, &mut error).await;
+        let mut response = refuse(dialect, &error, request_id);
+        if let Some(link) = link {
+            response.headers_mut().insert(explain::EXPLAIN, link);
+        }
+        response
     }
 }
 
@@ -165,6 +186,8 @@ async fn dispatch(call: &mut Call<'_>, route: &Route) -> Result<Reply, ApiError>
         (Route::Pipeline(id), "PUT") => pipelines::change(call, id).await,
         (Route::Pipeline(id), "DELETE") => pipelines::remove(call, id).await,
         (Route::Pipeline(_), _) => Err(ApiError::method("GET, HEAD, PUT, DELETE, OPTIONS")),
+        (Route::Explain(id), "GET") => explain::show(call, id).await,
+        (Route::Explain(_), _) => Err(ApiError::method("GET, HEAD, OPTIONS")),
         (Route::Bucket(bucket), "POST") => post_object::receive(call, bucket).await,
         (Route::Bucket(bucket), "GET") if uploader_query::asks_for_a_chunk(&call.params) => {
             uploader_query::test_chunk(call, bucket).await
@@ -260,12 +283,20 @@ fn log_access(
         target: "pillarbox::access",
         request_id,
         method = shortened(head.method.as_str()),
-        path = shortened(head.uri.path()),
+        path = logged_path(head.uri.path()),
         status = response.status().as_u16(),
         received,
         milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         peer = connection.ip().map(|ip| ip.to_string()),
     );
+}
+
+/// A path without what opens something by itself.
+fn logged_path(path: &str) -> &str {
+    match path.starts_with(route::EXPLAIN_PATH) {
+        true => route::EXPLAIN_PATH,
+        false => shortened(path),
+    }
 }
 
 /// A line of the log stays a line, whatever a client sends.

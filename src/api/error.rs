@@ -14,6 +14,7 @@ use std::fmt;
 use http::StatusCode;
 
 use super::body::BodyError;
+use super::explain::Seen;
 use crate::model::AnswerStyle;
 use crate::store::StoreError;
 
@@ -171,6 +172,8 @@ pub struct ApiError {
     pub object_size: Option<u64>,
     /// How the session that is known behind a form post wants its refusals written; no other route looks at it.
     pub style: AnswerStyle,
+    /// What was seen of a form post until it was refused; it becomes the explanation.
+    pub seen: Option<Box<Seen>>,
     /// The cause, for the log only.
     pub source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -185,6 +188,7 @@ impl ApiError {
             allow: None,
             object_size: None,
             style: AnswerStyle::default(),
+            seen: None,
             source: None,
         }
     }

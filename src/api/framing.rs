@@ -59,6 +59,7 @@ pub struct Heads(Arc<Mutex<Queue>>);
 struct Queue {
     waiting: VecDeque<PartHead>,
     taken: usize,
+    reads_no_more: bool,
 }
 
 impl Heads {
@@ -73,6 +74,15 @@ impl Heads {
     /// How many were taken.
     pub(super) fn taken(&self) -> usize {
         self.queue().taken
+    }
+
+    /// From now on nothing more is read from the network: the guard hands over what it has, and then stands still for ever.
+    pub fn read_no_more(&self) {
+        self.queue().reads_no_more = true;
+    }
+
+    pub(super) fn may_read(&self) -> bool {
+        !self.queue().reads_no_more
     }
 
     pub(super) fn push(&self, head: PartHead) {

@@ -96,6 +96,9 @@ impl<'a> Guard<'a> {
             if self.ended {
                 return Poll::Ready(None);
             }
+            if !self.scanner.heads.may_read() {
+                return Poll::Pending;
+            }
             match Pin::new(&mut *self.body).poll_next(cx) {
                 Poll::Ready(Some(Ok(bytes))) => {
                     self.count_piece()?;

@@ -33,6 +33,21 @@ pub(super) fn second_file() -> ApiError {
     .with("ArgumentValue", "2")
 }
 
+/// The file's bytes do not hash to the field Content-MD5.
+pub(super) fn wrong_md5() -> ApiError {
+    let message = "The Content-MD5 you specified did not match what we received.";
+    ApiError::new(ErrorCode::BadDigest, message)
+}
+
+/// There is no bucket of this name.
+pub(super) fn no_bucket(bucket: &str) -> ApiError {
+    ApiError::new(
+        ErrorCode::NoSuchBucket,
+        "The specified bucket does not exist",
+    )
+    .with("BucketName", bucket)
+}
+
 /// The body is no form; `why` says what is wrong with it.
 pub(super) fn malformed(why: &str) -> ApiError {
     let message =

@@ -12,7 +12,8 @@ use super::answer_style::{self, PostedChunk};
 use super::app::App;
 use super::call::new_id;
 use super::chunk_target::{self, ChunkTarget};
-use super::error::{ApiError, ErrorCode};
+use super::error::ApiError;
+use super::post_refusal::wrong_md5;
 use crate::model::{AnswerStyle, ChunkReceipt, NewUpload, Timestamp, UploadSession, UploadState};
 use crate::policy::Grant;
 use crate::store::{ChunkSpec, ChunkWriter, Expected, StoreError};
@@ -144,10 +145,7 @@ impl<'a> PostTarget<'a> {
 /// What the store says when it takes the bytes in. `Content-MD5` is the only digest that it is told here.
 fn in_words_of_form(error: StoreError) -> ApiError {
     match error {
-        StoreError::DigestMismatch { .. } => {
-            let message = "The Content-MD5 you specified did not match what we received.";
-            ApiError::new(ErrorCode::BadDigest, message).caused_by(error)
-        }
+        StoreError::DigestMismatch { .. } => wrong_md5().caused_by(error),
         other => other.into(),
     }
 }

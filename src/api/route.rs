@@ -10,6 +10,9 @@
 
 use percent_encoding::percent_decode_str;
 
+/// Path of an explanation, in front of its id.
+pub const EXPLAIN_PATH: &str = "/v1/explain/";
+
 /// A resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -31,6 +34,8 @@ pub enum Route {
     Pipelines,
     /// `/v1/pipelines/ID`
     Pipeline(String),
+    /// `/v1/explain/ID`: why a form post was refused.
+    Explain(String),
     /// `/`: the S3 service.
     Service,
     /// `/BUCKET` and `/BUCKET/`, or `/` below a bucket's own host.
@@ -130,6 +135,7 @@ fn rest(path: &str) -> Route {
         ["files", id] => Route::File(id.to_owned()),
         ["pipelines"] => Route::Pipelines,
         ["pipelines", id] => Route::Pipeline(id.to_owned()),
+        ["explain", id] => Route::Explain(id.to_owned()),
         _ => Route::Unknown,
     }
 }
@@ -188,6 +194,7 @@ mod tests {
             ("/v1/files/downloads/a1/b%2Fc.mp4", Route::Link("a1".into())),
             ("/v1/pipelines", Route::Pipelines),
             ("/v1/pipelines/a1", Route::Pipeline("a1".into())),
+            ("/v1/explain/a1", Route::Explain("a1".into())),
             ("/uploads", Route::Bucket("uploads".into())),
         ] {
             assert_eq!(parse(path, None), route, "{path}");

@@ -16,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::app::{App, AppOptions, Clock};
 use super::call::{new_id, random_bytes};
 use super::error::ApiError;
+use super::explain::kept::Kept;
 use crate::model::{
     AccessKey, Bucket, BucketConfig, KeyPurpose, Scope, Scopes, Secret, Timestamp, Token, TokenHash,
 };
@@ -82,6 +83,7 @@ impl App {
             clock,
             signer: ArcSwap::from_pointee(signer),
             link_signer: ArcSwap::from_pointee(link_signer),
+            explanations: Kept::default(),
         }))
     }
 

@@ -12,6 +12,7 @@
 //! Sources: the sources of Resumable.js 1.1 and Flow.js 2.14.
 
 use http::header::CACHE_CONTROL;
+use http::request::Parts;
 use http::{HeaderValue, Response, StatusCode};
 
 use super::answer_style;
@@ -117,17 +118,18 @@ impl RepeatedFields {
     /// # Errors
     /// `MethodNotAllowed` for any other query: `POST /bucket?delete` and its like are other operations; a form never acts for
     /// them.
-    pub(super) fn of(call: &Call<'_>) -> Result<Self, ApiError> {
-        let query = call.head.uri.query().unwrap_or_default();
+    pub(super) fn of(head: &Parts) -> Result<Self, ApiError> {
+        let query = head.uri.query().unwrap_or_default();
+        let params = Params::from_query(query)?;
         let theirs = |name: &str| {
             let name = name.to_ascii_lowercase();
             PREFIXES.iter().any(|prefix| name.starts_with(prefix))
         };
-        if !query.is_empty() && !call.params.pairs().any(|(name, _)| theirs(name)) {
+        if !query.is_empty() && !params.pairs().any(|(name, _)| theirs(name)) {
             return Err(ApiError::method("OPTIONS"));
         }
         let owned = |(name, value): (&str, &str)| (name.to_ascii_lowercase(), value.to_owned());
-        Ok(Self(call.params.pairs().map(owned).collect()))
+        Ok(Self(params.pairs().map(owned).collect()))
     }
 
     /// Holds the query against the form, once the form is granted.

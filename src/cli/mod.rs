@@ -22,6 +22,7 @@ mod client;
 mod completions;
 mod control;
 mod dev;
+mod explain;
 mod healthcheck;
 mod key;
 mod launch;
@@ -63,6 +64,8 @@ enum Verb {
     Pipeline(pipeline::PipelineVerb),
     /// Upload a file in chunks, in parallel
     Upload(upload::Upload),
+    /// Explain why a form is refused: a saved request or form, a HAR file, a policy
+    Explain(explain::Explain),
     /// Print the file that holds an object's bytes
     Path(path::PathOf),
     /// Read every stored byte and compare it with its checksum
@@ -127,16 +130,35 @@ fn key_and_value(text: &str) -> Result<(String, String), &'static str> {
 
 /// Why a verb did not do what it was asked.
 #[derive(Debug)]
-struct Failure(String);
+struct Failure {
+    message: String,
+    exit_code: u8,
+}
 
 impl Failure {
     fn new(message: impl Into<String>) -> Self {
-        Self(message.into())
+        Self {
+            message: message.into(),
+            exit_code: 1,
+        }
     }
 
     /// `what` failed because of `error`.
     fn of(what: &str, error: impl fmt::Display) -> Self {
-        Self(format!("{what}: {error}"))
+        Self::new(format!("{what}: {error}"))
+    }
+
+    /// The verb was used wrongly, in a way that only shows when it looks.
+    fn usage(message: impl Into<String>) -> Self {
+        Self {
+            exit_code: 2,
+            ..Self::new(message)
+        }
+    }
+
+    /// The answer is no, and it has been printed.
+    fn told() -> Self {
+        Self::new("")
     }
 }
 
@@ -153,7 +175,7 @@ fn chain(error: &dyn Error) -> String {
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
-        Self(error.to_string())
+        Self::new(error.to_string())
     }
 }
 
@@ -180,9 +202,9 @@ pub fn run() -> ExitCode {
     };
     match runtime.block_on(act(cli)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure(message)) => {
-            output::complain(&message);
-            ExitCode::FAILURE
+        Err(failure) => {
+            output::complain(&failure.message);
+            ExitCode::from(failure.exit_code)
         }
     }
 }
@@ -196,6 +218,7 @@ async fn act(cli: Cli) -> Result<(), Failure> {
         Verb::Key(verb) => verb.run().await,
         Verb::Pipeline(verb) => verb.run().await,
         Verb::Upload(verb) => verb.run().await,
+        Verb::Explain(verb) => verb.run().await,
         Verb::Path(verb) => verb.run().await,
         Verb::Verify(verb) => verb.run().await,
         Verb::Reindex(verb) => verb.run().await,

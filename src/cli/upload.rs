@@ -92,7 +92,7 @@ impl Upload {
             .await
             .map_err(|failure| {
                 let hint = format!("go on with --resume {}", session.id());
-                Failure::new(format!("{}; {hint}", failure.0))
+                Failure::new(format!("{}; {hint}", failure.message))
             })?;
         if Stamp::of(&self.file).await? != before {
             return Err(Failure::new("the file changed while it was uploaded"));

@@ -19,7 +19,7 @@ const WHOLE: &str = "FULL_OBJECT";
 /// # Errors
 /// `InvalidRequest` for an algorithm that is none or names no checksum, a value that is not of its length, two checksums, and a
 /// type other than that of a whole object.
-pub(super) fn claimed(form: &PostForm) -> Result<Option<Checksum>, PolicyError> {
+pub fn claimed_checksum(form: &PostForm) -> Result<Option<Checksum>, PolicyError> {
     let mut claimed: Option<Checksum> = None;
     for (name, text) in form.iter() {
         match name.strip_prefix(PREFIX) {
@@ -85,7 +85,7 @@ mod tests {
         for (name, value) in fields {
             builder.push(name, value.as_bytes())?;
         }
-        claimed(&builder.finish(None)?)
+        claimed_checksum(&builder.finish(None)?)
     }
 
     #[test]

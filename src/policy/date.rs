@@ -34,6 +34,26 @@ fn last_day(head: &str, zone: &str) -> Option<jiff::Timestamp> {
     (exists && zone == "Z" && head.starts_with("9999-12-3")).then_some(jiff::Timestamp::MAX)
 }
 
+/// The moment of an `x-amz-date`, `yyyyMMddTHHmmssZ`.
+pub(super) fn parse_moment(text: &str) -> Option<Timestamp> {
+    if !has_shape(text, "00000000T000000Z") {
+        return None;
+    }
+    let part = |range| text.get(range);
+    let (year, month, day) = (part(0..4)?, part(4..6)?, part(6..8)?);
+    let (hour, minute, second) = (part(9..11)?, part(11..13)?, part(13..15)?);
+    parse_expiration(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z"))
+}
+
+/// A day as a scope writes it, `yyyyMMdd`.
+pub(super) fn day_of(moment: Timestamp) -> String {
+    let text = moment.rfc3339();
+    text.chars()
+        .filter(|c| *c != '-')
+        .take("yyyyMMdd".len())
+        .collect()
+}
+
 /// Whether `text` has a digit wherever `shape` has `0`, and elsewhere the same byte.
 pub(super) fn has_shape(text: &str, shape: &str) -> bool {
     let fits = |(byte, shape): (u8, u8)| match shape {
@@ -82,6 +102,15 @@ mod tests {
             "9999-12-31T00:00:00+99:99",
         ] {
             assert_eq!(parse_expiration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_moment_of_a_signature_is_read_and_its_day_written() {
+        let moment = parse_moment("20291231T235959Z");
+        assert_eq!(moment.map(day_of).as_deref(), Some("20291231"));
+        for text in ["", "20291331T000000Z", "2029-12-31T23:59:59Z"] {
+            assert_eq!(parse_moment(text), None, "{text}");
         }
     }
 

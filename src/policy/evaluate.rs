@@ -72,6 +72,16 @@ pub fn authorize(
         return Err(PolicyError::access_denied());
     };
     session_token::check(claim.form(), key, context.now)?;
+    grant_signed(claim, &key.id, key.purpose, context)
+}
+
+/// What a form grants whose signature is right.
+fn grant_signed(
+    claim: &Claim<'_>,
+    key_id: &str,
+    purpose: KeyPurpose,
+    context: &Context<'_>,
+) -> Result<Grant, PolicyError> {
     let policy = PostPolicy::parse(claim.policy())?;
     if context.now >= policy.expiration() {
         return Err(not_allowed(
@@ -79,14 +89,14 @@ pub fn authorize(
             "Policy expired.",
         ));
     }
-    let session = own_session(&policy, key.purpose);
+    let session = own_session(&policy, purpose);
     let judged = Judged::new(claim.form(), context, session.is_some());
     judged.refuse_failed_conditions(&policy)?;
     judged.refuse_uncovered_fields(&policy)?;
     judged.refuse_other_bucket()?;
     let grantor = Grantor {
-        access_key_id: key.id.clone(),
-        purpose: key.purpose,
+        access_key_id: key_id.to_owned(),
+        purpose,
         session,
     };
     Grant::new(
@@ -95,6 +105,25 @@ pub fn authorize(
         Some(grantor),
         size_range(&policy),
     )
+}
+
+/// Why a form would be refused, for an explanation, which grants nothing: its signature counts as right when `key` is none and
+/// `assumed` says for what its key is.
+pub(super) fn refusal(
+    claim: &Claim<'_>,
+    key: Option<&AccessKey>,
+    assumed: Option<KeyPurpose>,
+    context: &Context<'_>,
+    file_bytes: Option<u64>,
+) -> Option<PolicyError> {
+    let id = claim.access_key_id();
+    let granted = match (key, id, assumed) {
+        (None, Some(id), Some(purpose)) => grant_signed(claim, id, purpose, context),
+        _ => authorize(claim, key, context),
+    };
+    granted
+        .and_then(|grant| file_bytes.map_or(Ok(()), |bytes| grant.check_size(bytes)))
+        .err()
 }
 
 /// No policy: no conditions and no coverage, but only where everybody may write.
@@ -126,8 +155,8 @@ pub(super) fn own_session(policy: &PostPolicy, purpose: KeyPurpose) -> Option<Id
     }
 }
 
-/// All length ranges at once; 0 to 5 GiB when there is none.
-fn size_range(policy: &PostPolicy) -> (u64, u64) {
+/// All length ranges at once, fewest and most bytes; 0 to 5 GiB when there is none.
+pub(super) fn size_range(policy: &PostPolicy) -> (u64, u64) {
     let ranges = policy
         .conditions()
         .iter()

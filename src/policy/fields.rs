@@ -126,7 +126,7 @@ pub(super) fn attributes(form: &PostForm) -> Result<Attributes, PolicyError> {
             .map(parse_tagging)
             .transpose()?
             .unwrap_or_default(),
-        checksum: checksum::claimed(form)?,
+        checksum: checksum::claimed_checksum(form)?,
     })
 }
 

@@ -103,7 +103,7 @@ impl std::fmt::Debug for PostFormBuilder {
 }
 
 /// The fields of a form, complete.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct PostForm {
     fields: Vec<(String, String)>,
 }

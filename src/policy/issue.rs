@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::evaluate::SESSION_FIELD_PREFIX;
-use super::signature::sign_v2;
+use super::signing::sign_v2;
 use crate::model::{AccessKey, Bucket, Id, MAX_CHUNK_BYTES, ObjectKey, Timestamp};
 
 /// A signed form for one upload session.

@@ -27,19 +27,30 @@ mod fields;
 mod form;
 mod grant;
 mod issue;
+mod mask;
+mod requirements;
 mod session_token;
 mod signature;
+mod signing;
 mod tagging;
 mod uploader;
 
+pub use cause::only_fields_of_an_uploader;
+pub use checksum::claimed_checksum;
 pub use document::{Condition, PostPolicy, Test};
 pub use error::{PolicyError, PolicyErrorKind};
 pub use evaluate::{Context, Rules, authorize};
-pub use explain::{ConditionFinding, Explanation, explain};
+pub use explain::{
+    BucketFinding, ClockFinding, ConditionFinding, Explanation, FieldFinding, SignatureFinding,
+    Surroundings, explain, explain_within,
+};
 pub use fields::{ChunkFields, SuccessAction};
 pub use form::{PostForm, PostFormBuilder};
 pub use grant::Grant;
 pub use issue::SessionForm;
-pub use signature::{Claim, SignatureClaim, claim, sign_v2, sign_v4};
+pub use mask::Mask;
+pub use requirements::{PolicyExplanation, Requirement, explain_policy};
+pub use signature::{Claim, SignatureClaim, claim};
+pub use signing::{sign_v2, sign_v4};
 pub use tagging::{MAX_DEPTH, MAX_XML_BYTES, parse_tagging};
 pub use uploader::ANSWER_FIELD;

@@ -1,9 +1,8 @@
-//! Signatures over the policy: Signature Version 2 and 4, made and verified.
+//! What a form says about its signature, and the proof of it: Signature Version 2 and 4.
 //!
-//! Owns: which version a form claims, the credential scope, the key derivation, the comparison in constant time. The only file of
-//! this floor that sees a secret.
-//! Never does: decode a policy. Both versions sign the base64 text of the `policy` field exactly as sent, and nothing else: not the
-//! URL, not the other fields, not the file.
+//! Owns: which version a form claims, the credential scope, and the verdict. How a signature is computed, `signing.rs` knows.
+//! Never does: decode a policy, or see a secret. Both versions sign the base64 text of the `policy` field exactly as sent, and nothing
+//! else: not the URL, not the other fields, not the file.
 //! Invariants: a form with members of both versions is refused; the age of `x-amz-date` is not judged (the policy's
 //! expiration is the clock), only that its day is the scope's day; no text that was signed or presented reaches `Debug`.
 //!
@@ -13,18 +12,13 @@
 use std::fmt;
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use ring::hmac;
-
 use super::date::has_shape;
 use super::error::{PolicyError, PolicyErrorKind};
 use super::form::PostForm;
-use crate::model::{AccessKey, KeyPurpose, Secret, Timestamp, decode_hex, encode_hex};
+use super::signing::{Scheme, V4_SERVICE, V4_TERMINAL, v4_signing_key, verify_v2, verify_v4};
+use crate::model::{AccessKey, KeyPurpose, Timestamp};
 
 const V4_ALGORITHM: &str = "AWS4-HMAC-SHA256";
-const V4_SERVICE: &str = "s3";
-const V4_TERMINAL: &str = "aws4_request";
 
 /// Members of a V4 form in the order in which a missing one is reported: field name, and as Amazon prints it.
 const V4_MEMBERS: [(&str, &str); 4] = [
@@ -108,6 +102,19 @@ impl<'a> Claim<'a> {
         self.form.get("policy").unwrap_or_default()
     }
 
+    /// How the form says that it was signed; none for an anonymous form.
+    pub(super) fn scheme(&self) -> Option<Scheme<'_>> {
+        match &self.signature {
+            SignatureClaim::Anonymous => None,
+            SignatureClaim::V2 { .. } => Some(Scheme::V2),
+            SignatureClaim::V4 { day, region, .. } => Some(Scheme::V4 {
+                day,
+                region,
+                service: V4_SERVICE,
+            }),
+        }
+    }
+
     /// Proves the claim: `key` is the one that was found for [`Claim::access_key_id`].
     pub(super) fn verify(
         &self,
@@ -141,13 +148,15 @@ impl<'a> Claim<'a> {
     }
 
     /// Whether `signature` is this key's over `text`, in the version and scope of the claim.
-    pub(super) fn matches(&self, key: &AccessKey, text: &str, signature: &str) -> bool {
+    fn matches(&self, key: &AccessKey, text: &str, signature: &str) -> bool {
         match &self.signature {
             SignatureClaim::Anonymous => false,
             SignatureClaim::V2 { .. } => verify_v2(&key.secret, text, signature),
-            SignatureClaim::V4 { day, region, .. } => {
-                verify_v4(&v4_signing_key(&key.secret, day, region), text, signature)
-            }
+            SignatureClaim::V4 { day, region, .. } => verify_v4(
+                &v4_signing_key(&key.secret, day, region, V4_SERVICE),
+                text,
+                signature,
+            ),
         }
     }
 }
@@ -178,17 +187,6 @@ pub fn claim<'a>(form: &'a PostForm, region: Option<&str>) -> Result<Claim<'a>, 
         (false, false) => SignatureClaim::Anonymous,
     };
     Ok(Claim { form, signature })
-}
-
-/// Signature Version 2: base64 of HMAC-SHA1 over the base64 text of the policy.
-pub fn sign_v2(secret: &Secret, policy: &str) -> String {
-    STANDARD.encode(hmac::sign(&v2_key(secret), policy.as_bytes()))
-}
-
-/// Signature Version 4: lower-case hex of HMAC-SHA256 over the base64 text of the policy; `day` is `yyyyMMdd`.
-pub fn sign_v4(secret: &Secret, day: &str, region: &str, policy: &str) -> String {
-    let key = v4_signing_key(secret, day, region);
-    encode_hex(hmac::sign(&key, policy.as_bytes()).as_ref())
 }
 
 fn claim_v2(form: &PostForm) -> Result<SignatureClaim, PolicyError> {
@@ -304,39 +302,15 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// Key id, day, region and service of a credential, whatever they are worth.
+pub(super) fn scope_of(credential: &str) -> Option<[&str; 4]> {
+    let scope = Scope::parse(credential).ok()?;
+    Some([scope.access_key_id, scope.day, scope.region, scope.service])
+}
+
 fn malformed(credential: &str, fault: &str) -> PolicyError {
     let message = format!("Error parsing the X-Amz-Credential parameter; {fault}");
     PolicyError::argument("x-amz-credential", credential, message)
-}
-
-fn v2_key(secret: &Secret) -> hmac::Key {
-    hmac::Key::new(
-        hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
-        secret.reveal().as_bytes(),
-    )
-}
-
-fn v4_signing_key(secret: &Secret, day: &str, region: &str) -> hmac::Key {
-    let first = format!("AWS4{}", secret.reveal());
-    let mut key = hmac::Key::new(hmac::HMAC_SHA256, first.as_bytes());
-    for part in [day, region, V4_SERVICE, V4_TERMINAL] {
-        key = hmac::Key::new(
-            hmac::HMAC_SHA256,
-            hmac::sign(&key, part.as_bytes()).as_ref(),
-        );
-    }
-    key
-}
-
-fn verify_v2(secret: &Secret, policy: &str, signature: &str) -> bool {
-    STANDARD
-        .decode(signature)
-        .is_ok_and(|tag| hmac::verify(&v2_key(secret), policy.as_bytes(), &tag).is_ok())
-}
-
-fn verify_v4(key: &hmac::Key, policy: &str, signature: &str) -> bool {
-    decode_hex::<32>(signature)
-        .is_some_and(|tag| hmac::verify(key, policy.as_bytes(), &tag).is_ok())
 }
 
 fn unknown_key(id: &str) -> PolicyError {
@@ -362,101 +336,4 @@ fn mismatch(id: &str, policy: &str, provided: &str) -> PolicyError {
     .with("StringToSign", policy)
     .with("SignatureProvided", provided)
     .with("StringToSignBytes", bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn secret(text: &str) -> Secret {
-        Secret::new(text.to_owned())
-    }
-
-    #[test]
-    fn version_2_gives_amazons_published_signature() {
-        let policy = STANDARD.encode(
-            r#"{ "expiration": "2007-12-01T12:00:00.000Z",
-  "conditions": [
-    {"bucket": "johnsmith"},
-    ["starts-with", "$key", "user/eric/"],
-    {"acl": "public-read"},
-    {"success_action_redirect": "http://johnsmith.s3.amazonaws.com/successful_upload.html"},
-    ["starts-with", "$Content-Type", "image/"],
-    {"x-amz-meta-uuid": "14365123651274"},
-    ["starts-with", "$x-amz-meta-tag", ""]
-  ]
-}
-"#,
-        );
-        let secret = secret("uV3F3YluFJax1cknvbcGwgjvx4QpvB+leU8dUj2o");
-        assert_eq!(sign_v2(&secret, &policy), "0RavWzkygo6QX9caELEqKi9kDbU=");
-        assert!(verify_v2(&secret, &policy, "0RavWzkygo6QX9caELEqKi9kDbU="));
-    }
-
-    #[test]
-    fn version_4_gives_amazons_published_signature() {
-        let policy = r#"{ "expiration": "2015-12-30T12:00:00.000Z",
-  "conditions": [
-    {"bucket": "sigv4examplebucket"},
-    ["starts-with", "$key", "user/user1/"],
-    {"acl": "public-read"},
-    {"success_action_redirect": "http://sigv4examplebucket.s3.amazonaws.com/successful_upload.html"},
-    ["starts-with", "$Content-Type", "image/"],
-    {"x-amz-meta-uuid": "14365123651274"},
-    {"x-amz-server-side-encryption": "AES256"},
-    ["starts-with", "$x-amz-meta-tag", ""],
-
-    {"x-amz-credential": "AKIAIOSFODNN7EXAMPLE/20151229/us-east-1/s3/aws4_request"},
-    {"x-amz-algorithm": "AWS4-HMAC-SHA256"},
-    {"x-amz-date": "20151229T000000Z" }
-  ]
-}"#;
-        let policy = STANDARD.encode(policy.replace('\n', "\r\n"));
-        let secret = secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
-        assert_eq!(
-            sign_v4(&secret, "20151229", "us-east-1", &policy),
-            "8afdbf4008c03f22c2cd3cdb72e4afbb1f6a588f3255ac628749a66d7f09699e"
-        );
-    }
-
-    #[test]
-    fn our_own_vectors_hold_in_both_versions() {
-        let secret = secret("s3post-example-secret");
-        let v2 = r#"{"expiration":"2030-01-01T00:00:00Z","conditions":[{"bucket":"box"},["starts-with","$key","in/"],["content-length-range",1,1048576]]}"#;
-        assert_eq!(
-            sign_v2(&secret, &STANDARD.encode(v2)),
-            "oRbmGLfaFAQRhhqLlFa3xI82QvU="
-        );
-        let v4 = r#"{"expiration":"2030-01-01T00:00:00Z","conditions":[{"bucket":"box"},["starts-with","$key","in/"],{"x-amz-algorithm":"AWS4-HMAC-SHA256"},{"x-amz-credential":"S3POSTEXAMPLEKEY/20291231/us-east-1/s3/aws4_request"},{"x-amz-date":"20291231T120000Z"}]}"#;
-        assert_eq!(
-            sign_v4(&secret, "20291231", "us-east-1", &STANDARD.encode(v4)),
-            "118f058f0618bb98f7eac07c7a36c137ca109079477c1fad57234aa9fefd0512"
-        );
-    }
-
-    #[test]
-    fn a_signature_verifies_only_whole_and_over_the_same_text_and_secret() {
-        let (key, policy) = (secret("one"), "cG9saWN5");
-        let v2 = sign_v2(&key, policy);
-        assert!(verify_v2(&key, policy, &v2));
-        assert!(!verify_v2(&secret("two"), policy, &v2));
-        assert!(!verify_v2(&key, "cG9saWN6", &v2));
-        for bad in [
-            "",
-            "=",
-            "not base64!",
-            &v2[..v2.len() - 4],
-            &format!("{v2}AAAA"),
-        ] {
-            assert!(!verify_v2(&key, policy, bad), "{bad}");
-        }
-        let v4 = sign_v4(&key, "20291231", "us-east-1", policy);
-        let derived = v4_signing_key(&key, "20291231", "us-east-1");
-        assert!(verify_v4(&derived, policy, &v4));
-        let other_day = v4_signing_key(&key, "20291230", "us-east-1");
-        assert!(!verify_v4(&other_day, policy, &v4));
-        for bad in ["", "zz", &v4[..62], &format!("{v4}00")] {
-            assert!(!verify_v4(&derived, policy, bad), "{bad}");
-        }
-    }
 }

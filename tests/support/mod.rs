@@ -70,12 +70,20 @@ impl Rig {
 
     /// The same with other options.
     pub async fn with(change: impl FnOnce(&mut AppOptions)) -> Self {
+        Self::with_store(change, |_| {}).await
+    }
+
+    /// The same on a store with other options.
+    pub async fn with_store(
+        change: impl FnOnce(&mut AppOptions),
+        change_store: impl FnOnce(&mut Options),
+    ) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("pillarbox-test-")
             .tempdir()
             .unwrap();
         let clock = Clock::fixed(NOW);
-        let store: Arc<dyn Store> = open_store(&folder).await;
+        let store: Arc<dyn Store> = open_store(&folder, change_store).await;
         let mut options = AppOptions {
             dev: true,
             ..AppOptions::default()
@@ -272,10 +280,11 @@ pub fn connection() -> Connection {
     }
 }
 
-async fn open_store(folder: &TempDir) -> Arc<dyn Store> {
-    let options = Options {
+async fn open_store(folder: &TempDir, change: impl FnOnce(&mut Options)) -> Arc<dyn Store> {
+    let mut options = Options {
         ballast_bytes: 0,
         ..Options::new(folder.path())
     };
+    change(&mut options);
     Arc::new(EmbeddedStore::open(options, NOW).await.unwrap())
 }

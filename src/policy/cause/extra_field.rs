@@ -1,0 +1,48 @@
+//! Clues to a field that no condition names.
+//!
+//! Owns: the table for `Extra input fields`: which uploader adds the field, and what to do about it.
+//! Never does: tell to sign what cannot be signed: the forms of our own sessions are signed here, so there a field can only be left out.
+//! Invariant: the field that is spoken of is the first that is uncovered, which is the one that is refused.
+
+use super::super::error::PolicyError;
+use super::{Clue, Facts, uploaders};
+
+pub(super) const EXTRA_FIELD: &[Clue] = &[no_bucket, of_own_session, any_field];
+
+fn uncovered<'a>(facts: &'a Facts<'_>) -> &'a str {
+    let policy = facts.policy.into_iter();
+    policy
+        .flat_map(|policy| facts.judged.uncovered(policy))
+        .next()
+        .unwrap_or_default()
+}
+
+fn no_bucket(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
+    (uncovered(facts) == "bucket").then(|| {
+        "The policy has no condition on the bucket; every policy needs one, also when the form has no such field.".to_owned()
+    })
+}
+
+fn who(name: &str) -> &'static str {
+    uploaders::who_adds(name).map_or("the form has it and the policy does not", |uploader| {
+        uploader.adds
+    })
+}
+
+fn of_own_session(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
+    let name = uncovered(facts);
+    facts.is_own.then(|| {
+        format!(
+            "The field '{name}' ({}) is none that an upload session's form may carry; leave it out, and send the form's own fields as they were handed out.",
+            who(name)
+        )
+    })
+}
+
+fn any_field(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
+    let name = uncovered(facts);
+    Some(format!(
+        "No condition names the field '{name}' ({}): add [\"starts-with\", \"${name}\", \"\"] to the policy before it is signed, or do not send the field.",
+        who(name)
+    ))
+}
