@@ -497,7 +497,8 @@ fn a_document_that_is_none_is_traced_to_what_wrote_it() {
         case.sign = |_| String::new();
         case
     }
-    const SENT: &[(&str, fn(&str) -> String, &str)] = &[
+    type Sent = (&'static str, fn(&str) -> String, &'static str);
+    const SENT: &[Sent] = &[
         ("nothing", |_| String::new(), "The policy is empty"),
         (
             "Python's bytes",
