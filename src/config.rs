@@ -231,9 +231,11 @@ fn app(reader: &mut Reader) -> Option<AppOptions> {
     let cors_origins = reader.list("cors.origins", "*", origin);
     let sites = reader.tables("site", site);
     let s3 = s3?;
+    let (public_url, bucket) = (public_url?, bucket?);
+    buckets::refuse_prefix(reader, public_url.as_deref(), &bucket, &s3);
     Some(AppOptions {
-        public_url: public_url?,
-        bucket: bucket?,
+        public_url,
+        bucket,
         buckets: s3.buckets,
         region: s3.region,
         rules: s3.rules,

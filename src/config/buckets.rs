@@ -52,6 +52,29 @@ pub(super) fn s3(reader: &mut Reader) -> Option<S3> {
     })
 }
 
+/// Behind a proxy that takes the prefix of the public URL off, a path that begins like the prefix cannot be told from one that still has
+/// it.
+pub(super) fn refuse_prefix(
+    reader: &mut Reader,
+    public_url: Option<&str>,
+    bucket: &Bucket,
+    s3: &S3,
+) {
+    let public = public_url.and_then(|url| url.parse::<http::Uri>().ok());
+    let path = public.as_ref().map_or("", |uri| uri.path());
+    let first = path.split('/').find(|segment| !segment.is_empty());
+    let Some(first) = first else {
+        return;
+    };
+    let further = s3.buckets.iter().map(|bucket| bucket.name.as_str());
+    let mut taken = further.chain([bucket.as_str(), "v1"]);
+    if taken.any(|name| name == first) {
+        let what =
+            format!("its path must not begin with /{first}, which is a bucket or the API here");
+        reader.mistake("server.public_url", what);
+    }
+}
+
 fn bucket(reader: &mut Reader) -> Option<BucketOptions> {
     let name = reader.value("name", "", name);
     let public_write = reader.value("acl", "private", |text| match text {
@@ -213,6 +236,18 @@ mod tests {
     #[test]
     fn every_mistake_names_its_key() {
         for (file, told) in [
+            (
+                "server.public_url = 'https://h/uploads'",
+                "server.public_url: its path must not begin with /uploads",
+            ),
+            (
+                "server.public_url = 'https://h/v1/x'",
+                "server.public_url: its path must not begin with /v1",
+            ),
+            (
+                "server.public_url = 'https://h/drop'\n[[bucket]]\nname = 'drop'",
+                "server.public_url: its path must not begin with /drop",
+            ),
             ("[[bucket]]\nname = 'UP'", "bucket[0].name: "),
             (
                 "[[bucket]]\nname = 'drop'\nacl = 'public-read'",

@@ -28,8 +28,12 @@ const IDLE_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a request may stand still. Clients on bad networks are silent for a second or two now and then.
 const STANDING_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long at least, however many newcomers wait. It is halved down to this, and full again once a seat is free.
+/// How long at least, however many newcomers wait. It is halved down to this while they do.
 const LEAST_PATIENCE: Duration = IDLE_PATIENCE;
+
+/// Time after which patience is full again, when nobody had to wait for it to shrink further: a server that is merely full
+/// goes on being patient with clients on bad networks.
+const PATIENCE_RETURNS: Duration = Duration::from_secs(1);
 
 /// How long an answer that is under way may stand still. The kernel's buffers hold megabytes and tell of progress only when a third
 /// of them is free again, which takes a client with 200 KB/s several seconds.
@@ -56,6 +60,8 @@ struct Seated {
     by_number: HashMap<u64, (Arc<Activity>, CancellationToken)>,
     next: u64,
     patience: Patience,
+    /// When patience last shrank.
+    shrank: Option<Instant>,
     /// Let go since the log was told.
     let_go: u64,
     told: Option<Instant>,
@@ -86,6 +92,7 @@ impl Crowd {
                     standing: STANDING_PATIENCE,
                     sending: SENDING_PATIENCE,
                 },
+                shrank: None,
                 let_go: 0,
                 told: None,
             }),
@@ -95,7 +102,6 @@ impl Crowd {
     /// A seat for a newcomer; makes room when there is none. `None` only if no seat will ever be free.
     pub(super) async fn admit(self: &Arc<Self>) -> Option<Seat> {
         if let Ok(permit) = Arc::clone(&self.seats).try_acquire_owned() {
-            self.seated().patience.standing = STANDING_PATIENCE;
             return Some(self.seat(permit));
         }
         let mut asked: Option<Instant> = None;
@@ -132,7 +138,8 @@ impl Crowd {
 
     fn let_go_of_the_quietest(&self) -> bool {
         let mut seated = self.seated();
-        let (candidates, patience) = (seated.by_number.iter(), seated.patience);
+        let patience = seated.patience_now();
+        let candidates = seated.by_number.iter();
         let quietest = candidates
             .filter_map(|(number, (activity, _))| {
                 let quiet = activity.quiet_for(patience)?;
@@ -154,9 +161,21 @@ impl Crowd {
 }
 
 impl Seated {
+    fn patience_now(&mut self) -> Patience {
+        if self
+            .shrank
+            .is_some_and(|at| at.elapsed() >= PATIENCE_RETURNS)
+        {
+            self.shrank = None;
+            self.patience.standing = STANDING_PATIENCE;
+        }
+        self.patience
+    }
+
     fn lose_patience(&mut self) {
         let standing = &mut self.patience.standing;
         *standing = (*standing / 2).max(LEAST_PATIENCE);
+        self.shrank = Some(Instant::now());
     }
 
     fn tell(&mut self) {
@@ -254,13 +273,11 @@ mod tests {
         for _ in 0..8 {
             stand_still(crowd.admit().await.unwrap());
         }
-        let honest = crowd.admit().await.unwrap();
+        let _honest = crowd.admit().await.unwrap();
         assert!(began.elapsed() < Duration::from_secs(1));
-        drop(honest);
-        // With a free seat patience is back: nobody else is let go early.
-        let honest = crowd.admit().await.unwrap();
-        assert_eq!(crowd.seated().patience.standing, STANDING_PATIENCE);
-        drop(honest);
+        assert!(crowd.seated().patience_now().standing < STANDING_PATIENCE);
+        tokio::time::sleep(PATIENCE_RETURNS).await;
+        assert_eq!(crowd.seated().patience_now().standing, STANDING_PATIENCE);
     }
 
     #[tokio::test(start_paused = true)]
