@@ -657,6 +657,23 @@ async fn metadata_under_the_files_name_is_not_taken_for_the_file() {
 }
 
 #[tokio::test]
+async fn a_file_under_the_uploaders_own_name_is_told_the_right_one() {
+    let rig = Rig::new().await;
+    for (client, name) in [("fineuploader", "qqfile"), ("filepond", "filepond")] {
+        let session = Session::start(&rig, client, &format!("client={client}")).await;
+        let mut form = session.form(&[], &[0xff; SIZE]);
+        form.file_part.0 = name.to_owned();
+        let answer = post(&rig, &form).await;
+        assert_eq!(answer.status, 400, "{client}");
+        let message = element(&answer, "Message");
+        assert!(
+            message.ends_with("must be named &apos;file&apos;."),
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn chunks_without_a_word_of_chunks_are_explained() {
     let rig = Rig::new().await;
     let session = Session::start(&rig, "anonymous", "client=dropzone").await;

@@ -23,6 +23,7 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use pillarbox::api::body::RequestBody;
 use pillarbox::model::{
     AccessKey, Bucket, BucketConfig, KeyPurpose, ObjectMeta, Secret, Timestamp,
@@ -53,6 +54,9 @@ enum How {
     Covered,
     /// The values of a session of ours, wherever the recording has a field that a session hands out.
     Session,
+    /// The form of a session that was started for this uploader, with the options set that README names: the file's part is called
+    /// `file`, and FilePond's metadata is left out.
+    Ready(&'static str),
     /// Nothing: the form has no policy of ours.
     Bare,
 }
@@ -61,22 +65,22 @@ enum How {
 enum Wants {
     /// One object: status, key, stored headers.
     Object(u16, &'static str, &'static [(&'static str, &'static str)]),
-    /// The session's file, of all chunks.
+    /// The session's file, of all chunks, each answered 201.
     File,
+    /// The same, each answered 200 with these words; and before each the uploader's question whether it is here, if it asks.
+    Answered(&'static str),
     /// The first post is taken, and each other refused with these words, for it lies about its chunk.
     Mistake(u16, &'static str),
     /// Each post is refused: status, and words of the answer.
     Refused(u16, &'static str),
 }
 
-use How::{AsSigned, Bare, Covered, Resigned, Session};
-use Wants::{File, Mistake, Object, Refused};
+use How::{AsSigned, Bare, Covered, Ready, Resigned, Session};
+use Wants::{Answered, File, Mistake, Object, Refused};
 
 const MULTIPART_PARAMS: &str = "Delete these three members when chunk_size is set";
 const NO_KEY: &str = "Bucket POST must contain a field named &apos;key&apos;.";
 const NO_FILE: &str = "POST requires exactly one file upload per request.";
-/// Their file is a field like others, and its bytes are no text.
-const NOT_NAMED_FILE: &str = "a part with a file must be named &apos;file&apos;.";
 const NOBODY: &str = "<Message>Access Denied</Message>";
 const VIDEO: (&str, &str) = ("content-type", "video/mp4");
 
@@ -154,8 +158,8 @@ const DUMPS: &[(&str, How, Wants)] = &[
     ),
     (
         "fineuploader-trad-chunked",
-        Bare,
-        Refused(400, NOT_NAMED_FILE),
+        Ready("fineuploader"),
+        Answered("\"success\":true"),
     ),
     // Others in a browser, with the form of a session.
     ("fetch-formdata", Session, File),
@@ -166,16 +170,33 @@ const DUMPS: &[(&str, How, Wants)] = &[
     (
         "dropzone5-chunked-s3-params-object",
         Session,
-        Mistake(409, "nothing says that they are another chunk"),
+        Mistake(409, "Dropzone drops them when params is an object"),
     ),
     // And without one.
     ("dropzone-s3-post", Bare, Refused(400, NO_KEY)),
-    ("dropzone-chunked", Bare, Refused(400, NO_KEY)),
     ("dropzone-chunked-params-object", Bare, Refused(400, NO_KEY)),
-    ("flow-js", Bare, Refused(403, NOBODY)),
-    ("resumable-js", Bare, Refused(403, NOBODY)),
-    ("uppy-xhr-upload", Bare, Refused(403, NOBODY)),
-    ("filepond-plain", Bare, Refused(400, NOT_NAMED_FILE)),
+    // With a form that is ready for them.
+    (
+        "dropzone-chunked",
+        Ready("dropzone"),
+        Answered("\"success\":true"),
+    ),
+    ("flow-js", Ready("flow"), Answered("\"complete\":")),
+    (
+        "resumable-js",
+        Ready("resumable"),
+        Answered("\"complete\":"),
+    ),
+    (
+        "uppy-xhr-upload",
+        Ready("uppy"),
+        Answered("\"url\":\"http://localhost:9300/uploads/"),
+    ),
+    (
+        "filepond-plain",
+        Ready("filepond"),
+        Answered("content-type: text/plain"),
+    ),
     ("filepond-chunk", Bare, Refused(400, NO_FILE)),
     // Plupload.
     ("plupload2-nochunk", Session, File),
@@ -528,23 +549,52 @@ fn pattern(length: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Where each chunk begins: where it says, or all but the last are as large as the largest.
+/// Where each chunk begins: all but the last are as large as the largest.
 fn begins(post: &Recorded, posts: &[Recorded]) -> usize {
+    let largest = posts.iter().map(Recorded::file_bytes).max().unwrap();
     if post.field("offset").is_some() {
         return post.number("offset", 0);
     }
-    let largest = posts.iter().map(Recorded::file_bytes).max().unwrap();
-    post.number("chunk", 0) * largest
+    let from_0 = ["chunk", "dzchunkindex", "qqpartindex"].map(|name| post.number(name, 0));
+    let from_1 = ["resumableChunkNumber", "flowChunkNumber"].map(|name| post.number(name, 1) - 1);
+    from_0.iter().chain(&from_1).sum::<usize>() * largest
+}
+
+/// The heads of the recorded questions whether a chunk is here, in order.
+fn questions(name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(folder().join(format!("{name}.txt"))).unwrap();
+    let entries = text.split("\n>>> ").skip(1);
+    let requests = entries.map(|entry| entry.split_once('\n').unwrap().1);
+    requests
+        .filter(|entry| entry.starts_with("GET "))
+        .map(|entry| entry.split_once("\n\n").unwrap().0.to_owned())
+        .collect()
+}
+
+/// Asks whether a chunk is here, as recorded but for the session's values.
+async fn ask(rig: &Rig, question: &str, params: &Value) -> u16 {
+    let lines: Vec<_> = question.lines().collect();
+    let query = lines[0].split_once('?').unwrap().1;
+    let query = query.strip_suffix(" HTTP/1.1").unwrap();
+    let first = format!("GET /uploads/?{} HTTP/1.1", in_query(query, params));
+    let rest = lines[1..].join("\r\n");
+    let told = exchange(rig, format!("{first}\r\n{rest}\r\n\r\n").as_bytes()).await;
+    told.status
 }
 
 async fn replay(rig: &Rig, name: &str, how: How, wants: &Wants) -> Result<(), String> {
     add_key(rig, how).await;
     let mut posts = recorded(name);
     let (mut bucket, mut session) = (BUCKET, None);
-    if how == Session {
+    if let Session | Ready(_) = how {
         bucket = "uploads";
-        session = Some(open_session(rig, name).await);
+        session = Some(open_session(rig, name, how).await);
     }
+    let asked = if let Ready(_) = how {
+        questions(name)
+    } else {
+        Vec::new()
+    };
     let mut answers = Vec::new();
     let whole = posts.clone();
     for (number, post) in posts.iter_mut().enumerate() {
@@ -553,6 +603,11 @@ async fn replay(rig: &Rig, name: &str, how: How, wants: &Wants) -> Result<(), St
             Resigned => resign(post),
             Covered => cover(post),
             Session => put_in(post, session.as_ref().unwrap()),
+            Ready(_) => make_ready(post, session.as_ref().unwrap()),
+        }
+        if let Some(question) = asked.get(number) {
+            let told = ask(rig, question, session.as_ref().unwrap()).await;
+            expect(told == 204, || format!("before it is here: {told}"))?;
         }
         let from = match wants {
             // Each says that it is the whole file, and none is like another.
@@ -568,6 +623,10 @@ async fn replay(rig: &Rig, name: &str, how: How, wants: &Wants) -> Result<(), St
             continue;
         }
         answers.push(exchange(rig, &post.request(&path, &file)).await);
+    }
+    for question in &asked {
+        let told = ask(rig, question, session.as_ref().unwrap()).await;
+        expect(told == 200, || format!("once it is here: {told}"))?;
     }
     for told in &answers {
         let asked_from_page = !whole[0].header("origin").is_empty();
@@ -651,9 +710,13 @@ async fn judge(
                 &[][..],
             )
         }
-        File => {
+        File | Answered(_) => {
+            let (status, words) = match wants {
+                Answered(words) => (200, *words),
+                _ => (201, ""),
+            };
             for told in answers {
-                refused(told, 201, "")?;
+                refused(told, status, words)?;
             }
             let end = |post: &Recorded| begins(post, posts) + post.file_bytes();
             (
@@ -687,8 +750,14 @@ fn expect(holds: bool, why: impl Fn() -> String) -> Result<(), String> {
 
 // What is put into a recording.
 
-async fn open_session(rig: &Rig, name: &str) -> Value {
-    let uri = format!("/v1/files/uploads/?object_key=wire/{name}.bin&pipeline_id={PIPELINE}");
+async fn open_session(rig: &Rig, name: &str, how: How) -> Value {
+    let client = if let Ready(client) = how {
+        format!("&client={client}")
+    } else {
+        String::new()
+    };
+    let uri =
+        format!("/v1/files/uploads/?object_key=wire/{name}.bin&pipeline_id={PIPELINE}{client}");
     rig.ask("POST", &uri).await.json()["upload"]["form_post_params"].clone()
 }
 
@@ -704,6 +773,45 @@ fn put_in(post: &mut Recorded, params: &Value) {
             post.set(name, value.as_str().unwrap());
         }
     }
+}
+
+/// The fields of a form that is ready for the uploader, before the file or where it has them; the options that README names.
+fn make_ready(post: &mut Recorded, params: &Value) {
+    post.parts
+        .retain(|part| part.is_file || part.name != "filepond");
+    for part in post.parts.iter_mut().filter(|part| part.is_file) {
+        let named = format!(" name=\"{}\"", part.name);
+        part.head = part.head.replace(&named, " name=\"file\"");
+        part.name = "file".to_owned();
+    }
+    for (name, value) in params.as_object().unwrap() {
+        let value = value.as_str().unwrap().to_owned();
+        if post.field(name).is_some() {
+            post.set(name, &value);
+            continue;
+        }
+        let at = post.parts.iter().position(|part| part.is_file).unwrap();
+        let field = Part {
+            head: format!("Content-Disposition: form-data; name=\"{name}\""),
+            name: name.clone(),
+            value,
+            is_file: false,
+        };
+        post.parts.insert(at, field);
+    }
+    if let Some((path, query)) = post.head[0].clone().split_once('?') {
+        post.head[0] = format!("{path}?{}", in_query(query, params));
+    }
+}
+
+/// The session's values in a recorded query, as `encodeURIComponent` writes them.
+fn in_query(query: &str, params: &Value) -> String {
+    let encode = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let pairs = params.as_object().unwrap().iter();
+    let pairs = pairs.map(|(n, v)| format!("{}={}", encode(n), encode(v.as_str().unwrap())));
+    let ours = query.replace("policy=P&key=k", &pairs.collect::<Vec<_>>().join("&"));
+    assert_ne!(ours, query);
+    ours
 }
 
 /// The recorded policy for our bucket, under our signature.
