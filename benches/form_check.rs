@@ -46,6 +46,7 @@ fn key(purpose: KeyPurpose) -> AccessKey {
         purpose,
         created_at: NOW,
         expires_at: None,
+        session_token: None,
     }
 }
 
