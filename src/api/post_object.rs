@@ -7,7 +7,7 @@
 //! `Authorization` plays no part here.
 //!
 //! Invariants: nothing is committed before the closing delimiter was seen; a failure of the network is never a failure of
-//! the store; every refusal is S3 XML with Amazon's status and code.
+//! the store; every refusal has Amazon's status and code, in S3 XML or, once a session is known, in its style.
 //!
 //! Source: Amazon S3 API Reference, "POST Object".
 
