@@ -197,7 +197,7 @@ async fn session(
         if is_last {
             told.asks(name, Some(&whole));
         }
-        let spec = ChunkSpec { index, nb_chunks };
+        let spec = ChunkSpec::new(index, nb_chunks);
         let answer = chunk(store, id, spec, chunks[index as usize]).await;
         if told.hears(answer).is_none() {
             return;
@@ -368,7 +368,7 @@ async fn finish_all(store: &EmbeddedStore, told: &Told, when: &str) {
         let count = u32::try_from(session.chunks.len()).unwrap();
         for (index, bytes) in (0..).zip(&session.chunks) {
             let nb_chunks = Some(count);
-            chunk(store, *id, ChunkSpec { index, nb_chunks }, bytes)
+            chunk(store, *id, ChunkSpec::new(index, nb_chunks), bytes)
                 .await
                 .unwrap();
         }

@@ -208,10 +208,7 @@ async fn an_upload_that_goes_on_is_no_file_and_deleting_it_aborts_it() {
     let rig = Rig::new().await;
     let open = draft("a.mp4", "").upload;
     rig.store.create_upload(open.clone()).await.unwrap();
-    let spec = ChunkSpec {
-        index: 0,
-        nb_chunks: Some(2),
-    };
+    let spec = ChunkSpec::new(0, Some(2));
     let mut writer = rig.store.write_chunk(open.id, spec).await.unwrap();
     writer.write("half".into()).await.unwrap();
     writer.commit(Default::default(), NOW).await.unwrap();
@@ -753,10 +750,7 @@ async fn the_life_of_a_file_from_session_to_deletion_in_both_formats() {
             404,
             "nothing arrived yet"
         );
-        let spec = ChunkSpec {
-            index: 0,
-            nb_chunks: Some(1),
-        };
+        let spec = ChunkSpec::new(0, Some(1));
         let mut writer = rig
             .store
             .write_chunk(Id::parse(id).unwrap(), spec)

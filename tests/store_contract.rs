@@ -18,8 +18,8 @@ use bytes::Bytes;
 use pillarbox::model::{
     AccessKey, AnswerStyle, Application, Attributes, Bucket, BucketConfig, CannedAcl, Checksum,
     ChecksumAlgorithm, Crc64, ETag, HeaderSet, Id, KeyPurpose, Md5, NewUpload, ObjectKey,
-    ObjectMeta, Pipeline, PipelineRef, PipelineSettings, Scopes, Secret, Tags, Timestamp, Token,
-    TokenHash, UploadState,
+    ObjectMeta, Pipeline, PipelineRef, PipelineSettings, SaidSizes, Scopes, Secret, Tags,
+    Timestamp, Token, TokenHash, UploadState,
 };
 use pillarbox::store::embedded::{EmbeddedStore, Options};
 use pillarbox::store::{
@@ -127,7 +127,7 @@ async fn send(
     (index, nb_chunks): (u32, Option<u32>),
     bytes: &Bytes,
 ) -> Result<Committed, StoreError> {
-    let spec = ChunkSpec { index, nb_chunks };
+    let spec = ChunkSpec::new(index, nb_chunks);
     let mut writer = store.write_chunk(id, spec).await?;
     for piece in bytes.chunks(100_000) {
         writer.write(Bytes::copy_from_slice(piece)).await?;
@@ -340,10 +340,7 @@ async fn a_chunk_that_is_overtaken_by_its_upload_is_told_that_it_differs() {
     let store = fixture.store();
     let id = begin(store, "overtaken.bin").await;
     send(store, id, (1, Some(2)), &data(1, 5)).await.unwrap();
-    let spec = ChunkSpec {
-        index: 0,
-        nb_chunks: Some(2),
-    };
+    let spec = ChunkSpec::new(0, Some(2));
     let (slow, quick) = (data(2, 3_000_000), data(3, 10));
     let mut writer = store.write_chunk(id, spec).await.unwrap();
     writer.write(slow.slice(..1_500_000)).await.unwrap();
@@ -363,10 +360,7 @@ async fn a_chunk_that_wrongly_says_it_is_the_only_one_spoils_none_of_the_others(
     let store = fixture.store();
     let parts = [data(1, 10), data(2, 10), data(3, 10)];
     let id = begin(store, "only.bin").await;
-    let spec = ChunkSpec {
-        index: 0,
-        nb_chunks: Some(1),
-    };
+    let spec = ChunkSpec::new(0, Some(1));
     let mut only = store.write_chunk(id, spec).await.unwrap();
     for index in [0, 1, 2] {
         let sent = send(store, id, (index, None), &parts[index as usize]).await;
@@ -421,10 +415,7 @@ async fn a_first_chunk_that_turns_out_too_long_while_others_arrive_spoils_none_o
         data(4, 5),
     ];
     let id = begin(store, "slow.bin").await;
-    let spec = ChunkSpec {
-        index: 0,
-        nb_chunks: Some(4),
-    };
+    let spec = ChunkSpec::new(0, Some(4));
     let mut slow = store.write_chunk(id, spec).await.unwrap();
     slow.write(parts[0].slice(..500_000)).await.unwrap();
     for index in [2, 1] {
@@ -516,10 +507,7 @@ async fn a_dropped_chunk_leaves_nothing_and_can_be_sent_again() {
     let store = fixture.store();
     let (first, second) = (data(1, 2_500_000), data(2, 10));
     let id = begin(store, "dropped.bin").await;
-    let spec = ChunkSpec {
-        index: 0,
-        nb_chunks: Some(2),
-    };
+    let spec = ChunkSpec::new(0, Some(2));
     let mut writer = store.write_chunk(id, spec).await.unwrap();
     writer.write(data(7, 2_000_000)).await.unwrap();
     drop(writer);
@@ -567,10 +555,7 @@ async fn wrong_bytes_are_refused_and_nothing_is_kept() {
     ];
     let id = begin(store, "checked.bin").await;
     for (expected, what) in cases {
-        let spec = ChunkSpec {
-            index: 0,
-            nb_chunks: Some(1),
-        };
+        let spec = ChunkSpec::new(0, Some(1));
         let mut writer = store.write_chunk(id, spec).await.unwrap();
         writer.write(bytes.clone()).await.unwrap();
         match writer.commit(expected, NOW).await {
@@ -587,10 +572,7 @@ async fn wrong_bytes_are_refused_and_nothing_is_kept() {
     }
     assert_eq!(store.upload(id).await.unwrap().received_chunks, 0);
     assert_eq!(total(store).await, 0);
-    let spec = ChunkSpec {
-        index: 0,
-        nb_chunks: Some(1),
-    };
+    let spec = ChunkSpec::new(0, Some(1));
     let mut writer = store.write_chunk(id, spec).await.unwrap();
     writer.write(bytes.clone()).await.unwrap();
     assert!(writer.commit(right, NOW).await.unwrap().object.is_some());
@@ -851,10 +833,7 @@ async fn an_aborted_upload_is_gone_with_its_chunks() {
     let mut fixture = Fixture::new().await;
     let store = fixture.store();
     let id = begin(store, "abort.bin").await;
-    let spec = ChunkSpec {
-        index: 1,
-        nb_chunks: Some(3),
-    };
+    let spec = ChunkSpec::new(1, Some(3));
     let mut late = store.write_chunk(id, spec).await.unwrap();
     late.write(data(2, 1_500_000)).await.unwrap();
     send(store, id, (0, Some(3)), &data(1, 1_000))
@@ -1393,4 +1372,209 @@ async fn assert_no_spills(fixture: &Fixture, id: Id) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(files_of(fixture, id), [id.to_string()]);
+}
+
+// ---- what a client says of sizes ----
+
+fn sized(index: u32, stride: Option<u64>, total: Option<u64>) -> ChunkSpec {
+    let source = None;
+    ChunkSpec {
+        sizes: SaidSizes {
+            stride,
+            total,
+            source,
+        },
+        ..ChunkSpec::new(index, Some(3))
+    }
+}
+
+async fn send_sized(
+    store: &EmbeddedStore,
+    id: Id,
+    spec: ChunkSpec,
+    length: usize,
+) -> Result<Committed, StoreError> {
+    let mut writer = store.write_chunk(id, spec).await?;
+    writer.write(data(spec.index as u8, length)).await?;
+    writer.commit(Expected::default(), NOW).await
+}
+
+#[tokio::test]
+async fn the_sizes_of_an_upload_are_those_that_were_said_first_also_after_a_restart() {
+    let mut fixture = Fixture::new().await;
+    for order in [[1, 2, 0], [0, 1, 2], [2, 0, 1]] {
+        let id = begin(fixture.store(), "sizes.bin").await;
+        let length = |index: u32| if index == 2 { 500 } else { 1000 };
+        for (count, index) in order.into_iter().enumerate() {
+            if count > 0 {
+                let store = fixture.store();
+                let short = send_sized(store, id, sized(index, Some(900), None), 900).await;
+                let known_900 = StoreError::ChunkSizesDiffer {
+                    known: 1000,
+                    given: 900,
+                };
+                assert_eq!(short.unwrap_err().to_string(), known_900.to_string());
+                let other = send_sized(store, id, sized(index, None, Some(2700)), 1000).await;
+                let total = matches!(
+                    other,
+                    Err(StoreError::TotalDiffers {
+                        known: 2500,
+                        given: 2700
+                    })
+                );
+                assert!(total, "{other:?}");
+            }
+            let spec = sized(index, Some(1000), Some(2500));
+            let sent = send_sized(fixture.store(), id, spec, length(index)).await;
+            assert_eq!(sent.unwrap().object.is_some(), count == 2);
+            fixture.restart().await;
+        }
+        let whole = [data(0, 1000), data(1, 1000), data(2, 500)].concat();
+        let name = ObjectName::Id(id);
+        assert_eq!(read(fixture.store(), &name).await.unwrap(), whole);
+        let late = send_sized(fixture.store(), id, sized(0, Some(900), None), 1000).await;
+        assert!(matches!(late, Err(StoreError::ChunkSizesDiffer { .. })));
+    }
+}
+
+#[tokio::test]
+async fn what_a_file_had_before_it_was_changed_tells_it_from_another_and_says_nothing_of_bytes() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let id = begin(store, "resized.bin").await;
+    let of = |index: u32, source: u64| {
+        let mut spec = ChunkSpec::new(index, Some(2));
+        spec.sizes.source = Some(source);
+        spec
+    };
+    send_sized(store, id, of(0, 9000), 10).await.unwrap();
+    let other = send_sized(store, id, of(1, 9001), 10).await;
+    assert!(matches!(
+        other,
+        Err(StoreError::SourceDiffers {
+            known: 9000,
+            given: 9001
+        })
+    ));
+    let done = send_sized(store, id, of(1, 9000), 10).await.unwrap();
+    assert_eq!(done.object.unwrap().size, 20);
+}
+
+#[tokio::test]
+async fn chunks_that_came_before_a_size_was_said_are_held_to_it_and_may_be_replaced() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let id = begin(store, "before.bin").await;
+    send_sized(store, id, sized(0, None, None), 900)
+        .await
+        .unwrap();
+    let refused = send_sized(store, id, sized(1, Some(1000), None), 1000).await;
+    assert!(matches!(
+        refused,
+        Err(StoreError::ChunkSizesDiffer {
+            known: 1000,
+            given: 900
+        })
+    ));
+    let session = store.upload(id).await.unwrap();
+    assert_eq!((session.received_bytes, session.sizes.stride), (900, None));
+    for (index, stride, length) in [(0, Some(1000), 1000), (1, None, 1000), (2, None, 7)] {
+        let spec = sized(index, stride, None);
+        send_sized(store, id, spec, length).await.unwrap();
+    }
+    assert_eq!(
+        store.upload(id).await.unwrap().state,
+        UploadState::Completed
+    );
+}
+
+#[tokio::test]
+async fn a_chunk_that_says_nothing_is_held_to_the_size_that_another_said() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let id = begin(store, "plain.bin").await;
+    send_sized(store, id, sized(1, Some(1000), None), 1000)
+        .await
+        .unwrap();
+    let plain = send_sized(store, id, sized(0, None, None), 900).await;
+    assert!(matches!(plain, Err(StoreError::ChunkSizesDiffer { .. })));
+    send_sized(store, id, sized(2, None, None), 900)
+        .await
+        .unwrap();
+    let done = send_sized(store, id, sized(0, None, None), 1000).await;
+    assert_eq!(done.unwrap().object.unwrap().size, 2900);
+}
+
+#[tokio::test]
+async fn a_set_that_does_not_come_to_its_total_becomes_no_object_and_loses_nothing() {
+    let mut fixture = Fixture::new().await;
+    let id = begin(fixture.store(), "total.bin").await;
+    for (index, length) in [(0, 1000), (2, 500)] {
+        let spec = sized(index, None, Some(2500));
+        let sent = send_sized(fixture.store(), id, spec, length).await;
+        sent.unwrap();
+    }
+    let short = send_sized(fixture.store(), id, sized(1, None, None), 999).await;
+    assert!(matches!(
+        short,
+        Err(StoreError::TotalDiffers {
+            known: 2500,
+            given: 2499
+        })
+    ));
+    fixture.restart().await;
+    let store = fixture.store();
+    let session = store.upload(id).await.unwrap();
+    assert_eq!(
+        (session.state, session.received_bytes),
+        (UploadState::Uploading, 1500)
+    );
+    assert!(store.object(&ObjectName::Id(id), NOW).await.is_err());
+    let done = send_sized(store, id, sized(1, None, None), 1000).await;
+    assert_eq!(done.unwrap().object.unwrap().size, 2500);
+
+    for length in [9, 10] {
+        let id = begin(store, "finish-total.bin").await;
+        let mut spec = ChunkSpec::new(0, None);
+        spec.sizes.total = Some(10);
+        send_sized(store, id, spec, length).await.unwrap();
+        let finished = store.finish_upload(id, 1, NOW).await;
+        assert_eq!(finished.is_ok(), length == 10, "{finished:?}");
+        let open = store.upload(id).await.unwrap().state == UploadState::Uploading;
+        assert_eq!(open, length == 9);
+        let mut only = ChunkSpec::new(0, Some(1));
+        only.sizes.total = Some(10);
+        let sent = send_sized(store, id, only, length).await;
+        assert_eq!(sent.is_ok(), length == 10, "{sent:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_chunks_of_two_sizes_that_arrive_side_by_side_one_size_wins() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    for round in 0..20 {
+        let id = begin(store, &format!("race{round}.bin")).await;
+        let mut writers = Vec::new();
+        for (index, stride) in [(0, 900), (1, 1000), (0, 1000), (1, 900)] {
+            let spec = sized(index, Some(stride), None);
+            let mut writer = store.write_chunk(id, spec).await.unwrap();
+            let bytes = data(1, usize::try_from(stride).unwrap());
+            writer.write(bytes).await.unwrap();
+            writers.push(tokio::spawn(writer.commit(Expected::default(), NOW)));
+        }
+        let mut refused = 0;
+        for writer in writers {
+            match writer.await.unwrap() {
+                Ok(_) => {}
+                Err(StoreError::ChunkSizesDiffer { .. }) => refused += 1,
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(refused, 2);
+        let receipts = store.receipts(id).await.unwrap();
+        let stride = store.upload(id).await.unwrap().sizes.stride;
+        assert_eq!(receipts.len(), 2);
+        assert!(receipts.iter().all(|r| Some(r.length) == stride));
+    }
 }

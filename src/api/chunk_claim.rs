@@ -29,6 +29,10 @@ pub(super) struct ChunkClaim {
     pub(super) spec: ChunkSpec,
     /// The size of every chunk but the last, and the field that says so.
     pub(super) stride: Option<(&'static str, u64)>,
+    /// The size of the whole, and the field that says so.
+    pub(super) total: Option<(&'static str, u64)>,
+    /// The size of the file before its uploader changed it, and the field that says so.
+    pub(super) source: Option<(&'static str, u64)>,
     /// How many bytes the chunk has.
     pub(super) length: Option<Length>,
 }
@@ -62,6 +66,18 @@ impl Length {
             (min, max) if min == max => format!("{max} bytes"),
             (min, max) => format!("{min} to {max} bytes"),
         }
+    }
+
+    /// Judges the bytes that came so far.
+    ///
+    /// # Errors
+    /// `InvalidArgument` that names the field, when they are too many already.
+    pub(super) fn check_max(&self, bytes: u64) -> Result<(), ApiError> {
+        if bytes <= self.max {
+            return Ok(());
+        }
+        let rule = format!("wants {} in this chunk, and more came.", self.bytes());
+        Err(ApiError::invalid(self.field, rule).with("ArgumentName", self.field))
     }
 
     /// Judges the bytes that came.
@@ -144,11 +160,14 @@ impl Offset {
             uploader: "Plupload",
             field: "offset",
             count_field: "total",
-            spec: ChunkSpec {
-                index: u32::try_from(index).unwrap_or(MAX_CHUNKS),
-                nb_chunks: nb_chunks.and_then(|count| u32::try_from(count).ok()),
-            },
-            stride: None,
+            spec: ChunkSpec::new(
+                u32::try_from(index).unwrap_or(MAX_CHUNKS),
+                nb_chunks.and_then(|count| u32::try_from(count).ok()),
+            ),
+            // A later chunk is taken for what it is only as long as the first keeps its size.
+            stride: first.filter(|_| index > 0).map(|first| ("offset", first)),
+            total: Some(("total", total)),
+            source: None,
             length: Some(length),
         })
     }

@@ -11,7 +11,7 @@
 use super::chunk_claim::{ChunkClaim, Length, Offset, refused};
 use super::error::{ApiError, ErrorCode};
 use super::uploader_chunks::claims;
-use crate::model::{MAX_CHUNKS, ObjectKey, UploadSession};
+use crate::model::{MAX_CHUNKS, ObjectKey, SaidSizes, UploadSession};
 use crate::policy::ChunkFields;
 use crate::store::{ChunkSpec, Store, StoreError};
 
@@ -24,10 +24,22 @@ pub(super) struct ChunkTarget {
     lengths: Vec<Length>,
     /// Where nobody says how many chunks there are: a chunk of so many bytes is all of them.
     whole: Option<u64>,
+    /// The size of chunk 0, when it is here and matters.
+    first: Option<u64>,
     /// The field that says how many chunks there are.
     count_field: &'static str,
+    /// The fields that say the sizes in `spec`.
+    size_fields: SizeFields,
     /// Who says which chunk it is.
     said_by: SaidBy,
+}
+
+/// Who says a size is whose words it is refused in; each is a field and what it says, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct SizeFields {
+    stride: Option<(&'static str, u64)>,
+    total: Option<(&'static str, u64)>,
+    source: Option<(&'static str, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +81,32 @@ impl ChunkTarget {
         self.lengths.iter().try_for_each(|want| want.check(bytes))
     }
 
+    /// Judges the bytes that came so far.
+    ///
+    /// # Errors
+    /// `InvalidArgument` that names the field, when they are too many already.
+    pub(super) fn check_max(&self, bytes: u64) -> Result<(), ApiError> {
+        let mut lengths = self.lengths.iter();
+        lengths.try_for_each(|want| want.check_max(bytes))
+    }
+
+    /// All chunks but the last have one size, whoever sends them; else their places would not be what their senders believe.
+    /// The store holds all chunks to it; here the first is, which may be older than the word, before the file is read.
+    ///
+    /// # Errors
+    /// `InvalidArgument` that names the field.
+    pub(super) fn check_first(&self) -> Result<(), ApiError> {
+        match (self.first, self.size_fields.stride) {
+            (Some(first), Some((field, stride))) if self.spec.index > 0 && stride != first => {
+                let rule = format!(
+                    "must fit the size of chunk 0, which has {first} bytes, not {stride}. Go on with chunks of that size, or start a new upload."
+                );
+                Err(refused(field, stride, rule))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a chunk of so many bytes is the whole file although nobody says how many chunks there are.
     pub(super) fn is_whole(&self, bytes: u64) -> bool {
         self.whole == Some(bytes)
@@ -76,6 +114,9 @@ impl ChunkTarget {
 
     /// What the store says of the chunk, in the words of its uploader. `file_name` is the file part's.
     pub(super) fn refusal(&self, error: StoreError, file_name: Option<&str>) -> ApiError {
+        if let Some(refusal) = self.size_refusal(&error) {
+            return refusal.caused_by(error);
+        }
         let replaces_whole = matches!(
             error,
             StoreError::ChunkDiffers {
@@ -98,6 +139,25 @@ impl ChunkTarget {
             _ => return error.into(),
         };
         ApiError::new(ErrorCode::InvalidRequest, message).caused_by(error)
+    }
+
+    /// What the store says of sizes, by the name of the field that says the size; none when this form says nothing of it.
+    fn size_refusal(&self, error: &StoreError) -> Option<ApiError> {
+        let said = &self.size_fields;
+        let (field, known, given, what) = match *error {
+            StoreError::ChunkSizesDiffer { known, given } => {
+                (said.stride, known, given, "chunks but the last of")
+            }
+            StoreError::TotalDiffers { known, given } => (said.total, known, given, "in all"),
+            StoreError::SourceDiffers { known, given } => (said.source, known, given, "a file of"),
+            _ => return None,
+        };
+        let (name, value) = field?;
+        let rule = format!(
+            "must be the same for every chunk of an upload, and its chunks must come to it ({what}): {known} bytes are known, \
+             {given} were given. Send the same file in chunks of the same size, or start a new upload."
+        );
+        Some(refused(name, value, rule))
     }
 }
 
@@ -149,7 +209,6 @@ impl Said {
         if self.claims.is_empty() {
             return self.of_plupload(suffix);
         }
-        refuse_other_sizes(&self.claims, first)?;
         let numbered = self.chunk.is_some() || self.chunks.is_some_and(|chunks| chunks > 0);
         match suffix {
             Some(index) => self.claims.push(plain_claim("key", (index, None))),
@@ -161,7 +220,12 @@ impl Said {
             None => {}
         }
         refuse_contradictions(&self.claims)?;
-        check(self.of_claims())
+        let size_fields = SizeFields {
+            stride: one_size(self.claims.iter().filter_map(|claim| claim.stride))?,
+            total: one_size(self.claims.iter().filter_map(|claim| claim.total))?,
+            source: one_size(self.claims.iter().filter_map(|claim| claim.source))?,
+        };
+        check(self.of_claims(first, size_fields))
     }
 
     fn of_plupload(&self, suffix: Option<u32>) -> Result<ChunkTarget, ApiError> {
@@ -177,16 +241,18 @@ impl Said {
             _ => SaidBy::Uploader,
         };
         check(ChunkTarget {
-            spec: ChunkSpec { index, nb_chunks },
+            spec: ChunkSpec::new(index, nb_chunks),
             lengths: Vec::new(),
             whole: None,
+            first: None,
             count_field: "chunks",
+            size_fields: SizeFields::default(),
             said_by,
         })
     }
 
     /// What the claims come to, which agree and of which there is at least one.
-    fn of_claims(&self) -> ChunkTarget {
+    fn of_claims(&self, known: Option<u64>, size_fields: SizeFields) -> ChunkTarget {
         let claims = &self.claims;
         let nb_chunks = claims.iter().find_map(|claim| claim.spec.nb_chunks);
         let mut lengths: Vec<Length> = claims.iter().filter_map(|claim| claim.length).collect();
@@ -199,10 +265,17 @@ impl Said {
             spec: ChunkSpec {
                 index: first.map_or(0, |claim| claim.spec.index),
                 nb_chunks,
+                sizes: SaidSizes {
+                    stride: size_fields.stride.map(|(_, bytes)| bytes),
+                    total: size_fields.total.map(|(_, bytes)| bytes),
+                    source: size_fields.source.map(|(_, bytes)| bytes),
+                },
             },
             lengths,
             whole: total.filter(|_| nb_chunks.is_none()),
+            first: known,
             count_field: first.map_or("chunks", |claim| claim.count_field),
+            size_fields,
             said_by: SaidBy::Uploader,
         }
     }
@@ -218,26 +291,29 @@ fn plain_claim(field: &'static str, (index, nb_chunks): (u32, Option<u32>)) -> C
         },
         field,
         count_field: "chunks",
-        spec: ChunkSpec { index, nb_chunks },
+        spec: ChunkSpec::new(index, nb_chunks),
         stride: None,
+        total: None,
+        source: None,
         length: None,
     }
 }
 
-/// All chunks but the last have one size, whoever sends them; else their places would not be what their senders believe.
-fn refuse_other_sizes(claims: &[ChunkClaim], first: Option<u64>) -> Result<(), ApiError> {
-    let Some(first) = first else {
-        return Ok(());
+/// A size that several uploaders may say, who must agree.
+fn one_size(
+    mut said: impl Iterator<Item = (&'static str, u64)>,
+) -> Result<Option<(&'static str, u64)>, ApiError> {
+    let Some((field, bytes)) = said.next() else {
+        return Ok(None);
     };
-    let later = claims.iter().filter(|claim| claim.spec.index > 0);
-    let mut strides = later.filter_map(|claim| claim.stride);
-    match strides.find(|(_, stride)| *stride != first) {
-        None => Ok(()),
-        Some((field, stride)) => {
-            let rule = format!(
-                "must fit the size of chunk 0, which has {first} bytes, not {stride}. Go on with chunks of that size, or start a new upload."
+    match said.find(|(_, other)| *other != bytes) {
+        None => Ok(Some((field, bytes))),
+        Some((name, other)) => {
+            let message = format!(
+                "{field} and {name} contradict each other: {bytes} bytes and {other}. Send the chunk fields of one uploader only."
             );
-            Err(refused(field, stride, rule))
+            let refusal = ApiError::new(ErrorCode::InvalidArgument, message);
+            Err(refusal.with("ArgumentName", name))
         }
     }
 }
@@ -439,7 +515,8 @@ mod tests {
         let key = ObjectKey::parse("tmp/p/a.mp4").unwrap();
         let said = Said::read(&fields).map_err(|error| error.message)?;
         let target = said.target(&key, &ObjectKey::parse(&posted).unwrap(), first);
-        target.map_err(|error| error.message)
+        let checked = target.and_then(|target| target.check_first().map(|()| target));
+        checked.map_err(|error| error.message)
     }
 
     const DROPZONE: &str =

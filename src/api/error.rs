@@ -333,6 +333,24 @@ fn chunk_row(error: &StoreError) -> (ErrorCode, String) {
                 "chunks must be the same for every chunk of an upload: {known} is known, {given} was given."
             ),
         ),
+        StoreError::ChunkSizesDiffer { known, given } => (
+            C::InvalidArgument,
+            format!(
+                "Every chunk of this upload but the last must have {known} bytes, and {given} were given. Start a new upload."
+            ),
+        ),
+        StoreError::TotalDiffers { known, given } => (
+            C::InvalidArgument,
+            format!(
+                "This upload must have {known} bytes in all, and {given} were given. Start a new upload."
+            ),
+        ),
+        StoreError::SourceDiffers { known, given } => (
+            C::InvalidArgument,
+            format!(
+                "This upload is of a file of {known} bytes, and {given} were given. Start a new upload."
+            ),
+        ),
         StoreError::ChunkDiffers { index, nb_chunks } => (
             C::OperationAborted,
             format!(

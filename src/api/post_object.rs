@@ -32,7 +32,7 @@ use super::uploader_query::RepeatedFields;
 use crate::model::{AccessKey, AnswerStyle, Bucket, BucketConfig, ETag, Timestamp};
 use crate::policy::{Context, Grant, PostForm, authorize, claim};
 use crate::store::embedded::faults::{self, Bug};
-use crate::store::{CatalogEntry, CatalogKey, ChunkWriter, Expected};
+use crate::store::{CatalogEntry, CatalogKey, Expected};
 
 /// Takes one form post to `bucket`.
 ///
@@ -182,7 +182,7 @@ impl Job<'_> {
                 .map_err(policy_error)?;
         }
         let mut target = PostTarget::open(app, grant, self.session, now).await?;
-        let (size, checksum) = take_file(reader, target.writer.as_mut(), grant).await?;
+        let (size, checksum) = take_file(reader, &mut target, grant).await?;
         seen.file_has(size);
         match reader.finish(seen).await {
             Err(error) if !faults::is_planted(Bug::NoClosingDelimiter) => return Err(error),
@@ -255,7 +255,7 @@ async fn bucket_config(app: &App, name: &Bucket) -> Result<Option<BucketConfig>,
 /// Pushes the file's bytes down; returns how many there were, and what the checksum that the form claims is compared with.
 async fn take_file<'a>(
     reader: &mut FormReader<'_>,
-    writer: &mut dyn ChunkWriter,
+    target: &mut PostTarget<'_>,
     grant: &'a Grant,
 ) -> Result<(u64, Option<Verifier<'a>>), ApiError> {
     let mut size = 0_u64;
@@ -263,10 +263,11 @@ async fn take_file<'a>(
     while let Some(bytes) = reader.file_bytes().await? {
         size += bytes.len() as u64;
         grant.check_max(size).map_err(policy_error)?;
+        target.check_max(size)?;
         checksum
             .iter_mut()
             .for_each(|verifier| verifier.update(&bytes));
-        writer.write(bytes).await?;
+        target.writer.write(bytes).await?;
     }
     Ok((size, checksum))
 }

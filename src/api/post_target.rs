@@ -90,11 +90,21 @@ impl<'a> PostTarget<'a> {
         };
         let found = chunk_target::find(store, &post.session, grant.key(), grant.chunk());
         let target = found.await?;
+        target.check_first()?;
         let id = post.session.upload.id;
         let writer = store.write_chunk(id, target.spec).await;
         let writer = writer.map_err(|error| target.refusal(error, None))?;
         let chunk = Some((post, target));
         Ok(Self { writer, chunk })
+    }
+
+    /// Judges what of the file has come so far by what its uploader says.
+    ///
+    /// # Errors
+    /// `InvalidArgument` that names the field, when it is too much already.
+    pub(super) fn check_max(&self, bytes: u64) -> Result<(), ApiError> {
+        let target = self.chunk.as_ref().map(|(_, target)| target);
+        target.map_or(Ok(()), |target| target.check_max(bytes))
     }
 
     /// Judges the size of the file by what its uploader says.
@@ -133,7 +143,8 @@ impl<'a> PostTarget<'a> {
         let mut spec = target.spec;
         if target.is_whole(receipt.length) {
             let id = post.session.upload.id;
-            let session = app.store.finish_upload(id, 1, now).await?;
+            let finished = app.store.finish_upload(id, 1, now).await;
+            let session = finished.map_err(|error| target.refusal(error, file_name))?;
             complete = session.state == UploadState::Completed;
             spec.nb_chunks = Some(1);
         }

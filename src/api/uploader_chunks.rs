@@ -32,6 +32,8 @@ struct Scheme {
     length: Option<&'static str>,
     /// The size of the file.
     total: Option<&'static str>,
+    /// The size of the file before the uploader changed it.
+    source: Option<&'static str>,
     /// Whether the last chunk takes in what is left over, and so has up to twice the size of the others.
     long_tail: bool,
 }
@@ -46,6 +48,7 @@ const SCHEMES: [Scheme; 4] = [
         length: None,
         // `dztotalfilesize` is the size before Dropzone resized the picture, and the chunks are of what came out.
         total: None,
+        source: Some("dztotalfilesize"),
         long_tail: false,
     },
     Scheme {
@@ -56,6 +59,7 @@ const SCHEMES: [Scheme; 4] = [
         stride: Some("resumableChunkSize"),
         length: Some("resumableCurrentChunkSize"),
         total: Some("resumableTotalSize"),
+        source: None,
         long_tail: true,
     },
     Scheme {
@@ -66,6 +70,7 @@ const SCHEMES: [Scheme; 4] = [
         stride: Some("flowChunkSize"),
         length: Some("flowCurrentChunkSize"),
         total: Some("flowTotalSize"),
+        source: None,
         long_tail: true,
     },
     Scheme {
@@ -76,6 +81,7 @@ const SCHEMES: [Scheme; 4] = [
         stride: None,
         length: Some("qqchunksize"),
         total: Some("qqtotalfilesize"),
+        source: None,
         long_tail: false,
     },
 ];
@@ -89,6 +95,7 @@ struct Said {
     stride: Option<u64>,
     length: Option<u64>,
     total: Option<u64>,
+    source: Option<u64>,
 }
 
 /// What every uploader says that says anything; at most one claim for each.
@@ -107,24 +114,29 @@ impl Scheme {
             return self.without_number(&said);
         };
         let index = self.index(number)?;
-        let spec = ChunkSpec {
-            index,
-            nb_chunks: self.count(index, &said)?,
-        };
+        let spec = ChunkSpec::new(index, self.count(index, &said)?);
         let stride = self.stride(index, &said)?;
         self.check_offset(index, stride, &said)?;
         self.check_total(spec, stride, &said)?;
         let length = self.length(spec, stride, &said)?;
-        Ok(Some(self.claim(spec, stride, length)))
+        Ok(Some(self.claim(spec, stride, length, &said)))
     }
 
-    fn claim(&self, spec: ChunkSpec, stride: Option<u64>, length: Option<Length>) -> ChunkClaim {
+    fn claim(
+        &self,
+        spec: ChunkSpec,
+        stride: Option<u64>,
+        length: Option<Length>,
+        said: &Said,
+    ) -> ChunkClaim {
         ChunkClaim {
             uploader: self.uploader,
             field: self.number.0,
             count_field: self.count,
             spec,
             stride: stride.map(|stride| (self.size_field(), stride)),
+            total: self.total.zip(said.total),
+            source: self.source.zip(said.source),
             length,
         }
     }
@@ -142,6 +154,7 @@ impl Scheme {
             stride: size(self.stride)?,
             length: size(self.length)?,
             total: size(self.total)?,
+            source: size(self.source)?,
         })
     }
 
@@ -158,8 +171,8 @@ impl Scheme {
             return Ok(None);
         };
         let (index, nb_chunks) = (0, Some(1));
-        let spec = ChunkSpec { index, nb_chunks };
-        let whole = self.claim(spec, None, Some(Length::exactly(field, total)));
+        let spec = ChunkSpec::new(index, nb_chunks);
+        let whole = self.claim(spec, None, Some(Length::exactly(field, total)), said);
         Ok(Some(ChunkClaim { field, ..whole }))
     }
 

@@ -25,7 +25,7 @@ use super::post_answer::Posted;
 use super::post_object::grant;
 use super::post_refusal::policy_error;
 use super::post_target::SessionPost;
-use crate::model::{ChunkReceipt, ETag, UploadState};
+use crate::model::{Checksum, ChecksumAlgorithm, ChunkReceipt, ETag, UploadState};
 use crate::policy::{Grant, PostForm, PostFormBuilder};
 
 /// How the names begin that both uploaders put into a query.
@@ -43,7 +43,8 @@ pub(super) fn asks_for_a_chunk(params: &Params) -> bool {
     params.pairs().any(|(name, _)| is_number(name))
 }
 
-/// Answers a test request: 200 when the chunk is on stable storage with the size that is said, else 204.
+/// Answers a test request: 200 when the chunk is on stable storage with the sizes and digests that are said,
+/// else 204.
 ///
 /// # Errors
 /// Those of the form post; `MethodNotAllowed` for a form that is not of one of our own sessions.
@@ -72,11 +73,16 @@ async fn find_chunk(call: &Call<'_>, grant: &Grant, post: &SessionPost) -> Resul
     let (store, session) = (call.app.store.as_ref(), &post.session);
     let target = chunk_target::find(store, session, grant.key(), grant.chunk()).await?;
     let counts = session.nb_chunks.zip(target.spec.nb_chunks);
-    if session.state == UploadState::Failed || counts.is_some_and(|(known, said)| known != said) {
+    let same_file = counts.is_none_or(|(known, said)| known == said)
+        && session.known_sizes().agree(target.spec.sizes)
+        && target.check_first().is_ok();
+    if session.state == UploadState::Failed || !same_file {
         return Ok(not_here());
     }
     let receipt = store.receipt(session.upload.id, target.spec.index).await?;
-    let fits = |receipt: &ChunkReceipt| target.check_size(receipt.length).is_ok();
+    let fits = |receipt: &ChunkReceipt| {
+        target.check_size(receipt.length).is_ok() && has_digests(grant, receipt)
+    };
     let Some(receipt) = receipt.filter(fits) else {
         return Ok(not_here());
     };
@@ -86,7 +92,8 @@ async fn find_chunk(call: &Call<'_>, grant: &Grant, post: &SessionPost) -> Resul
         key: &session.upload.key,
         etag: ETag::of_whole(receipt.digests.md5),
         crc64: receipt.digests.crc64,
-        checksum: grant.checksum(),
+        // No bytes came with this request, so none were compared with a checksum that it claims.
+        checksum: None,
     };
     let complete = session.state == UploadState::Completed;
     let chunk = post.chunk(target.spec, receipt.length, complete);
@@ -94,6 +101,16 @@ async fn find_chunk(call: &Call<'_>, grant: &Grant, post: &SessionPost) -> Resul
     Ok(uncached(styled.unwrap_or_else(|| {
         posted.created(StatusCode::OK, empty())
     })))
+}
+
+/// Whether a chunk has what the form says that its bytes hash to. What a receipt does not hold cannot be told, and so is not had.
+fn has_digests(grant: &Grant, receipt: &ChunkReceipt) -> bool {
+    let digests = receipt.digests;
+    let crc64 = |claimed: &Checksum| {
+        claimed.algorithm() == ChecksumAlgorithm::Crc64Nvme
+            && claimed.value() == digests.crc64.to_bytes()
+    };
+    grant.content_md5().is_none_or(|md5| md5 == digests.md5) && grant.checksum().is_none_or(crc64)
 }
 
 fn not_here() -> Reply {

@@ -35,5 +35,5 @@ pub use tags::{TagError, Tags};
 pub use time::Timestamp;
 pub use upload::{
     AnswerStyle, ChunkReceipt, MAX_CHUNK_BYTES, MAX_CHUNKS, MAX_OBJECT_BYTES, NewUpload, Place,
-    UploadSession, UploadState,
+    SaidSizes, UploadSession, UploadState,
 };

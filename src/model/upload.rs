@@ -108,6 +108,41 @@ impl UploadState {
     }
 }
 
+/// What a client says of the sizes of an upload, in bytes; each is the same for all chunks of one upload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaidSizes {
+    /// The size of every chunk but the last.
+    #[serde(default, rename = "s", skip_serializing_if = "Option::is_none")]
+    pub stride: Option<u64>,
+    /// The size of the whole object.
+    #[serde(default, rename = "t", skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// The size of the client's file before the client changed it. It tells one file from another, and says nothing of the
+    /// object's bytes.
+    #[serde(default, rename = "f", skip_serializing_if = "Option::is_none")]
+    pub source: Option<u64>,
+}
+
+impl SaidSizes {
+    /// These, and of `later` what these leave open: the first who says a size has said it.
+    pub fn or(self, later: Self) -> Self {
+        Self {
+            stride: self.stride.or(later.stride),
+            total: self.total.or(later.total),
+            source: self.source.or(later.source),
+        }
+    }
+
+    /// Whether nothing that both say differs.
+    pub fn agree(self, other: Self) -> bool {
+        self.or(other) == other.or(self)
+    }
+
+    fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A started upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadSession {
@@ -121,6 +156,20 @@ pub struct UploadSession {
     pub received_chunks: u32,
     /// Bytes of those chunks.
     pub received_bytes: u64,
+    /// The sizes that its chunks were said to have, by the first that said each. Absent from records that are older.
+    #[serde(default, skip_serializing_if = "SaidSizes::is_none")]
+    pub sizes: SaidSizes,
+}
+
+impl UploadSession {
+    /// The sizes that a further chunk must agree with: once all chunks are here, the total is known, said or not.
+    pub fn known_sizes(&self) -> SaidSizes {
+        let full = matches!(self.state, UploadState::Completing | UploadState::Completed);
+        self.sizes.or(SaidSizes {
+            total: full.then_some(self.received_bytes),
+            ..SaidSizes::default()
+        })
+    }
 }
 
 /// Where a chunk's bytes lie.

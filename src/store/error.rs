@@ -43,6 +43,27 @@ pub enum StoreError {
         /// The number given now.
         given: u32,
     },
+    /// The client says another size of every chunk but the last than before, or such a chunk has another size.
+    ChunkSizesDiffer {
+        /// The size in force, in bytes.
+        known: u64,
+        /// The size given now, in bytes.
+        given: u64,
+    },
+    /// The client says another size of the whole than before, or the chunks do not come to it.
+    TotalDiffers {
+        /// The size in force, in bytes.
+        known: u64,
+        /// The size given now, or what the chunks come to, in bytes.
+        given: u64,
+    },
+    /// The client says another size of its file, from which it made what it sends, than before.
+    SourceDiffers {
+        /// The size in force, in bytes.
+        known: u64,
+        /// The size given now, in bytes.
+        given: u64,
+    },
     /// The upload is finished and this chunk has other bytes than the one that was acknowledged.
     ChunkDiffers {
         /// The chunk's index.
@@ -130,6 +151,15 @@ impl fmt::Display for StoreError {
             }
             Self::ChunkCountDiffers { known, given } => {
                 write!(f, "{known} chunks are known, {given} were given")
+            }
+            Self::ChunkSizesDiffer { known, given } => {
+                write!(f, "chunks of {known} bytes are known, {given} were given")
+            }
+            Self::TotalDiffers { known, given } => {
+                write!(f, "{known} bytes in all are known, {given} were given")
+            }
+            Self::SourceDiffers { known, given } => {
+                write!(f, "a file of {known} bytes is known, {given} were given")
             }
             Self::ChunkDiffers { index, .. } => {
                 write!(f, "chunk {index} was acknowledged with other bytes")

@@ -23,7 +23,8 @@ use bytes::Bytes;
 
 use crate::model::{
     AccessKey, Application, Bucket, BucketConfig, ChunkReceipt, Crc64, HeaderSet, Id, Md5,
-    NewUpload, ObjectKey, ObjectMeta, Pipeline, Timestamp, Token, TokenHash, UploadSession,
+    NewUpload, ObjectKey, ObjectMeta, Pipeline, SaidSizes, Timestamp, Token, TokenHash,
+    UploadSession,
 };
 
 pub mod embedded;
@@ -43,6 +44,20 @@ pub struct ChunkSpec {
     pub index: u32,
     /// The number of chunks, when the client says it; 1 to [`crate::model::MAX_CHUNKS`] and above `index`.
     pub nb_chunks: Option<u32>,
+    /// What the client says of sizes; what one chunk of an upload said holds for all others, also for those that say nothing.
+    pub sizes: SaidSizes,
+}
+
+impl ChunkSpec {
+    /// A chunk of which no sizes are said.
+    pub fn new(index: u32, nb_chunks: Option<u32>) -> Self {
+        let sizes = SaidSizes::default();
+        Self {
+            index,
+            nb_chunks,
+            sizes,
+        }
+    }
 }
 
 /// What must be true of a chunk for it to be acknowledged.
@@ -191,10 +206,13 @@ pub trait ObjectStore: Send + Sync + Debug {
     async fn receipt(&self, id: Id, index: u32) -> Result<Option<ChunkReceipt>, StoreError>;
 
     /// Begins one chunk of a session. Also allowed when the session is finished: a repeat with the same bytes is then
-    /// acknowledged again, other bytes are refused with [`StoreError::ChunkDiffers`] at commit.
+    /// acknowledged again, other bytes are refused with [`StoreError::ChunkDiffers`] at commit. What the first chunk said of
+    /// sizes holds: commit judges it in the one step that acknowledges, and the chunk that would complete an object of another
+    /// total is refused. What was acknowledged stays, and may be replaced.
     ///
     /// # Errors
     /// [`StoreError::NoSuchUpload`], [`StoreError::ChunkCountDiffers`], [`StoreError::ChunkOutOfRange`],
+    /// [`StoreError::ChunkSizesDiffer`], [`StoreError::TotalDiffers`], [`StoreError::SourceDiffers`],
     /// [`StoreError::UploadFailed`], [`StoreError::Busy`], [`StoreError::ReadOnly`], [`StoreError::Full`].
     async fn write_chunk(
         &self,
@@ -210,7 +228,8 @@ pub trait ObjectStore: Send + Sync + Debug {
     ///
     /// # Errors
     /// [`StoreError::MissingChunks`] when not all are here, [`StoreError::ChunkCountDiffers`] when more or other were
-    /// announced; nothing is lost and the session stays open.
+    /// announced, [`StoreError::TotalDiffers`] when they do not come to the total that was said; nothing is lost and the session
+    /// stays open.
     async fn finish_upload(
         &self,
         id: Id,

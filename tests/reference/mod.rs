@@ -16,8 +16,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use bytes::Bytes;
 use pillarbox::model::{
-    Crc64, Digests, ETag, Id, MAX_CHUNKS, Md5, NewUpload, ObjectMeta, Timestamp, UploadSession,
-    UploadState,
+    Crc64, Digests, ETag, Id, MAX_CHUNKS, Md5, NewUpload, ObjectMeta, SaidSizes, Timestamp,
+    UploadSession, UploadState,
 };
 use pillarbox::store::{
     ChunkSpec, FileQuery, ObjectChange, ObjectName, SortKey, StoreError, SweepReport,
@@ -196,6 +196,7 @@ impl Model {
             nb_chunks: None,
             received_chunks: 0,
             received_bytes: 0,
+            sizes: SaidSizes::default(),
         };
         let session = Session {
             shown: shown.clone(),
@@ -232,7 +233,8 @@ impl Model {
             let nb_chunks = nb_chunks.min(MAX_CHUNKS);
             return says(StoreError::ChunkOutOfRange { index, nb_chunks });
         }
-        given.map_or(Ok(()), |given| session.check_count(given))
+        given.map_or(Ok(()), |given| session.check_count(given))?;
+        session.check_said(chunk.spec.sizes)
     }
 
     fn commit(&mut self, chunk: &Chunk, now: Timestamp) -> Told {
@@ -263,13 +265,19 @@ impl Model {
             };
         }
         let told = (receipt(index, &bytes), repeated);
-        session.chunks.insert(index, bytes);
+        let mut next = session.clone();
+        next.chunks.insert(index, bytes);
+        let shown = &mut next.shown;
         shown.nb_chunks = shown.nb_chunks.or(chunk.spec.nb_chunks);
-        shown.received_chunks = u32::try_from(session.chunks.len()).unwrap();
-        shown.received_bytes = session.chunks.values().map(|b| b.len() as u64).sum();
-        if shown.nb_chunks == Some(shown.received_chunks) {
-            shown.state = UploadState::Completing;
+        shown.sizes = shown.sizes.or(chunk.spec.sizes);
+        shown.received_chunks = u32::try_from(next.chunks.len()).unwrap();
+        shown.received_bytes = next.chunks.values().map(|b| b.len() as u64).sum();
+        next.check_lengths(index)?;
+        if next.shown.nb_chunks == Some(next.shown.received_chunks) {
+            next.check_total()?;
+            next.shown.state = UploadState::Completing;
         }
+        *session = next;
         Ok(told)
     }
 
@@ -291,6 +299,7 @@ impl Model {
             let first = absent;
             return says(StoreError::MissingChunks { first, count });
         }
+        session.check_total()?;
         if let Some(session) = self.sessions.get_mut(&id) {
             session.shown.nb_chunks = Some(nb_chunks);
             session.shown.state = UploadState::Completing;
@@ -440,6 +449,8 @@ impl Model {
         for (id, session) in &self.sessions {
             let shown = &session.shown;
             (id, shown.state.as_str(), shown.nb_chunks, &session.chunks).hash(&mut hasher);
+            let sizes = shown.sizes;
+            (sizes.stride, sizes.total, sizes.source).hash(&mut hasher);
         }
         hasher.finish()
     }
@@ -456,6 +467,57 @@ impl Session {
         match given == 0 || given > MAX_CHUNKS || given < known {
             true => says(StoreError::ChunkCountDiffers { known, given }),
             false => Ok(()),
+        }
+    }
+
+    /// Whether what a chunk says of sizes was said before, or is new.
+    fn check_said(&self, said: SaidSizes) -> Result<(), String> {
+        let full = self.shown.state != UploadState::Uploading;
+        let total = full.then_some(self.shown.received_bytes);
+        let known = self.shown.sizes;
+        if let (Some(known), Some(given)) = (known.stride, said.stride)
+            && known != given
+        {
+            return says(StoreError::ChunkSizesDiffer { known, given });
+        }
+        if let (Some(known), Some(given)) = (known.total.or(total), said.total)
+            && known != given
+        {
+            return says(StoreError::TotalDiffers { known, given });
+        }
+        match (known.source, said.source) {
+            (Some(known), Some(given)) if known != given => {
+                says(StoreError::SourceDiffers { known, given })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Every chunk but the last has the size that was said; the one that came last is judged first.
+    fn check_lengths(&self, arrived: u32) -> Result<(), String> {
+        let Some(known) = self.shown.sizes.stride else {
+            return Ok(());
+        };
+        let highest = self.chunks.keys().last().copied().unwrap_or(0);
+        let not_last = |index: &u32| {
+            *index < highest || self.shown.nb_chunks.is_some_and(|count| index + 1 < count)
+        };
+        let others = self.chunks.keys().copied();
+        let order = std::iter::once(arrived).chain(others);
+        for index in order.filter(not_last) {
+            let given = self.chunks[&index].len() as u64;
+            if known != given {
+                return says(StoreError::ChunkSizesDiffer { known, given });
+            }
+        }
+        Ok(())
+    }
+
+    fn check_total(&self) -> Result<(), String> {
+        let given = self.shown.received_bytes;
+        match self.shown.sizes.total {
+            Some(known) if known != given => says(StoreError::TotalDiffers { known, given }),
+            _ => Ok(()),
         }
     }
 

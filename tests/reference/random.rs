@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pillarbox::model::{
     Attributes, Bucket, CannedAcl, Checksum, ChecksumAlgorithm, HeaderSet, Id, MAX_CHUNKS,
-    NewUpload, ObjectKey, PipelineRef, Tags, Timestamp, UploadState,
+    NewUpload, ObjectKey, PipelineRef, SaidSizes, Tags, Timestamp, UploadState,
 };
 use pillarbox::store::{ChunkSpec, FileQuery, ObjectChange, ObjectName, SortKey};
 
@@ -221,11 +221,27 @@ pub(crate) fn chunk_of(dice: &mut Dice, model: &Model, id: Id) -> Chunk {
     Chunk {
         id,
         spec: ChunkSpec {
-            index,
-            nb_chunks: given,
+            sizes: sizes(dice, nb_chunks, stride),
+            ..ChunkSpec::new(index, given)
         },
         body: Body { seed, length },
         wrong: dice.is(3),
+    }
+}
+
+/// What a client says of sizes: often nothing, mostly what is planned, now and then another number.
+fn sizes(dice: &mut Dice, nb_chunks: u32, stride: usize) -> SaidSizes {
+    let stride = stride as u64;
+    let total = u64::from(nb_chunks - 1) * stride + stride.div_ceil(2);
+    let mut said = |planned: u64| match dice.below(100) {
+        0..70 => None,
+        70..98 => Some(planned),
+        _ => Some(planned + 1),
+    };
+    SaidSizes {
+        stride: said(stride),
+        total: said(total),
+        source: said(total + 5),
     }
 }
 

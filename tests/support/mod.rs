@@ -206,7 +206,7 @@ impl Rig {
     /// Puts one chunk on disk, past the form post.
     pub async fn put_chunk(&self, upload: &str, index: u32, nb_chunks: Option<u32>, bytes: &str) {
         let upload = Id::parse(upload).unwrap();
-        let spec = ChunkSpec { index, nb_chunks };
+        let spec = ChunkSpec::new(index, nb_chunks);
         let mut writer = self.store.write_chunk(upload, spec).await.unwrap();
         writer.write(bytes.to_owned().into()).await.unwrap();
         let now = self.clock.now();

@@ -82,10 +82,7 @@ impl Draft {
         rig.store.create_upload(self.upload.clone()).await.unwrap();
         let mut object = None;
         for (index, chunk) in (0..).zip(&chunks) {
-            let spec = ChunkSpec {
-                index,
-                nb_chunks: Some(nb_chunks),
-            };
+            let spec = ChunkSpec::new(index, Some(nb_chunks));
             let mut writer = rig.store.write_chunk(id, spec).await.unwrap();
             writer.write(Bytes::copy_from_slice(chunk)).await.unwrap();
             let committed = writer.commit(Expected::default(), rig.clock.now()).await;

@@ -22,7 +22,7 @@ use super::lease::{Claim, Lease};
 use super::ledger::{self, Arrival};
 use super::recent::UnderWay;
 use super::sync::{Handle, JoinHandle};
-use super::{Engine, label, names};
+use super::{Engine, label, names, sizes};
 use crate::model::{Digests, ETag, Id, NewUpload, ObjectMeta, Place, Timestamp, UploadState};
 use crate::store::{ChunkSpec, Expected, StoreError};
 
@@ -239,6 +239,11 @@ impl Lane {
             self.target = Target::Nowhere;
         }
         let only = record.session.nb_chunks.or(spec.nb_chunks) == Some(1);
+        if only && record.is_open() {
+            let mut session = record.session.clone();
+            session.sizes = session.sizes.or(spec.sizes);
+            sizes::check_total(&session, self.length)?;
+        }
         // The client may be wrong: others may lie behind this one, and the file must not be cut.
         let whole = only && matches!(&self.target, Target::Main(claim, ..) if claim.take_all());
         let length = self.length;

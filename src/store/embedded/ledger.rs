@@ -1,7 +1,7 @@
 //! What a session knows: the jobs that change it inside the index.
 //!
 //! Owns: the rules of acknowledging a chunk (repeat, replacement, number of chunks, stride, full set), of finishing, and of
-//! removing a session. Every function here runs inside one index job, so it reads and writes as if alone.
+//! removing a session; those of the sizes that a client says are in `sizes`. Every function here runs inside one index job, so it reads and writes as if alone.
 //! Never does: touch files. What becomes free is put into the garbage table in the same job, and returned for unlinking.
 //!
 //! Invariants:
@@ -14,9 +14,10 @@ use super::records::{
     COMPLETING, RECEIPTS, SESSIONS, SESSIONS_DUE, SessionRecord, decode_receipt, decode_session,
     due_key, encode, encode_session, id_key, open_session_key, receipt_key,
 };
+use super::sizes;
 use crate::model::{
     ChunkReceipt, Digests, Id, MAX_CHUNKS, MAX_OBJECT_BYTES, NewUpload, ObjectMeta, Place,
-    UploadSession, UploadState,
+    SaidSizes, UploadSession, UploadState,
 };
 use crate::store::{ChunkSpec, StoreError};
 
@@ -70,6 +71,7 @@ pub(super) fn create(txn: &mut Txn<'_>, new: NewUpload) -> Result<UploadSession,
         nb_chunks: None,
         received_chunks: 0,
         received_bytes: 0,
+        sizes: SaidSizes::default(),
     };
     let record = SessionRecord {
         session: session.clone(),
@@ -107,10 +109,10 @@ pub(super) fn check_spec(record: &SessionRecord, spec: ChunkSpec) -> Result<(), 
         let (index, nb_chunks) = (spec.index, nb_chunks.min(MAX_CHUNKS));
         return Err(StoreError::ChunkOutOfRange { index, nb_chunks });
     }
-    match spec.nb_chunks {
-        Some(given) => check_count(record, given),
-        None => Ok(()),
+    if let Some(given) = spec.nb_chunks {
+        check_count(record, given)?;
     }
+    sizes::check_said(&record.session, spec.sizes)
 }
 
 /// Acknowledges a chunk.
@@ -123,6 +125,9 @@ pub(super) fn acknowledge(txn: &mut Txn<'_>, arrival: Arrival) -> Result<Acknowl
         return acknowledge_again(&record, &arrival, repeated);
     }
     record.session.nb_chunks = record.session.nb_chunks.or(arrival.spec.nb_chunks);
+    let known = record.session.sizes;
+    record.session.sizes = known.or(arrival.spec.sizes);
+    sizes::check_lengths(txn, &record, &arrival, known.stride.is_none())?;
     let mut garbage = Garbage::new();
     let receipt = match repeated {
         Some(receipt) => receipt,
@@ -134,6 +139,7 @@ pub(super) fn acknowledge(txn: &mut Txn<'_>, arrival: Arrival) -> Result<Acknowl
         }
     };
     if record.session.nb_chunks == Some(record.session.received_chunks) {
+        sizes::check_total(&record.session, record.session.received_bytes)?;
         let whole = arrival.whole.filter(|_| repeated.is_none());
         close_or_complete(txn, &mut record, whole, &mut garbage)?;
     }
@@ -164,6 +170,7 @@ pub(super) fn finish(
     if record.session.received_chunks < nb_chunks {
         return Err(missing(txn, id, nb_chunks)?);
     }
+    sizes::check_total(&record.session, record.session.received_bytes)?;
     record.session.nb_chunks = Some(nb_chunks);
     close_or_complete(txn, &mut record, None, &mut Garbage::new())?;
     put_session(txn, &record)?;

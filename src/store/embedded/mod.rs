@@ -39,6 +39,7 @@ mod rebuild;
 mod recent;
 mod records;
 mod recover;
+mod sizes;
 mod sweep;
 mod sync;
 mod tagged;

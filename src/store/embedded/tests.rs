@@ -94,7 +94,7 @@ pub(super) async fn send(
     (index, nb_chunks): (u32, Option<u32>),
     bytes: &[u8],
 ) -> Result<super::super::Committed, StoreError> {
-    let spec = ChunkSpec { index, nb_chunks };
+    let spec = ChunkSpec::new(index, nb_chunks);
     let mut writer = store.write_chunk(id, spec).await?;
     writer.write(Bytes::copy_from_slice(bytes)).await?;
     writer.commit(Expected::default(), NOW).await
@@ -124,7 +124,7 @@ pub(super) async fn acknowledge_only(
     hasher.update(bytes);
     let arrival = ledger::Arrival {
         id,
-        spec: ChunkSpec { index, nb_chunks },
+        spec: ChunkSpec::new(index, nb_chunks),
         place,
         length: bytes.len() as u64,
         digests: hasher.finish(),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use shuttle::thread;
 
 use super::*;
-use crate::model::{Timestamp, UploadSession, UploadState};
+use crate::model::{SaidSizes, Timestamp, UploadSession, UploadState};
 use crate::store::embedded::sync::point;
 use crate::store::embedded::tests::upload;
 
@@ -103,6 +103,7 @@ fn with_stride(stride: u64) -> SessionRecord {
             nb_chunks: None,
             received_chunks: 0,
             received_bytes: 0,
+            sizes: SaidSizes::default(),
         },
         stride: Some(stride),
         last_index: None,
