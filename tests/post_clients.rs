@@ -1178,3 +1178,147 @@ async fn the_query_of_a_post_may_only_repeat_its_form() {
     let answer = post_to(&rig, "/uploads/?resumableChunkNumber=1", &foreign).await;
     assert_eq!(answer.status, 405, "a policy that we did not issue");
 }
+
+// ---- one file, one size of chunks ----
+
+/// What the form of chunk `index` of a file of `total` bytes in chunks of `size` comes to.
+async fn send(rig: &Rig, session: &Session, fields: FieldsOf, at: (usize, usize, usize)) -> Answer {
+    let (index, size, total) = at;
+    let bytes: Vec<u8> = file().into_iter().cycle().take(total).collect();
+    let bytes = bytes.chunks(size).nth(index).unwrap().to_vec();
+    post(rig, &session.form(&fields(index, size, total), &bytes)).await
+}
+
+#[tokio::test]
+async fn who_resumes_with_another_size_of_chunks_is_refused_whichever_chunk_is_missing() {
+    let rig = Rig::new().await;
+    for (client, fields, named) in [
+        ("dropzone", dropzone as FieldsOf, "dzchunksize"),
+        ("resumable", resumable, "resumableChunkSize"),
+        ("flow", flow, "flowChunkSize"),
+        ("fineuploader", fineuploader, "qqpartbyteoffset"),
+    ] {
+        for (row, here, other) in [
+            ("first", &[1, 2][..], 0),
+            ("middle", &[0, 2], 1),
+            ("last", &[1], 2),
+            ("second", &[2], 1),
+        ] {
+            let name = format!("{client}-{row}");
+            let session = Session::start(&rig, &name, &format!("client={client}")).await;
+            for index in here {
+                let sent = send(&rig, &session, fields, (*index, CHUNK, SIZE)).await;
+                assert_eq!(sent.status, 200, "{name}: {}", sent.text());
+            }
+            let refused = send(&rig, &session, fields, (other, 900, SIZE)).await;
+            assert_eq!(refused.status, 400, "{name}: {}", refused.text());
+            let body = refused.json();
+            assert_eq!(body["code"], "InvalidArgument", "{name}");
+            let words = body["error"].as_str().unwrap();
+            assert!(words.contains(named), "{name}: {words}");
+            for index in 0..3 {
+                let sent = send(&rig, &session, fields, (index, CHUNK, SIZE)).await;
+                assert_eq!(sent.status, 200, "{name}: {}", sent.text());
+            }
+            session.assert_whole(&rig, &name).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn chunks_of_another_file_are_refused_whichever_chunk_is_missing() {
+    let rig = Rig::new().await;
+    for (client, fields, named) in [
+        ("dropzone", dropzone as FieldsOf, "dztotalfilesize"),
+        ("resumable", resumable, "resumableTotalSize"),
+        ("flow", flow, "flowTotalSize"),
+        ("fineuploader", fineuploader, "qqtotalfilesize"),
+        ("plupload", plupload_offset, "total"),
+    ] {
+        for (row, here, missing) in [("last", [0, 1], 2), ("first", [1, 2], 0)] {
+            if client == "plupload" && row == "first" {
+                continue;
+            }
+            let name = format!("{client}-{row}-file");
+            let session = Session::start(&rig, &name, &format!("client={client}")).await;
+            for index in here {
+                let sent = send(&rig, &session, fields, (index, CHUNK, SIZE)).await;
+                assert!(sent.status.is_success(), "{name}: {}", sent.text());
+            }
+            let refused = send(&rig, &session, fields, (missing, CHUNK, SIZE + 200)).await;
+            assert_eq!(refused.status, 400, "{name}: {}", refused.text());
+            assert!(
+                refused
+                    .text()
+                    .contains(&format!("{named} must be the same")),
+                "{name}: {}",
+                refused.text()
+            );
+            assert!(session.stored(&rig).await.is_none(), "{name}");
+            let sent = send(&rig, &session, fields, (missing, CHUNK, SIZE)).await;
+            assert!(sent.status.is_success(), "{name}: {}", sent.text());
+            session.assert_whole(&rig, &name).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_uploaders_that_say_other_sizes_in_one_form_are_refused_by_the_names_of_both() {
+    let rig = Rig::new().await;
+    let session = Session::start(&rig, "both", "client=flow").await;
+    let mut form = session.form(&flow(0, CHUNK, SIZE), &chunk(0));
+    for (name, value) in resumable(0, CHUNK, SIZE + 1) {
+        form.set(name, &value);
+    }
+    let answer = post(&rig, &form).await;
+    assert_eq!(answer.status, 400);
+    let words = answer.json()["error"].as_str().unwrap().to_owned();
+    let wanted = "resumableTotalSize and flowTotalSize contradict each other";
+    assert!(words.starts_with(wanted), "{words}");
+}
+
+#[tokio::test]
+async fn a_chunk_that_is_too_long_is_refused_before_it_has_all_come() {
+    let rig = Rig::new().await;
+    let session = Session::start(&rig, "long", "client=flow").await;
+    let form = session.form(&flow(0, CHUNK, SIZE), &vec![7; 3_000_000]);
+    let answer = post(&rig, &form).await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    let words = answer.json()["error"].as_str().unwrap().to_owned();
+    assert!(
+        words.ends_with("wants 1000 bytes in this chunk, and more came."),
+        "{words}"
+    );
+    assert_eq!(session.state(&rig).await["received_bytes"], 0);
+}
+
+#[tokio::test]
+async fn a_test_request_for_another_file_is_not_here_before_and_after_completion() {
+    let rig = Rig::new().await;
+    for (client, fields) in [("resumable", resumable as FieldsOf), ("flow", flow)] {
+        let session = Session::start(&rig, client, &format!("client={client}")).await;
+        for sent in 0..3 {
+            let sent = send(&rig, &session, fields, (sent, CHUNK, SIZE)).await;
+            assert_eq!(sent.status, 200, "{}", sent.text());
+            for (total, status) in [(SIZE, 200), (SIZE + 200, 204)] {
+                let pairs = asked(&session, &fields(0, CHUNK, total));
+                let answer = test_request(&rig, &pairs).await;
+                assert_eq!(answer.status, status, "{client} {total}");
+            }
+        }
+    }
+    let session = Session::start(&rig, "plain", "client=plupload").await;
+    for index in 0..3 {
+        let sent = send(&rig, &session, plupload, (index, CHUNK, SIZE)).await;
+        assert!(sent.status.is_success(), "{}", sent.text());
+    }
+    let session = session.again(&rig, "client=flow").await;
+    for (index, size, total, status) in [
+        (0, CHUNK, SIZE, 200),
+        (0, CHUNK, SIZE + 200, 204),
+        (1, 900, SIZE, 204),
+    ] {
+        let answer = test_request(&rig, &asked(&session, &flow(index, size, total))).await;
+        assert_eq!(answer.status, status, "{index} {size} {total}");
+    }
+}

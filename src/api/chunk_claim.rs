@@ -1,9 +1,9 @@
 //! What one uploader says about the chunk in a form: a claim.
 //!
 //! Owns: [`ChunkClaim`], the number of bytes that it allows, how its fields are read, and the claim that Plupload 2 makes without
-//! chunk numbers, by `offset` and `total`.
+//! chunk numbers, by `offset` and `total`; and [`SizeFields`], what all claims of a form say of sizes.
 //!
-//! Never does: compare claims; `chunk_target.rs` does. The names of the other uploaders' fields are in `uploader_chunks.rs`.
+//! Never does: compare which chunk claims name; `chunk_target.rs` does. The names of the other uploaders' fields are in `uploader_chunks.rs`.
 //!
 //! Invariant: what is refused names the field and the rule, in the field's own spelling.
 //!
@@ -11,10 +11,10 @@
 
 use std::fmt::Display;
 
-use super::error::ApiError;
-use crate::model::{MAX_CHUNKS, MAX_OBJECT_BYTES};
+use super::error::{ApiError, ErrorCode};
+use crate::model::{MAX_CHUNKS, MAX_OBJECT_BYTES, SaidSizes};
 use crate::policy::ChunkFields;
-use crate::store::ChunkSpec;
+use crate::store::{ChunkSpec, StoreError};
 
 /// What one uploader says about the chunk in a form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +90,74 @@ impl Length {
         }
         let rule = format!("wants {} in this chunk, and {bytes} came.", self.bytes());
         Err(ApiError::invalid(self.field, rule).with("ArgumentName", self.field))
+    }
+}
+
+/// What all claims of a form say of sizes: each is a field and what it says, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct SizeFields {
+    pub(super) stride: Option<(&'static str, u64)>,
+    total: Option<(&'static str, u64)>,
+    source: Option<(&'static str, u64)>,
+}
+
+impl SizeFields {
+    /// Gathers them.
+    ///
+    /// # Errors
+    /// `InvalidArgument` that names both fields, when two uploaders say another size each.
+    pub(super) fn of(claims: &[ChunkClaim]) -> Result<Self, ApiError> {
+        Ok(Self {
+            stride: one_size(claims.iter().filter_map(|claim| claim.stride))?,
+            total: one_size(claims.iter().filter_map(|claim| claim.total))?,
+            source: one_size(claims.iter().filter_map(|claim| claim.source))?,
+        })
+    }
+
+    /// The sizes without their fields.
+    pub(super) fn sizes(&self) -> SaidSizes {
+        SaidSizes {
+            stride: self.stride.map(|(_, bytes)| bytes),
+            total: self.total.map(|(_, bytes)| bytes),
+            source: self.source.map(|(_, bytes)| bytes),
+        }
+    }
+
+    /// What the store says of sizes, by the name of the field that says the size; none when this form says nothing of it.
+    pub(super) fn refusal(&self, error: &StoreError) -> Option<ApiError> {
+        let (field, known, given, what) = match *error {
+            StoreError::ChunkSizesDiffer { known, given } => {
+                (self.stride, known, given, "chunks but the last of")
+            }
+            StoreError::TotalDiffers { known, given } => (self.total, known, given, "in all"),
+            StoreError::SourceDiffers { known, given } => (self.source, known, given, "a file of"),
+            _ => return None,
+        };
+        let (name, value) = field?;
+        let rule = format!(
+            "must be the same for every chunk of an upload, and its chunks must come to it ({what}): {known} bytes are known, \
+             {given} were given. Send the same file in chunks of the same size, or start a new upload."
+        );
+        Some(refused(name, value, rule))
+    }
+}
+
+/// A size that several uploaders may say, who must agree.
+fn one_size(
+    mut said: impl Iterator<Item = (&'static str, u64)>,
+) -> Result<Option<(&'static str, u64)>, ApiError> {
+    let Some((field, bytes)) = said.next() else {
+        return Ok(None);
+    };
+    match said.find(|(_, other)| *other != bytes) {
+        None => Ok(Some((field, bytes))),
+        Some((name, other)) => {
+            let message = format!(
+                "{field} and {name} contradict each other: {bytes} bytes and {other}. Send the chunk fields of one uploader only."
+            );
+            let refusal = ApiError::new(ErrorCode::InvalidArgument, message);
+            Err(refusal.with("ArgumentName", name))
+        }
     }
 }
 

@@ -8,10 +8,10 @@
 //! claims that differ are refused by the names of both; the index is below [`MAX_CHUNKS`]; a key that is neither the session's
 //! nor the session's with `.N` is refused.
 
-use super::chunk_claim::{ChunkClaim, Length, Offset, refused};
+use super::chunk_claim::{ChunkClaim, Length, Offset, SizeFields, refused};
 use super::error::{ApiError, ErrorCode};
 use super::uploader_chunks::claims;
-use crate::model::{MAX_CHUNKS, ObjectKey, SaidSizes, UploadSession};
+use crate::model::{MAX_CHUNKS, ObjectKey, UploadSession};
 use crate::policy::ChunkFields;
 use crate::store::{ChunkSpec, Store, StoreError};
 
@@ -32,14 +32,6 @@ pub(super) struct ChunkTarget {
     size_fields: SizeFields,
     /// Who says which chunk it is.
     said_by: SaidBy,
-}
-
-/// Who says a size is whose words it is refused in; each is a field and what it says, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct SizeFields {
-    stride: Option<(&'static str, u64)>,
-    total: Option<(&'static str, u64)>,
-    source: Option<(&'static str, u64)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +106,7 @@ impl ChunkTarget {
 
     /// What the store says of the chunk, in the words of its uploader. `file_name` is the file part's.
     pub(super) fn refusal(&self, error: StoreError, file_name: Option<&str>) -> ApiError {
-        if let Some(refusal) = self.size_refusal(&error) {
+        if let Some(refusal) = self.size_fields.refusal(&error) {
             return refusal.caused_by(error);
         }
         let replaces_whole = matches!(
@@ -139,25 +131,6 @@ impl ChunkTarget {
             _ => return error.into(),
         };
         ApiError::new(ErrorCode::InvalidRequest, message).caused_by(error)
-    }
-
-    /// What the store says of sizes, by the name of the field that says the size; none when this form says nothing of it.
-    fn size_refusal(&self, error: &StoreError) -> Option<ApiError> {
-        let said = &self.size_fields;
-        let (field, known, given, what) = match *error {
-            StoreError::ChunkSizesDiffer { known, given } => {
-                (said.stride, known, given, "chunks but the last of")
-            }
-            StoreError::TotalDiffers { known, given } => (said.total, known, given, "in all"),
-            StoreError::SourceDiffers { known, given } => (said.source, known, given, "a file of"),
-            _ => return None,
-        };
-        let (name, value) = field?;
-        let rule = format!(
-            "must be the same for every chunk of an upload, and its chunks must come to it ({what}): {known} bytes are known, \
-             {given} were given. Send the same file in chunks of the same size, or start a new upload."
-        );
-        Some(refused(name, value, rule))
     }
 }
 
@@ -220,11 +193,7 @@ impl Said {
             None => {}
         }
         refuse_contradictions(&self.claims)?;
-        let size_fields = SizeFields {
-            stride: one_size(self.claims.iter().filter_map(|claim| claim.stride))?,
-            total: one_size(self.claims.iter().filter_map(|claim| claim.total))?,
-            source: one_size(self.claims.iter().filter_map(|claim| claim.source))?,
-        };
+        let size_fields = SizeFields::of(&self.claims)?;
         check(self.of_claims(first, size_fields))
     }
 
@@ -265,11 +234,7 @@ impl Said {
             spec: ChunkSpec {
                 index: first.map_or(0, |claim| claim.spec.index),
                 nb_chunks,
-                sizes: SaidSizes {
-                    stride: size_fields.stride.map(|(_, bytes)| bytes),
-                    total: size_fields.total.map(|(_, bytes)| bytes),
-                    source: size_fields.source.map(|(_, bytes)| bytes),
-                },
+                sizes: size_fields.sizes(),
             },
             lengths,
             whole: total.filter(|_| nb_chunks.is_none()),
@@ -296,25 +261,6 @@ fn plain_claim(field: &'static str, (index, nb_chunks): (u32, Option<u32>)) -> C
         total: None,
         source: None,
         length: None,
-    }
-}
-
-/// A size that several uploaders may say, who must agree.
-fn one_size(
-    mut said: impl Iterator<Item = (&'static str, u64)>,
-) -> Result<Option<(&'static str, u64)>, ApiError> {
-    let Some((field, bytes)) = said.next() else {
-        return Ok(None);
-    };
-    match said.find(|(_, other)| *other != bytes) {
-        None => Ok(Some((field, bytes))),
-        Some((name, other)) => {
-            let message = format!(
-                "{field} and {name} contradict each other: {bytes} bytes and {other}. Send the chunk fields of one uploader only."
-            );
-            let refusal = ApiError::new(ErrorCode::InvalidArgument, message);
-            Err(refusal.with("ArgumentName", name))
-        }
     }
 }
 

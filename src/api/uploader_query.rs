@@ -25,7 +25,7 @@ use super::post_answer::Posted;
 use super::post_object::grant;
 use super::post_refusal::policy_error;
 use super::post_target::SessionPost;
-use crate::model::{Checksum, ChecksumAlgorithm, ChunkReceipt, ETag, UploadState};
+use crate::model::{Checksum, ChecksumAlgorithm, ChunkReceipt, Digests, ETag, Md5, UploadState};
 use crate::policy::{Grant, PostForm, PostFormBuilder};
 
 /// How the names begin that both uploaders put into a query.
@@ -81,7 +81,8 @@ async fn find_chunk(call: &Call<'_>, grant: &Grant, post: &SessionPost) -> Resul
     }
     let receipt = store.receipt(session.upload.id, target.spec.index).await?;
     let fits = |receipt: &ChunkReceipt| {
-        target.check_size(receipt.length).is_ok() && has_digests(grant, receipt)
+        target.check_size(receipt.length).is_ok()
+            && has_digests(receipt.digests, grant.content_md5(), grant.checksum())
     };
     let Some(receipt) = receipt.filter(fits) else {
         return Ok(not_here());
@@ -104,13 +105,12 @@ async fn find_chunk(call: &Call<'_>, grant: &Grant, post: &SessionPost) -> Resul
 }
 
 /// Whether a chunk has what the form says that its bytes hash to. What a receipt does not hold cannot be told, and so is not had.
-fn has_digests(grant: &Grant, receipt: &ChunkReceipt) -> bool {
-    let digests = receipt.digests;
-    let crc64 = |claimed: &Checksum| {
+fn has_digests(has: Digests, md5: Option<Md5>, checksum: Option<&Checksum>) -> bool {
+    let is_crc64 = |claimed: &Checksum| {
         claimed.algorithm() == ChecksumAlgorithm::Crc64Nvme
-            && claimed.value() == digests.crc64.to_bytes()
+            && claimed.value() == has.crc64.to_bytes()
     };
-    grant.content_md5().is_none_or(|md5| md5 == digests.md5) && grant.checksum().is_none_or(crc64)
+    md5.is_none_or(|md5| md5 == has.md5) && checksum.is_none_or(is_crc64)
 }
 
 fn not_here() -> Reply {
@@ -168,6 +168,34 @@ impl RepeatedFields {
                 let rule = "may stand in the query only as the form has it: the query of a form post repeats fields and adds none.";
                 Err(ApiError::invalid(name, rule).with("ArgumentName", name.as_str()))
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Crc64;
+
+    #[test]
+    fn a_chunk_has_only_the_digests_that_its_receipt_shows() {
+        let (md5, crc64) = (Md5::of(b"chunk"), Crc64::of(b"chunk"));
+        let has = Digests { md5, crc64 };
+        let crc = |crc: Crc64| {
+            let value = crc.to_bytes().to_vec();
+            Checksum::new(ChecksumAlgorithm::Crc64Nvme, value)
+        };
+        let sha256 = Checksum::new(ChecksumAlgorithm::Sha256, vec![0; 32]);
+        for (claimed_md5, checksum, expected) in [
+            (None, None, true),
+            (Some(md5), None, true),
+            (Some(Md5::of(b"other")), None, false),
+            (None, crc(crc64), true),
+            (None, crc(Crc64::of(b"other")), false),
+            (Some(md5), sha256, false),
+        ] {
+            let found = has_digests(has, claimed_md5, checksum.as_ref());
+            assert_eq!(found, expected, "{claimed_md5:?} {checksum:?}");
         }
     }
 }
