@@ -38,7 +38,7 @@ macro_rules! families {
 }
 
 families! {
-    framing parts fields file_name signature document conditions coverage size acting answers anonymous attacks
+    framing parts fields file_name signature document conditions coverage size acting tagging answers anonymous attacks
 }
 
 #[test]
@@ -49,4 +49,5 @@ fn there_are_enough_rows_and_each_tells_something_of_its_own() {
     assert_eq!(told.len(), rows.len(), "two rows tell the same");
     let both = rows.iter().filter(|row| row.versions.len() == 2).count();
     assert!(both >= FEWEST_ROWS, "{both} rows run in both versions");
+    println!("{} rows, {both} of them in both versions", rows.len());
 }

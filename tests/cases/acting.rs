@@ -37,7 +37,7 @@ fn acls() -> Vec<Row> {
             move |p| {
                 p.cover("acl", acl);
             },
-            stored(),
+            stored().acl(acl),
         ));
     }
     for acl in [
@@ -204,7 +204,7 @@ fn md5() -> Vec<Row> {
     ]
 }
 
-/// Name, checksum of [`FILE`].
+/// Field, checksum of [`FILE`].
 fn right_checksums() -> [(&'static str, Vec<u8>); 5] {
     let crc = |algorithm, bytes: usize| {
         let whole = crc_fast::checksum(algorithm, FILE).to_be_bytes();
@@ -212,60 +212,66 @@ fn right_checksums() -> [(&'static str, Vec<u8>); 5] {
     };
     let sha = |algorithm| ring::digest::digest(algorithm, FILE).as_ref().to_vec();
     [
-        ("crc32", crc(crc_fast::CrcAlgorithm::Crc32IsoHdlc, 4)),
-        ("crc32c", crc(crc_fast::CrcAlgorithm::Crc32Iscsi, 4)),
-        ("crc64nvme", crc(crc_fast::CrcAlgorithm::Crc64Nvme, 8)),
-        ("sha1", sha(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY)),
-        ("sha256", sha(&ring::digest::SHA256)),
+        (
+            "x-amz-checksum-crc32",
+            crc(crc_fast::CrcAlgorithm::Crc32IsoHdlc, 4),
+        ),
+        (
+            "x-amz-checksum-crc32c",
+            crc(crc_fast::CrcAlgorithm::Crc32Iscsi, 4),
+        ),
+        (
+            "x-amz-checksum-crc64nvme",
+            crc(crc_fast::CrcAlgorithm::Crc64Nvme, 8),
+        ),
+        (
+            "x-amz-checksum-sha1",
+            sha(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY),
+        ),
+        ("x-amz-checksum-sha256", sha(&ring::digest::SHA256)),
     ]
 }
 
 fn checksums() -> Vec<Row> {
     let mut rows = Vec::new();
-    for (name, right) in right_checksums() {
-        let field = format!("x-amz-checksum-{name}");
+    for (field, right) in right_checksums() {
+        let name = field.trim_start_matches("x-amz-checksum-");
         let mut wrong = right.clone();
         wrong[0] ^= 1;
         let (right_text, wrong_text) = (STANDARD.encode(&right), STANDARD.encode(&wrong));
         let short = STANDARD.encode(&right[1..]);
-        let with = |value: String| {
-            let field = field.clone();
+        let with = move |value: &str| {
+            let value = value.to_owned();
             move |p: &mut super::Post| {
-                p.cover(&field, &value);
+                p.cover(field, &value);
             }
         };
+        let kept = stored().summed(field, &right_text);
+        let kept_too = stored().summed(field, &right_text);
         let invalid =
             || refused("InvalidRequest").saying(format!("Value for {field} header is invalid."));
-        rows.push(row(
-            format!("the right {name}"),
-            with(right_text.clone()),
-            stored(),
-        ));
+        rows.push(row(format!("the right {name}"), with(&right_text), kept));
         rows.push(row(
             format!("the right {name} and its algorithm by name"),
-            {
-                let with = with(right_text);
-                let algorithm = name.to_uppercase();
-                move |p| {
-                    with(p);
-                    p.cover("x-amz-checksum-algorithm", &algorithm);
-                }
+            move |p| {
+                with(&right_text)(p);
+                p.cover("x-amz-checksum-algorithm", &name.to_uppercase());
             },
-            stored(),
+            kept_too,
         ));
         rows.push(row(
             format!("a wrong {name}"),
-            with(wrong_text),
+            with(&wrong_text),
             refused("BadDigest"),
         ));
         rows.push(row(
             format!("a {name} that is a byte short"),
-            with(short),
+            with(&short),
             invalid(),
         ));
         rows.push(row(
             format!("a {name} that is no base64"),
-            with("%%".to_owned()),
+            with("%%"),
             invalid(),
         ));
     }
@@ -400,7 +406,24 @@ fn classes() -> Vec<Row> {
 
 /// What we do not do is refused, and nothing is pretended.
 fn promises() -> Vec<Row> {
-    let mut rows = Vec::new();
+    let encryption = "x-amz-server-side-encryption";
+    let mut rows = vec![
+        row(
+            "plain AES256 is accepted and never claimed",
+            move |p| {
+                p.cover(encryption, "AES256");
+            },
+            stored().answered(encryption, ""),
+        ),
+        row(
+            "an encryption that nobody has",
+            move |p| {
+                p.cover(encryption, "ROT13");
+            },
+            bad_field(encryption, "ROT13")
+                .saying("The encryption method specified is not supported"),
+        ),
+    ];
     for (name, value) in [
         ("x-amz-server-side-encryption", "aws:kms"),
         ("x-amz-server-side-encryption", "aws:kms:dsse"),

@@ -30,7 +30,7 @@ fn allowed() -> Vec<Row> {
             |p| {
                 open(p).set("acl", "public-read");
             },
-            stored(),
+            stored().acl("public-read"),
         ),
         row(
             "an unsigned form with a type and metadata",

@@ -18,8 +18,10 @@ mod post;
 mod road;
 mod row;
 mod runner;
+mod seeds;
 pub(crate) mod signature;
 pub(crate) mod size;
+pub(crate) mod tagging;
 
 pub(crate) use post::{Part, Post, Sent, Version};
 pub(crate) use row::{Expected, Row};
@@ -29,7 +31,7 @@ pub(crate) use runner::run;
 type Family = (&'static str, fn() -> Vec<Row>);
 
 /// Every family.
-pub(crate) const FAMILIES: [Family; 13] = [
+pub(crate) const FAMILIES: [Family; 14] = [
     ("framing", framing::rows),
     ("parts", parts::rows),
     ("fields", fields::rows),
@@ -40,6 +42,7 @@ pub(crate) const FAMILIES: [Family; 13] = [
     ("coverage", coverage::rows),
     ("size", size::rows),
     ("acting", acting::rows),
+    ("tagging", tagging::rows),
     ("answers", answers::rows),
     ("anonymous", anonymous::rows),
     ("attacks", attacks::rows),

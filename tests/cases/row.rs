@@ -65,6 +65,12 @@ pub(crate) struct Stored {
     pub(crate) bytes: Option<Vec<u8>>,
     /// All headers that are stored with it.
     pub(crate) headers: Vec<(String, String)>,
+    /// Its canned acl.
+    pub(crate) acl: &'static str,
+    /// All its tags.
+    pub(crate) tags: Vec<(String, String)>,
+    /// The checksum that is kept, in base64; none when not set.
+    pub(crate) checksum: Option<String>,
     /// Headers of the answer.
     pub(crate) answer: Vec<(&'static str, String)>,
     pub(crate) body: Option<String>,
@@ -111,6 +117,9 @@ pub(crate) fn stored() -> Expected {
         key: None,
         bytes: None,
         headers: Vec::new(),
+        acl: "private",
+        tags: Vec::new(),
+        checksum: None,
         answer: Vec::new(),
         body: None,
     })
@@ -142,6 +151,21 @@ impl Expected {
     /// Stored with this header.
     pub(crate) fn with(self, name: &str, value: &str) -> Self {
         self.of_stored(|stored| stored.headers.push((name.to_owned(), value.to_owned())))
+    }
+
+    pub(crate) fn acl(self, acl: &'static str) -> Self {
+        self.of_stored(|stored| stored.acl = acl)
+    }
+
+    /// Stored with this tag.
+    pub(crate) fn tagged(self, key: &str, value: &str) -> Self {
+        self.of_stored(|stored| stored.tags.push((key.to_owned(), value.to_owned())))
+    }
+
+    /// Stored with this checksum, and answered with it under this name.
+    pub(crate) fn summed(self, name: &'static str, base64: &str) -> Self {
+        let stored = self.of_stored(|stored| stored.checksum = Some(base64.to_owned()));
+        stored.answered(name, base64)
     }
 
     /// Answered with this header; an empty value: without it.

@@ -10,7 +10,7 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use pillarbox::api::body::RequestBody;
 use pillarbox::model::{
-    AccessKey, Bucket, BucketConfig, KeyPurpose, Md5, ObjectMeta, Secret, Timestamp,
+    AccessKey, Bucket, BucketConfig, KeyPurpose, Md5, ObjectMeta, Secret, Timestamp, TokenHash,
 };
 use pillarbox::store::{CatalogEntry, FileQuery, ObjectName};
 
@@ -26,6 +26,10 @@ pub(crate) const OTHER: &str = "other-bucket";
 pub(crate) const LINKS_KEY: &str = "LINKSEXAMPLEKEY0";
 /// A key whose time is over.
 pub(crate) const EXPIRED_KEY: &str = "EXPIREDEXAMPLEKEY";
+/// A temporary key, one whose time is over, and the session token of both.
+pub(crate) const TEMPORARY_KEY: &str = "TEMPORARYEXAMPLEKEY";
+pub(crate) const OVER_KEY: &str = "OVEREXAMPLEKEY00";
+pub(crate) const TOKEN: &str = "the-session-token-of-a-temporary-key";
 
 /// Longest wait until a refused file has left the disk; that is done in the background.
 const CLEAN_WAIT: Duration = Duration::from_secs(5);
@@ -68,16 +72,18 @@ impl Table {
 
     /// The same on a server with options of its own.
     pub(crate) async fn of(rig: Rig) -> Self {
-        let key = |id: &str, purpose, expires_at| {
+        let key_with = |id: &str, purpose, expires_at, token: Option<&str>| {
             CatalogEntry::AccessKey(AccessKey {
                 id: id.to_owned(),
                 secret: Secret::new(SECRET.to_owned()),
                 purpose,
                 created_at: Timestamp::default(),
                 expires_at,
-                session_token: None,
+                session_token: token.map(TokenHash::of),
             })
         };
+        let key = |id: &str, purpose, expires_at| key_with(id, purpose, expires_at, None);
+        let later = Some(NOW.plus(Duration::from_secs(3600)));
         let bucket = |name, public_write| {
             CatalogEntry::Bucket(BucketConfig {
                 name: Bucket::parse(name).unwrap(),
@@ -89,6 +95,8 @@ impl Table {
             key(KEY_ID, KeyPurpose::User, None),
             key(LINKS_KEY, KeyPurpose::Links, None),
             key(EXPIRED_KEY, KeyPurpose::User, Some(NOW)),
+            key_with(TEMPORARY_KEY, KeyPurpose::User, later, Some(TOKEN)),
+            key_with(OVER_KEY, KeyPurpose::User, Some(NOW), Some(TOKEN)),
             bucket(OPEN, true),
             bucket(OTHER, false),
         ] {
@@ -177,6 +185,17 @@ impl Table {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .collect();
         same("stored headers", &headers, &stored.headers)?;
+        let attributes = &meta.attributes;
+        same("acl", attributes.acl.as_str(), stored.acl)?;
+        let tags: Vec<_> = attributes
+            .tags
+            .iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect();
+        same("tags", &tags, &stored.tags)?;
+        let checksum = attributes.checksum.as_ref();
+        let checksum = checksum.map(pillarbox::model::Checksum::base64);
+        same("checksum", &checksum, &stored.checksum)?;
         let etag = format!("\"{}\"", Md5::of(bytes).hex());
         same("ETag", answer.header("etag"), etag.as_str())?;
         for (name, value) in &stored.answer {

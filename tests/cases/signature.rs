@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::post::{DAY, KEY_ID, hex};
 use super::row::{Expected, Row, bad_field, denied, missing, refused, row, stored};
-use super::runner::{EXPIRED_KEY, LINKS_KEY};
+use super::runner::{EXPIRED_KEY, LINKS_KEY, OVER_KEY, TEMPORARY_KEY, TOKEN};
 use super::{Part, Post, Sent, Version};
 
 const V2: &[Version] = &[Version::V2];
@@ -62,6 +62,7 @@ pub(crate) fn rows() -> Vec<Row> {
         signatures(),
         mixtures(),
         scopes(),
+        tokens(),
     ]
     .into_iter()
     .flatten()
@@ -394,6 +395,16 @@ const SCOPES: &[(&str, &str, &str)] = &[
         "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".",
     ),
     (
+        "another region",
+        "{K}/20261122/eu-west-1/s3/aws4_request",
+        "the region 'eu-west-1' is wrong; expecting 'us-east-1'",
+    ),
+    (
+        "a region in capitals",
+        "{K}/20261122/US-EAST-1/s3/aws4_request",
+        "the region 'US-EAST-1' is wrong; expecting 'us-east-1'",
+    ),
+    (
         "a day with hyphens",
         "{K}/2026-11-22/us-east-1/s3/aws4_request",
         "incorrect date format \"2026-11-22\". This date in the credential must be in the format \"yyyyMMdd\".",
@@ -491,5 +502,76 @@ fn dates() -> Vec<Row> {
             stored(),
         )
         .only(V4),
+    ]
+}
+
+/// Session tokens, which only temporary keys have.
+fn tokens() -> Vec<Row> {
+    let field = "x-amz-security-token";
+    let invalid =
+        || refused("InvalidToken").saying("The provided token is malformed or otherwise invalid.");
+    let with = |id: &'static str, token: &'static str| {
+        move |p: &mut Post| {
+            signed_by(p, id);
+            p.cover(field, token);
+        }
+    };
+    vec![
+        row(
+            "a temporary key with its token",
+            with(TEMPORARY_KEY, TOKEN),
+            stored(),
+        ),
+        row(
+            "a temporary key without its token",
+            |p| signed_by(p, TEMPORARY_KEY),
+            invalid(),
+        ),
+        row(
+            "a temporary key with an empty token",
+            with(TEMPORARY_KEY, ""),
+            invalid(),
+        ),
+        row(
+            "a temporary key with another token",
+            with(TEMPORARY_KEY, "another"),
+            invalid(),
+        ),
+        row(
+            "a temporary key with its token and a blank",
+            with(TEMPORARY_KEY, "the-session-token-of-a-temporary-key "),
+            invalid(),
+        ),
+        row(
+            "a token with a key that is not temporary",
+            with(KEY_ID, TOKEN),
+            invalid(),
+        ),
+        row(
+            "a temporary key whose time is over",
+            with(OVER_KEY, TOKEN),
+            refused("ExpiredToken").saying("The provided token has expired."),
+        ),
+        row(
+            "a temporary key whose time is over, without its token",
+            |p| signed_by(p, OVER_KEY),
+            invalid(),
+        ),
+        row(
+            "a token that no condition covers",
+            move |p| {
+                signed_by(p, TEMPORARY_KEY);
+                p.set(field, TOKEN);
+            },
+            super::row::extra(field),
+        ),
+        row(
+            "a temporary key with its token under a wrong signature",
+            move |p| {
+                signed_by(p, TEMPORARY_KEY);
+                p.cover(field, TOKEN).signature("AAAA");
+            },
+            refused("SignatureDoesNotMatch"),
+        ),
     ]
 }
