@@ -58,6 +58,10 @@
 //! | how chunks find their index | `api/chunk_target.rs`; other uploaders' fields `uploader_chunks.rs` |
 //! | what an uploader may add to a session's form | `policy/uploader.rs`; the forms ready for it `api/client_form.rs` |
 //! | the answers that an uploader wants | `api/answer_style.rs`; what it asks in a query `api/uploader_query.rs` |
+//! | how a form is read | `api/form_reader.rs` |
+//! | what a refused form is told | `policy/explain.rs`; the likely causes `policy/cause/` and `api/explain/cause/` |
+//! | what an explanation must not show | `policy/mask.rs` |
+//! | how long explanations are kept, and how many | `api/explain/kept.rs` |
 //! | where a chunk's bytes go | `store/embedded/lane.rs`; how they are gathered, `assembler.rs` |
 //! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs`, its records `records.rs`, `tagged.rs` |
 //! | lists of files, how they are sorted | `store/embedded/list.rs` |

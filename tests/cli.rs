@@ -6,12 +6,15 @@
     reason = "a test fails loudly"
 )]
 
+#[path = "support/form.rs"]
+mod form;
 mod process;
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use form::{Form, SECRET, content_type};
 use process::{Server, eventually, pillarbox, run, stderr, stdout};
 use rustix::process::Signal;
 
@@ -640,4 +643,207 @@ fn completions_know_the_verbs() {
             "{shell}"
         );
     }
+}
+
+/// A folder with a saved request, a body, a HAR file, policies, and the key's secret; the request is refused for its field `submit`.
+fn saved_forms() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut form = Form::new("uploads", "in/a.bin", b"content");
+    let granted = form.clone().sign().encode();
+    let refused = form.set("submit", "Send").sign().encode();
+    let head = format!(
+        "POST /uploads/ HTTP/1.1\r\nHost: localhost:7080\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
+        content_type(),
+        refused.len()
+    );
+    let entry = serde_json::json!({
+        "request": {
+            "method": "POST",
+            "url": "http://localhost:7080/uploads/",
+            "headers": [{ "name": "content-type", "value": content_type() }],
+            "postData": { "mimeType": content_type(), "text": String::from_utf8(refused.clone()).unwrap() },
+        },
+    });
+    let har =
+        serde_json::json!({ "log": { "entries": [{ "request": { "method": "GET" } }, entry] } });
+    let policy = r#"{"expiration":"2030-01-01T00:00:00Z","conditions":[{"bucket":"box"},["starts-with","$key","in/"]]}"#;
+    for (name, bytes) in [
+        ("request", [head.as_bytes(), &refused].concat()),
+        ("body", granted),
+        ("page.har", har.to_string().into_bytes()),
+        ("policy.json", policy.into()),
+        ("broken.json", policy.replace('"', "'").into()),
+        ("secret", format!("{SECRET}\n").into()),
+        ("other-secret", b"other".to_vec()),
+        ("page.html", b"<html>".to_vec()),
+    ] {
+        fs::write(folder.path().join(name), bytes).unwrap();
+    }
+    folder
+}
+
+/// `pillarbox explain` in that folder, at a time when the forms there live.
+fn explain(folder: &tempfile::TempDir, arguments: &[&str]) -> Output {
+    let mut command = pillarbox();
+    command.current_dir(folder.path());
+    command.arg("explain").args(arguments);
+    if !arguments.contains(&"--at") {
+        command.args(["--at", "2026-11-22T13:20:00Z"]);
+    }
+    command.output().unwrap()
+}
+
+#[test]
+fn explain_tells_why_a_saved_request_a_har_file_or_a_policy_is_refused() {
+    let folder = saved_forms();
+    for (arguments, part) in [
+        (&["request"][..], "No condition names the field 'submit'"),
+        (
+            &["request", "--secret-file", "secret"],
+            "it is       right",
+        ),
+        (
+            &["page.har"],
+            "== page.har, entry 1: POST http://localhost:7080/uploads/",
+        ),
+        (&["broken.json"], "single quotes"),
+        (
+            &["body", "--bucket", "other"],
+            "signed for the bucket 'uploads' and posted to 'other'",
+        ),
+        (
+            &["body", "--secret-file", "other-secret"],
+            "403 SignatureDoesNotMatch",
+        ),
+        (
+            &["body", "--secret-file", "secret", "--key-id", "OTHER"],
+            "403 InvalidAccessKeyId",
+        ),
+        (&["body", "--at", "1900000000"], "Policy expired"),
+        (
+            &["policy.json", "--at", "2031-01-01T00:00:00Z"],
+            "Policy expired",
+        ),
+        (
+            &["body", "request"],
+            "== request\nRefused: 403 AccessDenied",
+        ),
+    ] {
+        let output = explain(&folder, arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(1),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+        let said = stdout(&output);
+        assert!(said.contains(part), "{arguments:?}: {said}");
+        assert!(!said.contains(SECRET) && stderr(&output).is_empty());
+    }
+}
+
+#[test]
+fn explain_ends_with_0_when_nothing_is_refused_and_with_2_when_nothing_can_be_said() {
+    let folder = saved_forms();
+    for (arguments, part) in [
+        (&["body"][..], "Granted, if the signature is right"),
+        (&["body", "--secret-file", "secret"], "Granted\n"),
+        (&["policy.json"], "A form with this policy must contain"),
+        (&["body", "policy.json"], "== policy.json\nValid"),
+    ] {
+        let said = done(&explain(&folder, arguments));
+        assert!(said.contains(part), "{arguments:?}: {said}");
+    }
+    for (arguments, part) in [
+        (&["nowhere"][..], "nowhere: No such file"),
+        (&["page.html"], "page.html is neither"),
+        (
+            &["body", "--secret-file", "nowhere"],
+            "secret file nowhere: No such file",
+        ),
+        (&["body", "page.html"], "page.html is neither"),
+        (&["body", "--at", "tomorrow"], "seconds since 1970"),
+        (&["body", "--bucket", "NO"], "3 to 63"),
+        (&["body", "--key-id", "X"], "--secret-file"),
+    ] {
+        let output = explain(&folder, arguments);
+        assert_eq!(
+            output.status.code(),
+            Some(2),
+            "{arguments:?}: {}",
+            stdout(&output)
+        );
+        assert!(
+            stderr(&output).contains(part),
+            "{arguments:?}: {}",
+            stderr(&output)
+        );
+    }
+}
+
+#[test]
+fn explain_reads_standard_input_and_writes_json() {
+    let folder = saved_forms();
+    let mut command = pillarbox();
+    command.args(["explain", "--json", "--at", "2026-11-22T13:20:00Z"]);
+    command.stdin(fs::File::open(folder.path().join("request")).unwrap());
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told = &told["explanations"][0];
+    assert_eq!(told["source"], "standard input");
+    assert_eq!(told["granted"], false);
+    assert_eq!(
+        told["explanation"]["uncovered"],
+        serde_json::json!(["submit"])
+    );
+    let output = explain(&folder, &["--json", "policy.json", "page.har"]);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["explanations"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_refused_form_says_why_in_the_terminal_and_behind_its_link_and_the_log_leads_nobody_there() {
+    let server = Server::dev(&[]);
+    let folder = saved_forms();
+    let posted = Command::new("curl")
+        .args([
+            "-sS",
+            "-D",
+            "head",
+            "-F",
+            "key=in/a.bin",
+            "-F",
+            "file=@body",
+            "-F",
+            "policy=late",
+        ])
+        .arg(format!("{}/uploads/", server.public))
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = done(&posted);
+    assert!(
+        said.contains("<LikelyCause>The file comes before the fields &apos;policy&apos;"),
+        "{said}"
+    );
+    let head = fs::read_to_string(folder.path().join("head")).unwrap();
+    let link = head
+        .lines()
+        .find_map(|line| line.strip_prefix("x-pillarbox-explain: "))
+        .unwrap();
+    let read = Command::new("curl")
+        .args(["-sSf", "-H", "Accept: text/plain", link])
+        .output()
+        .unwrap();
+    assert!(
+        done(&read).starts_with("Refused: 403 AccessDenied"),
+        "{}",
+        stdout(&read)
+    );
+    let (_, id) = link.rsplit_once('/').unwrap();
+    let log = eventually("the log of both requests", || {
+        Some(server.log()).filter(|log| log.contains("/v1/explain/"))
+    });
+    assert!(!log.contains(id), "{log}");
 }

@@ -16,6 +16,8 @@ mod size;
 mod token;
 mod uploaders;
 
+use std::cell::OnceCell;
+
 use super::document::{PostPolicy, Test};
 use super::error::{PolicyError, PolicyErrorKind as Kind};
 use super::evaluate::{Context, Judged};
@@ -37,6 +39,8 @@ pub(super) struct Facts<'a> {
     pub(super) judged: &'a Judged<'a>,
     /// Whether the policy is of one of our own sessions.
     pub(super) is_own: bool,
+    /// The policy's JSON, decoded when a clue wants it, once.
+    pub(super) json: OnceCell<String>,
 }
 
 impl Facts<'_> {
@@ -57,9 +61,11 @@ impl Facts<'_> {
     }
 
     /// The policy's JSON; empty when it is no base64 of a text.
-    fn json(&self) -> String {
-        let policy = self.form.get("policy").unwrap_or_default();
-        super::document::decode(policy).unwrap_or_default()
+    pub(super) fn json(&self) -> &str {
+        self.json.get_or_init(|| {
+            let policy = self.form.get("policy").unwrap_or_default();
+            super::document::decode(policy).unwrap_or_default()
+        })
     }
 
     /// Whether a field comes after the file, where it is ignored.

@@ -6,6 +6,7 @@
 //! Invariants: no secret, signature or token is in it (`mask` has them out); what is shown of the policy is what the client sent.
 //! `Debug` shows none of it, as an explanation goes to the client and not to the log.
 
+use std::cell::OnceCell;
 use std::fmt;
 
 use serde::Serialize;
@@ -198,6 +199,7 @@ pub fn explain_within(
         around,
         judged: &judged,
         is_own: session.is_some(),
+        json: OnceCell::new(),
     };
     let conditions = policy.iter().flat_map(PostPolicy::conditions);
     let uncovered = policy.iter().flat_map(|policy| judged.uncovered(policy));
@@ -342,10 +344,10 @@ fn signature(
 fn string_to_sign(facts: &Facts<'_>) -> String {
     let policy = facts.form.get("policy").unwrap_or_default();
     let mask = Mask::new(Some(facts.form), facts.key);
-    let json = decode(policy).unwrap_or_default();
+    let json = facts.json();
     let names_hidden = facts.policy.into_iter().flat_map(PostPolicy::conditions);
     let mut names_hidden = names_hidden.filter_map(Condition::field);
-    if names_hidden.any(is_hidden) || mask.text(&json) != json {
+    if names_hidden.any(is_hidden) || mask.text(json) != json {
         return length_of(policy);
     }
     mask.text(policy).into_owned()

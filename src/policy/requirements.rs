@@ -5,6 +5,7 @@
 //! Never does: judge a form. Invariants: as for an `Explanation`, no token is shown; an obstacle is in the policy alone, and names the
 //! condition or the field.
 
+use std::cell::OnceCell;
 use std::fmt;
 
 use serde::Serialize;
@@ -115,6 +116,7 @@ fn cause(
         around: &Surroundings::default(),
         judged: &Judged::new(&form, context, false),
         is_own: false,
+        json: OnceCell::new(),
     };
     likely_cause(&facts, error)
 }

@@ -149,7 +149,7 @@ fn unquoted_names(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
 }
 
 fn cut_off(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
-    let parsed = serde_json::from_str::<serde::de::IgnoredAny>(&facts.json());
+    let parsed = serde_json::from_str::<serde::de::IgnoredAny>(facts.json());
     when(
         is_no_json(error) && parsed.is_err_and(|why| why.is_eof()),
         "The policy ends in the middle of its JSON: it was cut, or a bracket is missing at its end.",

@@ -161,7 +161,7 @@ struct Attempt<'a> {
     secret: &'a Secret,
     policy: &'a str,
     tag: Vec<u8>,
-    json: String,
+    json: &'a str,
     /// The days around the server's, as scopes write them.
     days: [String; 3],
     /// The scope's region when the policy fixes another one than the form has.
@@ -169,7 +169,7 @@ struct Attempt<'a> {
 }
 
 impl<'a> Attempt<'a> {
-    fn new(facts: &Facts<'_>, claim: &'a Claim<'a>, key: &'a AccessKey) -> Option<Self> {
+    fn new(facts: &'a Facts<'_>, claim: &'a Claim<'a>, key: &'a AccessKey) -> Option<Self> {
         let now = facts.context.now;
         let credentials = facts
             .policy
@@ -248,7 +248,7 @@ const GUESSES: &[Guess] = &[
     },
     Guess {
         name: "the JSON signed instead of its base64 text",
-        fits: |a| a.fits(&a.json),
+        fits: |a| a.fits(a.json),
         says: "The JSON text was signed; sign its base64 text, exactly as it is sent.",
     },
     Guess {
