@@ -698,10 +698,7 @@ fn explain_tells_why_a_saved_request_a_har_file_or_a_policy_is_refused() {
     let folder = saved_forms();
     for (arguments, part) in [
         (&["request"][..], "No condition names the field 'submit'"),
-        (
-            &["request", "--secret-file", "secret"],
-            "it is       right",
-        ),
+        (&["request", "--secret-file", "secret"], "it is       right"),
         (
             &["page.har"],
             "== page.har, entry 1: POST http://localhost:7080/uploads/",
