@@ -62,8 +62,10 @@ impl Limits {
 pub(super) struct Patience {
     /// It asks nothing.
     pub(super) idle: Duration,
-    /// It is in the middle of a request, or of a small answer.
+    /// It is in the middle of a request of which something came, or of a small answer.
     pub(super) standing: Duration,
+    /// It is in the middle of a request of which hardly anything came yet.
+    pub(super) unproven: Duration,
     /// Much of an answer is on its way to it.
     pub(super) sending: Duration,
 }
@@ -86,6 +88,8 @@ pub(super) struct Activity {
     working: AtomicUsize,
     /// How many of those wait for the rest of their request.
     receiving: AtomicUsize,
+    /// Whether more of its requests came than their beginnings.
+    moved: AtomicBool,
     /// Whether much of the last answer may still be on its way: in our buffers, or in the kernel's, which tell of progress late.
     sending_much: AtomicBool,
     /// When anything last happened.
@@ -99,6 +103,7 @@ impl Activity {
             owed: AtomicUsize::new(0),
             working: AtomicUsize::new(0),
             receiving: AtomicUsize::new(0),
+            moved: AtomicBool::new(false),
             sending_much: AtomicBool::new(false),
             last: Mutex::new(Instant::now()),
         }
@@ -138,7 +143,10 @@ impl Activity {
         let limit = if self.sending_much.load(Ordering::SeqCst) {
             patience.sending
         } else if self.owed.load(Ordering::SeqCst) > 0 {
-            patience.standing
+            match self.moved.load(Ordering::SeqCst) || working == 0 {
+                true => patience.standing,
+                false => patience.unproven,
+            }
         } else {
             patience.idle
         };
@@ -266,6 +274,7 @@ impl<B> Awaited<B> {
         self.moved_bytes += bytes;
         if self.moved_bytes >= MOVED_BYTES {
             self.moved_bytes = 0;
+            self.busy.activity.moved.store(true, Ordering::SeqCst);
             self.busy.activity.touch();
         }
     }
@@ -433,6 +442,7 @@ mod tests {
         const PATIENCE: Patience = Patience {
             idle: IDLE,
             standing: STANDING,
+            unproven: STANDING,
             sending: Duration::from_secs(60),
         };
         const IDLE: Duration = Duration::from_secs(1);

@@ -4,8 +4,8 @@
 //! connection that has been quiet longest is let go for a newcomer, so that strangers who only sit there cannot keep others
 //! out. A connection that asks nothing may go after [`IDLE_PATIENCE`], one in the middle of a request when nothing of it moved
 //! for [`STANDING_PATIENCE`], one that takes its answer after [`SENDING_PATIENCE`], one that waits for us never. Until one may go,
-//! the newcomer waits; while newcomers wait, patience with requests that stand still shrinks down to [`LEAST_PATIENCE`], for a
-//! thousand that came together would keep everybody else out together.
+//! the newcomer waits; while newcomers wait, patience with requests of which hardly anything came shrinks down to [`LEAST_PATIENCE`],
+//! for a thousand that came together would keep everybody else out together.
 //!
 //! Never does: accept, read or write; a connection learns by its [`Seat::leave`] that it must go.
 //!
@@ -28,8 +28,9 @@ const IDLE_PATIENCE: Duration = Duration::from_millis(500);
 /// How long a request may stand still. Clients on bad networks are silent for a second or two now and then.
 const STANDING_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How long at least, however many newcomers wait. It is halved down to this while they do.
-const LEAST_PATIENCE: Duration = IDLE_PATIENCE;
+/// How long at least one of which hardly anything came may, however many newcomers wait. It is halved down to this while they do; an
+/// upload that is under way keeps its patience.
+const LEAST_PATIENCE: Duration = Duration::from_millis(750);
 
 /// Time after which patience is full again, when nobody had to wait for it to shrink further: a server that is merely full
 /// goes on being patient with clients on bad networks.
@@ -90,6 +91,7 @@ impl Crowd {
                 patience: Patience {
                     idle: IDLE_PATIENCE,
                     standing: STANDING_PATIENCE,
+                    unproven: STANDING_PATIENCE,
                     sending: SENDING_PATIENCE,
                 },
                 shrank: None,
@@ -167,14 +169,14 @@ impl Seated {
             .is_some_and(|at| at.elapsed() >= PATIENCE_RETURNS)
         {
             self.shrank = None;
-            self.patience.standing = STANDING_PATIENCE;
+            self.patience.unproven = STANDING_PATIENCE;
         }
         self.patience
     }
 
     fn lose_patience(&mut self) {
-        let standing = &mut self.patience.standing;
-        *standing = (*standing / 2).max(LEAST_PATIENCE);
+        let unproven = &mut self.patience.unproven;
+        *unproven = (*unproven / 2).max(LEAST_PATIENCE);
         self.shrank = Some(Instant::now());
     }
 
@@ -245,19 +247,33 @@ mod tests {
         assert!(seat.leave.is_cancelled());
     }
 
-    /// A connection that sent half a request and then nothing, until it is told to go.
-    fn stand_still(seat: Seat) {
+    /// A connection that sent so many bytes of a request and then nothing, until it is told to go.
+    fn stand_still(seat: Seat, bytes: usize) {
+        use futures_util::{StreamExt, stream};
         use http_body_util::{BodyExt, StreamBody};
-        type Never = futures_util::stream::Pending<std::io::Result<http_body::Frame<bytes::Bytes>>>;
         let busy = Arc::new(seat.activity.begin());
         tokio::spawn(async move {
-            let silent: Never = futures_util::stream::pending();
+            let sent = http_body::Frame::data(bytes::Bytes::from(vec![0; bytes]));
+            let sent = stream::once(std::future::ready(std::io::Result::Ok(sent)));
+            let silent = sent.chain(stream::pending());
             let mut body = super::super::activity::Awaited::new(StreamBody::new(silent), busy);
+            let reading = async { while body.frame().await.is_some() {} };
             tokio::select! {
-                _ = body.frame() => {}
+                () = reading => {}
                 () = seat.leave.cancelled() => {}
             }
         });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_is_under_way_keeps_its_patience_while_newcomers_wait() {
+        for (bytes, lets_go) in [(100, true), (4096, false)] {
+            let crowd = Crowd::new(1);
+            let seat = crowd.admit().await.unwrap();
+            stand_still(seat, bytes);
+            let waiting = tokio::time::timeout(STANDING_PATIENCE * 3 / 4, crowd.admit());
+            assert_eq!(waiting.await.is_ok(), lets_go, "{bytes}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -265,19 +281,19 @@ mod tests {
     {
         let crowd = Crowd::new(8);
         for _ in 0..8 {
-            stand_still(crowd.admit().await.unwrap());
+            stand_still(crowd.admit().await.unwrap(), 100);
         }
         tokio::time::sleep(IDLE_PATIENCE / 4).await;
         let began = Instant::now();
         // Those that were let go come back before the honest newcomer, as many as there are.
         for _ in 0..8 {
-            stand_still(crowd.admit().await.unwrap());
+            stand_still(crowd.admit().await.unwrap(), 100);
         }
         let _honest = crowd.admit().await.unwrap();
         assert!(began.elapsed() < Duration::from_secs(1));
-        assert!(crowd.seated().patience_now().standing < STANDING_PATIENCE);
+        assert!(crowd.seated().patience_now().unproven < STANDING_PATIENCE);
         tokio::time::sleep(PATIENCE_RETURNS).await;
-        assert_eq!(crowd.seated().patience_now().standing, STANDING_PATIENCE);
+        assert_eq!(crowd.seated().patience_now().unproven, STANDING_PATIENCE);
     }
 
     #[tokio::test(start_paused = true)]
