@@ -6,6 +6,7 @@
 //!
 //! `PILLARBOX_BENCH_MIB` sets the size of the large object (1024), `PILLARBOX_BENCH_ROUNDS` how often each row is measured (3),
 //! `PILLARBOX_BENCH_OBJECTS` how many objects a restart and the growth tables have to do with (100,000).
+//! `PILLARBOX_BENCH_BEFORE` names another release binary, (e): every row of the uploads is compared with it too.
 #![allow(
     missing_docs,
     clippy::unwrap_used,

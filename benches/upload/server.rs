@@ -12,6 +12,8 @@ use crate::figures::{Amount, Figures, run};
 use crate::process::{Process, wait_for};
 use crate::tls::Certificate;
 
+const RELEASE: &str = env!("CARGO_BIN_EXE_pillarbox");
+
 pub(crate) struct Server {
     pub(crate) process: Process,
     pub(crate) target: Target,
@@ -29,44 +31,59 @@ pub(crate) fn folder() -> tempfile::TempDir {
 impl Server {
     /// A fresh server over plain HTTP.
     pub(crate) fn start() -> Self {
-        Self::fresh(&[], None)
+        Self::fresh(RELEASE, &[], None)
     }
 
     /// A fresh server over TLS.
     pub(crate) fn start_tls(certificate: &Certificate) -> Self {
+        Self::tls_of(RELEASE, certificate)
+    }
+
+    /// The release that `PILLARBOX_BENCH_BEFORE` names, to compare with: over plain HTTP, and over TLS.
+    pub(crate) fn before(certificate: &Certificate) -> Option<[Self; 2]> {
+        let binary = std::env::var("PILLARBOX_BENCH_BEFORE").ok()?;
+        Some([
+            Self::fresh(&binary, &[], None),
+            Self::tls_of(&binary, certificate),
+        ])
+    }
+
+    fn tls_of(binary: &str, certificate: &Certificate) -> Self {
         let settings = [
             format!("tls.certificate={}", certificate.chain.display()),
             format!("tls.private_key={}", certificate.key.display()),
         ];
-        Self::fresh(&settings.each_ref().map(String::as_str), Some(certificate))
+        let settings = settings.each_ref().map(String::as_str);
+        Self::fresh(binary, &settings, Some(certificate))
     }
 
     /// A fresh server with settings.
     pub(crate) fn with(settings: &[&str]) -> Self {
-        Self::fresh(settings, None)
+        Self::fresh(RELEASE, settings, None)
     }
 
     /// A server on data that is there.
     pub(crate) fn on(data: &Path) -> Self {
         let ports = folder();
-        Self::launch(data, ports.path().join("ports"), &[], None)
+        Self::launch(RELEASE, data, ports.path().join("ports"), &[], None)
     }
 
-    fn fresh(settings: &[&str], certificate: Option<&Certificate>) -> Self {
+    fn fresh(binary: &str, settings: &[&str], certificate: Option<&Certificate>) -> Self {
         let folder = folder();
         let (data, ports) = (folder.path().join("data"), folder.path().join("ports"));
-        let mut server = Self::launch(&data, ports, settings, certificate);
+        let mut server = Self::launch(binary, &data, ports, settings, certificate);
         server._folder = Some(folder);
         server
     }
 
     fn launch(
+        binary: &str,
         data: &Path,
         ports: PathBuf,
         settings: &[&str],
         certificate: Option<&Certificate>,
     ) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pillarbox"));
+        let mut command = Command::new(binary);
         let any = "127.0.0.1:0";
         command.args(["dev", "--listen", any, "--admin-listen", any]);
         command

@@ -16,7 +16,7 @@ pub(crate) struct Table<'a> {
 
 struct Row<'a> {
     title: String,
-    ratio: Option<Ratio>,
+    ratios: Vec<Ratio>,
     work: Work<'a>,
     rounds: Vec<Figures>,
 }
@@ -44,7 +44,7 @@ impl<'a> Table<'a> {
         title: impl Into<String>,
         work: impl Fn() -> Figures + 'a,
     ) -> usize {
-        self.add(title.into(), None, Work::Run(Box::new(work)))
+        self.add(title.into(), Vec::new(), Work::Run(Box::new(work)))
     }
 
     /// Adds a row that is compared with the slowest of others.
@@ -58,21 +58,30 @@ impl<'a> Table<'a> {
         let rows = rows.to_vec();
         self.add(
             title.into(),
-            Some(Ratio { of, rows }),
+            vec![Ratio { of, rows }],
             Work::Run(Box::new(work)),
         )
     }
 
-    /// Adds a row that cannot run.
-    pub(crate) fn missing(&mut self, title: impl Into<String>, why: &'static str) -> usize {
-        self.add(title.into(), None, Work::Missing(why))
+    /// Compares `row` with the one of the release before too, where there is one.
+    pub(crate) fn before(&mut self, row: usize, before: Option<usize>) {
+        let ratios = before.map(|before| Ratio {
+            of: "of (e)",
+            rows: vec![before],
+        });
+        self.rows[row].ratios.extend(ratios);
     }
 
-    fn add(&mut self, title: String, ratio: Option<Ratio>, work: Work<'a>) -> usize {
+    /// Adds a row that cannot run.
+    pub(crate) fn missing(&mut self, title: impl Into<String>, why: &'static str) -> usize {
+        self.add(title.into(), Vec::new(), Work::Missing(why))
+    }
+
+    fn add(&mut self, title: String, ratios: Vec<Ratio>, work: Work<'a>) -> usize {
         let rounds = Vec::new();
         self.rows.push(Row {
             title,
-            ratio,
+            ratios,
             work,
             rounds,
         });
@@ -113,14 +122,14 @@ impl<'a> Table<'a> {
             true => "-".to_owned(),
             false => format!("{:.2}", median(cpu)),
         };
-        let ratio = row.ratio.as_ref().map(|ratio| self.ratio_of(row, ratio));
+        let ratios = row.ratios.iter().map(|ratio| self.ratio_of(row, ratio));
         format!(
             "{:>8.0}{:>9.0}{:>9.2}{:>9.2}{cpu:>9}{}",
             of(Figures::rate),
             of(Figures::requests),
             of(|figures| figures.at(0.5)),
             of(|figures| figures.at(0.99)),
-            ratio.unwrap_or_default(),
+            ratios.collect::<String>(),
         )
     }
 

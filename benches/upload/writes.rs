@@ -21,6 +21,8 @@ struct Peers<'a> {
     bench: &'a Bench,
     plain: Server,
     secure: Server,
+    /// The release before, over plain HTTP and over TLS.
+    before: Option<[Server; 2]>,
     nginx: Option<Nginx>,
     /// Without and with syncs.
     garage: [Option<Garage>; 2],
@@ -33,6 +35,7 @@ pub(crate) fn tables(bench: &Bench) {
         bench,
         plain: Server::start(),
         secure: Server::start_tls(&bench.certificate),
+        before: Server::before(&bench.certificate),
         nginx: Nginx::start(&bench.certificate),
         garage: [Garage::start(false), Garage::start(true)],
         number: Cell::new(0),
@@ -61,9 +64,11 @@ impl Peers<'_> {
         let raw = table.row("(a) received, written, synced", || {
             receiver::receive(large, 1, 1)
         });
-        table.ratio("one post", "of the slower of (a), (b)", &[md5, raw], || {
+        let before = self.before(&mut table, 0, |server| self.post_large(server));
+        let row = table.ratio("one post", "of the slower of (a), (b)", &[md5, raw], || {
             self.post_large(&self.plain)
         });
+        table.before(row, before);
         self.put(&mut table, false, large, 1, 1);
         self.garage(&mut table, large, 1, 1);
         table.run(self.bench.rounds);
@@ -72,21 +77,25 @@ impl Peers<'_> {
     fn large_tls(&self) {
         let mut table = Table::new("1 upload in one post, TLS");
         let plain = table.row("one post", || self.post_large(&self.plain));
-        table.ratio("one post, TLS", "of plain", &[plain], || {
+        let before = self.before(&mut table, 1, |server| self.post_large(server));
+        let row = table.ratio("one post, TLS", "of plain", &[plain], || {
             self.post_large(&self.secure)
         });
+        table.before(row, before);
         self.put(&mut table, true, &self.bench.large, 1, 1);
         table.run(self.bench.rounds);
     }
 
     fn chunks(&self, server: &Server, title: &'static str, one: &str) {
         let mut table = Table::new(title);
+        let listener = usize::from(server.target.tls.is_some());
         let one = table.row(one, || self.post_large(server));
         for parallel in [1, 4] {
             let title = format!("{parallel} at a time");
-            table.ratio(title, "of one post", &[one], move || {
-                self.post_chunks(server, parallel)
-            });
+            let chunks = move |server: &_| self.post_chunks(server, parallel);
+            let before = self.before(&mut table, listener, chunks);
+            let row = table.ratio(title, "of one post", &[one], move || chunks(server));
+            table.before(row, before);
         }
         table.run(self.bench.rounds);
     }
@@ -99,9 +108,10 @@ impl Peers<'_> {
         let raw = table.row("(a) a file each, synced", || {
             receiver::receive(file, count, parallel)
         });
-        table.ratio("posts", "of (a)", &[raw], || {
-            self.post_small(&self.plain, file, count, parallel)
-        });
+        let posts = move |server: &_| self.post_small(server, file, count, parallel);
+        let before = self.before(&mut table, 0, posts);
+        let row = table.ratio("posts", "of (a)", &[raw], move || posts(&self.plain));
+        table.before(row, before);
         self.put(&mut table, false, file, count, parallel);
         self.garage(&mut table, file, count / 8, parallel);
         table.run(self.bench.rounds);
@@ -111,14 +121,26 @@ impl Peers<'_> {
         let title = format!("{} KiB, {parallel} connections, TLS", size >> 10);
         let mut table = Table::new(title.leak());
         let file = &self.bench.large[..size];
-        let plain = table.row("posts", || {
-            self.post_small(&self.plain, file, count, parallel)
+        let posts = move |server: &_| self.post_small(server, file, count, parallel);
+        let plain = table.row("posts", move || posts(&self.plain));
+        let before = self.before(&mut table, 1, posts);
+        let row = table.ratio("posts, TLS", "of plain", &[plain], move || {
+            posts(&self.secure)
         });
-        table.ratio("posts, TLS", "of plain", &[plain], || {
-            self.post_small(&self.secure, file, count, parallel)
-        });
+        table.before(row, before);
         self.put(&mut table, true, file, count, parallel);
         table.run(self.bench.rounds);
+    }
+
+    /// Adds a row of the release before, at its plain (0) or its TLS (1) listener.
+    fn before<'a>(
+        &'a self,
+        table: &mut Table<'a>,
+        listener: usize,
+        work: impl Fn(&Server) -> Figures + 'a,
+    ) -> Option<usize> {
+        let server = &self.before.as_ref()?[listener];
+        Some(table.row("(e) the release before", move || work(server)))
     }
 
     fn post_large(&self, server: &Server) -> Figures {
