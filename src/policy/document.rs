@@ -150,13 +150,15 @@ pub(super) fn decode(base64_text: &str) -> Result<String, PolicyError> {
     if base64_text.len() > PostForm::MAX_BYTES {
         return invalid(format_args!("longer than {} bytes.", PostForm::MAX_BYTES));
     }
-    // MIME encoders wrap lines; the signature covers the text as sent, so unwrapping it allows nothing new.
-    let unwrapped: Vec<u8> = base64_text
-        .bytes()
-        .filter(|b| !b" \t\r\n".contains(b))
-        .collect();
+    // MIME encoders wrap lines; the signature covers the text as sent, so unwrapping it allows nothing new. Hardly anybody does,
+    // so the text is taken as it is first.
+    let unwrapped = || {
+        let is_kept = |byte: &u8| !b" \t\r\n".contains(byte);
+        BASE64.decode(base64_text.bytes().filter(is_kept).collect::<Vec<_>>())
+    };
     let bytes = BASE64
-        .decode(unwrapped)
+        .decode(base64_text)
+        .or_else(|_| unwrapped())
         .map_err(|_| PolicyError::invalid_policy("invalid Base64 encoding."))?;
     String::from_utf8(bytes).map_err(invalid_json)
 }
