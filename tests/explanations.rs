@@ -737,14 +737,25 @@ async fn session(rig: &Rig, object_key: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn chunk(fields: &[(String, String)], bytes: &[u8], changes: &[(&str, &str)]) -> Ask {
+fn chunk_form(fields: &[(String, String)], bytes: &[u8], changes: &[(&str, &str)]) -> Form {
     let mut form = Form::new("uploads", "unused", bytes);
     form.fields = fields.to_vec();
     form.file_part.1 = Some("blob".to_owned());
     for (name, value) in changes {
         form.set(name, value);
     }
-    Ask::form(&form)
+    form
+}
+
+fn chunk(fields: &[(String, String)], bytes: &[u8], changes: &[(&str, &str)]) -> Ask {
+    Ask::form(&chunk_form(fields, bytes, changes))
+}
+
+/// A session's form without its own chunk fields.
+fn without_chunk(fields: &[(String, String)]) -> Vec<(String, String)> {
+    let mut bare = fields.to_vec();
+    bare.retain(|(name, _)| !name.starts_with("chunk"));
+    bare
 }
 
 #[tokio::test]
@@ -807,7 +818,63 @@ async fn the_refusals_of_a_session_lead_to_their_cause_too() {
         &other,
         400,
         "InvalidArgument",
-        "The number of chunks changed",
+        "The number or the size of the chunks changed",
+    )
+    .await;
+
+    let of: Vec<_> = session(&rig, "d.bin").await;
+    let mut two_files = chunk_form(&of, FILE, &[]);
+    two_files
+        .trailing
+        .push(("file".to_owned(), "second".to_owned()));
+    let two_files = Ask::form(&two_files);
+    refused(
+        &rig,
+        "two files",
+        &two_files,
+        400,
+        "InvalidArgument",
+        "Two parts of the form are called 'file'",
+    )
+    .await;
+    let dropzone = [
+        ("dzuuid", "1"),
+        ("dzchunkindex", "0"),
+        ("dztotalchunkcount", "3"),
+        ("dzchunksize", "100"),
+        ("dztotalfilesize", "250"),
+        ("dzchunkbyteoffset", "0"),
+    ];
+    let both = chunk(&of, &[0; 100], &dropzone);
+    refused(
+        &rig,
+        "two uploaders",
+        &both,
+        400,
+        "InvalidArgument",
+        "chunk fields of two uploaders",
+    )
+    .await;
+    let bare: Vec<_> = without_chunk(&of);
+    let short = chunk(&bare, b"7 bytes", &dropzone);
+    refused(
+        &rig,
+        "other bytes",
+        &short,
+        400,
+        "InvalidArgument",
+        "other bytes than its own fields say",
+    )
+    .await;
+    let mut query = chunk(&bare, FILE, &[]);
+    query.path = "/uploads/?resumableChunkNumber=1".to_owned();
+    refused(
+        &rig,
+        "a query of its own",
+        &query,
+        400,
+        "InvalidArgument",
+        "The query of the post says something",
     )
     .await;
 
@@ -826,11 +893,7 @@ async fn the_refusals_of_a_session_lead_to_their_cause_too() {
         "overwrote the uploader's",
     )
     .await;
-    let bare: Vec<_> = of
-        .iter()
-        .filter(|(name, _)| !name.starts_with("chunk"))
-        .cloned()
-        .collect();
+    let bare = without_chunk(&of);
     let second = chunk(&bare, b"second", &[]);
     refused(
         &rig,
@@ -1306,6 +1369,25 @@ fn without_length(ask: &Ask) -> Vec<u8> {
 }
 
 #[tokio::test]
+async fn a_saved_form_of_a_session_names_its_session_and_takes_one_file() {
+    let rig = Rig::new().await;
+    let fields = session(&rig, "own.bin").await;
+    let mut form = chunk_form(&fields, FILE, &[]);
+    let told = told(&form.encode(), &options()).await;
+    assert!(told.granted, "{}", told.page().text());
+    assert_eq!(told.report["session"].as_str().unwrap().len(), 24);
+    form.trailing.push(("file".to_owned(), "second".to_owned()));
+    let two = explain_input(form.encode().into(), &options())
+        .await
+        .unwrap();
+    let cause = two[0].report["likely_cause"].as_str().unwrap();
+    assert!(
+        cause.contains("Two parts of the form are called 'file'"),
+        "{cause}"
+    );
+}
+
+#[tokio::test]
 async fn a_saved_form_that_was_cut_shows_what_came() {
     let ask = changed(|_| {});
     let cut = &ask.body[..ask.body.len() - 20];
@@ -1443,4 +1525,28 @@ async fn what_can_be_nothing_is_refused_in_a_sentence() {
     let large = vec![b'a'; MAX_INPUT_BYTES + 1];
     let why = explain_input(large.into(), &options()).await.unwrap_err();
     assert!(why.contains("larger than 64 MiB"), "{why}");
+}
+
+#[tokio::test]
+async fn a_refusal_in_the_style_of_an_uploader_says_its_cause_in_dev_too() {
+    let rig = Rig::new().await;
+    for style in ["json", "text"] {
+        let of = session(&rig, &format!("a.bin&answer={style}")).await;
+        let answer = chunk(&of, FILE, &[("chunk", "7")]).send(&rig).await;
+        let cause = match style {
+            "json" => answer.json()["likely_cause"].as_str().unwrap().to_owned(),
+            _ => answer
+                .text()
+                .split_once("Most likely: ")
+                .unwrap()
+                .1
+                .to_owned(),
+        };
+        assert!(
+            cause.starts_with("Chunks are counted from 0"),
+            "{style}: {cause}"
+        );
+        let told = explained(&rig, &answer).await;
+        assert_eq!(told["likely_cause"], cause, "{style}");
+    }
 }

@@ -828,6 +828,44 @@ fn a_condition_that_fails_is_traced_to_the_slip() {
 }
 
 #[test]
+fn a_value_that_is_refused_is_traced_to_its_spelling() {
+    named(&[
+        (
+            "an MD5 in hexadecimal digits",
+            || {
+                v2().expects(
+                    r#"["starts-with","$content-md5",""]"#,
+                    "Content-MD5",
+                    "d41d8cd98f00b204e9800998ecf8427e",
+                )
+            },
+            "32 hexadecimal digits",
+        ),
+        (
+            "a checksum in hexadecimal digits",
+            || v2().field("x-amz-checksum-sha256", &"0f".repeat(32)),
+            "'x-amz-checksum-sha256' is written in hexadecimal digits",
+        ),
+        (
+            "the tags of a header",
+            || v2().expects(r#"["starts-with","$tagging",""]"#, "tagging", "a=b&c=d"),
+            "in a form it is XML",
+        ),
+        (
+            "encryption with a key of one's own",
+            || {
+                v2().expects(
+                    r#"["starts-with","$x-amz-server-side-encryption-customer-algorithm",""]"#,
+                    "x-amz-server-side-encryption-customer-algorithm",
+                    "AES256",
+                )
+            },
+            "does not pretend",
+        ),
+    ]);
+}
+
+#[test]
 fn a_size_that_is_refused_is_traced_to_the_range() {
     fn of(range: &str, bytes: u64) -> Case {
         let mut case = v2().condition(&format!(r#"["content-length-range",{range}]"#));

@@ -89,14 +89,22 @@ fn success_json(posted: &Posted<'_>, chunk: PostedChunk) -> String {
 /// Content type and body of a refusal; `None` where Amazon's is meant.
 pub(super) fn refusal(error: &ApiError, request_id: &str) -> Option<(&'static str, String)> {
     let (message, code) = (&error.message, error.code.name());
+    let cause = error.explanation().map(|explanation| &explanation.cause);
     match error.style {
         AnswerStyle::S3 => None,
         AnswerStyle::Json => {
-            let body = json!({ "success": false, "error": message, "code": code, "request_id": request_id });
+            let mut body = json!({ "success": false, "error": message, "code": code, "request_id": request_id });
+            if let Some(cause) = cause {
+                body["likely_cause"] = cause.as_str().into();
+            }
             Some(("application/json", body.to_string()))
         }
         AnswerStyle::Text => {
-            let body = format!("{message} ({code}, request {request_id})");
+            let cause = cause.map(|cause| format!(" Most likely: {cause}"));
+            let body = format!(
+                "{message} ({code}, request {request_id}){}",
+                cause.unwrap_or_default()
+            );
             Some(("text/plain; charset=utf-8", body))
         }
     }

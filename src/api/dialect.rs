@@ -163,8 +163,8 @@ fn s3_error(error: &ApiError, request_id: &str) -> String {
     }
     push_element(&mut text, "RequestId", request_id);
     push_element(&mut text, "HostId", HOST_ID_TEXT);
-    if let Some(explanation) = error.seen.as_ref().and_then(|seen| seen.inline.as_ref()) {
-        text.push_str(explanation);
+    if let Some(explanation) = error.explanation() {
+        text.push_str(&explanation.xml);
     }
     text.push_str("</Error>");
     text

@@ -14,7 +14,7 @@ use std::fmt;
 use http::StatusCode;
 
 use super::body::BodyError;
-use super::explain::Seen;
+use super::explain::{Inline, Seen};
 use crate::model::AnswerStyle;
 use crate::store::StoreError;
 
@@ -218,6 +218,11 @@ impl ApiError {
     pub fn with(mut self, element: &'static str, value: impl Into<String>) -> Self {
         self.extras.push((element, value.into()));
         self
+    }
+
+    /// The explanation that goes into the answer itself; there is one only in `dev`.
+    pub(super) fn explanation(&self) -> Option<&Inline> {
+        self.seen.as_ref()?.inline.as_ref()
     }
 
     /// Has it written in the style of its session.

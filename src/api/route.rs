@@ -135,7 +135,8 @@ fn rest(path: &str) -> Route {
         ["files", id] => Route::File(id.to_owned()),
         ["pipelines"] => Route::Pipelines,
         ["pipelines", id] => Route::Pipeline(id.to_owned()),
-        ["explain", id] => Route::Explain(id.to_owned()),
+        // Only as we write it: in any other spelling the log would not know it, and show its id.
+        ["explain", id] if path.starts_with(EXPLAIN_PATH) => Route::Explain(id.to_owned()),
         _ => Route::Unknown,
     }
 }
@@ -238,6 +239,7 @@ mod tests {
             );
         }
         assert_eq!(parse("/v1/nothing", None), Route::Unknown);
+        assert_eq!(parse("/v1/%65xplain/a1", None), Route::Unknown);
         assert!(parse("/v1/nothing", None).is_rest());
         assert_eq!(parse("/box/%ff", None), Route::Malformed);
     }

@@ -131,6 +131,8 @@ pub struct Explanation {
     pub conditions: Vec<ConditionFinding>,
     /// Every field that no condition covers.
     pub uncovered: Vec<String>,
+    /// The upload session of ours whose form this is.
+    pub session: Option<String>,
     /// The buckets.
     pub bucket: BucketFinding,
     /// The clocks.
@@ -214,6 +216,7 @@ pub fn explain_within(
             .map(|condition| finding(&facts, condition))
             .collect(),
         uncovered,
+        session: session.map(|id| id.to_string()),
         bucket: buckets(&facts),
         clock: clocks(&facts),
         signature: signature(&facts, claimed.is_ok(), refused.as_ref()),

@@ -78,7 +78,11 @@ const fn clues(code: Code) -> &'static [Clue] {
         Code::InvalidArgument => &[
             framing::file_under_other_name,
             framing::no_file,
+            framing::two_files,
             session::chunk_numbers,
+            session::chunk_bytes,
+            session::two_uploaders,
+            session::query_differs,
             framing::repeated_field,
             framing::not_text,
             framing::many_fields,

@@ -38,6 +38,7 @@ use report::{Known, report};
 use seen::{Asked, Case, Refusal};
 
 pub use page::Page;
+pub(super) use seen::Inline;
 pub use seen::Seen;
 
 /// The header that leads to the explanation.

@@ -245,10 +245,11 @@ async fn look_at(
         verifiers.for_each(|verifier| verifier.update(&bytes));
     }
     seen.file_has(size);
-    reader.finish(seen).await?;
+    let more_files = reader.finish(seen).await?;
     Ok(Some(Hashed {
         md5: hasher.finish().md5,
         checksum: checksum.map_or(Ok(()), Verifier::finish),
+        more_files,
     }))
 }
 

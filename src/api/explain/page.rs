@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
+use super::seen::Inline;
 use crate::api::dialect::push_element;
 
 pub(super) use write::printable;
@@ -190,7 +191,8 @@ impl Page {
             &report["bucket"],
             &[("posted to", "posted_to"), ("signed for", "signed_for")],
         );
-        self.add("Bucket", Block::Rows(bucket));
+        let session = named(report, &[("upload session", "session")]);
+        self.add("Bucket", Block::Rows([bucket, session].concat()));
         let request = named(
             &report["request"],
             &[
@@ -291,8 +293,15 @@ fn policy_text(policy: &Value) -> String {
     shown
 }
 
-/// What a developer wants to see at once, as one element of an error's XML.
-pub(super) fn inline(report: &Value, link: Option<&str>) -> String {
+/// What a developer wants to see at once, in the answer itself.
+pub(super) fn inline(report: &Value, link: Option<&str>) -> Inline {
+    Inline {
+        xml: inline_xml(report, link),
+        cause: text(&report["likely_cause"]),
+    }
+}
+
+fn inline_xml(report: &Value, link: Option<&str>) -> String {
     let mut xml = String::from("<Explanation>");
     push_element(&mut xml, "LikelyCause", &text(&report["likely_cause"]));
     let failed = items(&report["conditions"]).filter(|condition| condition["holds"] == false);
@@ -362,7 +371,7 @@ mod tests {
     #[test]
     fn nothing_of_a_client_reaches_a_terminal_a_browser_or_a_parser_raw() {
         let page = Page::new(&report());
-        for shown in [page.text(), page.html(), inline(&report(), None)] {
+        for shown in [page.text(), page.html(), inline_xml(&report(), None)] {
             assert!(
                 !shown.contains(['\u{1b}', '\u{202e}']) || shown.starts_with("<Expl"),
                 "{shown}"
@@ -373,7 +382,7 @@ mod tests {
             !html.contains("<script") && html.contains("&lt;script&gt;"),
             "{html}"
         );
-        let xml = inline(&report(), Some("http://x/?a&b"));
+        let xml = inline_xml(&report(), Some("http://x/?a&b"));
         assert!(xml.contains("<Link>http://x/?a&amp;b</Link>") && !xml.contains("<script"));
         assert!(quick_xml::Reader::from_str(&xml).read_event().is_ok());
     }

@@ -107,6 +107,15 @@ pub(crate) struct FilePart {
     pub(super) kind: Option<String>,
 }
 
+/// The explanation in the shapes of a refusal.
+#[derive(Clone)]
+pub(crate) struct Inline {
+    /// One element, for an error's XML.
+    pub(crate) xml: String,
+    /// The likely cause, for the other styles of answers.
+    pub(crate) cause: String,
+}
+
 /// What was seen of a form until it was refused.
 #[derive(Default)]
 pub struct Seen {
@@ -125,12 +134,12 @@ pub struct Seen {
     unread_parts: Vec<String>,
     read_to_end: bool,
     /// The explanation as it goes into the answer itself; only in `dev`.
-    pub(crate) inline: Option<String>,
+    pub(crate) inline: Option<Inline>,
 }
 
 impl Seen {
     /// What an answer carries that explains itself.
-    pub(super) fn told(inline: String) -> Self {
+    pub(super) fn told(inline: Inline) -> Self {
         Self {
             inline: Some(inline),
             ..Self::default()
@@ -360,4 +369,4 @@ macro_rules! opaque {
     )*};
 }
 
-opaque!(Asked, Seen, Case, Refusal);
+opaque!(Asked, Seen, Case, Refusal, Inline);

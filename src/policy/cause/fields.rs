@@ -4,7 +4,7 @@
 //! Never does: look at the policy. Invariant: the first clue that applies is the one to act on first: what is missing may be missing
 //! because nothing came, or because it came after the file.
 
-use super::super::error::PolicyError;
+use super::super::error::{PolicyError, PolicyErrorKind};
 use super::{Clue, Facts, uploaders, when};
 
 pub(super) const ARGUMENT: &[Clue] = &[
@@ -25,7 +25,13 @@ pub(super) const ANONYMOUS: &[Clue] = &[
     neither,
 ];
 
-pub(super) const VALUE: &[Clue] = &[hex_md5, unsupported, any_value];
+pub(super) const VALUE: &[Clue] = &[
+    hex_md5,
+    hex_checksum,
+    tags_of_a_header,
+    unsupported,
+    any_value,
+];
 
 fn argument(error: &PolicyError) -> &str {
     error.extra("ArgumentName").unwrap_or_default()
@@ -144,6 +150,29 @@ fn hex_md5(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
     when(
         is_hex && error.message().contains("MD5"),
         "Content-MD5 is written as 32 hexadecimal digits; it must be the base64 text of the 16 bytes.",
+    )
+}
+
+fn hex_checksum(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
+    let is_hex = |value: &str| {
+        [8, 16, 40, 64].contains(&value.len()) && value.bytes().all(|b| b.is_ascii_hexdigit())
+    };
+    let mut claimed = facts
+        .form
+        .iter()
+        .filter(|(name, value)| name.starts_with("x-amz-checksum-") && is_hex(value));
+    let (name, _) = claimed.next()?;
+    error.message().contains("x-amz-checksum").then(|| {
+        format!("The field '{name}' is written in hexadecimal digits; it must be the base64 text of the checksum's bytes.")
+    })
+}
+
+fn tags_of_a_header(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
+    let tags = facts.form.get("tagging")?;
+    when(
+        error.kind() == PolicyErrorKind::MalformedXml && !tags.trim_start().starts_with('<'),
+        "The field 'tagging' is written as for a header (name=value); in a form it is XML: \
+         <Tagging><TagSet><Tag><Key>name</Key><Value>value</Value></Tag></TagSet></Tagging>.",
     )
 }
 

@@ -100,11 +100,20 @@ pub(super) fn large_fields(_: &Facts<'_>) -> Option<String> {
 }
 
 pub(super) fn no_file(f: &Facts<'_>) -> Option<String> {
-    let is_missing = f.refusal.extra("ArgumentName") == Some("file");
+    let extra = |element| f.refusal.extra(element);
+    let is_missing = extra("ArgumentName") == Some("file") && extra("ArgumentValue") == Some("0");
     is_missing.then(|| match only_fields_of_an_uploader(f.seen.form()) {
         Some(sentence) => sentence.to_owned(),
         None => "The form ends without a part called 'file': no file was chosen, or it was appended under another name or as text.".to_owned(),
     })
+}
+
+pub(super) fn two_files(f: &Facts<'_>) -> Option<String> {
+    when(
+        f.refusal.extra("ArgumentValue") == Some("2"),
+        "Two parts of the form are called 'file', and a session takes one file a post: the page appends the file twice, or its uploader \
+         sends something of its own under that name.",
+    )
 }
 
 pub(super) fn repeated_field(f: &Facts<'_>) -> Option<String> {

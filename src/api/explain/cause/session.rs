@@ -47,10 +47,20 @@ pub(super) fn session_gone(_: &Facts<'_>) -> Option<String> {
     )
 }
 
+/// What the store and the chunk's own fields say when an upload does not go on as it began.
+const CHANGED: [&str; 5] = [
+    "the same for every chunk",
+    "same number of chunks for every chunk",
+    "must fit the size of chunk 0",
+    "Every chunk of this upload but the last must have",
+    "This upload ",
+];
+
 pub(super) fn chunk_numbers(f: &Facts<'_>) -> Option<String> {
     let message = &f.refusal.message;
-    let sentence = if message.contains("the same for every chunk") {
-        "The number of chunks changed during the upload: chunk_size or the file changed, or two files share one session; start one session for each file."
+    let sentence = if CHANGED.iter().any(|words| message.contains(words)) {
+        "The number or the size of the chunks changed during the upload: chunk_size or the file changed, or two files share one session; start \
+         one session for each file."
     } else if message.starts_with("chunk must be below chunks")
         || message.contains("must be below chunks (")
     {
@@ -63,6 +73,28 @@ pub(super) fn chunk_numbers(f: &Facts<'_>) -> Option<String> {
         return None;
     };
     Some(sentence.to_owned())
+}
+
+pub(super) fn chunk_bytes(f: &Facts<'_>) -> Option<String> {
+    when(
+        f.refusal.message.contains("in this chunk, and"),
+        "The chunk has other bytes than its own fields say: it was cut on its way, or the fields are those of another chunk.",
+    )
+}
+
+pub(super) fn two_uploaders(f: &Facts<'_>) -> Option<String> {
+    when(
+        f.refusal.message.contains("contradict each other"),
+        "The form has the chunk fields of two uploaders: the session's own chunk and chunks beside the uploader's; ask for the form with \
+         client=NAME, which leaves them out.",
+    )
+}
+
+pub(super) fn query_differs(f: &Facts<'_>) -> Option<String> {
+    when(
+        f.refusal.message.contains("may stand in the query only"),
+        "The query of the post says something that the form does not say: a parameter stands only there, or has another value in the form.",
+    )
 }
 
 pub(super) fn verbatim_params(f: &Facts<'_>) -> Option<String> {

@@ -11,17 +11,18 @@ use super::{Options, Told, default_bucket};
 use crate::api::error::{ApiError, ErrorCode};
 use crate::api::explain::report::{Known, explanation, refusal_of, report};
 use crate::api::explain::seen::{Asked, Case, Refusal, Seen};
-use crate::api::post_refusal::no_bucket;
-use crate::api::post_refusal::wrong_md5;
+use crate::api::post_refusal::{no_bucket, second_file, wrong_md5};
 use crate::api::route::Route;
 use crate::model::{AccessKey, Bucket, KeyPurpose, Md5, TokenHash};
 use crate::policy::{PostForm, PostPolicy, Rules, Test, claim};
 
-/// How the bytes of a form hash.
+/// How the bytes of a form hash, and what came behind them.
 pub(super) struct Hashed {
     pub(super) md5: Md5,
     /// Whether the checksum that the form claims is theirs.
     pub(super) checksum: Result<(), ApiError>,
+    /// How many further parts are named as the file is.
+    pub(super) more_files: usize,
 }
 
 /// Judges what was read, in the server's order: the framing up to the file, the policy, the rest of the framing, the bytes.
@@ -74,7 +75,11 @@ fn judge(
     {
         return Some(no_bucket(name));
     }
-    let of_policy = explanation(case, known).as_ref().and_then(refusal_of);
+    let explanation = explanation(case, known);
+    let is_session = explanation
+        .as_ref()
+        .is_some_and(|found| found.session.is_some());
+    let of_policy = explanation.as_ref().and_then(refusal_of);
     let (of_size, of_policy) = match of_policy {
         Some(error)
             if matches!(
@@ -90,8 +95,10 @@ fn judge(
         Ok(hashed) => (None, hashed),
         Err(error) => (Some(error), None),
     };
+    let has_more_files = hashed.as_ref().is_some_and(|hashed| hashed.more_files > 0);
     of_policy
         .or(broken)
+        .or_else(|| (is_session && has_more_files).then(second_file))
         .or(of_size)
         .or_else(|| wrong_digest(case.seen.form(), hashed?))
 }
