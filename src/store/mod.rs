@@ -29,8 +29,10 @@ use crate::model::{
 
 pub mod embedded;
 mod error;
+mod keys;
 
 pub use error::StoreError;
+pub use keys::{KeyEntry, KeyPage, KeyQuery};
 
 /// Everything the floors above ask of an engine.
 pub trait Store: ObjectStore + Catalog {}
@@ -263,6 +265,9 @@ pub trait ObjectStore: Send + Sync + Debug {
 
     /// One sorted page of live files.
     async fn list_files(&self, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError>;
+
+    /// One page of a bucket's live objects, by key. What a group holds is passed over, not read. A `limit` of 0 is an empty page.
+    async fn list_keys(&self, query: &KeyQuery, now: Timestamp) -> Result<KeyPage, StoreError>;
 
     /// Removes at most `limit` of what is expired or abandoned. The only call that destroys data by design: it never
     /// trusts a wall clock that jumped more than 24 h against the monotonic one, or since the last run, until that has

@@ -1,0 +1,58 @@
+//! Lists by key: the values that cross the seam.
+//!
+//! Owns: what can be asked of the objects of one bucket in the order of their keys, and one page of the answer. Never does: list.
+//!
+//! Invariant: a page that is gone on with from its last entry's name continues where it ended, a group's name among them.
+//!
+//! Source: Amazon S3 User Guide, "Organizing objects using prefixes".
+
+use crate::model::{Bucket, ObjectMeta};
+
+/// A question for the objects of one bucket, in the order of their keys' bytes.
+#[derive(Clone, Debug)]
+pub struct KeyQuery {
+    /// The bucket.
+    pub bucket: Bucket,
+    /// Only keys that begin with this.
+    pub prefix: String,
+    /// Keys that have this behind the prefix are one group: all up to and with its first occurrence.
+    pub delimiter: Option<String>,
+    /// Only keys and groups behind this one.
+    pub after: Option<String>,
+    /// How many objects and groups to return; at most [`KeyQuery::MAX_LIMIT`].
+    pub limit: usize,
+}
+
+impl KeyQuery {
+    /// Largest `limit`.
+    pub const MAX_LIMIT: usize = 1000;
+
+    /// All objects of a bucket, the first page.
+    pub fn of(bucket: Bucket) -> Self {
+        Self {
+            bucket,
+            prefix: String::new(),
+            delimiter: None,
+            after: None,
+            limit: Self::MAX_LIMIT,
+        }
+    }
+}
+
+/// One line of a list by key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyEntry {
+    /// A live object.
+    Object(Box<ObjectMeta>),
+    /// The beginning that the keys of several live objects share, or of one.
+    Group(String),
+}
+
+/// One page of a list by key.
+#[derive(Clone, Debug, Default)]
+pub struct KeyPage {
+    /// Objects and groups, in order.
+    pub entries: Vec<KeyEntry>,
+    /// Whether more follow; the last entry's name is then the `after` of the next page.
+    pub more: bool,
+}
