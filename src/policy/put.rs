@@ -76,7 +76,7 @@ impl PutHeaders {
 pub fn trailer_checksum(name: &str, value: &str) -> Result<Checksum, PolicyError> {
     let mut form = PostFormBuilder::default();
     form.push(name, value.as_bytes())?;
-    let claimed = checksum::claimed(&form.finish(None)?)?;
+    let claimed = checksum::claimed_checksum(&form.finish(None)?)?;
     claimed.ok_or_else(|| {
         let message = "The value specified in the x-amz-trailer header is not supported";
         PolicyError::new(PolicyErrorKind::InvalidRequest, message)

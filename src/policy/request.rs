@@ -131,7 +131,17 @@ impl RequestClaim {
             KeyPurpose::User | KeyPurpose::Dev => true,
             KeyPurpose::Forms | KeyPurpose::Links => false,
         };
-        signs_requests && key.id == self.access_key_id && key.expires_at.is_none_or(|end| now < end)
+        // Of a temporary key the session token is judged first, and then the time.
+        let is_known = key.session_token.is_some() || !key.has_expired(now);
+        signs_requests && is_known && key.id == self.access_key_id
+    }
+
+    fn check_token(&self, key: &AccessKey, now: Timestamp) -> Result<(), RequestError> {
+        match session_token::judge(self.token.as_deref(), key, now) {
+            Verdict::Fits => Ok(()),
+            Verdict::Foreign => Err(RequestError::new(Kind::InvalidToken, FOREIGN)),
+            Verdict::Expired => Err(RequestError::new(Kind::ExpiredToken, EXPIRED)),
+        }
     }
 
     fn verify_v2(&self, key: &AccessKey) -> bool {

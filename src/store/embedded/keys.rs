@@ -61,7 +61,8 @@ fn page(engine: &Engine, query: &KeyQuery, now: Timestamp) -> Result<KeyPage, St
                 return Ok(ControlFlow::Break(()));
             }
             let Some(group) = group else {
-                page.entries.extend(entry(engine, query, (name, record), now)?);
+                page.entries
+                    .extend(entry(engine, query, (name, record), now)?);
                 return Ok(ControlFlow::Continue(()));
             };
             page.entries.push(KeyEntry::Group(group.to_owned()));
@@ -87,7 +88,8 @@ fn entry(
         return Ok(entry(meta));
     }
     // It was replaced before all of its tags were read.
-    let key = ObjectKey::parse(name).map_err(|_| StoreError::Corrupt("a key is too long".to_owned()))?;
+    let key =
+        ObjectKey::parse(name).map_err(|_| StoreError::Corrupt("a key is too long".to_owned()))?;
     match objects::find_live(engine, &ObjectName::Key(query.bucket.clone(), key), now) {
         Ok(meta) => Ok(entry(meta)),
         Err(StoreError::NoSuchObject) => Ok(None),
