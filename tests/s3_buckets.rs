@@ -86,7 +86,7 @@ async fn a_bucket_that_cannot_be_is_refused_with_the_reason() {
         ("DELETE", "/nowhere", "NoSuchBucket"),
         ("PUT", "/uploads?versioning", "NotImplemented"),
         ("PUT", "/uploads?policy", "NotImplemented"),
-        ("POST", "/uploads?uploads", "NotImplemented"),
+        ("POST", "/uploads?uploads", "PreconditionFailed"),
         ("PATCH", "/uploads", "MethodNotAllowed"),
         ("GET", "/uploads?acl&policy", "InvalidArgument"),
     ] {

@@ -68,9 +68,9 @@ const QUALIFIERS: [&str; 5] = [
     "renameObject",
 ];
 
-/// Whether a POST to a bucket takes the road of forms: all but the operations that its query names.
+/// Whether a POST to a bucket takes the road of forms: all but DeleteObjects, the only operation of that method there.
 pub(super) fn is_for_form(call: &Call<'_>) -> bool {
-    call.head.uri.query().is_none_or(str::is_empty) || has_form(call)
+    has_form(call) || call.params.query("delete").is_none()
 }
 
 /// Whether the body says that it is a form; one line that says so is enough.
@@ -158,12 +158,10 @@ fn refuse_form(call: &Call<'_>) -> Result<(), ApiError> {
 
 /// The one subresource that the query names.
 fn subresource(call: &Call<'_>) -> Result<Option<&'static str>, ApiError> {
-    let mut named = SUBRESOURCES
-        .iter()
-        .chain(&QUALIFIERS)
-        .filter(|name| call.params.query(name).is_some());
+    let known = SUBRESOURCES.into_iter().chain(QUALIFIERS);
+    let mut named = known.filter(|name| call.params.query(name).is_some());
     match (named.next(), named.next()) {
-        (first, None) => Ok(first.copied()),
+        (first, None) => Ok(first),
         (_, Some(second)) => {
             let message =
                 format!("Conflicting query string parameters: {second} must stand alone.");
