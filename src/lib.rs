@@ -21,7 +21,8 @@
 //! * A 2xx on a chunk, an object or a session is sent only after its bytes and its record are on stable storage; the record of
 //!   a small new object may be the label on its file.
 //! * A reader sees a whole object or none, the old one or the new one, never a mixture.
-//! * A byte of a file is kept only under a [`policy::Grant`], and only [`policy::authorize`] makes one.
+//! * A byte of a file is kept only under a [`policy::Grant`], and only [`policy::authorize`] makes one; or for a request that was
+//!   proven, and only [`policy::RequestClaim::verify`] proves one.
 //! * Nothing is committed before the closing delimiter of its form was seen.
 //! * An object is absent from the moment it expires, before any sweep.
 //! * The client's names never become paths: files carry our ids.
@@ -54,6 +55,9 @@
 //! | what a field of a form means | `policy/fields.rs`; tags `policy/tagging.rs`, checksums `policy/checksum.rs` |
 //! | what an object has besides its bytes | `model/object.rs`; how downloads show it, `api/stored_headers.rs` |
 //! | what our own forms say | `policy/issue.rs` |
+//! | an S3 operation | its file in `api/s3/`; which one a request is, `api/s3/mod.rs` |
+//! | who may sign a request, and what is signed | `policy/request.rs`; the canonical texts `policy/canonical.rs` |
+//! | how an S3 body comes | `api/s3/payload.rs`; its chunks `api/s3/aws_chunked.rs` |
 //! | limits of the multipart framing | `api/framing.rs`; how they are kept, `api/scanner.rs` |
 //! | how chunks find their index | `api/chunk_target.rs`; other uploaders' fields `uploader_chunks.rs` |
 //! | what an uploader may add to a session's form | `policy/uploader.rs`; the forms ready for it `api/client_form.rs` |
@@ -64,7 +68,7 @@
 //! | how long explanations are kept, and how many | `api/explain/kept.rs` |
 //! | where a chunk's bytes go | `store/embedded/lane.rs`; how they are gathered, `assembler.rs` |
 //! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs`, its records `records.rs`, `tagged.rs` |
-//! | lists of files, how they are sorted | `store/embedded/list.rs` |
+//! | lists of files, how they are sorted | `store/embedded/list.rs`; by key, `store/embedded/keys.rs` |
 //! | another engine | a folder beside `store/embedded/`; it passes `tests/store_contract.rs` |
 //! | what is special about a bucket, or which region counts | `config/buckets.rs`; whose cross-origin rules apply, `api/address.rs` |
 //! | how many connections are let in | `server/capacity.rs`; who gives way when there is no room, `server/crowd.rs` |

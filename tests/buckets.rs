@@ -251,5 +251,5 @@ async fn behind_a_path_prefix_every_road_works_with_the_prefix_and_without() {
     let answer = post(&rig, "/boxes/", &anonymous("boxes"), None).await;
     assert_eq!(code(&answer), "AccessDenied");
     let answer = rig.request("GET", "/box", &[], Vec::new()).await;
-    assert_eq!(answer.status, 405, "the service itself");
+    assert_eq!(answer.status, 403, "the service itself");
 }

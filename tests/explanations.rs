@@ -235,9 +235,9 @@ const ROWS: &[Row] = &[
     (
         "PUT",
         || Ask::raw("PUT", "/uploads/in/a.bin", Some("image/png"), b"x"),
-        405,
-        "MethodNotAllowed",
-        "sent by PUT; an upload is a form here",
+        403,
+        "AccessDenied",
+        "sent by PUT, and nobody signed the request. An upload is a form here",
     ),
     (
         "the key in the path",

@@ -247,7 +247,7 @@ fn after_every_kind_of_refusal_the_connection_serves_the_next_request() {
     }
     for (line, status) in [
         ("POST /uploads/ HTTP/1.1", 412),
-        ("POST /uploads/key HTTP/1.1", 405),
+        ("POST /uploads/key HTTP/1.1", 403),
         ("POST /v1/files/uploads/ HTTP/1.1", 403),
         ("PUT /v1/pipelines/ HTTP/1.1", 405),
         ("POST /v1/nothing HTTP/1.1", 404),

@@ -142,7 +142,7 @@ fn when_there_is_no_room_a_request_that_stands_still_gives_way_and_one_that_move
                 std::thread::sleep(Duration::from_millis(50));
             }
         });
-        assert_eq!(server.get("/").0, 405);
+        assert_eq!(server.get("/").0, 403);
         over.store(true, Ordering::SeqCst);
     });
     moving.write_all(&[b'x'; 2000]).unwrap();

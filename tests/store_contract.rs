@@ -24,8 +24,8 @@ use pillarbox::model::{
 use pillarbox::store::embedded::{EmbeddedStore, Options};
 use pillarbox::store::{
     Catalog as _, CatalogEntry, CatalogKey, CatalogKind, ChunkSpec, ClockReading, Committed,
-    Expected, FileQuery, ObjectChange, ObjectName, ObjectStore as _, SortKey, StoreError,
-    SweepReport,
+    Expected, FileQuery, KeyEntry, KeyQuery, ObjectChange, ObjectName, ObjectStore as _, SortKey,
+    StoreError, SweepReport,
 };
 
 /// The moment at which the tests happen.
@@ -863,6 +863,139 @@ async fn an_aborted_upload_is_gone_with_its_chunks() {
         fixture.store().abort_upload(id).await,
         Err(StoreError::Finished)
     ));
+}
+
+/// What a list by key must be, found by looking at every key: names in order, groups among them, and whether more follow.
+fn expected_keys(keys: &[String], query: &KeyQuery) -> (Vec<String>, bool) {
+    let mut names: Vec<String> = Vec::new();
+    for key in keys {
+        let Some(rest) = key.strip_prefix(query.prefix.as_str()) else {
+            continue;
+        };
+        let group = query.delimiter.as_deref().and_then(|delimiter| {
+            let (head, _) = rest.split_once(delimiter)?;
+            Some(format!("{}{head}{delimiter}", query.prefix))
+        });
+        let name = group.unwrap_or_else(|| key.clone());
+        let is_new = names.last() != Some(&name);
+        if is_new && query.after.as_ref().is_none_or(|after| name > *after) {
+            names.push(name);
+        }
+    }
+    let more = names.len() > query.limit && query.limit > 0;
+    names.truncate(query.limit);
+    (names, more)
+}
+
+async fn listed_keys(
+    store: &EmbeddedStore,
+    query: &KeyQuery,
+    now: Timestamp,
+) -> (Vec<String>, bool) {
+    let page = store.list_keys(query, now).await.unwrap();
+    let names = page.entries.iter().map(|entry| match entry {
+        KeyEntry::Object(meta) => meta.key.as_str().to_owned(),
+        KeyEntry::Group(group) => group.clone(),
+    });
+    (names.collect(), page.more)
+}
+
+#[tokio::test]
+async fn a_list_by_key_is_in_the_order_of_bytes_grouped_and_paged() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let mut keys: Vec<String> = [
+        "a",
+        "a/",
+        "a/b",
+        "a/b/c",
+        "a/b/d",
+        "a/c",
+        "a0",
+        "b",
+        "b/\u{10ffff}",
+        "b/\u{fc}",
+        "c//",
+        "c//d",
+        "\0",
+        "\u{fc}/a",
+        "\u{fc}b",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for key in &keys {
+        post(store, upload(key), &data(1, 3)).await.unwrap();
+    }
+    for (bucket, key) in [("uploads1", "a/x"), ("upload", "s/a")] {
+        let bucket = Bucket::parse(bucket).unwrap();
+        let new = NewUpload {
+            bucket,
+            ..upload(key)
+        };
+        post(store, new, &data(1, 3)).await.unwrap();
+    }
+    keys.sort();
+    for prefix in [
+        "", "a", "a/", "a/b", "a/b/", "b/", "c/", "c//", "\u{fc}", "z",
+    ] {
+        for delimiter in [None, Some("/"), Some("b"), Some("//"), Some("\u{fc}")] {
+            for after in [
+                "", "a", "a/", "a/b", "a/b/", "a/b/c", "a/c", "b/", "c//", "\u{fc}/", "zz",
+            ] {
+                for limit in [0, 1, 2, 5, 1000] {
+                    let query = KeyQuery {
+                        prefix: prefix.to_owned(),
+                        delimiter: delimiter.map(str::to_owned),
+                        after: Some(after.to_owned()).filter(|after| !after.is_empty()),
+                        limit,
+                        ..KeyQuery::of(Bucket::parse("uploads").unwrap())
+                    };
+                    let found = listed_keys(store, &query, NOW).await;
+                    assert_eq!(found, expected_keys(&keys, &query), "{query:?}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_by_key_shows_no_expired_object_and_no_group_of_such() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let end = Timestamp::from_seconds(NOW.seconds() + 10);
+    for (key, expires_at) in [
+        ("a", Some(end)),
+        ("b/1", Some(end)),
+        ("c/1", Some(end)),
+        ("c/2", None),
+    ] {
+        let new = NewUpload {
+            expires_at,
+            ..upload(key)
+        };
+        post(store, new, &data(1, 3)).await.unwrap();
+    }
+    let query = KeyQuery {
+        delimiter: Some("/".to_owned()),
+        ..KeyQuery::of(Bucket::parse("uploads").unwrap())
+    };
+    let names = |names: &[&str]| {
+        names
+            .iter()
+            .map(|name| (*name).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let before = Timestamp::from_millis(end.millis() - 1);
+    assert_eq!(
+        listed_keys(store, &query, before).await,
+        (names(&["a", "b/", "c/"]), false)
+    );
+    assert_eq!(
+        listed_keys(store, &query, end).await,
+        (names(&["c/"]), false)
+    );
+    let one = KeyQuery { limit: 1, ..query };
+    assert_eq!(listed_keys(store, &one, end).await, (names(&["c/"]), false));
 }
 
 #[tokio::test]

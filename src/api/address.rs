@@ -39,6 +39,13 @@ impl App {
         Address { route, base_url }
     }
 
+    /// The host that a request names, and the bucket in front of it, if there is one.
+    pub(super) fn named_host(&self, head: &Parts) -> (String, Option<String>) {
+        let host = host::named(head, &self.options.hosts).unwrap_or_default();
+        let bucket = route::bucket_of_host(&host, &self.host_bases()).map(str::to_owned);
+        (host, bucket)
+    }
+
     /// By what cross-origin requests to a resource are answered.
     pub(super) fn cors(&self, route: &Route) -> Cors<'_> {
         let (bucket, resource) = match route {

@@ -20,38 +20,72 @@ pub struct Verifier<'a> {
     hasher: Hasher,
 }
 
-enum Hasher {
+/// A checksum in the making that nobody has claimed yet.
+pub(super) enum Hasher {
+    /// One of the CRCs.
     Crc(crc_fast::Digest),
+    /// One of the SHAs.
     Sha(digest::Context),
+}
+
+impl Hasher {
+    /// Begins a checksum.
+    pub(super) fn new(algorithm: ChecksumAlgorithm) -> Self {
+        match algorithm {
+            ChecksumAlgorithm::Crc32 => {
+                Self::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc))
+            }
+            ChecksumAlgorithm::Crc32c => Self::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi)),
+            ChecksumAlgorithm::Crc64Nvme => {
+                Self::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme))
+            }
+            ChecksumAlgorithm::Sha1 => {
+                Self::Sha(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY))
+            }
+            ChecksumAlgorithm::Sha256 => Self::Sha(digest::Context::new(&digest::SHA256)),
+        }
+    }
+
+    /// Takes the next bytes.
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Crc(crc) => crc.update(bytes),
+            Self::Sha(sha) => sha.update(bytes),
+        }
+    }
+
+    /// Compares with what was claimed.
+    ///
+    /// # Errors
+    /// `BadDigest` when the bytes hash to something else.
+    pub(super) fn compare(self, claimed: &Checksum) -> Result<(), ApiError> {
+        let value = match self {
+            // A CRC is as long as its kind, and so is what was claimed: its low bytes, big-endian.
+            Self::Crc(crc) => {
+                let bytes = crc.finalize().to_be_bytes();
+                bytes[bytes.len() - claimed.value().len().min(bytes.len())..].to_vec()
+            }
+            Self::Sha(sha) => sha.finish().as_ref().to_vec(),
+        };
+        if value == claimed.value() {
+            return Ok(());
+        }
+        let name = claimed.algorithm().as_str().to_uppercase();
+        let message = format!("The {name} you specified did not match the calculated checksum.");
+        Err(ApiError::new(ErrorCode::BadDigest, message))
+    }
 }
 
 impl<'a> Verifier<'a> {
     /// Begins to verify a claim.
     pub fn new(claimed: &'a Checksum) -> Self {
-        let hasher = match claimed.algorithm() {
-            ChecksumAlgorithm::Crc32 => {
-                Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc))
-            }
-            ChecksumAlgorithm::Crc32c => {
-                Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi))
-            }
-            ChecksumAlgorithm::Crc64Nvme => {
-                Hasher::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme))
-            }
-            ChecksumAlgorithm::Sha1 => {
-                Hasher::Sha(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY))
-            }
-            ChecksumAlgorithm::Sha256 => Hasher::Sha(digest::Context::new(&digest::SHA256)),
-        };
+        let hasher = Hasher::new(claimed.algorithm());
         Self { claimed, hasher }
     }
 
     /// Takes the next bytes.
     pub fn update(&mut self, bytes: &[u8]) {
-        match &mut self.hasher {
-            Hasher::Crc(crc) => crc.update(bytes),
-            Hasher::Sha(sha) => sha.update(bytes),
-        }
+        self.hasher.update(bytes);
     }
 
     /// Compares.
@@ -59,21 +93,7 @@ impl<'a> Verifier<'a> {
     /// # Errors
     /// `BadDigest` when the bytes hash to something else.
     pub fn finish(self) -> Result<(), ApiError> {
-        let claimed = self.claimed.value();
-        let value = match self.hasher {
-            // A CRC is as long as its kind, and so is what was claimed: its low bytes, big-endian.
-            Hasher::Crc(crc) => {
-                let bytes = crc.finalize().to_be_bytes();
-                bytes[bytes.len() - claimed.len().min(bytes.len())..].to_vec()
-            }
-            Hasher::Sha(sha) => sha.finish().as_ref().to_vec(),
-        };
-        if value == claimed {
-            return Ok(());
-        }
-        let name = self.claimed.algorithm().as_str().to_uppercase();
-        let message = format!("The {name} you specified did not match the calculated checksum.");
-        Err(ApiError::new(ErrorCode::BadDigest, message))
+        self.hasher.compare(self.claimed)
     }
 }
 

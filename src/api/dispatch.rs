@@ -24,7 +24,9 @@ use super::dialect::{Dialect, Format, RestStyle};
 use super::error::{ApiError, ErrorCode};
 use super::params::Params;
 use super::route::{self, Route};
-use super::{downloads, explain, files, pipelines, post_object, tokens, uploader_query, uploads};
+use super::{
+    downloads, explain, files, pipelines, post_object, s3, tokens, uploader_query, uploads,
+};
 use crate::model::encode_hex;
 
 /// Most bytes of a refused body that are read and forgotten.
@@ -188,12 +190,15 @@ async fn dispatch(call: &mut Call<'_>, route: &Route) -> Result<Reply, ApiError>
         (Route::Pipeline(_), _) => Err(ApiError::method("GET, HEAD, PUT, DELETE, OPTIONS")),
         (Route::Explain(id), "GET") => explain::show(call, id).await,
         (Route::Explain(_), _) => Err(ApiError::method("GET, HEAD, OPTIONS")),
-        (Route::Bucket(bucket), "POST") => post_object::receive(call, bucket).await,
+        (Route::Bucket(bucket), "POST") if s3::is_for_form(call) => {
+            post_object::receive(call, bucket).await
+        }
         (Route::Bucket(bucket), "GET") if uploader_query::asks_for_a_chunk(&call.params) => {
             uploader_query::test_chunk(call, bucket).await
         }
-        (Route::Bucket(_), _) => Err(ApiError::method("POST, OPTIONS")),
-        (Route::Object { .. } | Route::Service, _) => Err(ApiError::method("OPTIONS")),
+        (Route::Bucket(bucket), _) => s3::bucket(call, bucket).await,
+        (Route::Object { bucket, key }, _) => s3::object(call, bucket, key).await,
+        (Route::Service, _) => s3::service(call).await,
         (Route::Unknown, _) => Err(ApiError::new(
             ErrorCode::NoSuchResource,
             "There is no such path.",

@@ -16,7 +16,6 @@ use http::StatusCode;
 use super::body::BodyError;
 use super::explain::{Inline, Seen};
 use crate::model::AnswerStyle;
-use crate::store::StoreError;
 
 /// How the hosted API numbers an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,10 +76,18 @@ error_codes! {
     AccessDenied => FORBIDDEN, TOKEN;
     /// A preflight that no CORS rule allows.
     AccessForbidden => FORBIDDEN, TOKEN;
+    /// The `Authorization` header is not of its grammar, or its scope is wrong.
+    AuthorizationHeaderMalformed => BAD_REQUEST, INVALID;
+    /// The query of a presigned URL is not of its grammar, or its scope is wrong.
+    AuthorizationQueryParametersError => BAD_REQUEST, INVALID;
     /// The bytes do not hash to what the client said.
     BadDigest => BAD_REQUEST, INVALID;
     /// A request that fits no better row.
     BadRequest => BAD_REQUEST, INVALID;
+    /// The bucket is there already, and it is the client's own.
+    BucketAlreadyOwnedByYou => CONFLICT, INVALID;
+    /// A bucket that still holds objects.
+    BucketNotEmpty => CONFLICT, INVALID;
     /// More bytes than allowed.
     EntityTooLarge => BAD_REQUEST, INVALID;
     /// Fewer bytes than demanded.
@@ -103,6 +110,12 @@ error_codes! {
     InvalidBucketName => BAD_REQUEST, INVALID;
     /// `Content-MD5` is no MD5.
     InvalidDigest => BAD_REQUEST, INVALID;
+    /// A bucket cannot be made in that region.
+    InvalidLocationConstraint => BAD_REQUEST, INVALID;
+    /// A part that is not here, or is another one.
+    InvalidPart => BAD_REQUEST, INVALID;
+    /// Parts that are not in the order of their numbers.
+    InvalidPartOrder => BAD_REQUEST, INVALID;
     /// The policy is not well-formed.
     InvalidPolicyDocument => BAD_REQUEST, INVALID;
     /// The range is outside the object.
@@ -131,30 +144,58 @@ error_codes! {
     MethodNotAllowed => METHOD_NOT_ALLOWED, METHOD;
     /// Neither a length nor chunked coding.
     MissingContentLength => LENGTH_REQUIRED, INVALID;
+    /// A header that every signed request must have is missing.
+    MissingSecurityHeader => BAD_REQUEST, TOKEN;
     /// No such bucket.
     NoSuchBucket => NOT_FOUND, MISSING;
+    /// No such bucket policy.
+    NoSuchBucketPolicy => NOT_FOUND, MISSING;
+    /// No cross-origin rules.
+    NoSuchCORSConfiguration => NOT_FOUND, MISSING;
     /// No such object.
     NoSuchKey => NOT_FOUND, MISSING;
+    /// No lifecycle rules.
+    NoSuchLifecycleConfiguration => NOT_FOUND, MISSING;
     /// No such pipeline.
     NoSuchPipeline => NOT_FOUND, RestCode::Common("0x0170002", "Pipeline does not exist");
+    /// Nothing says that public access is blocked.
+    NoSuchPublicAccessBlockConfiguration => NOT_FOUND, MISSING;
     /// No such path.
     NoSuchResource => NOT_FOUND, ROUTE;
+    /// No tags.
+    NoSuchTagSet => NOT_FOUND, MISSING;
     /// No such session.
     NoSuchUpload => NOT_FOUND, MISSING;
+    /// No such version; there is only `null`.
+    NoSuchVersion => NOT_FOUND, MISSING;
+    /// No website.
+    NoSuchWebsiteConfiguration => NOT_FOUND, MISSING;
     /// Known to Amazon, out of scope here; never a lie.
     NotImplemented => NOT_IMPLEMENTED, METHOD;
+    /// No object lock.
+    ObjectLockConfigurationNotFoundError => NOT_FOUND, MISSING;
     /// What is asked for contradicts what goes on.
     OperationAborted => CONFLICT, INVALID;
+    /// Nothing says who owns objects.
+    OwnershipControlsNotFoundError => NOT_FOUND, MISSING;
     /// A condition of the request does not hold.
     PreconditionFailed => PRECONDITION_FAILED, INVALID;
+    /// No replication.
+    ReplicationConfigurationNotFoundError => NOT_FOUND, MISSING;
     /// The client was too slow.
     RequestTimeout => BAD_REQUEST, INVALID;
+    /// The client's clock and ours differ too much.
+    RequestTimeTooSkewed => FORBIDDEN, TOKEN;
+    /// No default encryption.
+    ServerSideEncryptionConfigurationNotFoundError => NOT_FOUND, MISSING;
     /// Writes are refused until restart, or the program is stopping.
     ServiceUnavailable => SERVICE_UNAVAILABLE, BUSY;
     /// The signature is not the one we compute.
     SignatureDoesNotMatch => FORBIDDEN, TOKEN;
     /// Too much at once; try again.
     SlowDown => SERVICE_UNAVAILABLE, BUSY;
+    /// The bytes do not hash to what was signed.
+    XAmzContentSHA256Mismatch => BAD_REQUEST, INVALID;
 }
 
 /// A refusal, ready to be shown in any dialect.
@@ -261,156 +302,5 @@ impl From<BodyError> for ApiError {
             BodyError::TooLarge { .. } => ErrorCode::EntityTooLarge,
         };
         Self::new(code, error.to_string()).caused_by(error)
-    }
-}
-
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
-        let (code, message) = store_row(&error);
-        Self::new(code, message).caused_by(error)
-    }
-}
-
-/// What a failure of the store means to a client; one place for all routes.
-fn store_row(error: &StoreError) -> (ErrorCode, String) {
-    use ErrorCode as C;
-    let (code, words) = match error {
-        StoreError::NoSuchUpload => (
-            C::NoSuchUpload,
-            "The specified upload does not exist. It may have been aborted, or swept after it was abandoned.",
-        ),
-        StoreError::NoSuchObject => (C::NoSuchKey, "The specified key does not exist."),
-        StoreError::Exists => (C::OperationAborted, "The id is taken; try again."),
-        StoreError::InUse => (
-            C::OperationAborted,
-            "It is in use and cannot be changed that way.",
-        ),
-        StoreError::Finished => (
-            C::OperationAborted,
-            "The upload is finished; delete the file instead.",
-        ),
-        StoreError::CatalogFull => (
-            C::SlowDown,
-            "The catalog holds as many entries of this kind as it may.",
-        ),
-        StoreError::RecordTooLarge => (
-            C::MetadataTooLarge,
-            "Your metadata headers exceed the maximum allowed metadata size.",
-        ),
-        StoreError::Busy | StoreError::TooManyFiles => {
-            (C::SlowDown, "Please reduce your request rate.")
-        }
-        StoreError::Full => (
-            C::InsufficientStorage,
-            "There is not enough free space to store this.",
-        ),
-        StoreError::ReadOnly => (
-            C::ServiceUnavailable,
-            "The store takes no writes until it is restarted.",
-        ),
-        StoreError::Corrupt(_) | StoreError::Io { .. } => (
-            C::InternalError,
-            "We encountered an internal error. Please try again.",
-        ),
-        of_chunks => return chunk_row(of_chunks),
-    };
-    (code, words.to_owned())
-}
-
-/// The rows whose words carry numbers.
-fn chunk_row(error: &StoreError) -> (ErrorCode, String) {
-    use ErrorCode as C;
-    match error {
-        StoreError::UploadFailed(state) => (
-            C::OperationAborted,
-            format!(
-                "The upload is {} and takes no chunks; start a new one.",
-                state.as_str()
-            ),
-        ),
-        StoreError::ChunkOutOfRange { index, nb_chunks } => (
-            C::InvalidArgument,
-            format!("chunk must be below chunks: got chunk {index} of {nb_chunks}."),
-        ),
-        StoreError::ChunkCountDiffers { known, given } => (
-            C::InvalidArgument,
-            format!(
-                "chunks must be the same for every chunk of an upload: {known} is known, {given} was given."
-            ),
-        ),
-        StoreError::ChunkSizesDiffer { known, given } => (
-            C::InvalidArgument,
-            format!(
-                "Every chunk of this upload but the last must have {known} bytes, and {given} were given. Start a new upload."
-            ),
-        ),
-        StoreError::TotalDiffers { known, given } => (
-            C::InvalidArgument,
-            format!(
-                "This upload must have {known} bytes in all, and {given} were given. Start a new upload."
-            ),
-        ),
-        StoreError::SourceDiffers { known, given } => (
-            C::InvalidArgument,
-            format!(
-                "This upload is of a file of {known} bytes, and {given} were given. Start a new upload."
-            ),
-        ),
-        StoreError::ChunkDiffers { index, nb_chunks } => (
-            C::OperationAborted,
-            format!(
-                "The upload is finished with {nb_chunks} chunk(s), and chunk {index} was acknowledged with other bytes. \
-                 Start a new upload to replace the object."
-            ),
-        ),
-        StoreError::MissingChunks { first, count } => {
-            (C::InvalidArgument, missing_chunks(first, *count))
-        }
-        StoreError::TooLarge { max_bytes } => (
-            C::EntityTooLarge,
-            format!("Your proposed upload exceeds the maximum allowed size of {max_bytes} bytes"),
-        ),
-        StoreError::DigestMismatch { digest } => (
-            C::BadDigest,
-            format!("The {digest} you specified did not match what we received."),
-        ),
-        StoreError::LengthMismatch { expected, actual } => (
-            C::IncompleteBody,
-            format!("You said {expected} bytes and sent {actual}."),
-        ),
-        other => (C::InternalError, other.to_string()),
-    }
-}
-
-fn missing_chunks(first: &[u32], count: u32) -> String {
-    let list = first
-        .iter()
-        .map(u32::to_string)
-        .collect::<Vec<_>>()
-        .join(", ");
-    let more = if first.len() < count as usize {
-        ", ..."
-    } else {
-        ""
-    };
-    format!("nb_chunks does not match what arrived: {count} chunk(s) missing: {list}{more}.")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_passes_by_itself_is_503_and_what_is_broken_is_500() {
-        let io = || StoreError::from_io("test", std::io::Error::other("broken"));
-        for (error, status) in [
-            (StoreError::Busy, StatusCode::SERVICE_UNAVAILABLE),
-            (StoreError::TooManyFiles, StatusCode::SERVICE_UNAVAILABLE),
-            (StoreError::ReadOnly, StatusCode::SERVICE_UNAVAILABLE),
-            (io(), StatusCode::INTERNAL_SERVER_ERROR),
-        ] {
-            let what = error.to_string();
-            assert_eq!(ApiError::from(error).code.status(), status, "{what}");
-        }
     }
 }

@@ -30,7 +30,7 @@ use crate::store::{ObjectName, ObjectReader};
 
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 /// No scripts, no forms, no origin; a video, an audio file or a picture still shows itself.
-const SANDBOX: &str =
+pub(super) const SANDBOX: &str =
     "sandbox; default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'";
 /// Caches ask again each time, because an object can expire or be deleted; shared ones keep nothing.
 const DEFAULT_CACHING: &str = "private, no-cache";
@@ -88,7 +88,7 @@ fn send(
     }
 }
 
-fn unsatisfiable(size: u64) -> ApiError {
+pub(super) fn unsatisfiable(size: u64) -> ApiError {
     let why = "The requested range is not satisfiable";
     let mut error =
         ApiError::new(ErrorCode::InvalidRange, why).with("ActualObjectSize", size.to_string());

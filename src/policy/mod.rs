@@ -1,4 +1,4 @@
-//! Signed permission: what a form post may do, decided from its fields alone.
+//! Signed permission: what a form post may do, decided from its fields alone, and who sent a signed request.
 //!
 //! Owns: the form ([`PostForm`]), the policy document ([`PostPolicy`]), both signature versions, the judgement
 //! ([`authorize`]) and the forms that we sign ourselves ([`SessionForm`]).
@@ -16,8 +16,10 @@
 //! Sources: Amazon S3 User Guide, "Browser-Based Uploads Using POST" for Signature Versions 2 and 4; where Amazon's documents
 //! are silent, its recorded answers, then ceph/s3-tests.
 
+mod canonical;
 mod cause;
 mod checksum;
+mod chunk_chain;
 mod date;
 mod document;
 mod error;
@@ -28,6 +30,10 @@ mod form;
 mod grant;
 mod issue;
 mod mask;
+mod put;
+mod request;
+mod request_claim;
+mod request_error;
 mod requirements;
 mod session_token;
 mod signature;
@@ -35,8 +41,10 @@ mod signing;
 mod tagging;
 mod uploader;
 
+pub use canonical::SentRequest;
 pub use cause::only_fields_of_an_uploader;
 pub use checksum::claimed_checksum;
+pub use chunk_chain::ChunkChain;
 pub use document::{Condition, PostPolicy, Test};
 pub use error::{PolicyError, PolicyErrorKind};
 pub use evaluate::{Context, Rules, authorize};
@@ -49,6 +57,11 @@ pub use form::{PostForm, PostFormBuilder};
 pub use grant::Grant;
 pub use issue::SessionForm;
 pub use mask::Mask;
+pub use put::{PutHeaders, trailer_checksum};
+pub use request::{
+    MAX_CLOCK_SKEW, MAX_PRESIGNED_SECONDS, PayloadClaim, ProvenRequest, RequestClaim, claim_request,
+};
+pub use request_error::{RequestError, RequestErrorKind};
 pub use requirements::{PolicyExplanation, Requirement, explain_policy};
 pub use signature::{Claim, SignatureClaim, claim};
 pub use signing::{sign_v2, sign_v4};

@@ -1,6 +1,6 @@
 //! Session tokens: the third part of a temporary access key.
 //!
-//! Owns: whether the `x-amz-security-token` of a form is the one that was issued with the key, and whether the key still counts.
+//! Owns: whether the `x-amz-security-token` of a form or a request is the one that was issued with the key, and whether the key still counts.
 //! Never does: hold a token; a key has only its hash.
 //!
 //! Invariants: a token with a permanent key is refused, as is a temporary key without its token; both before the time is looked at, so
@@ -23,21 +23,41 @@ const FIELD: &str = "x-amz-security-token";
 /// # Errors
 /// `InvalidToken`, `ExpiredToken`.
 pub(super) fn check(form: &PostForm, key: &AccessKey, now: Timestamp) -> Result<(), PolicyError> {
-    let Some(issued) = &key.session_token else {
-        return match form.get(FIELD) {
-            None => Ok(()),
-            Some(_) => Err(invalid()),
-        };
+    match judge(form.get(FIELD), key, now) {
+        Verdict::Fits => Ok(()),
+        Verdict::Foreign => Err(PolicyError::new(PolicyErrorKind::InvalidToken, FOREIGN)),
+        Verdict::Expired => Err(PolicyError::new(PolicyErrorKind::ExpiredToken, EXPIRED)),
+    }
+}
+
+/// What a token comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is the key's, or neither has one.
+    Fits,
+    /// It is not the one that was issued with the key, or only one of both is there.
+    Foreign,
+    /// It is, and its time is over.
+    Expired,
+}
+
+/// Amazon's sentence for [`Verdict::Foreign`].
+pub(super) const FOREIGN: &str = "The provided token is malformed or otherwise invalid.";
+/// Amazon's sentence for [`Verdict::Expired`].
+pub(super) const EXPIRED: &str = "The provided token has expired.";
+
+/// Judges the token that came with a form or a request that `key` has signed.
+pub(super) fn judge(presented: Option<&str>, key: &AccessKey, now: Timestamp) -> Verdict {
+    let fits = match (presented.map(TokenHash::of), &key.session_token) {
+        (None, None) => return Verdict::Fits,
+        (Some(presented), Some(issued)) => is_same(&presented, issued),
+        _ => false,
     };
-    let presented = form.get(FIELD).map(TokenHash::of);
-    if !presented.is_some_and(|presented| is_same(&presented, issued)) {
-        return Err(invalid());
+    match fits {
+        false => Verdict::Foreign,
+        true if key.has_expired(now) => Verdict::Expired,
+        true => Verdict::Fits,
     }
-    if key.has_expired(now) {
-        let message = "The provided token has expired.";
-        return Err(PolicyError::new(PolicyErrorKind::ExpiredToken, message));
-    }
-    Ok(())
 }
 
 /// Both hashes as keys make the same tag only when they are the same; tags are compared in constant time.
@@ -45,11 +65,4 @@ fn is_same(presented: &TokenHash, issued: &TokenHash) -> bool {
     let key = |hash: &TokenHash| hmac::Key::new(hmac::HMAC_SHA256, hash.as_bytes());
     let tag = hmac::sign(&key(presented), FIELD.as_bytes());
     hmac::verify(&key(issued), FIELD.as_bytes(), tag.as_ref()).is_ok()
-}
-
-fn invalid() -> PolicyError {
-    PolicyError::new(
-        PolicyErrorKind::InvalidToken,
-        "The provided token is malformed or otherwise invalid.",
-    )
 }

@@ -18,7 +18,7 @@ use super::form::PostForm;
 use super::signing::{Scheme, V4_SERVICE, V4_TERMINAL, v4_signing_key, verify_v2, verify_v4};
 use crate::model::{AccessKey, KeyPurpose, Timestamp};
 
-const V4_ALGORITHM: &str = "AWS4-HMAC-SHA256";
+pub(super) const V4_ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
 /// Members of a V4 form in the order in which a missing one is reported: field name, and as Amazon prints it.
 const V4_MEMBERS: [(&str, &str); 4] = [

@@ -73,7 +73,7 @@ pub fn sign_v4(secret: &Secret, day: &str, region: &str, policy: &str) -> String
     encode_hex(hmac::sign(&key, policy.as_bytes()).as_ref())
 }
 
-fn v2_key(secret: &Secret) -> hmac::Key {
+pub(super) fn v2_key(secret: &Secret) -> hmac::Key {
     hmac::Key::new(
         hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
         secret.reveal().as_bytes(),

@@ -155,7 +155,7 @@ fn malformed() -> PolicyError {
 }
 
 /// In the words of Amazon's answers to PutObjectTagging.
-fn refused(error: TagError) -> PolicyError {
+pub(super) fn refused(error: TagError) -> PolicyError {
     let invalid = |message| PolicyError::new(PolicyErrorKind::InvalidTag, message);
     match error {
         TagError::TooMany => PolicyError::new(

@@ -29,8 +29,10 @@ use crate::model::{
 
 pub mod embedded;
 mod error;
+mod lists;
 
 pub use error::StoreError;
+pub use lists::{FilePage, FileQuery, KeyEntry, KeyPage, KeyQuery, SortKey};
 
 /// Everything the floors above ask of an engine.
 pub trait Store: ObjectStore + Catalog {}
@@ -102,59 +104,6 @@ pub enum ObjectChange {
     UsedBy(String),
     /// Replaces the stored headers.
     Headers(HeaderSet),
-}
-
-/// The fields a list of files can be sorted by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SortKey {
-    /// When the upload began, then the id.
-    #[default]
-    CreatedAt,
-    /// When the record last changed.
-    UpdatedAt,
-    /// When the bytes became whole.
-    FinishedAt,
-    /// When it expires; never comes last.
-    ExpiresAt,
-    /// Size in bytes.
-    Size,
-    /// The last segment of the key, by bytes.
-    Name,
-    /// The id.
-    Id,
-}
-
-/// A question for files.
-#[derive(Clone, Debug, Default)]
-pub struct FileQuery {
-    /// Only files of these pipelines; empty is all.
-    pub pipelines: Vec<Id>,
-    /// Only files whose Job is one of these; empty is all.
-    pub jobs: Vec<String>,
-    /// How to sort.
-    pub sort: SortKey,
-    /// Largest first.
-    pub descending: bool,
-    /// How many to skip; at most [`FileQuery::MAX_START`].
-    pub start: usize,
-    /// How many to return; at most [`FileQuery::MAX_LIMIT`].
-    pub limit: usize,
-}
-
-impl FileQuery {
-    /// Largest `limit`.
-    pub const MAX_LIMIT: usize = 5000;
-    /// Largest `start`; bounds the memory of a sorted list.
-    pub const MAX_START: usize = 1_000_000;
-}
-
-/// One page of files.
-#[derive(Clone, Debug, Default)]
-pub struct FilePage {
-    /// The files, sorted.
-    pub files: Vec<ObjectMeta>,
-    /// How many match in all.
-    pub total: usize,
 }
 
 /// What the engine reads off both clocks, for the sweep.
@@ -263,6 +212,9 @@ pub trait ObjectStore: Send + Sync + Debug {
 
     /// One sorted page of live files.
     async fn list_files(&self, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError>;
+
+    /// One page of a bucket's live objects, by key. What a group holds is passed over, not read. A `limit` of 0 is an empty page.
+    async fn list_keys(&self, query: &KeyQuery, now: Timestamp) -> Result<KeyPage, StoreError>;
 
     /// Removes at most `limit` of what is expired or abandoned. The only call that destroys data by design: it never
     /// trusts a wall clock that jumped more than 24 h against the monotonic one, or since the last run, until that has

@@ -251,25 +251,25 @@ fn requests() -> Vec<Row> {
             not_allowed(),
         ),
         row(
-            "PUT of a form is no form post",
+            "PUT of a form is no form post, and nobody signed it",
             |p| {
                 p.to("PUT", "/uploads");
             },
-            not_allowed(),
+            denied(),
         ),
         row(
-            "PATCH of a form is no form post",
+            "PATCH of a form is no form post, and nobody signed it",
             |p| {
                 p.to("PATCH", "/uploads");
             },
-            not_allowed(),
+            denied(),
         ),
         row(
             "a method in lower case is another method",
             |p| {
                 p.to("post", "/uploads");
             },
-            not_allowed(),
+            denied(),
         ),
         row(
             "a bucket that is not there, by somebody who may sign",

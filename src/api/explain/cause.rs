@@ -44,7 +44,6 @@ pub(super) fn likely_cause(case: &Case, refusal: &Refusal) -> String {
 const fn clues(code: Code) -> &'static [Clue] {
     match code {
         Code::MethodNotAllowed => &[
-            request::put_for_post,
             request::key_in_path,
             request::no_bucket,
             request::fields_in_query,
@@ -87,7 +86,7 @@ const fn clues(code: Code) -> &'static [Clue] {
             framing::not_text,
             framing::many_fields,
         ],
-        Code::AccessDenied => &[session::foreign_key],
+        Code::AccessDenied => &[request::put_for_post, session::foreign_key],
         Code::NoSuchBucket => &[
             session::path_prefix,
             session::bucket_name,

@@ -17,8 +17,8 @@ mod report;
 mod seen;
 
 use http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY,
-    VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName,
+    REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
@@ -49,8 +49,18 @@ const PAGE_POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline
 /// Whether this was a form post, or was most likely meant as one.
 fn is_form_road(head: &Parts, route: &Route, error: &ApiError) -> bool {
     let (is_post, is_put) = (head.method == Method::POST, head.method == Method::PUT);
-    let is_meant = (is_post || is_put) && error.code == ErrorCode::MethodNotAllowed;
+    let is_meant = match error.code {
+        ErrorCode::MethodNotAllowed => is_post,
+        ErrorCode::AccessDenied => is_put && is_unsigned(head),
+        _ => false,
+    };
     !route.is_rest() && (is_meant || (is_post && matches!(route, Route::Bucket(_))))
+}
+
+/// Whether nothing is there that could be the signature of an S3 request.
+fn is_unsigned(head: &Parts) -> bool {
+    let query = head.uri.query().unwrap_or_default();
+    !head.headers.contains_key(AUTHORIZATION) && !query.contains("Signature=")
 }
 
 /// Keeps what is known of a refused form post and gives the link to it; none for other requests. In `dev`, the error's own answer

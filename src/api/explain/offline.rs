@@ -176,8 +176,12 @@ fn form_post(head: &Parts, route: &Route) -> Result<String, ApiError> {
         Route::Bucket(_) if head.method == Method::POST => {
             preconditions(head).map(|(boundary, _)| boundary.to_owned())
         }
-        Route::Bucket(_) => Err(ApiError::method("POST, OPTIONS")),
-        Route::Object { .. } | Route::Service => Err(ApiError::method("OPTIONS")),
+        Route::Bucket(_) | Route::Object { .. } if head.method != Method::POST => {
+            Err(ApiError::new(ErrorCode::AccessDenied, "Access Denied"))
+        }
+        Route::Bucket(_) | Route::Object { .. } | Route::Service => {
+            Err(ApiError::method("GET, HEAD, PUT, DELETE, OPTIONS"))
+        }
         _ => Err(ApiError::new(
             ErrorCode::NoSuchResource,
             "This path takes no form posts.",

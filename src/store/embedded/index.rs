@@ -137,6 +137,21 @@ impl Index {
         self.damage.noticed(scanned)
     }
 
+    /// As [`Index::scan`], from the key `from` on, which need not be there.
+    pub(super) fn scan_from(
+        &self,
+        from: &[u8],
+        prefix: &[u8],
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut within = |key: &[u8], value: &[u8]| match key.starts_with(prefix) {
+            true => each(key, value),
+            false => Ok(ControlFlow::Break(())),
+        };
+        let scanned = guarded(|| each_of(self.db.range(from.to_vec()..), &mut within));
+        self.damage.noticed(scanned)
+    }
+
     /// As [`Index::scan`], from the last pair to the first.
     pub(super) fn scan_back(
         &self,

@@ -57,6 +57,16 @@ impl Db {
         pairs.into_iter()
     }
 
+    pub(super) fn range(
+        &self,
+        from: std::ops::RangeFrom<Bytes>,
+    ) -> impl DoubleEndedIterator<Item = Result<(Bytes, Bytes), Error>> {
+        let contents = self.contents();
+        let pairs = contents.here.range(from);
+        let pairs: Vec<_> = pairs.map(|(k, v)| Ok((k.clone(), v.clone()))).collect();
+        pairs.into_iter()
+    }
+
     pub(super) fn apply_batch(&self, batch: Batch) -> Result<(), Error> {
         let mut contents = self.contents();
         for (key, value) in batch.0 {

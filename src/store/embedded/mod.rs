@@ -2,7 +2,7 @@
 //!
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `hashing` and `lane` take the bytes of a chunk to
 //! disk, `ledger` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
-//! `objects` reads, `list` lists, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens, `rebuild` rebuilds and
+//! `objects` reads, `list` and `keys` list, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens, `rebuild` rebuilds and
 //! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags),
 //! `label`, `damage` (of the index, seen by a read), `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
 //! `disk` (the only one that touches the file system) and `fuse`.
@@ -25,6 +25,7 @@ mod fuse;
 pub mod fuzzing;
 mod hashing;
 mod index;
+mod keys;
 mod label;
 mod lane;
 mod lease;
@@ -65,8 +66,8 @@ use self::records::SessionRecord;
 use self::sync::{Mutex, TaskTracker};
 use super::{
     Catalog, CatalogEntry, CatalogKey, CatalogKind, ChunkSpec, ChunkWriter, ClockReading, FilePage,
-    FileQuery, Health, ObjectChange, ObjectName, ObjectReader, ObjectStore, StoreError,
-    SweepReport,
+    FileQuery, Health, KeyPage, KeyQuery, ObjectChange, ObjectName, ObjectReader, ObjectStore,
+    StoreError, SweepReport,
 };
 use crate::model::{ChunkReceipt, Id, NewUpload, ObjectMeta, Timestamp, UploadSession};
 
@@ -321,6 +322,10 @@ impl ObjectStore for EmbeddedStore {
 
     async fn list_files(&self, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError> {
         list::list(&self.engine, query.clone(), now).await
+    }
+
+    async fn list_keys(&self, query: &KeyQuery, now: Timestamp) -> Result<KeyPage, StoreError> {
+        keys::list(&self.engine, query.clone(), now).await
     }
 
     async fn sweep(&self, clock: ClockReading, limit: usize) -> Result<SweepReport, StoreError> {

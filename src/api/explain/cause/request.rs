@@ -10,7 +10,7 @@ use crate::api::route::Route;
 pub(super) fn put_for_post(f: &Facts<'_>) -> Option<String> {
     when(
         f.asked.method == "PUT",
-        "The file was sent by PUT; an upload is a form here: POST multipart/form-data to /BUCKET/, with the session's fields and then the file.",
+        "The file was sent by PUT, and nobody signed the request. An upload is a form here: POST multipart/form-data to /BUCKET/, with the session's fields and then the file.",
     )
 }
 

@@ -1,0 +1,158 @@
+//! Who sent an S3 request.
+//!
+//! Owns: [`Access`], the proof that a request was signed by somebody who may, and the view of its headers in which a presigned URL's
+//! query counts too.
+//! Never does: read a body. Never takes anything in a body for a signature: forms have a road of their own.
+//!
+//! Invariants: there is an [`Access`] only for a request whose signature was proven; whoever signs nothing gets `AccessDenied`. A query
+//! carries headers only when the URL is presigned, for only then it was its signer who put them there.
+//!
+//! Source: Amazon S3 API Reference, "Authenticating requests".
+
+use http::header::HOST;
+
+use super::super::call::Call;
+use super::super::error::{ApiError, ErrorCode};
+use crate::model::AccessKey;
+use crate::policy::{
+    ProvenRequest, RequestError, RequestErrorKind as Kind, SentRequest, claim_request,
+};
+use crate::store::{CatalogEntry, CatalogKey};
+
+/// A request that was proven, and its headers.
+#[derive(Debug)]
+pub(super) struct Access {
+    /// What was proven.
+    pub(super) proven: ProvenRequest,
+    /// Lower-case names and values, each name once.
+    headers: Vec<(String, String)>,
+}
+
+impl Access {
+    /// A header's text.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(n, _)| n == name)?;
+        Some(&found.1)
+    }
+
+    /// All headers: lower-case names, each once.
+    pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.headers.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
+    /// Fails with `NotImplemented` when one of these was sent: to pass over it would be to do something else than was asked.
+    pub(super) fn refuse_headers(&self, names: &[&str]) -> Result<(), ApiError> {
+        match names.iter().find(|name| self.header(name).is_some()) {
+            None => Ok(()),
+            Some(name) => Err(not_implemented(name)),
+        }
+    }
+}
+
+/// A header asks for what we cannot do.
+pub(super) fn not_implemented(header: &str) -> ApiError {
+    let message = "A header you provided implies functionality that is not implemented";
+    ApiError::new(ErrorCode::NotImplemented, message).with("Header", header)
+}
+
+/// Proves who sent the request.
+///
+/// # Errors
+/// `AccessDenied` when nobody signed it; what `policy::claim_request` and `RequestClaim::verify` say.
+pub(super) async fn authenticate(call: &Call<'_>) -> Result<Access, ApiError> {
+    let (host, bucket) = call.app.named_host(call.head);
+    let prefix = call.app.path_prefix();
+    let named = call.head.headers.iter();
+    let mut headers: Vec<_> = named
+        .map(|(name, value)| (name.as_str(), value.as_bytes()))
+        .collect();
+    // HTTP/2 has it in `:authority`.
+    if !call.head.headers.contains_key(HOST) {
+        headers.push((HOST.as_str(), host.as_bytes()));
+    }
+    let sent = SentRequest {
+        method: call.head.method.as_str(),
+        path: call.head.uri.path(),
+        path_prefix: &prefix,
+        bucket_of_host: bucket.as_deref(),
+        query: call.head.uri.query().unwrap_or_default(),
+        headers,
+    };
+    let claim = claim_request(&sent, call.app.options.region.as_deref()).map_err(refusal)?;
+    let Some(claim) = claim else {
+        return Err(ApiError::new(ErrorCode::AccessDenied, "Access Denied"));
+    };
+    let key = access_key(call, claim.access_key_id()).await?;
+    let proven = claim.verify(key.as_ref(), call.now).map_err(refusal)?;
+    let headers = headers_of(call, proven.presigned)?;
+    Ok(Access { proven, headers })
+}
+
+async fn access_key(call: &Call<'_>, id: &str) -> Result<Option<AccessKey>, ApiError> {
+    let key = CatalogKey::AccessKey(id.to_owned());
+    match call.app.store.find(&key).await? {
+        Some(CatalogEntry::AccessKey(key)) => Ok(Some(key)),
+        _ => Ok(None),
+    }
+}
+
+/// Repeats are joined with a comma (RFC 9110, section 5.3).
+fn headers_of(call: &Call<'_>, presigned: bool) -> Result<Vec<(String, String)>, ApiError> {
+    let mut headers: Vec<(String, String)> = Vec::new();
+    for (name, value) in &call.head.headers {
+        let Ok(value) = std::str::from_utf8(value.as_bytes()) else {
+            return Err(ApiError::invalid(name.as_str(), "must be UTF-8."));
+        };
+        match headers.iter_mut().find(|(n, _)| n == name.as_str()) {
+            Some((_, held)) => *held = format!("{held},{value}"),
+            None => headers.push((name.as_str().to_owned(), value.to_owned())),
+        }
+    }
+    if presigned {
+        for (name, value) in call.params.pairs() {
+            let name = name.to_ascii_lowercase();
+            if is_hoisted(&name) && !headers.iter().any(|(n, _)| *n == name) {
+                headers.push((name, value.to_owned()));
+            }
+        }
+    }
+    Ok(headers)
+}
+
+/// Whether a parameter of a presigned URL stands for a header. A checksum does not: SDKs put there that of the empty body they had when
+/// they signed.
+fn is_hoisted(name: &str) -> bool {
+    const AUTHENTICATION: [&str; 8] = [
+        "x-amz-algorithm",
+        "x-amz-content-sha256",
+        "x-amz-credential",
+        "x-amz-date",
+        "x-amz-expires",
+        "x-amz-security-token",
+        "x-amz-signature",
+        "x-amz-signedheaders",
+    ];
+    name.starts_with("x-amz-")
+        && !name.starts_with("x-amz-checksum-")
+        && !AUTHENTICATION.contains(&name)
+}
+
+/// Amazon's code for each reason.
+pub(super) fn refusal(error: RequestError) -> ApiError {
+    let code = match error.kind {
+        Kind::AccessDenied => ErrorCode::AccessDenied,
+        Kind::AuthorizationHeaderMalformed => ErrorCode::AuthorizationHeaderMalformed,
+        Kind::AuthorizationQueryParametersError => ErrorCode::AuthorizationQueryParametersError,
+        Kind::ExpiredToken => ErrorCode::ExpiredToken,
+        Kind::InvalidAccessKeyId => ErrorCode::InvalidAccessKeyId,
+        Kind::InvalidArgument => ErrorCode::InvalidArgument,
+        Kind::InvalidToken => ErrorCode::InvalidToken,
+        Kind::MissingSecurityHeader => ErrorCode::MissingSecurityHeader,
+        Kind::NotImplemented => ErrorCode::NotImplemented,
+        Kind::RequestTimeTooSkewed => ErrorCode::RequestTimeTooSkewed,
+        Kind::SignatureDoesNotMatch => ErrorCode::SignatureDoesNotMatch,
+    };
+    let mut refusal = ApiError::new(code, error.message);
+    refusal.extras = error.extras;
+    refusal
+}

@@ -1,0 +1,235 @@
+//! The decoder of `aws-chunked`: a body in chunks, each signed or none, with a trailer or without.
+//!
+//! Owns: the framing: `size[;chunk-signature=hex]` CRLF, the bytes, CRLF, ..., a chunk of size 0, then trailer headers.
+//! Never does: compute a checksum of the trailer; its caller compares what the trailer says.
+//!
+//! Invariants: at most [`MAX_LINE_BYTES`] of a chunk's head and [`MAX_TRAILER_BYTES`] of trailers are held; a chunk's bytes are passed on
+//! as they come. The end is reported only after the last chunk was seen and every signature was right, so whoever commits after the
+//! end commits nothing that was not signed.
+//!
+//! Source: Amazon S3 API Reference, "Transferring payload in multiple chunks (chunked upload)" and "... including trailing headers".
+
+use bytes::{Buf, Bytes, BytesMut};
+use ring::digest::{Context, SHA256};
+
+use super::super::body::RequestBody;
+use super::super::error::{ApiError, ErrorCode};
+use crate::policy::ChunkChain;
+
+/// Longest head of a chunk, in bytes; a signed one has 16 + 85.
+const MAX_LINE_BYTES: usize = 128;
+/// Longest trailer, in bytes.
+const MAX_TRAILER_BYTES: usize = 4096;
+const SIGNATURE: &str = "chunk-signature=";
+const TRAILER_SIGNATURE: &str = "x-amz-trailer-signature";
+
+/// Where the decoder stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Before a chunk's head.
+    Head,
+    /// This many bytes of the chunk are to come.
+    Data(u64),
+    /// Before the line end that follows a chunk.
+    DataEnd,
+    /// Behind the last chunk.
+    Trailer,
+    Ended,
+}
+
+/// Takes the chunks apart.
+pub(super) struct Decoder {
+    state: State,
+    held: BytesMut,
+    /// The chain of signatures, for signed chunks.
+    chain: Option<ChunkChain>,
+    /// The signature of the chunk that is being read, and what its bytes hash to so far.
+    signature: String,
+    hash: Context,
+    has_trailer: bool,
+    trailers: Vec<(String, String)>,
+}
+
+impl Decoder {
+    /// A decoder for signed chunks, or for unsigned ones when there is no chain.
+    pub(super) fn new(chain: Option<ChunkChain>, has_trailer: bool) -> Self {
+        Self {
+            state: State::Head,
+            held: BytesMut::new(),
+            chain,
+            signature: String::new(),
+            hash: Context::new(&SHA256),
+            has_trailer,
+            trailers: Vec::new(),
+        }
+    }
+
+    /// The headers of the trailer, lower-case names, once the end was seen.
+    pub(super) fn trailers(&self) -> &[(String, String)] {
+        &self.trailers
+    }
+
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// What reading the body says; `IncompleteBody` for broken framing; `SignatureDoesNotMatch`.
+    pub(super) async fn next(&mut self, body: &mut RequestBody) -> Result<Option<Bytes>, ApiError> {
+        loop {
+            if let Some(bytes) = self.step()? {
+                return Ok(Some(bytes));
+            }
+            match self.state {
+                State::Ended => return Ok(None),
+                _ => match body.next_bytes().await {
+                    Some(bytes) => self.hold(bytes?),
+                    None => self.finish()?,
+                },
+            }
+        }
+    }
+
+    fn hold(&mut self, bytes: Bytes) {
+        if self.held.is_empty() {
+            // No copy when the frame is ours alone.
+            self.held = BytesMut::from(bytes);
+        } else {
+            self.held.extend_from_slice(&bytes);
+        }
+    }
+
+    /// Goes as far as what is held allows.
+    fn step(&mut self) -> Result<Option<Bytes>, ApiError> {
+        loop {
+            match self.state {
+                State::Head => match self.line()? {
+                    Some(line) => self.begin_chunk(&line)?,
+                    None => return Ok(None),
+                },
+                State::Data(left) if left > 0 => {
+                    if self.held.is_empty() {
+                        return Ok(None);
+                    }
+                    let here = usize::try_from(left).unwrap_or(usize::MAX);
+                    let bytes = self.held.split_to(here.min(self.held.len())).freeze();
+                    self.state = State::Data(left - bytes.len() as u64);
+                    if self.chain.is_some() {
+                        self.hash.update(&bytes);
+                    }
+                    return Ok(Some(bytes));
+                }
+                State::Data(_) => {
+                    self.end_chunk()?;
+                    self.state = State::DataEnd;
+                }
+                State::DataEnd => match self.held.len() {
+                    0 | 1 => return Ok(None),
+                    _ if self.held.starts_with(b"\r\n") => {
+                        self.held.advance(2);
+                        self.state = State::Head;
+                    }
+                    _ => return Err(broken("a chunk has not the size that it names")),
+                },
+                State::Trailer if self.held.len() > MAX_TRAILER_BYTES => {
+                    return Err(broken("the trailer is too long"));
+                }
+                State::Trailer | State::Ended => return Ok(None),
+            }
+        }
+    }
+
+    /// The next line without its end; `None` when it is not whole.
+    fn line(&mut self) -> Result<Option<String>, ApiError> {
+        let here = &self.held[..self.held.len().min(MAX_LINE_BYTES)];
+        let Some(end) = here.windows(2).position(|pair| pair == b"\r\n") else {
+            return match self.held.len() {
+                ..MAX_LINE_BYTES => Ok(None),
+                _ => Err(broken("a chunk's head is too long")),
+            };
+        };
+        let line = String::from_utf8(self.held[..end].to_vec());
+        self.held.advance(end + 2);
+        line.map(Some)
+            .map_err(|_| broken("a chunk's head is no text"))
+    }
+
+    fn begin_chunk(&mut self, line: &str) -> Result<(), ApiError> {
+        let (size, signature) = match line.split_once(';') {
+            None => (line, ""),
+            Some((size, extension)) => (size, extension.strip_prefix(SIGNATURE).unwrap_or("")),
+        };
+        let is_hex = (1..=16).contains(&size.len()) && size.bytes().all(|b| b.is_ascii_hexdigit());
+        let parsed = u64::from_str_radix(size, 16).ok().filter(|_| is_hex);
+        let size = parsed.ok_or_else(|| broken("a chunk's size is no hexadecimal number"))?;
+        signature.clone_into(&mut self.signature);
+        if size > 0 {
+            self.state = State::Data(size);
+            return Ok(());
+        }
+        self.end_chunk()?;
+        self.state = State::Trailer;
+        Ok(())
+    }
+
+    /// A chunk's bytes are all here.
+    fn end_chunk(&mut self) -> Result<(), ApiError> {
+        let Some(chain) = &mut self.chain else {
+            return Ok(());
+        };
+        let hash = std::mem::replace(&mut self.hash, Context::new(&SHA256)).finish();
+        match chain.chunk(&hash, &self.signature) {
+            true => Ok(()),
+            false => Err(wrong_signature()),
+        }
+    }
+
+    /// The body is at its end: reads the trailer.
+    fn finish(&mut self) -> Result<(), ApiError> {
+        if self.state != State::Trailer {
+            return Err(broken("it ends before its last chunk"));
+        }
+        let text = String::from_utf8(std::mem::take(&mut self.held).to_vec());
+        let text = text.map_err(|_| broken("the trailer is no text"))?;
+        let lines = text.split('\n').map(|line| line.trim_end_matches('\r'));
+        let mut signature = None;
+        for line in lines.filter(|line| !line.is_empty()) {
+            let (name, value) = line
+                .split_once(':')
+                .ok_or_else(|| broken("a line of the trailer is no header"))?;
+            let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().to_owned());
+            match name == TRAILER_SIGNATURE {
+                true => signature = Some(value),
+                false => self.trailers.push((name, value)),
+            }
+        }
+        if !self.has_trailer && !self.trailers.is_empty() {
+            return Err(broken("it has a trailer that was not announced"));
+        }
+        if let Some(chain) = self.chain.as_mut().filter(|_| self.has_trailer) {
+            let lines = self.trailers.iter().map(|(n, v)| format!("{n}:{v}\n"));
+            let signature = signature.unwrap_or_default();
+            if !chain.trailer(&lines.collect::<String>(), &signature) {
+                return Err(wrong_signature());
+            }
+        }
+        self.state = State::Ended;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Decoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decoder")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+fn broken(why: &str) -> ApiError {
+    let message = format!("The aws-chunked body is broken: {why}.");
+    ApiError::new(ErrorCode::IncompleteBody, message)
+}
+
+fn wrong_signature() -> ApiError {
+    let message = "The request signature we calculated does not match the signature you provided. Check your key and signing method.";
+    ApiError::new(ErrorCode::SignatureDoesNotMatch, message)
+}

@@ -1,0 +1,287 @@
+//! Buckets: listed, made, looked at, removed; and what of their settings is absent.
+//!
+//! Owns: ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation, and the right "there is none" for settings that no
+//! bucket has here.
+//! Never does: pretend. A setting that cannot be made is refused with `NotImplemented`.
+//!
+//! Invariants: a bucket that the configuration names stays: the next start would make it again. A bucket is removed only when no live
+//! object is in it.
+//!
+//! Source: Amazon S3 API Reference, the operations of these names.
+
+use http::header::LOCATION;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+
+use super::super::app::DEFAULT_REGION;
+use super::super::body::empty;
+use super::super::call::{Call, Reply};
+use super::super::error::{ApiError, ErrorCode};
+use super::access::{Access, not_implemented};
+use super::payload::Payload;
+use super::put::put_headers;
+use super::xml::{self, Document};
+use crate::model::{Bucket, BucketConfig};
+use crate::store::{CatalogEntry, CatalogKey, CatalogKind, KeyQuery};
+
+/// Largest `CreateBucketConfiguration`, in bytes.
+const MAX_CONFIGURATION_BYTES: usize = 64 * 1024;
+const REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
+/// Whose everything is; there is one owner.
+const OWNER: &str = "pillarbox";
+
+/// The bucket of a request, which must exist.
+///
+/// # Errors
+/// `NoSuchBucket`.
+pub(super) async fn existing(call: &Call<'_>, name: &str) -> Result<Bucket, ApiError> {
+    let Ok(bucket) = Bucket::parse(name) else {
+        return Err(no_such_bucket(name));
+    };
+    match find(call, &bucket).await? {
+        Some(_) => Ok(bucket),
+        None => Err(no_such_bucket(name)),
+    }
+}
+
+fn no_such_bucket(name: &str) -> ApiError {
+    let message = "The specified bucket does not exist";
+    ApiError::new(ErrorCode::NoSuchBucket, message).with("BucketName", name)
+}
+
+async fn find(call: &Call<'_>, bucket: &Bucket) -> Result<Option<BucketConfig>, ApiError> {
+    let key = CatalogKey::Bucket(bucket.clone());
+    match call.app.store.find(&key).await? {
+        Some(CatalogEntry::Bucket(config)) => Ok(Some(config)),
+        _ => Ok(None),
+    }
+}
+
+/// All buckets, by name.
+pub(super) async fn list(call: &Call<'_>) -> Result<Reply, ApiError> {
+    let entries = call.app.store.list(CatalogKind::Bucket).await?;
+    let mut document = Document::new("ListAllMyBucketsResult");
+    owner(&mut document, "Owner");
+    document.within("Buckets", |buckets| {
+        for entry in &entries {
+            if let CatalogEntry::Bucket(bucket) = entry {
+                buckets.within("Bucket", |document| {
+                    document.element("Name", bucket.name.as_str());
+                    document.element("CreationDate", &bucket.created_at.rfc3339());
+                });
+            }
+        }
+    });
+    Ok(Reply::Raw(document.answer()))
+}
+
+/// Writes the one owner.
+pub(super) fn owner(document: &mut Document, element: &str) {
+    document.within(element, |owner| {
+        owner.element("ID", OWNER);
+        owner.element("DisplayName", OWNER);
+    });
+}
+
+/// Makes a bucket. One that is there already is answered as Amazon does: 200 in its first region, a conflict elsewhere.
+pub(super) async fn create(
+    call: &mut Call<'_>,
+    mut access: Access,
+    name: &str,
+) -> Result<Reply, ApiError> {
+    let prefix = call.app.path_prefix();
+    let reserved = prefix.split('/').nth(1) == Some(name);
+    let bucket = Bucket::parse(name).ok().filter(|_| !reserved);
+    let bucket = bucket.ok_or_else(|| {
+        let message = "The specified bucket is not valid.";
+        ApiError::new(ErrorCode::InvalidBucketName, message).with("BucketName", name)
+    })?;
+    let headers = put_headers(&access)?;
+    let (app, now) = (call.app, call.now);
+    let payload = Payload::new(call, &mut access, headers.attributes.checksum)?;
+    let body = payload
+        .collected(MAX_CONFIGURATION_BYTES, headers.md5)
+        .await?;
+    check_configuration(&body, app.options.region.as_deref())?;
+    if find(call, &bucket).await?.is_some() {
+        return already_there(call, &bucket);
+    }
+    let config = BucketConfig {
+        name: bucket.clone(),
+        created_at: now,
+        public_write: false,
+    };
+    app.store.insert(CatalogEntry::Bucket(config)).await?;
+    Ok(made(&bucket))
+}
+
+fn already_there(call: &Call<'_>, bucket: &Bucket) -> Result<Reply, ApiError> {
+    match call.app.options.region.as_deref() {
+        None | Some(DEFAULT_REGION) => Ok(made(bucket)),
+        Some(_) => {
+            let message = "Your previous request to create the named bucket succeeded and you already own it.";
+            let error = ApiError::new(ErrorCode::BucketAlreadyOwnedByYou, message);
+            Err(error.with("BucketName", bucket.as_str()))
+        }
+    }
+}
+
+fn made(bucket: &Bucket) -> Reply {
+    let mut response = Response::new(empty());
+    if let Ok(place) = HeaderValue::from_str(&format!("/{bucket}")) {
+        response.headers_mut().insert(LOCATION, place);
+    }
+    Reply::Raw(response)
+}
+
+/// A bucket is made where we are; whoever wants it elsewhere is told so.
+fn check_configuration(body: &[u8], region: Option<&str>) -> Result<(), ApiError> {
+    if body.trim_ascii().is_empty() {
+        return Ok(());
+    }
+    let wanted = xml::read(body, "CreateBucketConfiguration")?;
+    if let Some(other) = wanted
+        .children
+        .iter()
+        .find(|child| child.name != "LocationConstraint")
+    {
+        return Err(not_implemented(&other.name));
+    }
+    let constraint = wanted.child("LocationConstraint").map(str::trim);
+    match (
+        constraint.filter(|constraint| !constraint.is_empty()),
+        region,
+    ) {
+        (Some(wanted), Some(region)) if wanted != region => {
+            let message = "The specified location-constraint is not valid";
+            let error = ApiError::new(ErrorCode::InvalidLocationConstraint, message);
+            Err(error.with("LocationConstraint", wanted))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Says that a bucket exists.
+pub(super) fn head(call: &Call<'_>) -> Reply {
+    let mut response = Response::new(empty());
+    if let Ok(region) = HeaderValue::from_str(region(call)) {
+        response.headers_mut().insert(REGION, region);
+    }
+    Reply::Raw(response)
+}
+
+/// Where a bucket is; Amazon's first region has no name here.
+pub(super) fn location(call: &Call<'_>) -> Reply {
+    let mut document = Document::new("LocationConstraint");
+    if region(call) != DEFAULT_REGION {
+        document.text(region(call));
+    }
+    Reply::Raw(document.answer())
+}
+
+fn region<'a>(call: &'a Call<'_>) -> &'a str {
+    call.app.options.region.as_deref().unwrap_or(DEFAULT_REGION)
+}
+
+/// Removes a bucket that is empty.
+pub(super) async fn remove(call: &Call<'_>, bucket: Bucket) -> Result<Reply, ApiError> {
+    let options = &call.app.options;
+    if bucket == options.bucket || options.bucket_options(bucket.as_str()).is_some() {
+        let message = "The configuration names this bucket, so it stays.";
+        return Err(ApiError::new(ErrorCode::AccessDenied, message));
+    }
+    let query = KeyQuery {
+        limit: 1,
+        ..KeyQuery::of(bucket.clone())
+    };
+    let page = call.app.store.list_keys(&query, call.now).await?;
+    if !page.entries.is_empty() {
+        let message = "The bucket you tried to delete is not empty";
+        let error = ApiError::new(ErrorCode::BucketNotEmpty, message);
+        return Err(error.with("BucketName", bucket.as_str()));
+    }
+    call.app.store.remove(&CatalogKey::Bucket(bucket)).await?;
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(Reply::Raw(response))
+}
+
+/// A bucket's cross-origin rules are the configuration's; only that there are none can be said here.
+///
+/// # Errors
+/// `NoSuchCORSConfiguration`, `NotImplemented` when there are some.
+pub(super) fn cors(call: &Call<'_>, bucket: &Bucket) -> Result<Reply, ApiError> {
+    let configured = call.app.options.bucket_options(bucket.as_str());
+    match configured.and_then(|bucket| bucket.cors.as_ref()) {
+        Some(rules) if !rules.is_empty() => Err(unknown("cors")),
+        _ => {
+            let message = "The CORS configuration does not exist";
+            Err(ApiError::new(ErrorCode::NoSuchCORSConfiguration, message))
+        }
+    }
+}
+
+/// The answer to the question for a setting that no bucket has.
+pub(super) fn setting(name: &str) -> Result<Reply, ApiError> {
+    use ErrorCode as C;
+    let (code, message) = match name {
+        "versioning" => {
+            return Ok(Reply::Raw(
+                Document::new("VersioningConfiguration").answer(),
+            ));
+        }
+        "logging" => return Ok(Reply::Raw(Document::new("BucketLoggingStatus").answer())),
+        "notification" => {
+            return Ok(Reply::Raw(
+                Document::new("NotificationConfiguration").answer(),
+            ));
+        }
+        "accelerate" => {
+            return Ok(Reply::Raw(
+                Document::new("AccelerateConfiguration").answer(),
+            ));
+        }
+        "requestPayment" => {
+            let mut document = Document::new("RequestPaymentConfiguration");
+            document.element("Payer", "BucketOwner");
+            return Ok(Reply::Raw(document.answer()));
+        }
+        "policy" => (C::NoSuchBucketPolicy, "The bucket policy does not exist"),
+        "lifecycle" => (
+            C::NoSuchLifecycleConfiguration,
+            "The lifecycle configuration does not exist",
+        ),
+        "tagging" => (C::NoSuchTagSet, "The TagSet does not exist"),
+        "website" => (
+            C::NoSuchWebsiteConfiguration,
+            "The specified bucket does not have a website configuration",
+        ),
+        "encryption" => (
+            C::ServerSideEncryptionConfigurationNotFoundError,
+            "The server side encryption configuration was not found",
+        ),
+        "object-lock" => (
+            C::ObjectLockConfigurationNotFoundError,
+            "Object Lock configuration does not exist for this bucket",
+        ),
+        "replication" => (
+            C::ReplicationConfigurationNotFoundError,
+            "The replication configuration was not found",
+        ),
+        "publicAccessBlock" => (
+            C::NoSuchPublicAccessBlockConfiguration,
+            "The public access block configuration was not found",
+        ),
+        "ownershipControls" => (
+            C::OwnershipControlsNotFoundError,
+            "The bucket ownership controls were not found",
+        ),
+        _ => return Err(unknown(name)),
+    };
+    Err(ApiError::new(code, message))
+}
+
+/// A subresource that is Amazon's and not ours.
+pub(super) fn unknown(name: &str) -> ApiError {
+    let message = format!("The subresource {name} is not implemented here.");
+    ApiError::new(ErrorCode::NotImplemented, message)
+}

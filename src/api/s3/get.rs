@@ -1,0 +1,150 @@
+//! GetObject and HeadObject: the bytes and what was stored with them, as they were stored.
+//!
+//! Owns: which headers an authenticated reader gets, and the overrides of `response-*`. A browser that opens a presigned URL gets the
+//! same, so the answer still says: do not guess the type, run nothing, belong to no origin.
+//! Never does: judge conditions or ranges; `conditional.rs` and `range.rs` do, for every road to an object.
+//!
+//! Invariants: HEAD gets the headers of GET. Only a whole answer carries the checksum of the whole, and only when it was asked for.
+//!
+//! Source: Amazon S3 API Reference, "GetObject", "HeadObject".
+
+use http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE,
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES,
+    LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http_body_util::BodyExt;
+
+use super::super::body::{ResponseBody, empty};
+use super::super::call::{Call, Reply};
+use super::super::conditional::{self, Verdict};
+use super::super::error::{ApiError, ErrorCode};
+use super::super::object_answer::{SANDBOX, unsatisfiable};
+use super::super::object_body::ObjectBody;
+use super::super::range::{self, Wanted};
+use super::super::stored_headers::{self, put as set};
+use super::access::Access;
+use crate::model::{Bucket, ObjectKey, ObjectMeta};
+use crate::store::{ObjectName, ObjectReader};
+
+/// What an object is whose uploader said nothing.
+const UNKNOWN: &str = "binary/octet-stream";
+/// Parameters that replace headers of the answer.
+const OVERRIDES: [(&str, HeaderName); 6] = [
+    ("response-cache-control", CACHE_CONTROL),
+    ("response-content-disposition", CONTENT_DISPOSITION),
+    ("response-content-encoding", CONTENT_ENCODING),
+    ("response-content-language", CONTENT_LANGUAGE),
+    ("response-content-type", CONTENT_TYPE),
+    ("response-expires", EXPIRES),
+];
+
+/// Answers GET or HEAD of an object.
+///
+/// # Errors
+/// `NoSuchKey`, `PreconditionFailed`, `InvalidRange`, what the store says.
+pub(super) async fn get(
+    call: &Call<'_>,
+    access: &Access,
+    bucket: Bucket,
+    key: ObjectKey,
+) -> Result<Reply, ApiError> {
+    let name = ObjectName::Key(bucket, key);
+    let request = &call.head.headers;
+    let mut response = if call.head.method == Method::HEAD {
+        let meta = call.app.store.object(&name, call.now).await?;
+        match conditional::judge(request, &meta) {
+            Verdict::Proceed => whole(access, &meta, empty()),
+            verdict => stopped(verdict, &meta)?,
+        }
+    } else {
+        let reader = call.app.store.open(&name, call.now).await?;
+        let meta = reader.meta().clone();
+        match conditional::judge(request, &meta) {
+            Verdict::Proceed => send(request, access, reader, &meta)?,
+            verdict => stopped(verdict, &meta)?,
+        }
+    };
+    if response.status().is_success() {
+        for (parameter, header) in OVERRIDES {
+            if let Some(value) = call.params.query(parameter) {
+                set(response.headers_mut(), header, value);
+            }
+        }
+    }
+    Ok(Reply::Raw(response))
+}
+
+fn send(
+    request: &HeaderMap,
+    access: &Access,
+    reader: Box<dyn ObjectReader>,
+    meta: &ObjectMeta,
+) -> Result<Response<ResponseBody>, ApiError> {
+    let wanted = match conditional::range_counts(request, meta) {
+        true => range::wanted(request, meta.size),
+        false => Wanted::Whole,
+    };
+    match wanted {
+        Wanted::Whole => Ok(whole(
+            access,
+            meta,
+            ObjectBody::whole(reader).boxed_unsync(),
+        )),
+        Wanted::Part(span) => {
+            let body = ObjectBody::part(reader, span.first, span.length()).boxed_unsync();
+            let mut response = with_headers(meta, span.length(), body);
+            *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            let range = format!("bytes {}-{}/{}", span.first, span.last, meta.size);
+            set(response.headers_mut(), CONTENT_RANGE, &range);
+            Ok(response)
+        }
+        Wanted::Unsatisfiable => Err(unsatisfiable(meta.size)),
+    }
+}
+
+/// 304 or 412.
+fn stopped(verdict: Verdict, meta: &ObjectMeta) -> Result<Response<ResponseBody>, ApiError> {
+    if verdict == Verdict::Failed {
+        let why = "At least one of the pre-conditions you specified did not hold";
+        return Err(ApiError::new(ErrorCode::PreconditionFailed, why));
+    }
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    put_validators(response.headers_mut(), meta);
+    Ok(response)
+}
+
+fn whole(access: &Access, meta: &ObjectMeta, body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = with_headers(meta, meta.size, body);
+    let asked = access.header("x-amz-checksum-mode");
+    if asked.is_some_and(|mode| mode.eq_ignore_ascii_case("enabled")) {
+        stored_headers::put_checksums(response.headers_mut(), meta);
+    }
+    response
+}
+
+fn with_headers(meta: &ObjectMeta, length: u64, body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(UNKNOWN));
+    for name in [CONTENT_TYPE, CACHE_CONTROL, CONTENT_DISPOSITION, EXPIRES] {
+        if let Some(value) = meta.headers.get(name.as_str()) {
+            set(headers, name, value);
+        }
+    }
+    stored_headers::put_all(headers, meta);
+    put_validators(headers, meta);
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(SANDBOX));
+    response
+}
+
+fn put_validators(headers: &mut HeaderMap, meta: &ObjectMeta) {
+    set(headers, ETAG, &meta.etag.quoted());
+    let modified = conditional::last_modified(meta).to_string();
+    set(headers, LAST_MODIFIED, &modified);
+}

@@ -1,0 +1,252 @@
+//! Lists of objects: ListObjectsV2, the first version of it, and ListObjectVersions.
+//!
+//! Owns: their parameters and documents. All three are one page of the store's order of keys: by their bytes in UTF-8.
+//! Never does: hold more than a page.
+//!
+//! Invariants: a page has at most [`KeyQuery::MAX_LIMIT`] entries, objects and groups together. A list that is gone on with shows every
+//! object that was there all the time exactly once. Every object is its own only version, `null`.
+//!
+//! Source: Amazon S3 API Reference, "ListObjectsV2", "ListObjects", "ListObjectVersions".
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use percent_encoding::{AsciiSet, utf8_percent_encode};
+
+use super::super::call::{Call, Reply};
+use super::super::disposition::ENCODED;
+use super::super::error::{ApiError, ErrorCode};
+use super::buckets::owner;
+use super::xml::Document;
+use crate::model::{Bucket, ObjectMeta};
+use crate::store::{KeyEntry, KeyPage, KeyQuery};
+
+/// How keys are written on request; the slash stays.
+const ENCODED_KEY: &AsciiSet = &ENCODED.remove(b'/');
+
+/// Which list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    V1,
+    V2,
+    Versions,
+}
+
+/// One list that was asked for.
+struct Listing {
+    kind: Kind,
+    query: KeyQuery,
+    max_keys: usize,
+    /// The parameter that says where to go on, as it was given.
+    from: String,
+    start_after: String,
+    encoded: bool,
+    with_owner: bool,
+}
+
+/// A page of a bucket's objects.
+///
+/// # Errors
+/// `InvalidArgument` for parameters that are not of their kind; what the store says.
+pub(super) async fn objects(call: &Call<'_>, bucket: Bucket) -> Result<Reply, ApiError> {
+    let kind = match call.params.query("list-type") {
+        None => Kind::V1,
+        Some("2") => Kind::V2,
+        Some(_) => return Err(argument("list-type", "Invalid List Type")),
+    };
+    page(call, bucket, kind).await
+}
+
+/// A page of a bucket's versions.
+///
+/// # Errors
+/// As [`objects`].
+pub(super) async fn versions(call: &Call<'_>, bucket: Bucket) -> Result<Reply, ApiError> {
+    page(call, bucket, Kind::Versions).await
+}
+
+async fn page(call: &Call<'_>, bucket: Bucket, kind: Kind) -> Result<Reply, ApiError> {
+    let listing = Listing::of(call, bucket, kind)?;
+    let page = call.app.store.list_keys(&listing.query, call.now).await?;
+    Ok(Reply::Raw(listing.document(&page).answer()))
+}
+
+impl Listing {
+    fn of(call: &Call<'_>, bucket: Bucket, kind: Kind) -> Result<Self, ApiError> {
+        let text = |name: &str| call.params.query(name).unwrap_or_default().to_owned();
+        let encoded = match call.params.query("encoding-type") {
+            None | Some("") => false,
+            Some("url") => true,
+            Some(_) => {
+                return Err(argument(
+                    "encoding-type",
+                    "Invalid Encoding Method specified in Request",
+                ));
+            }
+        };
+        let max_keys = max_keys(call.params.query("max-keys"))?;
+        let start_after = text("start-after");
+        let (from, after) = match kind {
+            Kind::V1 => (text("marker"), text("marker")),
+            Kind::Versions => (text("key-marker"), text("key-marker")),
+            Kind::V2 => match call.params.query("continuation-token") {
+                None => (String::new(), start_after.clone()),
+                Some(token) => (token.to_owned(), parse_token(token)?),
+            },
+        };
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
+        let query = KeyQuery {
+            prefix: text("prefix"),
+            delimiter: given(text("delimiter")),
+            after: given(after),
+            limit: max_keys,
+            ..KeyQuery::of(bucket)
+        };
+        Ok(Self {
+            kind,
+            query,
+            max_keys,
+            from,
+            start_after,
+            encoded,
+            with_owner: kind != Kind::V2 || call.params.flag("fetch-owner")?,
+        })
+    }
+
+    fn document(&self, page: &KeyPage) -> Document {
+        let mut document = Document::new(match self.kind {
+            Kind::V1 | Kind::V2 => "ListBucketResult",
+            Kind::Versions => "ListVersionsResult",
+        });
+        document.element("Name", self.query.bucket.as_str());
+        document.element("Prefix", &self.key(&self.query.prefix));
+        self.put_place(&mut document, page);
+        document.element("MaxKeys", &self.max_keys.to_string());
+        if let Some(delimiter) = &self.query.delimiter {
+            document.element("Delimiter", &self.key(delimiter));
+        }
+        if self.encoded {
+            document.element("EncodingType", "url");
+        }
+        let truncated = if page.more { "true" } else { "false" };
+        document.element("IsTruncated", truncated);
+        for entry in &page.entries {
+            if let KeyEntry::Object(meta) = entry {
+                self.put_object(&mut document, meta);
+            }
+        }
+        for entry in &page.entries {
+            if let KeyEntry::Group(group) = entry {
+                document.within("CommonPrefixes", |inner| {
+                    inner.element("Prefix", &self.key(group));
+                });
+            }
+        }
+        document
+    }
+
+    /// Where this page begins, and where the next one does.
+    fn put_place(&self, document: &mut Document, page: &KeyPage) {
+        let last = page.entries.last().filter(|_| page.more).map(entry_name);
+        match self.kind {
+            Kind::V1 => {
+                document.element("Marker", &self.key(&self.from));
+                if let (Some(last), Some(_)) = (last, &self.query.delimiter) {
+                    document.element("NextMarker", &self.key(last));
+                }
+            }
+            Kind::Versions => {
+                document.element("KeyMarker", &self.key(&self.from));
+                document.element("VersionIdMarker", "");
+                if let Some(last) = last {
+                    document.element("NextKeyMarker", &self.key(last));
+                    document.element("NextVersionIdMarker", "null");
+                }
+            }
+            Kind::V2 => {
+                if !self.start_after.is_empty() {
+                    document.element("StartAfter", &self.key(&self.start_after));
+                }
+                if !self.from.is_empty() {
+                    document.element("ContinuationToken", &self.from);
+                }
+                if let Some(last) = last {
+                    document.element("NextContinuationToken", &token(last));
+                }
+                document.element("KeyCount", &page.entries.len().to_string());
+            }
+        }
+    }
+
+    fn put_object(&self, document: &mut Document, meta: &ObjectMeta) {
+        let element = match self.kind {
+            Kind::V1 | Kind::V2 => "Contents",
+            Kind::Versions => "Version",
+        };
+        document.within(element, |inner| {
+            inner.element("Key", &self.key(meta.key.as_str()));
+            if self.kind == Kind::Versions {
+                inner.element("VersionId", "null");
+                inner.element("IsLatest", "true");
+            }
+            inner.element("LastModified", &meta.finished_at.rfc3339());
+            inner.element("ETag", &meta.etag.quoted());
+            inner.element("Size", &meta.size.to_string());
+            let class = meta.headers.get("x-amz-storage-class");
+            inner.element("StorageClass", class.unwrap_or("STANDARD"));
+            if self.with_owner {
+                owner(inner, "Owner");
+            }
+        });
+    }
+
+    fn key(&self, text: &str) -> String {
+        match self.encoded {
+            true => utf8_percent_encode(text, ENCODED_KEY).to_string(),
+            false => text.to_owned(),
+        }
+    }
+}
+
+fn entry_name(entry: &KeyEntry) -> &str {
+    match entry {
+        KeyEntry::Object(meta) => meta.key.as_str(),
+        KeyEntry::Group(group) => group,
+    }
+}
+
+fn max_keys(text: Option<&str>) -> Result<usize, ApiError> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
+        return Ok(KeyQuery::MAX_LIMIT);
+    };
+    match text.parse::<i32>().map(usize::try_from) {
+        Ok(Ok(number)) => Ok(number.min(KeyQuery::MAX_LIMIT)),
+        Ok(Err(_)) => Err(argument(
+            "max-keys",
+            "Argument maxKeys must be an integer between 0 and 2147483647",
+        )),
+        Err(_) => Err(argument(
+            "max-keys",
+            "Provided max-keys not an integer or within integer range",
+        )),
+    }
+}
+
+/// Opaque to clients: the last name of the page before.
+fn token(last: &str) -> String {
+    URL_SAFE_NO_PAD.encode(last)
+}
+
+fn parse_token(token: &str) -> Result<String, ApiError> {
+    let bytes = URL_SAFE_NO_PAD.decode(token).ok();
+    let name = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    name.filter(|name| !name.is_empty()).ok_or_else(|| {
+        argument(
+            "continuation-token",
+            "The continuation token provided is incorrect",
+        )
+    })
+}
+
+fn argument(name: &str, message: &str) -> ApiError {
+    ApiError::new(ErrorCode::InvalidArgument, message).with("ArgumentName", name)
+}

@@ -1,0 +1,225 @@
+//! The body of an S3 request, as its signature says that it comes.
+//!
+//! Owns: every payload mode: signed by its SHA-256, unsigned, `aws-chunked` signed or not, with a trailer or without; and the checksum
+//! that a header or a trailer claims.
+//! Never does: store. Content-MD5 of an object is compared by the store, that of a small body by `collected`.
+//!
+//! Invariant: what was claimed is compared in [`Payload::finish`], which comes before any commit; until then nothing of the bytes is
+//! visible to anybody.
+//!
+//! Source: Amazon S3 User Guide, "Checking object integrity"; Amazon S3 API Reference, "Authenticating requests".
+
+use bytes::{Bytes, BytesMut};
+use http::header::CONTENT_LENGTH;
+use ring::digest::{Context, SHA256};
+
+use super::super::body::{BodyError, RequestBody};
+use super::super::call::Call;
+use super::super::checksum::Hasher;
+use super::super::error::{ApiError, ErrorCode};
+use super::super::post_refusal::policy_error;
+use super::access::Access;
+use super::aws_chunked::Decoder;
+use crate::model::{Checksum, ChecksumAlgorithm, Md5, encode_hex};
+use crate::policy::{PayloadClaim, trailer_checksum};
+
+/// A body that is being read.
+pub(super) struct Payload<'a> {
+    body: &'a mut RequestBody,
+    chunks: Option<Decoder>,
+    signed: Option<(Context, [u8; 32])>,
+    checksum: Option<Checking>,
+    announced: Option<u64>,
+    received: u64,
+}
+
+/// A checksum to compare: claimed by a header, or by the trailer of this name.
+struct Checking {
+    hasher: Hasher,
+    claimed: Option<Checksum>,
+    trailer: String,
+}
+
+impl<'a> Payload<'a> {
+    /// Begins to read the body of a request that was proven; `claimed` is the checksum that its headers claim.
+    ///
+    /// # Errors
+    /// `InvalidArgument` and `InvalidRequest` for headers that say how it comes and make no sense.
+    pub(super) fn new(
+        call: &'a mut Call<'_>,
+        access: &mut Access,
+        claimed: Option<Checksum>,
+    ) -> Result<Self, ApiError> {
+        let number = |name: &'static str| match access.header(name).map(str::parse) {
+            None => Ok(None),
+            Some(Ok(number)) => Ok(Some(number)),
+            Some(Err(_)) => Err(ApiError::invalid(name, "must be a whole number.")),
+        };
+        let mode = access.proven.payload;
+        let (is_chunked, has_trailer) = match mode {
+            PayloadClaim::Unsigned | PayloadClaim::Sha256(_) => (false, false),
+            PayloadClaim::SignedChunks => (true, false),
+            PayloadClaim::SignedTrailer | PayloadClaim::UnsignedTrailer => (true, true),
+        };
+        let announced = match is_chunked {
+            true => number("x-amz-decoded-content-length")?,
+            false => number(CONTENT_LENGTH.as_str())?,
+        };
+        let named = access.header("x-amz-trailer").filter(|_| has_trailer);
+        let checksum = match (claimed, named) {
+            (Some(claimed), _) => Some(Checking::claimed(claimed)),
+            (None, Some(name)) => Some(Checking::to_come(name)?),
+            (None, None) => None,
+        };
+        let chain = match mode {
+            PayloadClaim::SignedChunks | PayloadClaim::SignedTrailer => access.proven.chain.take(),
+            _ => None,
+        };
+        Ok(Self {
+            body: call.body,
+            chunks: is_chunked.then(|| Decoder::new(chain, has_trailer)),
+            signed: match mode {
+                PayloadClaim::Sha256(hash) => Some((Context::new(&SHA256), hash)),
+                _ => None,
+            },
+            checksum,
+            announced,
+            received: 0,
+        })
+    }
+
+    /// How many bytes the client says will come.
+    pub(super) fn announced(&self) -> Option<u64> {
+        self.announced
+    }
+
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// What reading and decoding says; `IncompleteBody` for more bytes than were announced.
+    pub(super) async fn next(&mut self) -> Result<Option<Bytes>, ApiError> {
+        let next = match &mut self.chunks {
+            Some(decoder) => decoder.next(self.body).await?,
+            None => self.body.next_bytes().await.transpose()?,
+        };
+        let Some(bytes) = next else {
+            return Ok(None);
+        };
+        self.received += bytes.len() as u64;
+        if self.announced.is_some_and(|length| self.received > length) {
+            return Err(self.wrong_length());
+        }
+        if let Some((context, _)) = &mut self.signed {
+            context.update(&bytes);
+        }
+        if let Some(checksum) = &mut self.checksum {
+            checksum.hasher.update(&bytes);
+        }
+        Ok(Some(bytes))
+    }
+
+    /// Compares with all that was claimed. Returns the length, and the checksum that was right.
+    ///
+    /// # Errors
+    /// `IncompleteBody`, `XAmzContentSHA256Mismatch`, `BadDigest`; `InvalidRequest` for a trailer that is not what was announced.
+    pub(super) fn finish(self) -> Result<(u64, Option<Checksum>), ApiError> {
+        if self.announced.is_some_and(|length| self.received != length) {
+            return Err(self.wrong_length());
+        }
+        if let Some((context, claimed)) = self.signed {
+            compare_sha256(context, &claimed)?;
+        }
+        let Some(checksum) = self.checksum else {
+            return Ok((self.received, None));
+        };
+        let trailers = self.chunks.as_ref().map_or(&[][..], Decoder::trailers);
+        let claimed = match checksum.claimed {
+            Some(claimed) => claimed,
+            None => match trailers.iter().find(|(name, _)| *name == checksum.trailer) {
+                Some((name, value)) => trailer_checksum(name, value).map_err(policy_error)?,
+                None => return Err(no_trailer()),
+            },
+        };
+        checksum.hasher.compare(&claimed)?;
+        Ok((self.received, Some(claimed)))
+    }
+
+    /// The whole body, at most `max_bytes`, compared with all that was claimed.
+    ///
+    /// # Errors
+    /// As [`Payload::next`] and [`Payload::finish`]; `MaxMessageLengthExceeded` as `EntityTooLarge`; `BadDigest` for another MD5.
+    pub(super) async fn collected(
+        mut self,
+        max_bytes: usize,
+        md5: Option<Md5>,
+    ) -> Result<Bytes, ApiError> {
+        let mut all = BytesMut::new();
+        while let Some(bytes) = self.next().await? {
+            if all.len() + bytes.len() > max_bytes {
+                return Err(BodyError::TooLarge { max_bytes }.into());
+            }
+            all.extend_from_slice(&bytes);
+        }
+        self.finish()?;
+        if md5.is_some_and(|md5| md5 != Md5::of(&all)) {
+            let message = "The Content-MD5 you specified did not match what we received.";
+            return Err(ApiError::new(ErrorCode::BadDigest, message));
+        }
+        Ok(all.freeze())
+    }
+
+    fn wrong_length(&self) -> ApiError {
+        let message =
+            "You did not provide the number of bytes specified by the Content-Length HTTP header";
+        ApiError::new(ErrorCode::IncompleteBody, message)
+    }
+}
+
+impl Checking {
+    fn claimed(claimed: Checksum) -> Self {
+        Self {
+            hasher: Hasher::new(claimed.algorithm()),
+            claimed: Some(claimed),
+            trailer: String::new(),
+        }
+    }
+
+    fn to_come(header: &str) -> Result<Self, ApiError> {
+        let header = header.trim().to_ascii_lowercase();
+        Ok(Self {
+            hasher: Hasher::new(algorithm_of(&header).ok_or_else(no_trailer)?),
+            claimed: None,
+            trailer: header,
+        })
+    }
+}
+
+impl std::fmt::Debug for Payload<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Payload")
+            .field("received", &self.received)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The kind of checksum that a header holds.
+fn algorithm_of(header: &str) -> Option<ChecksumAlgorithm> {
+    let mut known = ChecksumAlgorithm::ALL.into_iter();
+    known.find(|algorithm| algorithm.field() == header)
+}
+
+fn compare_sha256(context: Context, claimed: &[u8; 32]) -> Result<(), ApiError> {
+    let computed = context.finish();
+    if computed.as_ref() == claimed {
+        return Ok(());
+    }
+    let message = "The provided 'x-amz-content-sha256' header does not match what was computed.";
+    Err(ApiError::new(ErrorCode::XAmzContentSHA256Mismatch, message)
+        .with("ClientComputedContentSHA256", encode_hex(claimed))
+        .with("S3ComputedContentSHA256", encode_hex(computed.as_ref())))
+}
+
+fn no_trailer() -> ApiError {
+    let message = "The value specified in the x-amz-trailer header is not supported";
+    ApiError::new(ErrorCode::InvalidRequest, message)
+}

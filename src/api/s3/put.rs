@@ -1,0 +1,133 @@
+//! PutObject: the bytes of a body become an object.
+//!
+//! Owns: the order of its checks and its answer. The bytes take the road of every upload: `write_object`, then commit.
+//! Never does: say that something is stored before it is.
+//!
+//! Invariants: nothing is committed before the body was seen whole and all that was claimed of it is true. A condition on what is there
+//! is refused rather than checked too early: only the store could check it in the moment of the commit.
+//!
+//! Source: Amazon S3 API Reference, "PutObject".
+
+use http::header::ETAG;
+use http::{HeaderName, HeaderValue, Response};
+
+use super::super::body::{ResponseBody, empty};
+use super::super::call::{Call, Reply, new_id};
+use super::super::error::{ApiError, ErrorCode};
+use super::super::post_refusal::policy_error;
+use super::super::stored_headers::{CHECKSUM_TYPE, WHOLE};
+use super::access::Access;
+use super::payload::Payload;
+use crate::model::{
+    AnswerStyle, Attributes, Bucket, Checksum, ETag, HeaderSet, MAX_CHUNK_BYTES, NewUpload,
+    ObjectKey,
+};
+use crate::policy::PutHeaders;
+use crate::store::{Expected, StoreError};
+
+/// Conditions on what is stored already.
+pub(super) const CONDITIONS: [&str; 4] = [
+    "if-match",
+    "if-none-match",
+    "if-modified-since",
+    "if-unmodified-since",
+];
+
+/// Stores an object.
+///
+/// # Errors
+/// Amazon's refusals, in the order of its checks; what the store says.
+pub(super) async fn put(
+    call: &mut Call<'_>,
+    mut access: Access,
+    bucket: Bucket,
+    key: ObjectKey,
+) -> Result<Reply, ApiError> {
+    access.refuse_headers(&CONDITIONS)?;
+    let headers = put_headers(&access)?;
+    let claimed = headers.attributes.checksum.clone();
+    let upload = new_upload(call, bucket, key, (headers.stored, headers.attributes))?;
+    let (app, now) = (call.app, call.now);
+    let mut payload = Payload::new(call, &mut access, claimed)?;
+    check_length(payload.announced())?;
+    let mut writer = app.store.write_object(upload).await?;
+    while let Some(bytes) = payload.next().await? {
+        writer.write(bytes).await?;
+    }
+    let (length, checksum) = payload.finish()?;
+    let expected = Expected {
+        length: Some(length),
+        md5: headers.md5,
+        crc64: None,
+    };
+    let committed = writer.commit(expected, now).await?;
+    let etag = ETag::of_whole(committed.receipt.digests.md5);
+    Ok(Reply::Raw(stored(&etag, checksum.as_ref())))
+}
+
+/// What the headers say of the object.
+pub(super) fn put_headers(access: &Access) -> Result<PutHeaders, ApiError> {
+    let headers = access.headers().map(|(n, v)| (n, v.to_owned()));
+    PutHeaders::read(headers).map_err(policy_error)
+}
+
+/// An object of nobody's pipeline that never expires.
+pub(super) fn new_upload(
+    call: &Call<'_>,
+    bucket: Bucket,
+    key: ObjectKey,
+    (headers, attributes): (HeaderSet, Attributes),
+) -> Result<NewUpload, ApiError> {
+    Ok(NewUpload {
+        id: new_id(call.now)?,
+        bucket,
+        key,
+        pipeline: None,
+        expires_at: None,
+        headers,
+        attributes,
+        application: None,
+        created_at: call.now,
+        abandoned_at: call.now.plus(call.app.options.session_lifetime),
+        form_post_url: String::new(),
+        answer: AnswerStyle::default(),
+    })
+}
+
+/// A length that is known, and not over the limit.
+fn check_length(announced: Option<u64>) -> Result<(), ApiError> {
+    match announced {
+        None => {
+            let message = "You must provide the Content-Length HTTP header.";
+            Err(ApiError::new(ErrorCode::MissingContentLength, message))
+        }
+        Some(length) if length > MAX_CHUNK_BYTES => Err(StoreError::TooLarge {
+            max_bytes: MAX_CHUNK_BYTES,
+        }
+        .into()),
+        Some(_) => Ok(()),
+    }
+}
+
+fn stored(etag: &ETag, checksum: Option<&Checksum>) -> Response<ResponseBody> {
+    let mut response = Response::new(empty());
+    put_tag(&mut response, etag);
+    if let Some(checksum) = checksum {
+        put_checksum(&mut response, checksum);
+    }
+    response
+}
+
+fn put_tag(response: &mut Response<ResponseBody>, etag: &ETag) {
+    if let Ok(value) = HeaderValue::from_str(&etag.quoted()) {
+        response.headers_mut().insert(ETAG, value);
+    }
+}
+
+fn put_checksum(response: &mut Response<ResponseBody>, checksum: &Checksum) {
+    if let Ok(value) = HeaderValue::try_from(checksum.base64()) {
+        let name = HeaderName::from_static(checksum.algorithm().field());
+        response.headers_mut().insert(name, value);
+        response.headers_mut().insert(CHECKSUM_TYPE, WHOLE);
+    }
+}

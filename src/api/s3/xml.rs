@@ -1,0 +1,219 @@
+//! The XML of S3: documents out, two small ones in.
+//!
+//! Owns: how text is written so that a reader gets back exactly what was stored: a carriage return and the characters that XML 1.0 does
+//! not allow are references, as Amazon writes them (a strict reader refuses the latter; `encoding-type=url` is for that).
+//! Never does: read a document of more than its caller allows, or know what it means.
+//!
+//! Invariant: every document has the namespace. Source: Amazon S3 API Reference; XML 1.0, sections 2.2 and 2.11.
+
+use std::fmt::Write as _;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, Response};
+use quick_xml::Reader;
+use quick_xml::events::Event;
+
+use super::super::body::{ResponseBody, full};
+use super::super::error::{ApiError, ErrorCode};
+
+const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+/// Deepest nesting of a document that is read.
+const MAX_DEPTH: usize = 8;
+
+/// A document in the making.
+#[derive(Debug)]
+pub(super) struct Document {
+    text: String,
+    root: &'static str,
+}
+
+impl Document {
+    /// Begins a document.
+    pub(super) fn new(root: &'static str) -> Self {
+        let text =
+            format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} xmlns=\"{NAMESPACE}\">");
+        Self { text, root }
+    }
+
+    /// An element with this text.
+    pub(super) fn element(&mut self, name: &str, value: &str) {
+        self.open(name);
+        push_text(&mut self.text, value);
+        self.close(name);
+    }
+
+    /// The document's own text.
+    pub(super) fn text(&mut self, value: &str) {
+        push_text(&mut self.text, value);
+    }
+
+    /// Elements within an element.
+    pub(super) fn within(&mut self, name: &str, fill: impl FnOnce(&mut Self)) {
+        self.open(name);
+        fill(self);
+        self.close(name);
+    }
+
+    /// The answer, 200.
+    pub(super) fn answer(mut self) -> Response<ResponseBody> {
+        let root = self.root;
+        self.close(root);
+        let mut response = Response::new(full(self.text));
+        let kind = HeaderValue::from_static("application/xml");
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+        response
+    }
+
+    fn open(&mut self, name: &str) {
+        self.text.push('<');
+        self.text.push_str(name);
+        self.text.push('>');
+    }
+
+    fn close(&mut self, name: &str) {
+        self.text.push_str("</");
+        self.text.push_str(name);
+        self.text.push('>');
+    }
+}
+
+fn push_text(text: &mut String, value: &str) {
+    for c in value.chars() {
+        match c {
+            '&' => text.push_str("&amp;"),
+            '<' => text.push_str("&lt;"),
+            '>' => text.push_str("&gt;"),
+            '"' => text.push_str("&quot;"),
+            '\t' | '\n' | ' '..='\u{fffd}' | '\u{10000}'.. => text.push(c),
+            // Writing to a String cannot fail.
+            _ => _ = write!(text, "&#x{:x};", u32::from(c)),
+        }
+    }
+}
+
+/// An element that was read: its name without a prefix, its own text, the elements in it.
+#[derive(Debug, Default)]
+pub(super) struct Element {
+    /// Its name.
+    pub(super) name: String,
+    /// Its text.
+    pub(super) text: String,
+    /// What is in it, in order.
+    pub(super) children: Vec<Element>,
+}
+
+impl Element {
+    /// The text of the first child of this name.
+    pub(super) fn child(&self, name: &str) -> Option<&str> {
+        let found = self.children.iter().find(|child| child.name == name)?;
+        Some(&found.text)
+    }
+}
+
+/// Reads a document whose root has this name.
+///
+/// # Errors
+/// `MalformedXML` for anything else, for a document type, and for more than [`MAX_DEPTH`] levels.
+pub(super) fn read(bytes: &[u8], root: &str) -> Result<Element, ApiError> {
+    let text = std::str::from_utf8(bytes).map_err(|_| malformed())?;
+    let mut reader = Reader::from_str(text);
+    let mut open = vec![Element::default()];
+    loop {
+        match reader.read_event().map_err(|_| malformed())? {
+            Event::Start(start) if open.len() <= MAX_DEPTH => {
+                open.push(named(start.local_name().as_ref()))
+            }
+            Event::Empty(start) => {
+                let element = named(start.local_name().as_ref());
+                last(&mut open)?.children.push(element);
+            }
+            Event::End(_) => {
+                let done = open.pop().ok_or_else(malformed)?;
+                last(&mut open)?.children.push(done);
+            }
+            Event::Text(text) => {
+                last(&mut open)?.text.push_str(&text.xml10_content());
+            }
+            Event::CData(data) => {
+                last(&mut open)?.text.push_str(&data.xml10_content());
+            }
+            Event::GeneralRef(reference) => {
+                let whole = format!("&{};", &*reference);
+                let text = quick_xml::escape::unescape(&whole).map_err(|_| malformed())?;
+                last(&mut open)?.text.push_str(&text);
+            }
+            Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
+            Event::Eof => break,
+            Event::Start(_) | Event::DocType(_) => return Err(malformed()),
+        }
+    }
+    let mut document = open.pop().filter(|_| open.is_empty());
+    let roots = document.as_mut().map(|document| &mut document.children);
+    let found = roots.and_then(|roots| roots.pop().filter(|_| roots.is_empty()));
+    found
+        .filter(|element| element.name == root)
+        .ok_or_else(malformed)
+}
+
+fn named(name: &str) -> Element {
+    Element {
+        name: name.to_owned(),
+        ..Element::default()
+    }
+}
+
+fn last(open: &mut [Element]) -> Result<&mut Element, ApiError> {
+    open.last_mut().ok_or_else(malformed)
+}
+
+/// The body is not of its schema.
+pub(super) fn malformed() -> ApiError {
+    let message =
+        "The XML you provided was not well-formed or did not validate against our published schema";
+    ApiError::new(ErrorCode::MalformedXML, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_written_is_read_back_exactly() {
+        let value = "a<b>&\"'\r\n\t\u{fc}\u{1f600}\u{202e} ]]>";
+        let mut text = String::from("<A><B>");
+        push_text(&mut text, value);
+        text.push_str("</B><B/></A>");
+        let read = read(text.as_bytes(), "A").unwrap();
+        assert_eq!(read.child("B"), Some(value));
+        assert_eq!(read.children.len(), 2);
+        let mut text = String::new();
+        push_text(&mut text, "\0\u{1}\u{ffff}");
+        assert_eq!(text, "&#x0;&#x1;&#xffff;");
+    }
+
+    #[test]
+    fn what_is_no_document_of_this_name_is_malformed() {
+        let deep = format!("{}{}", "<A>".repeat(20), "</A>".repeat(20));
+        for bad in [
+            "",
+            "<A>",
+            "<B></B>",
+            "<A></B>",
+            "<A></A><A></A>",
+            "</A>",
+            "<!DOCTYPE A [<!ENTITY x \"y\">]><A>&x;</A>",
+            "<A>&x;</A>",
+            deep.as_str(),
+        ] {
+            let error = read(bad.as_bytes(), "A").unwrap_err();
+            assert_eq!(error.code, ErrorCode::MalformedXML, "{bad}");
+        }
+        assert!(
+            read(
+                b"<?xml version=\"1.0\"?><!-- x --><s:A xmlns:s=\"u\"/>",
+                "A"
+            )
+            .is_ok()
+        );
+    }
+}

@@ -1,0 +1,364 @@
+//! What a request's signature is over: its canonical form, for Signature Version 4 and 2.
+//!
+//! Owns: [`SentRequest`], and how path, query and headers become the text that was signed.
+//! Never does: see a secret, or judge anything.
+//!
+//! Invariants: a path is never normalised (`..`, `//` and `.` stay). Clients differ in what they leave unencoded, so a path counts in
+//! the spelling it was sent in and in Amazon's own; both name the same resource. In a query a plus sign is a blank, as it is for
+//! whoever acts on it. A header that is signed and absent has no line, so that nothing that was signed can be taken away.
+//!
+//! Sources: Amazon S3 API Reference, "Authenticating requests: using the Authorization header"; Amazon S3 User Guide, "Signing and
+//! authenticating REST requests" (Signature Version 2).
+
+use std::fmt;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
+
+/// RFC 3986, section 2.3: what is never encoded.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+/// In a path, the slash neither.
+const ENCODED_IN_PATH: &AsciiSet = &ENCODED.remove(b'/');
+
+/// Parameters that Signature Version 2 signs; no other may choose what is done.
+const V2_SIGNED: [&str; 37] = [
+    "accelerate",
+    "acl",
+    "analytics",
+    "cors",
+    "defaultObjectAcl",
+    "delete",
+    "inventory",
+    "legal-hold",
+    "lifecycle",
+    "location",
+    "logging",
+    "metrics",
+    "notification",
+    "object-lock",
+    "partNumber",
+    "policy",
+    "replication",
+    "requestPayment",
+    "response-cache-control",
+    "response-content-disposition",
+    "response-content-encoding",
+    "response-content-language",
+    "response-content-type",
+    "response-expires",
+    "restore",
+    "retention",
+    "select",
+    "select-type",
+    "storageClass",
+    "tagging",
+    "torrent",
+    "uploadId",
+    "uploads",
+    "versionId",
+    "versioning",
+    "versions",
+    "website",
+];
+
+/// A request as it was sent, without its body.
+#[derive(Clone)]
+pub struct SentRequest<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The path, encoded as it was sent, without `path_prefix`.
+    pub path: &'a str,
+    /// What a client may have had in front of the path when it signed; empty or `/segment`.
+    pub path_prefix: &'a str,
+    /// The bucket that the host names, for virtual-host style.
+    pub bucket_of_host: Option<&'a str>,
+    /// The query, encoded as it was sent.
+    pub query: &'a str,
+    /// Lower-case names and values of all headers, in the order they were sent, `host` among them.
+    pub headers: Vec<(&'a str, &'a [u8])>,
+}
+
+impl<'a> SentRequest<'a> {
+    /// All values of a header, joined by commas, each trimmed and its runs of blanks made one; `None` when it is absent.
+    pub(super) fn header(&self, name: &str) -> Option<Vec<u8>> {
+        let mut lines = self.headers.iter().filter(|(n, _)| *n == name);
+        let mut joined = folded(lines.next()?.1);
+        for (_, line) in lines {
+            joined.push(b',');
+            joined.extend(folded(line));
+        }
+        Some(joined)
+    }
+
+    /// As [`SentRequest::header`], when it is UTF-8.
+    pub(super) fn header_text(&self, name: &str) -> Option<String> {
+        String::from_utf8(self.header(name)?).ok()
+    }
+
+    /// How often a header was sent.
+    pub(super) fn count(&self, name: &str) -> usize {
+        self.headers.iter().filter(|(n, _)| *n == name).count()
+    }
+
+    /// Lower-case names that begin with `x-amz-`, sorted, each once.
+    pub(super) fn amz_names(&self) -> Vec<&'a str> {
+        let names = self.headers.iter().map(|(name, _)| *name);
+        let mut names: Vec<_> = names.filter(|name| name.starts_with("x-amz-")).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+
+    /// The spellings of the path that a client may have signed.
+    fn paths(&self) -> Vec<String> {
+        let decoded = percent_decode(self.path.as_bytes()).decode_utf8();
+        let ours = decoded.map(|path| utf8_percent_encode(&path, ENCODED_IN_PATH).to_string());
+        let mut paths = vec![self.path.to_owned()];
+        paths.extend(ours.ok());
+        if !self.path_prefix.is_empty() {
+            let longer = |path: &String| format!("{}{path}", self.path_prefix);
+            paths.extend(paths.iter().map(longer).collect::<Vec<_>>());
+        }
+        paths.dedup();
+        paths
+    }
+
+    /// The canonical requests of Signature Version 4, one for each spelling of the path.
+    pub(super) fn canonical_v4(
+        &self,
+        query: &Query,
+        signed_headers: &[&str],
+        payload: &str,
+    ) -> Vec<Vec<u8>> {
+        let mut rest = Vec::new();
+        rest.extend_from_slice(query.canonical_v4().as_bytes());
+        rest.push(b'\n');
+        for name in signed_headers {
+            if let Some(value) = self.header(name) {
+                rest.extend_from_slice(name.as_bytes());
+                rest.push(b':');
+                rest.extend(value);
+                rest.push(b'\n');
+            }
+        }
+        let end = format!("\n{}\n{payload}", signed_headers.join(";"));
+        rest.extend_from_slice(end.as_bytes());
+        let whole = |path: String| {
+            let mut text = format!("{}\n{path}\n", self.method).into_bytes();
+            text.extend_from_slice(&rest);
+            text
+        };
+        self.paths().into_iter().map(whole).collect()
+    }
+
+    /// The texts that Signature Version 2 signs, one for each spelling of the path. `date` is the `Date` header, empty when
+    /// `x-amz-date` stands for it, or the `Expires` of a presigned URL, whose query may also carry headers.
+    pub(super) fn strings_v2(&self, query: &Query, date: &str, presigned: bool) -> Vec<Vec<u8>> {
+        let hoisted = |name: &str| query.get_any_case(name).filter(|_| presigned);
+        let header = |name: &str| {
+            let sent = self.header(name);
+            sent.or_else(|| hoisted(name).map(|text| text.as_bytes().to_vec()))
+        };
+        let mut text = self.method.as_bytes().to_vec();
+        for name in ["content-md5", "content-type"] {
+            text.push(b'\n');
+            text.extend(header(name).unwrap_or_default());
+        }
+        text.extend_from_slice(format!("\n{date}\n").as_bytes());
+        let mut names: Vec<String> = self.amz_names().into_iter().map(str::to_owned).collect();
+        if presigned {
+            names.extend(query.amz_names());
+            names.sort_unstable();
+            names.dedup();
+        }
+        for name in names {
+            text.extend_from_slice(name.as_bytes());
+            text.push(b':');
+            text.extend(header(&name).unwrap_or_default());
+            text.push(b'\n');
+        }
+        let bucket = self.bucket_of_host.map(|bucket| format!("/{bucket}"));
+        let (bucket, query) = (bucket.unwrap_or_default(), query.canonical_v2());
+        let mut paths = self.paths();
+        if bucket.is_empty() && !self.path.trim_start_matches('/').contains('/') {
+            // A bucket is signed with a slash behind it, which need not be sent.
+            paths.extend(
+                paths
+                    .iter()
+                    .map(|path| format!("{path}/"))
+                    .collect::<Vec<_>>(),
+            );
+        }
+        let whole = |path: String| {
+            let resource = format!("{bucket}{path}{query}");
+            [text.as_slice(), resource.as_bytes()].concat()
+        };
+        paths.into_iter().map(whole).collect()
+    }
+}
+
+impl fmt::Debug for SentRequest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("SentRequest")
+            .field("method", &self.method)
+            .field("headers", &names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The parameters of a query, decoded, in the order they were sent.
+#[derive(Clone)]
+pub(super) struct Query(Vec<(String, Option<String>)>);
+
+impl Query {
+    /// Reads a query; `None` when it is not UTF-8.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let pairs = text.split('&').filter(|pair| !pair.is_empty());
+        let decoded = pairs.map(|pair| match pair.split_once('=') {
+            Some((name, value)) => Some((decode(name)?, Some(decode(value)?))),
+            None => Some((decode(pair)?, None)),
+        });
+        decoded.collect::<Option<_>>().map(Self)
+    }
+
+    /// The first value of a parameter.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(n, _)| n == name)?;
+        Some(found.1.as_deref().unwrap_or_default())
+    }
+
+    fn get_any_case(&self, name: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(n, _)| n.eq_ignore_ascii_case(name))?;
+        Some(found.1.as_deref().unwrap_or_default())
+    }
+
+    /// How often a parameter was given.
+    pub(super) fn count(&self, name: &str) -> usize {
+        self.0.iter().filter(|(n, _)| n == name).count()
+    }
+
+    fn amz_names(&self) -> impl Iterator<Item = String> {
+        let names = self.0.iter().map(|(name, _)| name.to_ascii_lowercase());
+        names.filter(|name| name.starts_with("x-amz-"))
+    }
+
+    /// Sorted by encoded name and value, without the signature itself.
+    fn canonical_v4(&self) -> String {
+        let encode = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
+        let kept = self.0.iter().filter(|(name, _)| name != "X-Amz-Signature");
+        let pairs = kept.map(|(name, value)| {
+            let value = value.as_deref().unwrap_or_default();
+            (encode(name), encode(value))
+        });
+        let mut pairs: Vec<_> = pairs.collect();
+        pairs.sort_unstable();
+        let pairs = pairs.iter().map(|(name, value)| format!("{name}={value}"));
+        pairs.collect::<Vec<_>>().join("&")
+    }
+
+    fn canonical_v2(&self) -> String {
+        let signed = |(name, _): &&(String, _)| V2_SIGNED.contains(&name.as_str());
+        let mut pairs: Vec<_> = self.0.iter().filter(signed).collect();
+        pairs.sort_by_key(|(name, _)| name);
+        let pairs = pairs.into_iter().map(|(name, value)| match value {
+            Some(value) => format!("{name}={value}"),
+            None => name.clone(),
+        });
+        let joined = pairs.collect::<Vec<_>>().join("&");
+        match joined.is_empty() {
+            true => joined,
+            false => format!("?{joined}"),
+        }
+    }
+}
+
+fn decode(text: &str) -> Option<String> {
+    let blanks = text.replace('+', " ");
+    let decoded = percent_decode(blanks.as_bytes()).decode_utf8();
+    decoded.ok().map(Into::into)
+}
+
+/// Without blanks at both ends, and each run of blanks inside made one.
+fn folded(value: &[u8]) -> Vec<u8> {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let words = value.split(is_blank).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join(&b' ')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent<'a>(path: &'a str, query: &'a str) -> SentRequest<'a> {
+        SentRequest {
+            method: "GET",
+            path,
+            path_prefix: "",
+            bucket_of_host: None,
+            query,
+            headers: vec![("host", b"h"), ("x-amz-b", b"  1   2 "), ("x-amz-b", b"3")],
+        }
+    }
+
+    #[test]
+    fn a_query_is_sorted_by_its_encoded_names_then_values_and_empty_ones_stay() {
+        for (query, canonical) in [
+            ("", ""),
+            ("b=2&a=1", "a=1&b=2"),
+            ("a=2&a=1", "a=1&a=2"),
+            ("acl", "acl="),
+            ("acl=", "acl="),
+            ("prefix=a+b&x=%2f&y=~", "prefix=a%20b&x=%2F&y=~"),
+            ("%C3%BC=1&z=%27*", "%C3%BC=1&z=%27%2A"),
+            ("X-Amz-Signature=1&A=2", "A=2"),
+        ] {
+            assert_eq!(
+                Query::parse(query).unwrap().canonical_v4(),
+                canonical,
+                "{query}"
+            );
+        }
+        assert!(Query::parse("a=%ff").is_none());
+    }
+
+    #[test]
+    fn a_path_is_never_normalised_and_counts_as_sent_and_as_amazon_spells_it() {
+        for (path, paths) in [
+            ("/a//../b/./c", &["/a//../b/./c"][..]),
+            ("/a%20b", &["/a%20b"]),
+            ("/a(b)%2f", &["/a(b)%2f", "/a%28b%29/"]),
+        ] {
+            assert_eq!(sent(path, "").paths(), paths);
+        }
+        let behind = SentRequest {
+            path_prefix: "/box",
+            ..sent("/a", "")
+        };
+        assert_eq!(behind.paths(), ["/a", "/box/a"]);
+    }
+
+    #[test]
+    fn a_header_is_folded_and_repeats_are_joined() {
+        let request = sent("/", "");
+        assert_eq!(request.header_text("x-amz-b").unwrap(), "1 2,3");
+        assert_eq!(request.header("x-amz-c"), None);
+        let canonical = request.canonical_v4(
+            &Query::parse("").unwrap(),
+            &["host", "x-amz-a", "x-amz-b"],
+            "P",
+        );
+        let expected = "GET\n/\n\nhost:h\nx-amz-b:1 2,3\n\nhost;x-amz-a;x-amz-b\nP";
+        assert_eq!(canonical, [expected.as_bytes()]);
+    }
+
+    #[test]
+    fn version_2_signs_the_parameters_that_choose_what_is_done() {
+        let query = Query::parse("uploads&prefix=a&versionId=1&acl=").unwrap();
+        assert_eq!(query.canonical_v2(), "?acl=&uploads&versionId=1");
+        assert_eq!(Query::parse("prefix=a").unwrap().canonical_v2(), "");
+    }
+}

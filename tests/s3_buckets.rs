@@ -1,0 +1,438 @@
+//! The S3 dialect, over HTTP: buckets, lists, deletes of many and copies.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
+
+#[path = "support/sigv4.rs"]
+mod sigv4;
+mod support;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use pillarbox::api::app::{AppOptions, BucketOptions};
+use pillarbox::model::{Bucket, Md5};
+use sigv4::{Signed, code, element, elements};
+use support::{Answer, Rig};
+
+async fn ask(rig: &Rig, method: &str, path: &str) -> Answer {
+    Signed::new(method, path).send(rig).await
+}
+
+async fn put(rig: &Rig, path: &str) {
+    let answer = Signed::new("PUT", path).body(path).send(rig).await;
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+}
+
+#[tokio::test]
+async fn a_bucket_is_made_filled_emptied_and_removed() {
+    let rig = Rig::new().await;
+    assert_eq!(code(&ask(&rig, "HEAD", "/films").await), "");
+    assert_eq!(ask(&rig, "HEAD", "/films").await.status, 404);
+    for _ in 0..2 {
+        let answer = ask(&rig, "PUT", "/films").await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("location")),
+            (200, "/films")
+        );
+    }
+    let answer = ask(&rig, "HEAD", "/films").await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("x-amz-bucket-region")),
+        (200, "us-east-1")
+    );
+    assert_eq!(
+        elements(&ask(&rig, "GET", "/").await, "Name"),
+        ["films", "uploads"]
+    );
+    put(&rig, "/films/a").await;
+    let answer = ask(&rig, "DELETE", "/films").await;
+    assert_eq!(
+        (answer.status.as_u16(), code(&answer).as_str()),
+        (409, "BucketNotEmpty")
+    );
+    assert_eq!(ask(&rig, "DELETE", "/films/a").await.status, 204);
+    assert_eq!(ask(&rig, "DELETE", "/films").await.status, 204);
+    for method in ["GET", "DELETE"] {
+        assert_eq!(code(&ask(&rig, method, "/films").await), "NoSuchBucket");
+    }
+    assert_eq!(code(&ask(&rig, "GET", "/films/a").await), "NoSuchBucket");
+}
+
+#[tokio::test]
+async fn a_bucket_that_cannot_be_is_refused_with_the_reason() {
+    let change = |options: &mut AppOptions| {
+        options.region = Some("eu-west-1".to_owned());
+        options.public_url = Some("http://127.0.0.1:7080/box".to_owned());
+        options.buckets = vec![BucketOptions {
+            name: Bucket::parse("drop").unwrap(),
+            public_write: false,
+            cors: None,
+        }];
+    };
+    let rig = Rig::with(|options| {
+        change(options);
+        options.region = None;
+    })
+    .await;
+    for (method, path, expected) in [
+        ("PUT", "/UPPER", "InvalidBucketName"),
+        ("PUT", "/ab", "InvalidBucketName"),
+        ("PUT", "/192.168.1.1", "InvalidBucketName"),
+        ("DELETE", "/uploads", "AccessDenied"),
+        ("DELETE", "/drop", "AccessDenied"),
+        ("DELETE", "/nowhere", "NoSuchBucket"),
+        ("PUT", "/uploads?versioning", "NotImplemented"),
+        ("PUT", "/uploads?policy", "NotImplemented"),
+        ("POST", "/uploads?uploads", "PreconditionFailed"),
+        ("PATCH", "/uploads", "MethodNotAllowed"),
+        ("GET", "/uploads?acl&policy", "InvalidArgument"),
+    ] {
+        assert_eq!(
+            code(&ask(&rig, method, path).await),
+            expected,
+            "{method} {path}"
+        );
+    }
+    for (constraint, expected) in [
+        ("<LocationConstraint>eu-west-1</LocationConstraint>", ""),
+        ("<Bucket><Type>Directory</Type></Bucket>", "NotImplemented"),
+        ("<LocationConstraint>", "MalformedXML"),
+    ] {
+        let body = format!("<CreateBucketConfiguration>{constraint}</CreateBucketConfiguration>");
+        let answer = Signed::new("PUT", "/films").body(body).send(&rig).await;
+        assert_eq!(code(&answer), expected, "{constraint}");
+    }
+}
+
+#[tokio::test]
+async fn what_no_bucket_has_is_said_in_its_own_words() {
+    let rig = Rig::new().await;
+    for (setting, expected) in [
+        ("policy", "NoSuchBucketPolicy"),
+        ("cors", "NoSuchCORSConfiguration"),
+        ("lifecycle", "NoSuchLifecycleConfiguration"),
+        ("tagging", "NoSuchTagSet"),
+        ("website", "NoSuchWebsiteConfiguration"),
+        (
+            "encryption",
+            "ServerSideEncryptionConfigurationNotFoundError",
+        ),
+        ("object-lock", "ObjectLockConfigurationNotFoundError"),
+        ("replication", "ReplicationConfigurationNotFoundError"),
+        ("publicAccessBlock", "NoSuchPublicAccessBlockConfiguration"),
+        ("ownershipControls", "OwnershipControlsNotFoundError"),
+        ("inventory", "NotImplemented"),
+        ("location", ""),
+        ("versioning", ""),
+        ("requestPayment", ""),
+    ] {
+        let answer = ask(&rig, "GET", &format!("/uploads?{setting}")).await;
+        assert_eq!(code(&answer), expected, "{setting}");
+        assert!(
+            answer.text().contains("xmlns=") || !expected.is_empty(),
+            "{setting}"
+        );
+    }
+}
+
+/// Every page of a list with this many keys each: keys and groups in order.
+async fn listed(
+    rig: &Rig,
+    list: &str,
+    next: (&str, &str),
+    size: usize,
+) -> (Vec<String>, Vec<String>) {
+    let (mut keys, mut groups, mut from) = (Vec::new(), Vec::new(), String::new());
+    for _ in 0..100 {
+        let path = format!("{list}&max-keys={size}{from}");
+        let answer = ask(rig, "GET", &path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        let (mut page, all) = (elements(&answer, "Key"), elements(&answer, "Prefix"));
+        assert!(page.len() + all.len() - 1 <= size, "{path}");
+        let last = page.last().cloned().unwrap_or_default();
+        keys.append(&mut page);
+        groups.extend(all.into_iter().skip(1));
+        if element(&answer, "IsTruncated") == "false" {
+            return (keys, groups);
+        }
+        let given = element(&answer, next.0);
+        let given = if given.is_empty() { last } else { given };
+        from = format!("&{}={given}", next.1);
+    }
+    panic!("{list} does not end");
+}
+
+#[tokio::test]
+async fn every_kind_of_list_shows_everything_once_whatever_the_page() {
+    let rig = Rig::new().await;
+    let names = [
+        "a", "b/1", "b/2", "b/c/3", "b0", "b/c/4", "c/", "c/x", "d", "\u{fc}/1", "\u{fc}/2",
+    ];
+    for name in names {
+        put(
+            &rig,
+            &format!("/uploads/{}", sigv4::encode(name).replace("%2F", "/")),
+        )
+        .await;
+    }
+    let mut sorted = names.map(str::to_owned).to_vec();
+    sorted.sort();
+    let texts = |list: &[&str]| {
+        list.iter()
+            .map(|text| (*text).to_owned())
+            .collect::<Vec<_>>()
+    };
+    let cases = [
+        ("", sorted.clone(), vec![]),
+        (
+            "&prefix=b/",
+            texts(&["b/1", "b/2", "b/c/3", "b/c/4"]),
+            vec![],
+        ),
+        (
+            "&delimiter=/",
+            texts(&["a", "b0", "d"]),
+            texts(&["b/", "c/", "\u{fc}/"]),
+        ),
+        (
+            "&prefix=b/&delimiter=/",
+            texts(&["b/1", "b/2"]),
+            texts(&["b/c/"]),
+        ),
+        ("&prefix=c/&delimiter=/", texts(&["c/", "c/x"]), vec![]),
+        ("&prefix=nothing", vec![], vec![]),
+    ];
+    for (list, next) in [
+        (
+            "/uploads?list-type=2",
+            ("NextContinuationToken", "continuation-token"),
+        ),
+        ("/uploads?x-id=ListObjects", ("NextMarker", "marker")),
+        ("/uploads?versions", ("NextKeyMarker", "key-marker")),
+    ] {
+        for (question, keys, groups) in &cases {
+            for size in [1, 2, 3, 1000] {
+                let list = format!("{list}{question}");
+                let found = listed(&rig, &list, next, size).await;
+                assert_eq!(found, (keys.clone(), groups.clone()), "{list} by {size}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_says_what_it_is_a_list_of() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a%20b/c").await;
+    let answer = ask(
+        &rig,
+        "GET",
+        "/uploads?list-type=2&encoding-type=url&prefix=a b&fetch-owner=true",
+    )
+    .await;
+    for (name, value) in [
+        ("Name", "uploads"),
+        ("Prefix", "a%20b"),
+        ("Key", "a%20b/c"),
+        ("KeyCount", "1"),
+        ("MaxKeys", "1000"),
+        ("EncodingType", "url"),
+        ("IsTruncated", "false"),
+        ("Size", "16"),
+        ("StorageClass", "STANDARD"),
+        ("LastModified", "2026-11-22T13:20:00.000Z"),
+        ("DisplayName", "pillarbox"),
+    ] {
+        assert_eq!(element(&answer, name), value, "{name}");
+    }
+    for (question, expected) in [
+        ("list-type=3", "InvalidArgument"),
+        ("encoding-type=hex", "InvalidArgument"),
+        ("max-keys=-1", "InvalidArgument"),
+        ("max-keys=many", "InvalidArgument"),
+        ("list-type=2&continuation-token=%2F", "InvalidArgument"),
+        ("max-keys=0", ""),
+        ("max-keys=5000", ""),
+    ] {
+        let answer = ask(&rig, "GET", &format!("/uploads?{question}")).await;
+        assert_eq!(code(&answer), expected, "{question}");
+    }
+    let none = ask(&rig, "GET", "/uploads?max-keys=0").await;
+    assert_eq!(
+        (
+            element(&none, "IsTruncated").as_str(),
+            element(&none, "Key").as_str()
+        ),
+        ("false", "")
+    );
+}
+
+fn delete(body: &str) -> Signed {
+    let md5 = STANDARD.encode(Md5::of(body.as_bytes()).as_bytes());
+    Signed::new("POST", "/uploads?delete")
+        .header("content-md5", &md5)
+        .body(body)
+}
+
+#[tokio::test]
+async fn many_objects_are_deleted_and_each_is_answered_for() {
+    let rig = Rig::new().await;
+    for name in ["a", "b", "c%0Dd", "e"] {
+        put(&rig, &format!("/uploads/{name}")).await;
+    }
+    let body = "<Delete xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"><Object><Key>a</Key></Object>\
+        <Object><Key>nothing</Key><VersionId>null</VersionId></Object><Object><Key>c&#13;d</Key></Object>\
+        <Object><Key>b</Key><VersionId>7</VersionId></Object><Object><Key>e</Key><ETag>x</ETag></Object></Delete>";
+    let answer = delete(body).send(&rig).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(
+        elements(&answer, "Key"),
+        ["a", "nothing", "c&#xd;d", "b", "e"]
+    );
+    assert_eq!(
+        elements(&answer, "Code"),
+        ["NoSuchVersion", "NotImplemented"]
+    );
+    assert_eq!(
+        elements(&ask(&rig, "GET", "/uploads").await, "Key"),
+        ["b", "e"]
+    );
+    let quiet = "<Delete><Object><Key>b</Key></Object><Quiet>true</Quiet></Delete>";
+    let answer = delete(quiet).send(&rig).await;
+    assert_eq!(elements(&answer, "Key"), Vec::<String>::new());
+    assert_eq!(elements(&ask(&rig, "GET", "/uploads").await, "Key"), ["e"]);
+}
+
+#[tokio::test]
+async fn a_list_of_keys_that_is_not_right_deletes_nothing() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let good = "<Delete><Object><Key>a</Key></Object></Delete>";
+    let many = format!(
+        "<Delete>{}</Delete>",
+        "<Object><Key>a</Key></Object>".repeat(1001)
+    );
+    let long = format!(
+        "<Delete><Object><Key>a</Key></Object>{}</Delete>",
+        " ".repeat(1 << 20)
+    );
+    let unvouched = Signed::new("POST", "/uploads?delete").body(good);
+    let other = delete(good).body("<Delete><Object><Key>b</Key></Object></Delete>");
+    for (what, request, expected) in [
+        ("unvouched", unvouched, "InvalidRequest"),
+        ("other md5", other, "BadDigest"),
+        ("too many", delete(&many), "MalformedXML"),
+        ("too long", delete(&long), "EntityTooLarge"),
+        ("none", delete("<Delete></Delete>"), "MalformedXML"),
+        (
+            "no list",
+            delete("<Remove><Object><Key>a</Key></Object></Remove>"),
+            "MalformedXML",
+        ),
+        (
+            "a type",
+            delete("<!DOCTYPE x><Delete><Object><Key>a</Key></Object></Delete>"),
+            "MalformedXML",
+        ),
+        (
+            "sha256",
+            delete(good).payload(&sigv4::sha256(b"other")),
+            "XAmzContentSHA256Mismatch",
+        ),
+    ] {
+        assert_eq!(code(&request.send(&rig).await), expected, "{what}");
+        assert_eq!(ask(&rig, "GET", "/uploads/a").await.status, 200, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_has_the_bytes_and_the_headers_of_its_source_or_those_it_was_given() {
+    let rig = Rig::new().await;
+    let stored = Signed::new("PUT", "/uploads/a%20b")
+        .header("content-type", "text/x-a")
+        .header("x-amz-meta-k", "old")
+        .header("x-amz-storage-class", "STANDARD_IA")
+        .body("bytes")
+        .send(&rig)
+        .await;
+    let etag = stored.header("etag").to_owned();
+    ask(&rig, "PUT", "/films").await;
+    let copy = |source: &str| Signed::new("PUT", "/films/c").header("x-amz-copy-source", source);
+    let answer = copy("/uploads/a%20b").send(&rig).await;
+    assert_eq!(
+        (answer.status.as_u16(), element(&answer, "ETag")),
+        (200, etag.replace('"', "&quot;"))
+    );
+    let copied = ask(&rig, "GET", "/films/c").await;
+    assert_eq!(
+        (copied.text().as_str(), copied.header("x-amz-meta-k")),
+        ("bytes", "old")
+    );
+    assert_eq!(copied.header("content-type"), "text/x-a");
+    assert_eq!(copied.header("x-amz-storage-class"), "");
+    let replaced = copy("uploads/a%20b?versionId=null")
+        .header("x-amz-metadata-directive", "REPLACE")
+        .header("x-amz-meta-k", "new");
+    assert_eq!(replaced.send(&rig).await.status, 200);
+    assert_eq!(
+        ask(&rig, "GET", "/films/c").await.header("x-amz-meta-k"),
+        "new"
+    );
+    for (what, request, expected) in [
+        ("bucket", copy("/nowhere/a"), "NoSuchBucket"),
+        ("key", copy("/uploads/nothing"), "NoSuchKey"),
+        ("no key", copy("/uploads/"), "InvalidArgument"),
+        ("no name", copy("uploads"), "InvalidArgument"),
+        (
+            "version",
+            copy("/uploads/a%20b?versionId=7"),
+            "NoSuchVersion",
+        ),
+        ("itself", copy("/films/c"), "InvalidRequest"),
+        (
+            "directive",
+            copy("/uploads/a%20b").header("x-amz-metadata-directive", "MOVE"),
+            "InvalidArgument",
+        ),
+        (
+            "condition",
+            copy("/uploads/a%20b").header("x-amz-copy-source-if-none-match", &etag),
+            "PreconditionFailed",
+        ),
+        (
+            "own condition",
+            copy("/uploads/a%20b").header("if-none-match", "*"),
+            "NotImplemented",
+        ),
+    ] {
+        assert_eq!(code(&request.send(&rig).await), expected, "{what}");
+    }
+    let itself = copy("/films/c").header("x-amz-metadata-directive", "REPLACE");
+    assert_eq!(itself.send(&rig).await.status, 200);
+    assert_eq!(ask(&rig, "GET", "/films/c").await.text(), "bytes");
+}
+
+#[tokio::test]
+async fn a_bucket_in_the_host_and_a_prefix_in_front_of_the_path_are_signed_as_they_are_sent() {
+    let rig = Rig::with(|options| {
+        options.public_url = Some("http://files.example.com/box".to_owned());
+    })
+    .await;
+    put(&rig, "/uploads/a").await;
+    put(&rig, "/box/uploads/b").await;
+    for path in ["/c", "/box/d"] {
+        let put = Signed::new("PUT", path).host("uploads.files.example.com");
+        assert_eq!(put.body("bytes").send(&rig).await.status, 200, "{path}");
+    }
+    let read = Signed::new("GET", "/c").host("uploads.files.example.com");
+    assert_eq!(read.send_presigned(&rig, 60).await.text(), "bytes");
+    let other = read.host("other.files.example.com");
+    assert_eq!(code(&other.send(&rig).await), "NoSuchBucket");
+    assert_eq!(
+        elements(&ask(&rig, "GET", "/box/uploads").await, "Key"),
+        ["a", "b", "c", "d"]
+    );
+}

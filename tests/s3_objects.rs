@@ -1,0 +1,581 @@
+//! The S3 dialect, over HTTP: who may, objects in and out, every way a body can come.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
+
+#[path = "support/form.rs"]
+mod form;
+#[path = "support/sigv4.rs"]
+mod sigv4;
+mod support;
+
+use std::time::Duration;
+
+use sigv4::{DATE, SCOPE, Signed, code, element, sha256};
+use support::{Answer, Rig};
+
+const BYTES: &[u8] = b"the bytes of the object";
+
+async fn put(rig: &Rig, path: &str, bytes: &[u8]) -> Answer {
+    let answer = Signed::new("PUT", path).body(bytes).send(rig).await;
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    answer
+}
+
+async fn get(rig: &Rig, path: &str) -> Answer {
+    Signed::new("GET", path).send(rig).await
+}
+
+#[tokio::test]
+async fn what_was_put_is_got_as_it_was_stored() {
+    let rig = Rig::new().await;
+    let answer = Signed::new("PUT", "/uploads/a/b.html")
+        .header("content-type", "text/html; charset=utf-8")
+        .header("cache-control", "max-age=60")
+        .header("content-disposition", "inline")
+        .header("x-amz-meta-colour", "red")
+        .header("x-amz-storage-class", "STANDARD_IA")
+        .header("x-amz-tagging", "by=me&for=you")
+        .header("x-amz-checksum-crc32", "y/Q5Jg==")
+        .body("123456789")
+        .send(&rig)
+        .await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(
+        answer.header("etag"),
+        "\"25f9e794323b453885f5181f1b624d0b\""
+    );
+    assert_eq!(answer.header("x-amz-checksum-crc32"), "y/Q5Jg==");
+    for method in ["GET", "HEAD"] {
+        let answer = Signed::new(method, "/uploads/a/b.html").send(&rig).await;
+        assert_eq!(answer.status, 200);
+        for (name, value) in [
+            ("content-type", "text/html; charset=utf-8"),
+            ("cache-control", "max-age=60"),
+            ("content-disposition", "inline"),
+            ("x-amz-meta-colour", "red"),
+            ("x-amz-storage-class", "STANDARD_IA"),
+            ("x-amz-tagging-count", "2"),
+            ("etag", "\"25f9e794323b453885f5181f1b624d0b\""),
+            ("content-length", "9"),
+            ("accept-ranges", "bytes"),
+            ("x-content-type-options", "nosniff"),
+        ] {
+            assert_eq!(answer.header(name), value, "{method} {name}");
+        }
+        assert!(
+            answer
+                .header("content-security-policy")
+                .starts_with("sandbox")
+        );
+        assert_eq!(answer.header("x-amz-checksum-crc64nvme"), "");
+        assert_eq!(answer.header("x-amz-version-id"), "");
+        let body = if method == "GET" { "123456789" } else { "" };
+        assert_eq!(answer.text(), body);
+    }
+    let answer = Signed::new("GET", "/uploads/a/b.html")
+        .header("x-amz-checksum-mode", "ENABLED")
+        .send(&rig)
+        .await;
+    assert_eq!(answer.header("x-amz-checksum-crc64nvme"), "rosUhgp5mIg=");
+    assert_eq!(answer.header("x-amz-checksum-crc32"), "y/Q5Jg==");
+}
+
+#[tokio::test]
+async fn an_object_of_a_form_is_read_over_s3_and_the_other_way_round() {
+    let rig = Rig::new().await;
+    let mut form = form::Form::new("uploads", "in/a.bin", BYTES);
+    form.sign();
+    let content_type = form::content_type();
+    let headers = [("content-type", content_type.as_str())];
+    let posted = rig
+        .request("POST", "/uploads", &headers, form.encode())
+        .await;
+    assert_eq!(posted.status, 204, "{}", posted.text());
+    let answer = get(&rig, "/uploads/in/a.bin").await;
+    assert_eq!(answer.body, BYTES);
+    assert_eq!(answer.header("content-type"), "binary/octet-stream");
+    put(&rig, "/uploads/b.bin", BYTES).await;
+    let listed = rig.ask("GET", "/v1/files/?sort=name").await;
+    assert_eq!(listed.json()["total"], 2);
+}
+
+#[tokio::test]
+async fn ranges_and_conditions_are_kept() {
+    let rig = Rig::new().await;
+    let stored = put(&rig, "/uploads/a", BYTES).await;
+    let etag = stored.header("etag").to_owned();
+    let ask = |name: &str, value: &str| Signed::new("GET", "/uploads/a").header(name, value);
+    let answer = ask("range", "bytes=4-8").send(&rig).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.text().as_str()),
+        (206, "bytes")
+    );
+    assert_eq!(answer.header("content-range"), "bytes 4-8/23");
+    let answer = ask("range", "bytes=99-").send(&rig).await;
+    assert_eq!(
+        (answer.status.as_u16(), code(&answer).as_str()),
+        (416, "InvalidRange")
+    );
+    assert_eq!(ask("if-none-match", &etag).send(&rig).await.status, 304);
+    assert_eq!(ask("if-match", &etag).send(&rig).await.status, 200);
+    let answer = ask("if-match", "\"other\"").send(&rig).await;
+    assert_eq!(
+        (answer.status.as_u16(), code(&answer).as_str()),
+        (412, "PreconditionFailed")
+    );
+}
+
+#[tokio::test]
+async fn whoever_signs_nothing_gets_nothing() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a", BYTES).await;
+    for (method, path) in [
+        ("GET", "/"),
+        ("GET", "/uploads"),
+        ("GET", "/uploads/a"),
+        ("GET", "/uploads/nothing"),
+        ("GET", "/nowhere/a"),
+        ("PUT", "/uploads/a"),
+        ("PUT", "/new-bucket"),
+        ("DELETE", "/uploads/a"),
+        ("DELETE", "/uploads"),
+        ("POST", "/uploads?delete"),
+        ("POST", "/uploads/a?uploads"),
+        ("PATCH", "/uploads/a"),
+    ] {
+        let answer = rig.request(method, path, &[], "").await;
+        assert_eq!(
+            (answer.status.as_u16(), code(&answer).as_str()),
+            (403, "AccessDenied"),
+            "{method} {path}"
+        );
+    }
+    let bearer = [("authorization", "Bearer dev-token")];
+    let answer = rig.request("GET", "/uploads/a", &bearer, "").await;
+    assert_eq!(code(&answer), "InvalidArgument");
+    let mut wrong = Signed::new("GET", "/uploads/a");
+    wrong.secret = "wrong".to_owned();
+    let answer = wrong.send(&rig).await;
+    assert_eq!(code(&answer), "SignatureDoesNotMatch");
+    assert!(element(&answer, "CanonicalRequest").starts_with("GET\n/uploads/a\n"));
+    assert_eq!(get(&rig, "/uploads/a").await.body, BYTES);
+}
+
+#[tokio::test]
+async fn a_form_is_never_taken_for_a_signed_request() {
+    let rig = Rig::new().await;
+    let mut form = form::Form::new("uploads", "in/a.bin", BYTES);
+    form.sign();
+    let content_type = form::content_type();
+    for path in [
+        "/uploads/in/a.bin",
+        "/uploads/in/a.bin?uploads",
+        "/",
+        "/uploads?delete",
+    ] {
+        for kind in [content_type.as_str(), "Multipart/Form-Data; boundary=x"] {
+            let signed = Signed::new("POST", path)
+                .header("content-type", kind)
+                .body(form.encode());
+            let answer = signed.send(&rig).await;
+            assert_eq!(answer.status, 405, "{path}");
+            let answer = rig
+                .request("POST", path, &[("content-type", kind)], form.encode())
+                .await;
+            assert_eq!(answer.status, 405, "{path}");
+        }
+    }
+    // A signature in a header opens nothing for a form that nobody signed.
+    let unsigned = form::Form::new("uploads", "in/b.bin", BYTES);
+    let answer = Signed::new("POST", "/uploads")
+        .header("content-type", &content_type)
+        .body(unsigned.encode())
+        .send(&rig)
+        .await;
+    assert_eq!(code(&answer), "AccessDenied");
+}
+
+#[tokio::test]
+async fn a_presigned_url_does_what_it_was_signed_for_while_it_lives() {
+    let rig = Rig::new().await;
+    let upload = Signed::new("PUT", "/uploads/a").body(BYTES);
+    let answer = upload.send_presigned(&rig, 60).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let read = Signed::new("GET", "/uploads/a?response-content-type=text/plain");
+    let answer = read.send_presigned(&rig, 60).await;
+    assert_eq!(
+        (answer.body.as_slice(), answer.header("content-type")),
+        (BYTES, "text/plain")
+    );
+    let copy = upload
+        .clone()
+        .unsigned("x-amz-copy-source", "/uploads/secret");
+    assert_eq!(code(&copy.send_presigned(&rig, 60).await), "AccessDenied");
+    let acl = upload.clone().unsigned("x-amz-acl", "private");
+    assert_eq!(code(&acl.send_presigned(&rig, 60).await), "AccessDenied");
+    rig.advance(Duration::from_secs(61));
+    let answer = read.send_presigned(&rig, 60).await;
+    assert_eq!(element(&answer, "Message"), "Request has expired");
+}
+
+#[tokio::test]
+async fn headers_in_the_query_of_a_presigned_url_are_those_of_its_signer() {
+    let rig = Rig::new().await;
+    let upload = Signed::new(
+        "PUT",
+        "/uploads/a?x-amz-meta-by=me&x-amz-checksum-crc32=AAAAAA==",
+    );
+    let answer = upload.clone().body(BYTES).send_presigned(&rig, 60).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(get(&rig, "/uploads/a").await.header("x-amz-meta-by"), "me");
+    // Signed in a header, a query is a query.
+    assert_eq!(upload.body(BYTES).send(&rig).await.status, 200);
+    assert_eq!(get(&rig, "/uploads/a").await.header("x-amz-meta-by"), "");
+}
+
+#[tokio::test]
+async fn nothing_is_stored_unless_all_that_was_claimed_is_true() {
+    let rig = Rig::new().await;
+    let new = || Signed::new("PUT", "/uploads/a").body(BYTES);
+    for (what, request, expected) in [
+        (
+            "sha256",
+            new().payload(&sha256(b"other")),
+            "XAmzContentSHA256Mismatch",
+        ),
+        (
+            "md5",
+            new().header("content-md5", "AAAAAAAAAAAAAAAAAAAAAA=="),
+            "BadDigest",
+        ),
+        (
+            "md5 no md5",
+            new().header("content-md5", "abc"),
+            "InvalidDigest",
+        ),
+        (
+            "crc32",
+            new().header("x-amz-checksum-crc32", "AAAAAA=="),
+            "BadDigest",
+        ),
+        (
+            "crc32 cut",
+            new().header("x-amz-checksum-crc32", "AAAA"),
+            "InvalidRequest",
+        ),
+        (
+            "class",
+            new().header("x-amz-storage-class", "COLD"),
+            "InvalidStorageClass",
+        ),
+        (
+            "acl",
+            new().header("x-amz-acl", "public-read"),
+            "NotImplemented",
+        ),
+        (
+            "acl none",
+            new().header("x-amz-acl", "everybody"),
+            "InvalidArgument",
+        ),
+        (
+            "tags",
+            new().header("x-amz-tagging", "a=b&a=c"),
+            "InvalidTag",
+        ),
+        (
+            "kms",
+            new().header("x-amz-server-side-encryption", "aws:kms"),
+            "NotImplemented",
+        ),
+        (
+            "condition",
+            new().header("if-none-match", "*"),
+            "NotImplemented",
+        ),
+        (
+            "copy",
+            new().header("x-amz-copy-source", "/uploads/b"),
+            "EntityTooLarge",
+        ),
+        (
+            "metadata",
+            new().header("x-amz-meta-a", &"v".repeat(3000)),
+            "MetadataTooLarge",
+        ),
+        (
+            "subresource",
+            Signed::new("PUT", "/uploads/a?acl").body(BYTES),
+            "NotImplemented",
+        ),
+        (
+            "part",
+            Signed::new("PUT", "/uploads/a?partNumber=1").body(BYTES),
+            "NotImplemented",
+        ),
+        (
+            "version",
+            Signed::new("PUT", "/uploads/a?versionId=1").body(BYTES),
+            "NoSuchVersion",
+        ),
+        (
+            "bucket",
+            Signed::new("PUT", "/nowhere/a").body(BYTES),
+            "NoSuchBucket",
+        ),
+        (
+            "key",
+            Signed::new("PUT", &format!("/uploads/{}", "k".repeat(1025))).body(BYTES),
+            "KeyTooLongError",
+        ),
+    ] {
+        assert_eq!(code(&request.send(&rig).await), expected, "{what}");
+        assert_eq!(get(&rig, "/uploads/a").await.status, 404, "{what}");
+    }
+}
+
+/// A body in chunks: signed when there is a chain to begin with, with a trailer or without.
+struct Chunks<'a> {
+    request: &'a Signed,
+    last: String,
+    body: Vec<u8>,
+}
+
+impl<'a> Chunks<'a> {
+    fn signed(request: &'a Signed) -> Self {
+        Self {
+            request,
+            last: request.seed().1,
+            body: Vec::new(),
+        }
+    }
+
+    fn push(mut self, bytes: &[u8]) -> Self {
+        let empty = sha256(b"");
+        let (last, hash) = (&self.last, sha256(bytes));
+        let text = format!("AWS4-HMAC-SHA256-PAYLOAD\n{DATE}\n{SCOPE}\n{last}\n{empty}\n{hash}");
+        self.last = self.request.sign(&text);
+        let head = format!("{:x};chunk-signature={}\r\n", bytes.len(), self.last);
+        self.body.extend_from_slice(head.as_bytes());
+        self.body.extend_from_slice(bytes);
+        if !bytes.is_empty() {
+            self.body.extend_from_slice(b"\r\n");
+        }
+        self
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.body.extend_from_slice(b"\r\n");
+        self.body
+    }
+
+    fn trailer(mut self, line: &str) -> Vec<u8> {
+        let (last, hash) = (&self.last, sha256(format!("{line}\n").as_bytes()));
+        let text = format!("AWS4-HMAC-SHA256-TRAILER\n{DATE}\n{SCOPE}\n{last}\n{hash}");
+        let signature = self.request.sign(&text);
+        let lines = format!("{line}\r\nx-amz-trailer-signature:{signature}\r\n\r\n");
+        self.body.extend_from_slice(lines.as_bytes());
+        self.body
+    }
+}
+
+fn chunked(mode: &str, length: usize) -> Signed {
+    Signed::new("PUT", "/uploads/a")
+        .header("content-encoding", "aws-chunked,gzip")
+        .header("x-amz-decoded-content-length", &length.to_string())
+        .payload(mode)
+}
+
+const SIGNED: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+const SIGNED_TRAILER: &str = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER";
+const UNSIGNED_TRAILER: &str = "STREAMING-UNSIGNED-PAYLOAD-TRAILER";
+
+#[tokio::test]
+async fn a_body_in_signed_chunks_is_stored_without_its_framing() {
+    let rig = Rig::new().await;
+    let long = vec![b'x'; 100_000];
+    let request = chunked(SIGNED, BYTES.len() + long.len());
+    let body = Chunks::signed(&request)
+        .push(&long)
+        .push(BYTES)
+        .push(b"")
+        .end();
+    let answer = request.clone().body(body.clone()).send(&rig).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let stored = get(&rig, "/uploads/a").await;
+    assert_eq!(stored.body, [&long, BYTES].concat());
+    assert_eq!(stored.header("content-encoding"), "gzip");
+
+    let rig = Rig::new().await;
+    let mut flipped = body.clone();
+    flipped[200] ^= 1;
+    let shorter = chunked(SIGNED, BYTES.len() + long.len() - 1);
+    let resigned = Chunks::signed(&shorter)
+        .push(&long)
+        .push(BYTES)
+        .push(b"")
+        .end();
+    let swapped = Chunks::signed(&request).push(BYTES).push(b"").end();
+    let cut = body[..body.len() - 90].to_vec();
+    for (what, request, body, expected) in [
+        ("flipped", request.clone(), flipped, "SignatureDoesNotMatch"),
+        (
+            "of another request",
+            request.clone(),
+            resigned.clone(),
+            "SignatureDoesNotMatch",
+        ),
+        ("longer than said", shorter, resigned, "IncompleteBody"),
+        (
+            "shorter than said",
+            request.clone(),
+            swapped,
+            "IncompleteBody",
+        ),
+        ("cut", request.clone(), cut, "IncompleteBody"),
+        ("plain", request.clone(), BYTES.to_vec(), "IncompleteBody"),
+        (
+            "endless head",
+            request.clone(),
+            vec![b'0'; 5000],
+            "IncompleteBody",
+        ),
+        (
+            "no length",
+            chunked(SIGNED, 0),
+            Vec::new(),
+            "IncompleteBody",
+        ),
+    ] {
+        let answer = request.body(body).send(&rig).await;
+        assert_eq!(code(&answer), expected, "{what}");
+        assert_eq!(get(&rig, "/uploads/a").await.status, 404, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_signed_trailer_is_verified_and_so_is_its_checksum() {
+    let rig = Rig::new().await;
+    let request = chunked(SIGNED_TRAILER, 9).header("x-amz-trailer", "x-amz-checksum-crc32");
+    let chunks = || Chunks::signed(&request).push(b"123456789").push(b"");
+    for (line, expected) in [
+        ("x-amz-checksum-crc32:y/Q5Jg==", ""),
+        ("x-amz-checksum-crc32:AAAAAA==", "BadDigest"),
+        ("x-amz-checksum-crc32:AAAA", "InvalidRequest"),
+        ("x-amz-checksum-sha1:AAAA", "InvalidRequest"),
+    ] {
+        let answer = request
+            .clone()
+            .body(chunks().trailer(line))
+            .send(&rig)
+            .await;
+        assert_eq!(code(&answer), expected, "{line}");
+    }
+    let mut forged = chunks().trailer("x-amz-checksum-crc32:y/Q5Jg==");
+    let end = forged.len() - 6;
+    forged[end] = if forged[end] == b'0' { b'1' } else { b'0' };
+    for body in [forged, chunks().end()] {
+        let answer = request.clone().body(body).send(&rig).await;
+        assert_eq!(code(&answer), "SignatureDoesNotMatch");
+    }
+}
+
+#[tokio::test]
+async fn an_unsigned_trailer_carries_the_checksum() {
+    let rig = Rig::new().await;
+    let request = chunked(UNSIGNED_TRAILER, 9).header("x-amz-trailer", "x-amz-checksum-sha1");
+    for (body, expected) in [
+        (
+            "9\r\n123456789\r\n0\r\nx-amz-checksum-sha1:98O8HYCOBHMq32eZZczDTKeuNEE=\r\n\r\n",
+            "",
+        ),
+        (
+            "4\r\n1234\r\n5\r\n56789\r\n0\r\nX-Amz-Checksum-Sha1: 98O8HYCOBHMq32eZZczDTKeuNEE=\n\r\n",
+            "",
+        ),
+        (
+            "9\r\n123456780\r\n0\r\nx-amz-checksum-sha1:98O8HYCOBHMq32eZZczDTKeuNEE=\r\n\r\n",
+            "BadDigest",
+        ),
+        ("9\r\n123456789\r\n0\r\n\r\n", "InvalidRequest"),
+        ("9\r\n123456789\r\n", "IncompleteBody"),
+        ("9\r\n1234567890\r\n0\r\n\r\n", "IncompleteBody"),
+        ("+9\r\n123456789\r\n0\r\n\r\n", "IncompleteBody"),
+        ("fffffffffffffffff\r\n", "IncompleteBody"),
+        ("", "IncompleteBody"),
+    ] {
+        let answer = request.clone().body(body).send(&rig).await;
+        assert_eq!(code(&answer), expected, "{body}");
+    }
+    let answer = request
+        .clone()
+        .body(format!("0\r\na:{}", "x".repeat(5000)))
+        .send(&rig)
+        .await;
+    assert_eq!(code(&answer), "IncompleteBody");
+}
+
+#[tokio::test]
+async fn an_object_is_deleted_once_and_again() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a", BYTES).await;
+    for _ in 0..2 {
+        let answer = Signed::new("DELETE", "/uploads/a").send(&rig).await;
+        assert_eq!((answer.status.as_u16(), answer.text().as_str()), (204, ""));
+        let answer = get(&rig, "/uploads/a").await;
+        assert_eq!(code(&answer), "NoSuchKey");
+    }
+}
+
+#[tokio::test]
+async fn hostile_keys_are_stored_listed_read_and_deleted_exactly() {
+    let rig = Rig::new().await;
+    let keys = [
+        "../../etc/passwd",
+        "a/../b",
+        "./a",
+        "//",
+        "a//b",
+        "a\0b",
+        "a\r\nb\tc",
+        "a%2Fb",
+        "a+b c&d=e?f#g",
+        "\u{202e}gpj.exe",
+        "\u{1f600}/\u{fc}",
+        "<&\"'>",
+        &"k".repeat(1024),
+    ];
+    for key in keys {
+        let path = format!("/uploads/{}", sigv4::encode(key).replace("%2F", "/"));
+        put(&rig, &path, key.as_bytes()).await;
+        assert_eq!(get(&rig, &path).await.body, key.as_bytes(), "{key:?}");
+    }
+    let listed = get(&rig, "/uploads?list-type=2&encoding-type=url").await;
+    let mut expected = keys
+        .map(|key| sigv4::encode(key).replace("%2F", "/"))
+        .to_vec();
+    expected.sort_by_key(|key| percent_encoding::percent_decode_str(key).collect::<Vec<u8>>());
+    assert_eq!(sigv4::elements(&listed, "Key"), expected);
+    for key in keys {
+        let path = format!("/uploads/{}", sigv4::encode(key).replace("%2F", "/"));
+        assert_eq!(Signed::new("DELETE", &path).send(&rig).await.status, 204);
+        assert_eq!(get(&rig, &path).await.status, 404, "{key:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_clock_of_a_request_may_differ_by_15_minutes() {
+    let rig = Rig::new().await;
+    rig.advance(Duration::from_secs(900));
+    assert_eq!(get(&rig, "/uploads?location").await.status, 200);
+    rig.advance(Duration::from_secs(1));
+    let answer = get(&rig, "/uploads?location").await;
+    assert_eq!(
+        (answer.status.as_u16(), code(&answer).as_str()),
+        (403, "RequestTimeTooSkewed")
+    );
+}
