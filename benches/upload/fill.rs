@@ -19,6 +19,9 @@ const WRITERS: usize = 256;
 /// Bytes of each object.
 pub(crate) const OBJECT_BYTES: usize = 16;
 
+/// Folders that they lie in; a list by folders has more than one page of them.
+const FOLDERS: usize = 5003;
+
 /// Puts `count` objects into a data folder that no server uses.
 pub(crate) fn fill(data: &Path, count: usize) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -56,7 +59,7 @@ pub(crate) fn fill(data: &Path, count: usize) {
 
 /// The key of an object, below its pipeline.
 pub(crate) fn key(number: usize) -> String {
-    format!("folder{}/object{number}.bin", number % 97)
+    format!("folder{}/object{number}.bin", number % FOLDERS)
 }
 
 async fn write(store: &EmbeddedStore, number: usize) {

@@ -66,11 +66,7 @@ impl Signer {
             ],
         });
         let policy = STANDARD.encode(policy.to_string());
-        let mut key = hmac::Key::new(hmac::HMAC_SHA256, format!("AWS4{secret}").as_bytes());
-        for scope in [&*day, REGION, "s3", "aws4_request"] {
-            let derived = hmac::sign(&key, scope.as_bytes());
-            key = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
-        }
+        let key = signing_key(secret, &day);
         let signature = hmac::sign(&key, policy.as_bytes());
         let signature: String = signature
             .as_ref()
@@ -102,4 +98,14 @@ impl Signer {
             .map(|(name, value)| (*name, value.as_str()));
         Around::of([("key", key)].into_iter().chain(fields))
     }
+}
+
+/// The key that signs on `day`: Amazon S3 API Reference, "Signature Calculations".
+pub(crate) fn signing_key(secret: &str, day: &str) -> hmac::Key {
+    let mut key = hmac::Key::new(hmac::HMAC_SHA256, format!("AWS4{secret}").as_bytes());
+    for scope in [day, REGION, "s3", "aws4_request"] {
+        let derived = hmac::sign(&key, scope.as_bytes());
+        key = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
+    }
+    key
 }

@@ -1,7 +1,7 @@
 //! How fast the road of a byte is, against named references in the same run.
 //!
 //! `cargo bench --bench upload` starts the release binary as a process of its own and drives it over loopback from this one.
-//! `-- writes`, `-- reads`, `-- resources` and `-- growth` choose a part. Beside it: the same bytes received by a minimal
+//! `-- writes`, `-- reads`, `-- s3`, `-- resources` and `-- growth` choose a part. Beside it: the same bytes received by a minimal
 //! receiver that writes and syncs them (a), MD5 of them on one core (b), nginx (c) and Garage (d), when they are installed.
 //!
 //! `PILLARBOX_BENCH_MIB` sets the size of the large object (1024), `PILLARBOX_BENCH_ROUNDS` how often each row is measured (3),
@@ -23,10 +23,12 @@ mod form;
 mod garage;
 mod growth;
 mod nginx;
+mod presign;
 mod process;
 mod reads;
 mod receiver;
 mod resources;
+mod s3;
 mod server;
 mod table;
 mod tls;
@@ -47,9 +49,10 @@ struct Bench {
 
 type Part = (&'static str, fn(&Bench));
 
-const PARTS: [Part; 4] = [
+const PARTS: [Part; 5] = [
     ("writes", writes::tables),
     ("reads", reads::tables),
+    ("s3", s3::tables),
     ("resources", resources::show),
     ("growth", growth::tables),
 ];
