@@ -3,8 +3,9 @@
 //! Owns: which operation a request asks for: its method and the one subresource in its query. One file for each family of operations.
 //! Never does: take a form; `post_object.rs` does, and none comes here (`form_gate.rs`).
 //!
-//! Invariants: nothing is done, and nothing is told, before the signature was proven (`access.rs`); what is not matched is refused: a
-//! subresource that Amazon has and we do not is `NotImplemented`, and never taken for a plain read or write of the object.
+//! Invariants: nothing is done, and nothing is told, before the signature was proven and the key was found to reach that far
+//! (`access.rs`); what is not matched is refused: a subresource that Amazon has and we do not is `NotImplemented`, and never taken for a
+//! plain read or write of the object.
 //!
 //! Source: Amazon S3 API Reference, "Actions".
 
@@ -22,6 +23,7 @@ mod xml;
 use super::call::{Call, Reply};
 use super::error::{ApiError, ErrorCode};
 use crate::model::ObjectKey;
+use access::Place;
 
 /// Parameters that say what is asked for, besides the method.
 const SUBRESOURCES: [&str; 31] = [
@@ -71,9 +73,9 @@ const QUALIFIERS: [&str; 5] = [
 /// # Errors
 /// What authentication and the operation say.
 pub(super) async fn service(call: &mut Call<'_>) -> Result<Reply, ApiError> {
-    access::authenticate(call).await?;
+    let access = access::authenticate(call, Place::Service).await?;
     match call.head.method.as_str() {
-        "GET" | "HEAD" => buckets::list(call).await,
+        "GET" | "HEAD" => buckets::list(call, &access).await,
         _ => Err(ApiError::method("GET, HEAD, OPTIONS")),
     }
 }
@@ -83,7 +85,7 @@ pub(super) async fn service(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 /// # Errors
 /// What authentication and the operation say.
 pub(super) async fn bucket(call: &mut Call<'_>, name: &str) -> Result<Reply, ApiError> {
-    let access = access::authenticate(call).await?;
+    let access = access::authenticate(call, Place::Bucket(name)).await?;
     let method = call.head.method.clone();
     let asked = subresource(call)?;
     if let ("PUT", None) = (method.as_str(), asked) {
@@ -113,7 +115,7 @@ pub(super) async fn object(
     bucket: &str,
     key: &str,
 ) -> Result<Reply, ApiError> {
-    let access = access::authenticate(call).await?;
+    let access = access::authenticate(call, Place::Object(bucket, key)).await?;
     let method = call.head.method.clone();
     let asked = subresource(call)?;
     let bucket = buckets::existing(call, bucket).await?;
