@@ -50,6 +50,7 @@ fn key(purpose: KeyPurpose) -> AccessKey {
         created_at: NOW,
         expires_at: None,
         session_token: None,
+        limits: Default::default(),
     }
 }
 

@@ -56,6 +56,8 @@
 //! | what an object has besides its bytes | `model/object.rs`; how downloads show it, `api/stored_headers.rs` |
 //! | what our own forms say | `policy/issue.rs` |
 //! | an S3 operation | its file in `api/s3/`; which one a request is, `api/s3/mod.rs` |
+//! | what a limited access key may do | `model/key_limits.rs`; what a request wants, `api/s3/access.rs` |
+//! | which requests may carry a form | `api/form_gate.rs` |
 //! | who may sign a request, and what is signed | `policy/request.rs`; the canonical texts `policy/canonical.rs` |
 //! | how an S3 body comes | `api/s3/payload.rs`; its chunks `api/s3/aws_chunked.rs` |
 //! | limits of the multipart framing | `api/framing.rs`; how they are kept, `api/scanner.rs` |

@@ -326,6 +326,47 @@ fn keys_are_made_rotated_and_revoked() {
 }
 
 #[test]
+fn a_key_is_made_for_less_than_everything_and_the_list_says_for_what() {
+    let server = Server::serve(&[]);
+    let make = |flags: &[&str]| {
+        let made = done(&server.verb(&[&["key", "create"][..], flags].concat()));
+        let line = made.lines().next().unwrap_or_default().to_owned();
+        line.rsplit(' ').next().unwrap_or_default().to_owned()
+    };
+    let two = ["--bucket", "films", "--bucket", "box", "--prefix", "in/"];
+    let made = [
+        (make(&[]), "read_write  -  -"),
+        (make(&["--read-only"]), "read  -  -"),
+        (make(&["--write-only", "--temporary", "1h"]), "write  -  -"),
+        (make(&two), "read_write  films,box  in/"),
+        (
+            make(&["--read-only", "--prefix", "a b", "--prefix", "c,d"]),
+            "read  -  a b,c,d",
+        ),
+    ];
+    let listed = done(&server.verb(&["key", "list"]));
+    for (id, expected) in made {
+        let line = listed.lines().find(|line| line.starts_with(&id)).unwrap();
+        let cells = line
+            .split("  ")
+            .filter(|cell| !cell.is_empty())
+            .map(str::trim);
+        let cells: Vec<_> = cells.skip(4).collect();
+        assert_eq!(cells.join("  "), expected, "{line}");
+    }
+    for (flags, named) in [
+        (["--bucket", "Films"].as_slice(), "buckets must be 3 to 63"),
+        (&["--prefix", ""], "prefixes must not be empty"),
+    ] {
+        let said = failed(&server.verb(&[&["key", "create"][..], flags].concat()));
+        assert!(said.contains(named), "{said}");
+    }
+    let both = server.verb(&["key", "create", "--read-only", "--write-only"]);
+    assert_eq!(both.status.code(), Some(2));
+    assert_eq!(done(&server.verb(&["key", "list"])), listed);
+}
+
+#[test]
 fn pipelines_are_created_listed_and_deleted() {
     let server = Server::serve(&[]);
     let id = done(&server.verb(&[

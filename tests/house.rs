@@ -14,7 +14,7 @@ mod samples;
 #[path = "house/source.rs"]
 mod source;
 
-use source::{House, Name, modules_of};
+use source::{House, Name, modules_of, patterns_of};
 
 /// Most lines of a file before its tests.
 const MAX_FILE_LINES: usize = 400;
@@ -40,7 +40,7 @@ const FLOORS: [(&str, u8); 9] = [
 ];
 
 /// What only some places may name, where, and why. One word is the root of a path, several may stand anywhere in it.
-const OWNERS: [(&[&str], &[&str], &str); 15] = [
+const OWNERS: [(&[&str], &[&str], &str); 18] = [
     (
         &["sled"],
         &["src/store/embedded/index"],
@@ -50,6 +50,21 @@ const OWNERS: [(&[&str], &[&str], &str); 15] = [
         &["multer"],
         &["src/api/form_reader.rs"],
         "one file names the multipart parser, behind the guard",
+    ),
+    (
+        &["form_reader", "FormReader"],
+        &["src/api/post_object.rs", "src/api/explain/offline"],
+        "one road reads forms; explanations read saved ones",
+    ),
+    (
+        &["policy", "authorize"],
+        &["src/api/post_object.rs"],
+        "one road turns a form into permission",
+    ),
+    (
+        &["policy", "claim_request"],
+        &["src/api/s3/access.rs"],
+        "one file proves who signed a request, and holds his key's limits against it",
     ),
     (
         &["std", "fs"],
@@ -226,6 +241,21 @@ fn nothing_committed_names_a_workplace() {
     }
     assert!(seen > 20, "only {seen} files were read");
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// Whoever adds a route must say who handles it, and what a form is there: nothing stands for the rest.
+#[test]
+fn every_route_is_named_where_requests_are_handed_out() {
+    for (path, function) in [
+        ("src/api/dispatch.rs", "dispatch"),
+        ("src/api/form_gate.rs", "place_for"),
+    ] {
+        let text = fs::read_to_string(root().join(path)).expect("a source file is readable");
+        let patterns = patterns_of(&text, function);
+        assert!(patterns.len() >= 15, "{path}: {} patterns", patterns.len());
+        let unnamed: Vec<_> = patterns.iter().filter(|name| *name != "Route").collect();
+        assert!(unnamed.is_empty(), "{path}: {unnamed:?} may be any route");
+    }
 }
 
 /// Otherwise the dependencies would be built once for the tests and once more for the fuzz targets, which takes minutes.

@@ -8,7 +8,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pillarbox::model::{
-    AccessKey, Bucket, CannedAcl, Id, KeyPurpose, ObjectKey, Secret, Timestamp, TokenHash,
+    AccessKey, Bucket, CannedAcl, Id, KeyLimits, KeyPurpose, ObjectKey, Permission, Secret,
+    Timestamp, TokenHash,
 };
 use pillarbox::policy::PolicyErrorKind as Kind;
 use pillarbox::policy::{
@@ -62,6 +63,7 @@ fn access_key(purpose: KeyPurpose) -> AccessKey {
         created_at: Timestamp::default(),
         expires_at: None,
         session_token: None,
+        limits: Default::default(),
     }
 }
 
@@ -642,6 +644,63 @@ fn a_temporary_key_ends_by_itself_and_only_who_has_all_of_it_is_told() {
             at(&forged, end).unwrap_err().kind(),
             Kind::SignatureDoesNotMatch
         );
+    }
+}
+
+#[test]
+fn a_key_signs_away_no_more_than_it_may_do_itself() {
+    let limits = |permission, bucket: &str, prefix: &str| {
+        let bucket = Bucket::parse(bucket).unwrap();
+        KeyLimits::new(permission, vec![bucket], vec![prefix.to_owned()]).unwrap()
+    };
+    for version in [V2, V4] {
+        for (limits, may) in [
+            (KeyLimits::default(), true),
+            (limits(Permission::ReadWrite, "box", "in/"), true),
+            (limits(Permission::Write, "box", "in/a.txt"), true),
+            (limits(Permission::Read, "box", "in/"), false),
+            (limits(Permission::Write, "other", "in/"), false),
+            (limits(Permission::Write, "box", "in/b"), false),
+            (limits(Permission::Write, "box", "in/a.txt.old"), false),
+        ] {
+            let mut case = Case::valid(version);
+            case.key = Some(AccessKey {
+                limits: limits.clone(),
+                ..access_key(KeyPurpose::User)
+            });
+            match (case.judge(), may) {
+                (Ok(grant), true) => assert_eq!(grant.key().as_str(), "in/a.txt"),
+                (Err(error), false) => assert_eq!(
+                    (error.kind(), error.message()),
+                    (Kind::BeyondLimits, "Access Denied")
+                ),
+                (judged, _) => panic!("{version:?} {limits:?}: {judged:?}"),
+            }
+            // Only who can sign with the key is told of its limits, and before the policy is looked at.
+            let forged = case.clone().signature("bm8=").judge().unwrap_err();
+            assert_eq!(forged.kind(), Kind::SignatureDoesNotMatch);
+            case.expiration = "2020-01-01T00:00:00Z".to_owned();
+            let expected = match may {
+                true => Kind::PolicyExpired,
+                false => Kind::BeyondLimits,
+            };
+            assert_eq!(case.judge().unwrap_err().kind(), expected);
+        }
+    }
+}
+
+#[test]
+fn limits_are_held_against_the_key_with_the_file_name_in_it() {
+    for (file_name, may) in [("a.txt", true), ("../a.txt", true), ("b.txt", false)] {
+        let mut case = Case::valid(V2).field("key", "in/${filename}");
+        case.fields.retain(|(_, value)| value != "in/a.txt");
+        case.file_name = Some(file_name);
+        let prefixes = vec!["in/a".to_owned()];
+        case.key = Some(AccessKey {
+            limits: KeyLimits::new(Permission::Write, Vec::new(), prefixes).unwrap(),
+            ..access_key(KeyPurpose::User)
+        });
+        assert_eq!(case.judge().is_ok(), may, "{file_name}");
     }
 }
 

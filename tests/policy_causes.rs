@@ -6,7 +6,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use pillarbox::model::{AccessKey, Bucket, KeyPurpose, Secret, Timestamp};
+use pillarbox::model::{AccessKey, Bucket, KeyLimits, KeyPurpose, Permission, Secret, Timestamp};
 use pillarbox::policy::{
     Context, Explanation, PostFormBuilder, Rules, Surroundings, explain_policy, explain_within,
     sign_v2, sign_v4,
@@ -31,6 +31,7 @@ fn access_key() -> AccessKey {
         created_at: NOW,
         expires_at: None,
         session_token: None,
+        limits: Default::default(),
     }
 }
 
@@ -191,6 +192,34 @@ fn named(rows: &[Row]) {
         let cause = explained.likely_cause.unwrap_or_default();
         assert!(cause.contains(part), "{mistake}: {cause}");
     }
+}
+
+#[test]
+fn what_the_key_may_do_instead_is_said() {
+    fn with(permission: Permission, prefixes: &[&str]) -> Case {
+        let mut case = v2();
+        let prefixes = prefixes.iter().map(|prefix| (*prefix).to_owned());
+        let limits = KeyLimits::new(permission, Vec::new(), prefixes.collect());
+        case.key = Some(AccessKey {
+            limits: limits.unwrap(),
+            ..access_key()
+        });
+        case
+    }
+    named(&[
+        (
+            "a read-only key signed",
+            || with(Permission::Read, &[]),
+            "The access key may only read. A form can do no more than the key that signed it: sign with a key that may write this object.",
+        ),
+        (
+            "the object is elsewhere",
+            || with(Permission::Write, &["out/"]),
+            "The access key may write only below prefix 'out/'. A form",
+        ),
+    ]);
+    let explained = with(Permission::Read, &[]).explained();
+    assert_eq!(explained.signature.verdict, Some("right"));
 }
 
 #[test]

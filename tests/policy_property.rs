@@ -519,6 +519,7 @@ fn ours(case: &Case) -> Outcome {
         created_at: Timestamp::default(),
         expires_at: None,
         session_token: None,
+        limits: Default::default(),
     };
     let policy = STANDARD.encode(case.document());
     let text = if case.is_signed_rightly {

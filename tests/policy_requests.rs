@@ -102,6 +102,7 @@ impl Example {
             created_at: Timestamp::from_seconds(0),
             expires_at: self.expires_at,
             session_token: self.token.map(TokenHash::of),
+            limits: Default::default(),
         };
         let key = Some(key).filter(|key| key.id == claim.access_key_id());
         claim.verify(key.as_ref(), self.now).map(Some)

@@ -1247,6 +1247,7 @@ async fn a_temporary_key_is_remembered_for_a_day_after_its_end() {
         created_at: NOW,
         expires_at: Some(end),
         session_token: Some(TokenHash::of("token")),
+        limits: Default::default(),
     };
     store.insert(CatalogEntry::AccessKey(key)).await.unwrap();
     store.sweep(at(NOW), 10).await.unwrap();
@@ -1468,6 +1469,7 @@ fn catalog() -> [CatalogEntry; 5] {
             created_at: NOW,
             expires_at,
             session_token: None,
+            limits: Default::default(),
         }),
         CatalogEntry::Pipeline(a_pipeline(id)),
         CatalogEntry::Bucket(BucketConfig {

@@ -534,6 +534,7 @@ async fn add_key(rig: &Rig, how: How) {
         created_at: Timestamp::default(),
         expires_at: None,
         session_token: None,
+        limits: Default::default(),
     });
     rig.store.insert(key).await.unwrap();
 }

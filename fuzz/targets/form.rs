@@ -26,6 +26,7 @@ fuzz_target!(|text: &str| {
         created_at: NOW,
         expires_at: None,
         session_token: None,
+        limits: Default::default(),
     };
     let signature = sign_v2(&key.secret, &policy);
     let signed = [

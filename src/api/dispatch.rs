@@ -3,7 +3,8 @@
 //! Owns: [`App::handle`]. It always answers: a refusal in the dialect of the route, a panic as a 500 for that one request.
 //! Never does: log a query string, a header or a body; tokens, policies and signatures travel there.
 //!
-//! Invariants: dispatch is one exhaustive match, and what is not matched is refused. A body that a handler left unread is
+//! Invariants: dispatch is one exhaustive match, and what is not matched is refused; a form goes to the form post or nowhere
+//! (`form_gate.rs`). A body that a handler left unread is
 //! drained within bounds, so that a client that still sends can read the answer (RFC 9112, section 9.6) and the connection
 //! stays usable; a client that waits for `100 Continue` is never told to go on only to be refused.
 
@@ -25,7 +26,8 @@ use super::error::{ApiError, ErrorCode};
 use super::params::Params;
 use super::route::{self, Route};
 use super::{
-    downloads, explain, files, pipelines, post_object, s3, tokens, uploader_query, uploads,
+    downloads, explain, files, form_gate, pipelines, post_object, s3, tokens, uploader_query,
+    uploads,
 };
 use crate::model::encode_hex;
 
@@ -149,7 +151,7 @@ impl App {
     }
 }
 
-/// The exhaustive table of who handles what; whatever is not named is refused. HEAD is handled as GET: its answer loses its
+/// The exhaustive table of who handles what; whatever is not named is refused, and a route that is added must be named. HEAD is handled as GET: its answer loses its
 /// body on the way out.
 async fn dispatch(call: &mut Call<'_>, route: &Route) -> Result<Reply, ApiError> {
     let method = call.head.method.clone();
@@ -157,6 +159,7 @@ async fn dispatch(call: &mut Call<'_>, route: &Route) -> Result<Reply, ApiError>
         let cors = call.app.cors(route);
         return cors.preflight(&call.head.headers).map(Reply::Raw);
     }
+    form_gate::refuse_form(call, route)?;
     let handled = if method == Method::HEAD {
         &Method::GET
     } else {
@@ -190,7 +193,7 @@ async fn dispatch(call: &mut Call<'_>, route: &Route) -> Result<Reply, ApiError>
         (Route::Pipeline(_), _) => Err(ApiError::method("GET, HEAD, PUT, DELETE, OPTIONS")),
         (Route::Explain(id), "GET") => explain::show(call, id).await,
         (Route::Explain(_), _) => Err(ApiError::method("GET, HEAD, OPTIONS")),
-        (Route::Bucket(bucket), "POST") if s3::is_for_form(call) => {
+        (Route::Bucket(bucket), "POST") if form_gate::is_form_post(call) => {
             post_object::receive(call, bucket).await
         }
         (Route::Bucket(bucket), "GET") if uploader_query::asks_for_a_chunk(&call.params) => {

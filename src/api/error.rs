@@ -213,7 +213,7 @@ pub struct ApiError {
     pub object_size: Option<u64>,
     /// How the session that is known behind a form post wants its refusals written; no other route looks at it.
     pub style: AnswerStyle,
-    /// What was seen of a form post until it was refused; it becomes the explanation.
+    /// What was seen of a form post until it was refused, or why another request was; it becomes the explanation.
     pub seen: Option<Box<Seen>>,
     /// The cause, for the log only.
     pub source: Option<Box<dyn Error + Send + Sync>>,
@@ -270,6 +270,15 @@ impl ApiError {
     #[must_use]
     pub fn in_style(self, style: AnswerStyle) -> Self {
         Self { style, ..self }
+    }
+
+    /// Keeps the reason, one sentence, for who asks for the explanation; the answer itself does not tell it.
+    #[must_use]
+    pub fn because(self, why: String) -> Self {
+        Self {
+            seen: Some(Box::new(Seen::knowing(why))),
+            ..self
+        }
     }
 
     /// Keeps the cause for the log.

@@ -29,6 +29,7 @@ pub mod error;
 pub mod explain;
 pub mod file_view;
 pub mod files;
+mod form_gate;
 mod form_reader;
 pub mod framing;
 pub mod guard;

@@ -59,9 +59,11 @@ pub(super) fn malformed(why: &str) -> ApiError {
 pub(super) fn policy_error(error: PolicyError) -> ApiError {
     use PolicyErrorKind as Kind;
     let code = match error.kind() {
-        Kind::AccessDenied | Kind::PolicyExpired | Kind::ConditionFailed | Kind::ExtraField => {
-            ErrorCode::AccessDenied
-        }
+        Kind::AccessDenied
+        | Kind::BeyondLimits
+        | Kind::PolicyExpired
+        | Kind::ConditionFailed
+        | Kind::ExtraField => ErrorCode::AccessDenied,
         Kind::InvalidArgument => ErrorCode::InvalidArgument,
         Kind::InvalidPolicyDocument => ErrorCode::InvalidPolicyDocument,
         Kind::InvalidAccessKeyId => ErrorCode::InvalidAccessKeyId,

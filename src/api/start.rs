@@ -18,7 +18,8 @@ use super::call::{new_id, random_bytes};
 use super::error::ApiError;
 use super::explain::kept::Kept;
 use crate::model::{
-    AccessKey, Bucket, BucketConfig, KeyPurpose, Scope, Scopes, Secret, Timestamp, Token, TokenHash,
+    AccessKey, Bucket, BucketConfig, KeyLimits, KeyPurpose, Scope, Scopes, Secret, Timestamp,
+    Token, TokenHash,
 };
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind, Store};
 
@@ -142,6 +143,7 @@ pub fn new_access_key(purpose: KeyPurpose, now: Timestamp) -> Result<AccessKey, 
         created_at: now,
         expires_at: None,
         session_token: None,
+        limits: KeyLimits::default(),
     })
 }
 
@@ -218,6 +220,7 @@ async fn dev_entries(store: &dyn Store, now: Timestamp) -> Result<AccessKey, Api
         created_at: now,
         expires_at: None,
         session_token: None,
+        limits: KeyLimits::default(),
     };
     store.insert(CatalogEntry::AccessKey(key.clone())).await?;
     Ok(key)

@@ -1,7 +1,7 @@
 //! `pillarbox key`: the keys that sign forms.
 //!
-//! Owns: how they are asked for and shown. A secret and a session token are shown once, when a key is made for a user; the secret of
-//! the server's own key is never shown.
+//! Owns: how they are asked for and shown, and what a new one may do. A secret and a session token are shown once, when a key is made for
+//! a user; the secret of the server's own key is never shown.
 //!
 //! Never does: sign anything.
 //!
@@ -19,7 +19,7 @@ use super::{Failure, Settings};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyVerb {
-    /// Make a key for a program that signs forms itself (boto3 and friends)
+    /// Make a key for a program that signs forms or S3 requests itself (boto3 and friends), for everything or for less
     Create(Create),
     /// List the keys
     List(Plain),
@@ -34,6 +34,18 @@ pub(super) struct Create {
     /// End by itself after this time, for example 1h, at most 36h; forms must then carry the session token as x-amz-security-token
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     temporary: Option<Duration>,
+    /// Let it read and list only, and sign no form that works
+    #[arg(long, conflicts_with = "write_only")]
+    read_only: bool,
+    /// Let it store and remove only, and see nothing
+    #[arg(long)]
+    write_only: bool,
+    /// Let it into this bucket only; may be repeated, at most 16 times
+    #[arg(long = "bucket", value_name = "NAME")]
+    buckets: Vec<String>,
+    /// Let it at objects only whose key begins so; may be repeated, at most 16 times and 1,024 bytes together
+    #[arg(long = "prefix", value_name = "PREFIX")]
+    prefixes: Vec<String>,
     #[command(flatten)]
     settings: Settings,
 }
@@ -66,7 +78,10 @@ impl KeyVerb {
 impl Create {
     async fn run(self) -> Result<(), Failure> {
         let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
-        let mut request = json!({});
+        let mut request = json!({"buckets": self.buckets, "prefixes": self.prefixes});
+        if self.read_only || self.write_only {
+            request["permission"] = json!(if self.read_only { "read" } else { "write" });
+        }
         if let Some(lifetime) = self.temporary {
             request["temporary"] = lifetime.as_secs().into();
         }
@@ -90,11 +105,23 @@ impl Plain {
         let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
         let listed = control.ask(Method::GET, "/keys", None).await;
         control.close().await?;
-        let members = ["id", "purpose", "created_at", "expires_at"];
+        let columns = [
+            ("ACCESS KEY", "id"),
+            ("PURPOSE", "purpose"),
+            ("CREATED", "created_at"),
+            ("EXPIRES", "expires_at"),
+            ("PERMISSION", "permission"),
+            ("BUCKETS", "buckets"),
+            ("PREFIXES", "prefixes"),
+        ];
         let listed = listed?;
-        let row = |entry| members.iter().map(|member| cell(entry, member)).collect();
+        let text = |entry, (_, member): (&str, &str)| match cell(entry, member) {
+            none if none.is_empty() => "-".to_owned(),
+            text => text,
+        };
+        let row = |entry| columns.map(|column| text(entry, column)).to_vec();
         let rows: Vec<Vec<String>> = entries(&listed).iter().map(row).collect();
-        table(&["ACCESS KEY", "PURPOSE", "CREATED", "EXPIRES"], &rows)
+        table(&columns.map(|(head, _)| head), &rows)
     }
 
     async fn rotate(self) -> Result<(), Failure> {

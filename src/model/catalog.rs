@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::digest::{decode_hex, encode_hex};
-use super::{Bucket, Id, Timestamp};
+use super::{Bucket, Id, KeyLimits, Timestamp};
 
 /// What a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -260,6 +260,9 @@ pub struct AccessKey {
     /// What the session token of a temporary key hashes to; the token is shown once and never stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_token: Option<TokenHash>,
+    /// What it may do, and where; keys of the time before there were limits have none.
+    #[serde(default, skip_serializing_if = "KeyLimits::is_none")]
+    pub limits: KeyLimits,
 }
 
 impl AccessKey {

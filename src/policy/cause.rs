@@ -11,6 +11,7 @@ mod document;
 mod expiration;
 mod extra_field;
 mod fields;
+mod limits;
 mod signature;
 mod size;
 mod token;
@@ -89,6 +90,7 @@ pub(super) fn likely_cause(facts: &Facts<'_>, error: &PolicyError) -> String {
     let clues: &[Clue] = match error.kind() {
         Kind::InvalidArgument => fields::ARGUMENT,
         Kind::AccessDenied => fields::ANONYMOUS,
+        Kind::BeyondLimits => limits::BEYOND,
         Kind::InvalidAccessKeyId => signature::KEY,
         Kind::SignatureDoesNotMatch => signature::SIGNATURE,
         Kind::InvalidPolicyDocument => document::DOCUMENT,

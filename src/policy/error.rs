@@ -12,6 +12,8 @@ use std::fmt;
 pub enum PolicyErrorKind {
     /// S3 `AccessDenied`: no permission at all was presented, or none that counts.
     AccessDenied,
+    /// S3 `AccessDenied`: the key that signed may not store this itself.
+    BeyondLimits,
     /// S3 `AccessDenied`: the policy's expiration has passed.
     PolicyExpired,
     /// S3 `AccessDenied`: a condition of the policy does not hold.
@@ -133,6 +135,11 @@ impl PolicyError {
 
     pub(super) fn access_denied() -> Self {
         Self::new(PolicyErrorKind::AccessDenied, "Access Denied")
+    }
+
+    /// The key may not do this itself. What it may do, an explanation says, and not the answer.
+    pub(super) fn beyond_limits() -> Self {
+        Self::new(PolicyErrorKind::BeyondLimits, "Access Denied")
     }
 }
 

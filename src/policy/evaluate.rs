@@ -1,10 +1,11 @@
 //! The judgement: may this form do what it asks?
 //!
-//! Owns: the order of the checks and every rule of matching. First the signature, then the session token, then the document, its
-//! expiration, its conditions, its coverage, then the fields that act.
+//! Owns: the order of the checks and every rule of matching. First the signature, then the session token, then the limits of the key,
+//! then the document, its expiration, its conditions, its coverage, then the fields that act.
 //! Never does: parse (its neighbours do) or look a key up (the caller does).
 //! Invariants: the default is no. Every field but the exempt ones must be named by a condition. The bucket that counts is always the
-//! URL's, and it must be covered like a field. All conditions hold, several on one field too; length ranges intersect.
+//! URL's, and it must be covered like a field. All conditions hold, several on one field too; length ranges intersect. Whoever signs
+//! can give away only what his key may do itself: the key that counts is the form's, after `${filename}` was replaced.
 //!
 //! A policy of one of OUR OWN SESSIONS is known by exactly one condition `["starts-with", "$x-pillarbox-upload-<id>", ""]` under a
 //! signature of a key whose purpose is `Forms` or `Dev`. For it an absent field counts as the empty string, so that uploaders that
@@ -18,7 +19,9 @@ use super::grant::{Grant, Grantor};
 use super::session_token;
 use super::signature::{Claim, SignatureClaim};
 use super::uploader::is_uploader_field;
-use crate::model::{AccessKey, Bucket, Id, KeyPurpose, MAX_CHUNK_BYTES, Timestamp};
+use crate::model::{
+    AccessKey, Action, BeyondLimits, Bucket, Id, KeyPurpose, MAX_CHUNK_BYTES, Target, Timestamp,
+};
 
 /// Prefix of the name in the condition by which our own sessions are known; 24 hex digits follow.
 pub(super) const SESSION_FIELD_PREFIX: &str = "x-pillarbox-upload-";
@@ -72,7 +75,19 @@ pub fn authorize(
         return Err(PolicyError::access_denied());
     };
     session_token::check(claim.form(), key, context.now)?;
+    within_limits(claim.form(), key, context).map_err(|_| PolicyError::beyond_limits())?;
     grant_signed(claim, &key.id, key.purpose, context)
+}
+
+/// Judges what a form would store by what the key that signed it may do.
+pub(super) fn within_limits(
+    form: &PostForm,
+    key: &AccessKey,
+    context: &Context<'_>,
+) -> Result<(), BeyondLimits> {
+    let name = form.get("key").unwrap_or_default();
+    let target = Target::Object(context.bucket.as_str(), name);
+    key.limits.check(Action::Write, target)
 }
 
 /// What a form grants whose signature is right.

@@ -83,7 +83,7 @@ fn policy_json(upload: Id, bucket: &Bucket, key: &ObjectKey, expires: Timestamp)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{KeyPurpose, Secret};
+    use crate::model::{KeyLimits, KeyPurpose, Secret};
 
     #[test]
     fn the_form_has_the_ten_members_in_order_and_the_policy_names_the_session_last() {
@@ -94,6 +94,7 @@ mod tests {
             created_at: Timestamp::default(),
             expires_at: None,
             session_token: None,
+            limits: KeyLimits::default(),
         };
         let form = SessionForm::issue(
             Id::parse("598358fe6baa605b1e33754e").unwrap(),

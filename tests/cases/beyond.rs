@@ -10,7 +10,7 @@ use super::runner::{Table, files_below};
 use crate::support::{Answer, PIPELINE, TOKEN, connection};
 
 /// Everything that is not a form post, with the answer to who has no credentials but sends a form (SeaweedFS took every such body for
-/// a "post policy" and asked for nothing more).
+/// a "post policy" and asked for nothing more). REST refuses the form itself.
 const OTHER_OPERATIONS: &[(&str, &str, u16)] = &[
     ("POST", "/", 405),
     ("POST", "/?Action=ListUsers", 405),
@@ -31,28 +31,28 @@ const OTHER_OPERATIONS: &[(&str, &str, u16)] = &[
     ("POST", "/admin/keys", 405),
     ("POST", "/minio/admin/v3/add-user", 405),
     ("POST", "/v1/oauth2/token/", 400),
-    ("POST", "/v1/files/uploads/", 403),
+    ("POST", "/v1/files/uploads/", 400),
     (
         "POST",
         "/v1/files/uploads/?object_key=a&pipeline_id=547f3eede4b025bcbff38657",
-        403,
+        400,
     ),
-    ("POST", "/v1/files/intern/uploads/", 403),
-    ("PUT", "/v1/files/uploads/598358fe6baa605b1e33754e", 403),
-    ("DELETE", "/v1/files/uploads/598358fe6baa605b1e33754e", 403),
-    ("GET", "/v1/files/", 403),
-    ("POST", "/v1/files/", 405),
-    ("PUT", "/v1/files/598358fe6baa605b1e33754e", 403),
-    ("DELETE", "/v1/files/598358fe6baa605b1e33754e", 403),
+    ("POST", "/v1/files/intern/uploads/", 400),
+    ("PUT", "/v1/files/uploads/598358fe6baa605b1e33754e", 400),
+    ("DELETE", "/v1/files/uploads/598358fe6baa605b1e33754e", 400),
+    ("GET", "/v1/files/", 400),
+    ("POST", "/v1/files/", 400),
+    ("PUT", "/v1/files/598358fe6baa605b1e33754e", 400),
+    ("DELETE", "/v1/files/598358fe6baa605b1e33754e", 400),
     (
         "GET",
         "/v1/files/downloads/?id=598358fe6baa605b1e33754e",
-        403,
+        400,
     ),
-    ("POST", "/v1/files/downloads/", 405),
-    ("GET", "/v1/pipelines/", 403),
-    ("POST", "/v1/pipelines/", 403),
-    ("DELETE", "/v1/pipelines/547f3eede4b025bcbff38657", 403),
+    ("POST", "/v1/files/downloads/", 400),
+    ("GET", "/v1/pipelines/", 400),
+    ("POST", "/v1/pipelines/", 400),
+    ("DELETE", "/v1/pipelines/547f3eede4b025bcbff38657", 400),
     ("POST", "/v1/nothing", 404),
 ];
 

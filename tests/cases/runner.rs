@@ -80,6 +80,7 @@ impl Table {
                 created_at: Timestamp::default(),
                 expires_at,
                 session_token: token.map(TokenHash::of),
+                limits: Default::default(),
             })
         };
         let key = |id: &str, purpose, expires_at| key_with(id, purpose, expires_at, None);

@@ -102,7 +102,34 @@ fn a_crate_outside_its_file_is_told() {
         "fn f() { std::process::exit(1) }",
         "src/cli/serve.rs:6: owners: `std::process::exit`",
     );
+    assert_told(
+        "src/api/s3/put.rs",
+        "use crate::policy::{PutHeaders, claim_request};",
+        "src/api/s3/put.rs:6: owners: `policy::claim_request`",
+    );
+    assert_told(
+        "src/api/uploads.rs",
+        "fn f() { super::form_reader::FormReader::new() }",
+        "src/api/uploads.rs:6: owners: `form_reader::FormReader`",
+    );
     assert!(told("src/config.rs", "use std::fs::File;").is_empty());
+}
+
+#[test]
+fn a_pattern_that_stands_for_any_route_is_told() {
+    let patterns = |arms: &str| {
+        let text = format!("async fn f(r: &Route) {{ g(); match (r, 1) {{ {arms} }} }}");
+        patterns_of(&text, "f").join(" ")
+    };
+    assert_eq!(
+        patterns(
+            "(Route::A | Route::B(_), _) => 1, (Route::C { .. }, 1) if x => match y { _ => 2 },"
+        ),
+        "Route Route Route"
+    );
+    assert_eq!(patterns("(Route::A, 1) => 1, _ => 2,"), "Route _");
+    assert_eq!(patterns("(other, 1) => 1, (_, _) => 2,"), "_ _");
+    assert_eq!(patterns("(Route::A | _, _) => 1,"), "Route _");
 }
 
 #[test]

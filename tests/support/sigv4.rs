@@ -39,6 +39,8 @@ pub struct Signed {
     pub body: Vec<u8>,
     /// What is said of the payload; its SHA-256 when not set.
     pub payload: Option<String>,
+    /// The key it is signed with.
+    pub key_id: String,
     /// The secret it is signed with.
     pub secret: String,
     /// The host it is sent to.
@@ -63,6 +65,7 @@ impl Signed {
             headers: Vec::new(),
             body: Vec::new(),
             payload: None,
+            key_id: KEY_ID.to_owned(),
             secret: SECRET.to_owned(),
             host: HOST.to_owned(),
             unsigned: Vec::new(),
@@ -90,6 +93,13 @@ impl Signed {
     /// To another host.
     pub fn host(mut self, host: &str) -> Self {
         host.clone_into(&mut self.host);
+        self
+    }
+
+    /// By another key.
+    pub fn by(mut self, key_id: &str, secret: &str) -> Self {
+        key_id.clone_into(&mut self.key_id);
+        secret.clone_into(&mut self.secret);
         self
     }
 
@@ -143,7 +153,8 @@ impl Signed {
         let (mut headers, signature) = self.seed();
         let names = headers.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>();
         let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential={KEY_ID}/{SCOPE}, SignedHeaders={}, Signature={signature}",
+            "AWS4-HMAC-SHA256 Credential={}/{SCOPE}, SignedHeaders={}, Signature={signature}",
+            self.key_id,
             names.join(";")
         );
         headers.push(("authorization".to_owned(), authorization));
@@ -160,7 +171,7 @@ impl Signed {
         let names = headers.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>();
         for (name, value) in [
             ("X-Amz-Algorithm", "AWS4-HMAC-SHA256".to_owned()),
-            ("X-Amz-Credential", format!("{KEY_ID}/{SCOPE}")),
+            ("X-Amz-Credential", format!("{}/{SCOPE}", self.key_id)),
             ("X-Amz-Date", DATE.to_owned()),
             ("X-Amz-Expires", seconds.to_string()),
             ("X-Amz-SignedHeaders", names.join(";")),

@@ -15,7 +15,8 @@ use super::super::start::new_access_key;
 use super::super::tokens::{TOKEN_CHARS, random_text};
 use super::control::{Ask, no_such, parse_id, removed};
 use crate::model::{
-    AccessKey, Application, Id, KeyPurpose, Scopes, Secret, Timestamp, Token, TokenHash,
+    AccessKey, Application, Bucket, Id, KeyLimits, KeyPurpose, Permission, Scopes, Secret,
+    Timestamp, Token, TokenHash,
 };
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind};
 
@@ -25,6 +26,8 @@ const MAX_EXPIRES_IN: u64 = 100 * 365 * 24 * 3600;
 const MAX_TEMPORARY: u64 = 36 * 3600;
 /// Characters of a client secret; as base64 they are a key of 48 bytes.
 const SECRET_CHARS: usize = 64;
+/// What may be said of a new access key.
+const KEY_MEMBERS: [&str; 4] = ["temporary", "permission", "buckets", "prefixes"];
 
 pub(super) async fn create_token(ask: &Ask<'_>) -> Result<Value, ApiError> {
     let text = random_text::<TOKEN_CHARS>()?;
@@ -96,9 +99,12 @@ pub(super) async fn remove_application(ask: &Ask<'_>, id: &str) -> Result<Value,
     }
 }
 
-/// With `temporary`, a number of seconds, the key ends by itself and its forms must carry the session token, which is shown once.
+/// With `temporary`, a number of seconds, the key ends by itself and its forms must carry the session token, which is shown once. With
+/// `permission`, `buckets` or `prefixes` it may not do everything.
 pub(super) async fn create_key(ask: &Ask<'_>) -> Result<Value, ApiError> {
+    refuse_unknown(ask, &KEY_MEMBERS)?;
     let mut key = new_access_key(KeyPurpose::User, ask.now)?;
+    key.limits = limits(ask)?;
     key.expires_at = end_after(ask, "temporary", MAX_TEMPORARY)?;
     let token = match key.expires_at {
         None => None,
@@ -146,6 +152,52 @@ pub(super) async fn remove_key(ask: &Ask<'_>, id: &str) -> Result<Value, ApiErro
     } else {
         Err(no_such("key"))
     }
+}
+
+/// A limit that is written wrong must not be passed over: the key would have none.
+fn refuse_unknown(ask: &Ask<'_>, known: &[&str]) -> Result<(), ApiError> {
+    let members = ask.members().keys().map(String::as_str);
+    let parameters = ask.params.pairs().map(|(name, _)| name);
+    match members.chain(parameters).find(|name| !known.contains(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let rule = format!("is unknown; there are {}.", known.join(", "));
+            Err(ApiError::invalid(name, rule))
+        }
+    }
+}
+
+fn limits(ask: &Ask<'_>) -> Result<KeyLimits, ApiError> {
+    let permission = match ask.params.text("", "permission")? {
+        None => Permission::default(),
+        Some(name) => Permission::parse(&name).ok_or_else(|| {
+            let names = Permission::ALL.map(Permission::as_str).join(", ");
+            ApiError::invalid("permission", format!("must be one of {names}."))
+        })?,
+    };
+    let buckets = texts(ask, "buckets")?;
+    let buckets = buckets.iter().map(|name| Bucket::parse(name));
+    let buckets = buckets
+        .collect::<Result<_, _>>()
+        .map_err(|rule| ApiError::invalid("buckets", format!("{rule}.")))?;
+    KeyLimits::new(permission, buckets, texts(ask, "prefixes")?)
+        .map_err(|error| ApiError::invalid(error.field, error.rule))
+}
+
+/// The texts of an array, or of a parameter that is repeated.
+fn texts(ask: &Ask<'_>, member: &str) -> Result<Vec<String>, ApiError> {
+    let invalid = || ApiError::invalid(member, "must be an array of texts.");
+    let repeated = ask.params.pairs().filter(|(name, _)| *name == member);
+    let mut texts: Vec<_> = repeated.map(|(_, text)| text.to_owned()).collect();
+    let listed = match ask.members().get(member) {
+        None => &[],
+        Some(Value::Array(listed)) => listed.as_slice(),
+        Some(_) => return Err(invalid()),
+    };
+    for text in listed {
+        texts.push(text.as_str().ok_or_else(invalid)?.to_owned());
+    }
+    Ok(texts)
 }
 
 /// A list as text with commas, or as an array of texts.
@@ -231,6 +283,9 @@ fn shown_key(key: &AccessKey) -> Value {
         "access_key": key.id,
         "purpose": key.purpose,
         "temporary": key.session_token.is_some(),
+        "permission": key.limits.permission(),
+        "buckets": key.limits.buckets(),
+        "prefixes": key.limits.prefixes(),
         "created_at": key.created_at.rfc3339(),
         "expires_at": key.expires_at.map(Timestamp::rfc3339),
     })

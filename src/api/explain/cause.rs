@@ -34,6 +34,9 @@ pub(super) fn likely_cause(case: &Case, refusal: &Refusal) -> String {
         seen: &case.seen,
         refusal,
     };
+    if let Some(why) = case.seen.why() {
+        return why.to_owned();
+    }
     clues(refusal.code)
         .iter()
         .chain(ANY)

@@ -1,4 +1,5 @@
-//! Why a form post was refused, for whoever posted it: a link on every refusal, and the page behind it.
+//! Why a form post was refused, for whoever posted it: a link on every refusal, and the page behind it. So has an S3 request that goes
+//! beyond the limits of its key.
 //!
 //! Owns: the road from a refusal to its explanation. The form road's error carries away what was seen; it is kept for minutes behind an
 //! unguessable id (`kept.rs`), named in the header `x-pillarbox-explain`, and explained when somebody follows the link. In `pillarbox dev`
@@ -46,15 +47,18 @@ pub const EXPLAIN: HeaderName = HeaderName::from_static("x-pillarbox-explain");
 /// The page is text: no scripts, no loading, no frames, no origin.
 const PAGE_POLICY: &str = "sandbox; default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// Whether this was a form post, or was most likely meant as one.
-fn is_form_road(head: &Parts, route: &Route, error: &ApiError) -> bool {
+/// Whether this was a form post, was most likely meant as one, or was refused for a reason that its answer does not tell.
+fn is_explained(head: &Parts, route: &Route, error: &ApiError) -> bool {
     let (is_post, is_put) = (head.method == Method::POST, head.method == Method::PUT);
     let is_meant = match error.code {
         ErrorCode::MethodNotAllowed => is_post,
         ErrorCode::AccessDenied => is_put && is_unsigned(head),
         _ => false,
     };
-    !route.is_rest() && (is_meant || (is_post && matches!(route, Route::Bucket(_))))
+    let is_post = is_post && matches!(route, Route::Bucket(_));
+    let seen = error.seen.as_ref();
+    let is_known = seen.is_some_and(|seen| seen.why().is_some());
+    !route.is_rest() && (is_meant || is_post || is_known)
 }
 
 /// Whether nothing is there that could be the signature of an S3 request.
@@ -63,8 +67,8 @@ fn is_unsigned(head: &Parts) -> bool {
     !head.headers.contains_key(AUTHORIZATION) && !query.contains("Signature=")
 }
 
-/// Keeps what is known of a refused form post and gives the link to it; none for other requests. In `dev`, the error's own answer
-/// explains as well.
+/// Keeps what is known of a refused request and gives the link to it; none where nothing is to be explained. In `dev`, the error's own
+/// answer explains as well.
 pub(super) async fn keep(
     app: &App,
     head: &Parts,
@@ -72,7 +76,7 @@ pub(super) async fn keep(
     error: &mut ApiError,
 ) -> Option<HeaderValue> {
     let address = app.address(head, connection);
-    if !is_form_road(head, &address.route, error) {
+    if !is_explained(head, &address.route, error) {
         return None;
     }
     let now = app.clock.now();
@@ -108,8 +112,9 @@ pub(super) async fn keep(
 /// The report of a case, with the key that the form names, if there still is one.
 async fn explained(app: &App, case: &Case) -> Value {
     let key = named_key(app, case).await;
+    let is_form = case.seen.why().is_none();
     let bucket = match &case.asked.route {
-        Some(Route::Bucket(bucket)) => Bucket::parse(bucket).ok(),
+        Some(Route::Bucket(bucket)) if is_form => Bucket::parse(bucket).ok(),
         _ => None,
     };
     let known = Known {

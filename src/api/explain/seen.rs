@@ -133,6 +133,8 @@ pub struct Seen {
     after_file: Vec<String>,
     unread_parts: Vec<String>,
     read_to_end: bool,
+    /// The cause, where whoever refused knew it.
+    why: Option<String>,
     /// The explanation as it goes into the answer itself; only in `dev`.
     pub(crate) inline: Option<Inline>,
 }
@@ -144,6 +146,19 @@ impl Seen {
             inline: Some(inline),
             ..Self::default()
         }
+    }
+
+    /// Nothing, of a request that is no form, but why it is refused.
+    pub(crate) fn knowing(why: String) -> Self {
+        Self {
+            why: Some(why),
+            ..Self::default()
+        }
+    }
+
+    /// The cause, where whoever refused knew it.
+    pub(super) fn why(&self) -> Option<&str> {
+        self.why.as_deref()
     }
 
     /// Nothing yet, at this time.
@@ -306,7 +321,8 @@ impl Seen {
         let file = self.file.as_ref().map_or(0, |file| {
             file.name.as_ref().map_or(0, String::len) + file.kind.as_ref().map_or(0, String::len)
         });
-        size_of::<Self>() + fields.sum::<usize>() + names.sum::<usize>() + part + file
+        let why = self.why.as_ref().map_or(0, String::len);
+        size_of::<Self>() + why + fields.sum::<usize>() + names.sum::<usize>() + part + file
     }
 }
 

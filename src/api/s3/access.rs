@@ -1,11 +1,14 @@
-//! Who sent an S3 request.
+//! Who sent an S3 request, and whether his key reaches that far.
 //!
-//! Owns: [`Access`], the proof that a request was signed by somebody who may, and the view of its headers in which a presigned URL's
-//! query counts too.
+//! Owns: [`Access`], the proof that a request was signed by somebody who may, what a request wants in the words of a key's limits, and the
+//! view of its headers in which a presigned URL's query counts too.
 //! Never does: read a body. Never takes anything in a body for a signature: forms have a road of their own.
 //!
-//! Invariants: there is an [`Access`] only for a request whose signature was proven; whoever signs nothing gets `AccessDenied`. A query
-//! carries headers only when the URL is presigned, for only then it was its signer who put them there.
+//! Invariants: there is an [`Access`] only for a request whose signature was proven and which stays within the limits of its key; whoever
+//! signs nothing gets `AccessDenied`. What a request wants is told by its method, and by its query only where that is less than all of the
+//! bucket, so that a question about a bucket that is added needs all of it until it says otherwise. What stands in a body or names another
+//! object is judged where it is read ([`Access::check`]). A query carries headers only when the URL is presigned, for only then it was its signer
+//! who put them there.
 //!
 //! Source: Amazon S3 API Reference, "Authenticating requests".
 
@@ -13,7 +16,8 @@ use http::header::HOST;
 
 use super::super::call::Call;
 use super::super::error::{ApiError, ErrorCode};
-use crate::model::AccessKey;
+use super::SUBRESOURCES;
+use crate::model::{AccessKey, Action, KeyLimits, Target};
 use crate::policy::{
     ProvenRequest, RequestError, RequestErrorKind as Kind, SentRequest, claim_request,
 };
@@ -26,6 +30,18 @@ pub(super) struct Access {
     pub(super) proven: ProvenRequest,
     /// Lower-case names and values, each name once.
     headers: Vec<(String, String)>,
+    limits: KeyLimits,
+}
+
+/// What a request names.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place<'a> {
+    /// Neither bucket nor object.
+    Service,
+    /// A bucket.
+    Bucket(&'a str),
+    /// An object: its bucket and its key.
+    Object(&'a str, &'a str),
 }
 
 impl Access {
@@ -38,6 +54,17 @@ impl Access {
     /// All headers: lower-case names, each once.
     pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         self.headers.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+    }
+
+    /// Judges what the request wants besides what it names: the source of a copy, a key in a list.
+    ///
+    /// # Errors
+    /// `AccessDenied`, when the key's limits do not allow it.
+    pub(super) fn check(&self, action: Action, target: Target<'_>) -> Result<(), ApiError> {
+        self.limits.check(action, target).map_err(|beyond| {
+            let denied = ApiError::new(ErrorCode::AccessDenied, "Access Denied");
+            denied.because(beyond.to_string())
+        })
     }
 
     /// Fails with `NotImplemented` when one of these was sent: to pass over it would be to do something else than was asked.
@@ -55,11 +82,11 @@ pub(super) fn not_implemented(header: &str) -> ApiError {
     ApiError::new(ErrorCode::NotImplemented, message).with("Header", header)
 }
 
-/// Proves who sent the request.
+/// Proves who sent the request, and that his key may do at this place what the request wants.
 ///
 /// # Errors
-/// `AccessDenied` when nobody signed it; what `policy::claim_request` and `RequestClaim::verify` say.
-pub(super) async fn authenticate(call: &Call<'_>) -> Result<Access, ApiError> {
+/// `AccessDenied` when nobody signed it, and for what the key may not do; what `policy::claim_request` and `RequestClaim::verify` say.
+pub(super) async fn authenticate(call: &Call<'_>, place: Place<'_>) -> Result<Access, ApiError> {
     let (host, bucket) = call.app.named_host(call.head);
     let prefix = call.app.path_prefix();
     let named = call.head.headers.iter();
@@ -85,7 +112,48 @@ pub(super) async fn authenticate(call: &Call<'_>) -> Result<Access, ApiError> {
     let key = access_key(call, claim.access_key_id()).await?;
     let proven = claim.verify(key.as_ref(), call.now).map_err(refusal)?;
     let headers = headers_of(call, proven.presigned)?;
-    Ok(Access { proven, headers })
+    // Without a key nothing is proven, so there always is one; no limits would be the wrong thing to fall back to.
+    let limits = key
+        .map(|key| key.limits)
+        .ok_or_else(|| ApiError::new(ErrorCode::AccessDenied, "Access Denied"))?;
+    let access = Access {
+        proven,
+        headers,
+        limits,
+    };
+    let (action, target) = wish(call, place);
+    access.check(action, target)?;
+    Ok(access)
+}
+
+/// What a request wants: to read, if its method only asks, or to write.
+fn wish<'a>(call: &'a Call<'_>, place: Place<'a>) -> (Action, Target<'a>) {
+    let action = match call.head.method.as_str() {
+        "GET" | "HEAD" => Action::Read,
+        _ => Action::Write,
+    };
+    let target = match place {
+        Place::Service => Target::Any,
+        Place::Bucket(bucket) => of_bucket(call, bucket),
+        Place::Object(bucket, key) => Target::Object(bucket, key),
+    };
+    (action, target)
+}
+
+/// What of a bucket a request is about: all of it, but for what is listed here.
+fn of_bucket<'a>(call: &'a Call<'_>, bucket: &'a str) -> Target<'a> {
+    let mut asked = SUBRESOURCES
+        .into_iter()
+        .filter(|name| call.params.query(name).is_some());
+    let asked = (asked.next(), asked.next());
+    let prefix = call.params.query("prefix").unwrap_or_default();
+    match (call.head.method.as_str(), asked) {
+        ("HEAD", (None, _)) | ("GET", (Some("location"), None)) => Target::In(bucket),
+        ("GET", (None | Some("versions" | "uploads"), None)) => Target::List(bucket, prefix),
+        // Each key of the list is judged when it is read.
+        ("POST", (Some("delete"), None)) => Target::In(bucket),
+        _ => Target::Whole(bucket),
+    }
 }
 
 async fn access_key(call: &Call<'_>, id: &str) -> Result<Option<AccessKey>, ApiError> {

@@ -20,7 +20,7 @@ use super::access::{Access, not_implemented};
 use super::payload::Payload;
 use super::put::put_headers;
 use super::xml::{self, Document};
-use crate::model::{Bucket, BucketConfig};
+use crate::model::{Action, Bucket, BucketConfig, Target};
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind, KeyQuery};
 
 /// Largest `CreateBucketConfiguration`, in bytes.
@@ -56,14 +56,18 @@ async fn find(call: &Call<'_>, bucket: &Bucket) -> Result<Option<BucketConfig>, 
     }
 }
 
-/// All buckets, by name.
-pub(super) async fn list(call: &Call<'_>) -> Result<Reply, ApiError> {
+/// All buckets that the key reaches, by name.
+pub(super) async fn list(call: &Call<'_>, access: &Access) -> Result<Reply, ApiError> {
     let entries = call.app.store.list(CatalogKind::Bucket).await?;
     let mut document = Document::new("ListAllMyBucketsResult");
     owner(&mut document, "Owner");
     document.within("Buckets", |buckets| {
         for entry in &entries {
-            if let CatalogEntry::Bucket(bucket) = entry {
+            if let CatalogEntry::Bucket(bucket) = entry
+                && access
+                    .check(Action::Read, Target::In(bucket.name.as_str()))
+                    .is_ok()
+            {
                 buckets.within("Bucket", |document| {
                     document.element("Name", bucket.name.as_str());
                     document.element("CreationDate", &bucket.created_at.rfc3339());

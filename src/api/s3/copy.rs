@@ -4,7 +4,7 @@
 //! Never does: share bytes; a copy is an object like any other, and takes the same road to disk.
 //!
 //! Invariants: a copy is checked against the checksum of its source before it is named, so damage does not spread. What is copied is
-//! named by a header that the signature covers.
+//! named by a header that the signature covers, and must be what the key may read.
 //!
 //! Source: Amazon S3 API Reference, "CopyObject".
 
@@ -21,7 +21,8 @@ use super::put::{CONDITIONS, new_upload, put_headers};
 use super::xml::Document;
 use super::{buckets, no_such_version, object_key};
 use crate::model::{
-    Attributes, Bucket, HeaderSet, MAX_CHUNK_BYTES, NewUpload, ObjectKey, ObjectMeta,
+    Action, Attributes, Bucket, HeaderSet, MAX_CHUNK_BYTES, NewUpload, ObjectKey, ObjectMeta,
+    Target,
 };
 use crate::store::{Expected, ObjectName, ObjectReader};
 
@@ -105,6 +106,7 @@ async fn source(call: &Call<'_>, access: &Access) -> Result<ObjectName, ApiError
         return Err(no_source());
     }
     let key = object_key(key)?;
+    access.check(Action::Read, Target::Object(bucket, key.as_str()))?;
     Ok(ObjectName::Key(buckets::existing(call, bucket).await?, key))
 }
 

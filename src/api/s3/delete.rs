@@ -20,7 +20,7 @@ use super::payload::Payload;
 use super::put::put_headers;
 use super::xml::{self, Document, Element};
 use super::{no_such_version, object_key};
-use crate::model::Bucket;
+use crate::model::{Action, Bucket, Target};
 use crate::store::{ObjectName, StoreError};
 
 /// Most keys of one request.
@@ -76,7 +76,9 @@ pub(super) async fn many(
     let call = &*call;
     let mut results = Vec::with_capacity(objects.len());
     for batch in objects.chunks(AT_ONCE) {
-        let removals = batch.iter().map(|object| listed(call, &bucket, object));
+        let removals = batch
+            .iter()
+            .map(|object| listed(call, &access, &bucket, object));
         results.extend(join_all(removals.collect::<Vec<_>>()).await);
     }
     let mut document = Document::new("DeleteResult");
@@ -96,7 +98,14 @@ pub(super) async fn many(
     Ok(Reply::Raw(document.answer()))
 }
 
-async fn listed(call: &Call<'_>, bucket: &Bucket, object: &Element) -> Result<(), ApiError> {
+async fn listed(
+    call: &Call<'_>,
+    access: &Access,
+    bucket: &Bucket,
+    object: &Element,
+) -> Result<(), ApiError> {
+    let key = object.child("Key").unwrap_or_default();
+    access.check(Action::Write, Target::Object(bucket.as_str(), key))?;
     for child in &object.children {
         match (child.name.as_str(), child.text.as_str()) {
             ("Key", _) | ("VersionId", "null" | "") => {}
@@ -105,7 +114,7 @@ async fn listed(call: &Call<'_>, bucket: &Bucket, object: &Element) -> Result<()
             (other, _) => return Err(not_implemented(other)),
         }
     }
-    remove(call, bucket, object.child("Key").unwrap_or_default()).await
+    remove(call, bucket, key).await
 }
 
 async fn remove(call: &Call<'_>, bucket: &Bucket, key: &str) -> Result<(), ApiError> {

@@ -1,10 +1,11 @@
 //! The S3 read-back dialect: what was uploaded is an S3 object, for boto3, the aws cli and the SDKs.
 //!
 //! Owns: which operation a request asks for: its method and the one subresource in its query. One file for each family of operations.
-//! Never does: take a form; `post_object.rs` does, and a form is refused here before anything else is looked at.
+//! Never does: take a form; `post_object.rs` does, and none comes here (`form_gate.rs`).
 //!
-//! Invariants: nothing is done, and nothing is told, before the signature was proven (`access.rs`); what is not matched is refused: a
-//! subresource that Amazon has and we do not is `NotImplemented`, and never taken for a plain read or write of the object.
+//! Invariants: nothing is done, and nothing is told, before the signature was proven and the key was found to reach that far
+//! (`access.rs`); what is not matched is refused: a subresource that Amazon has and we do not is `NotImplemented`, and never taken for a
+//! plain read or write of the object.
 //!
 //! Source: Amazon S3 API Reference, "Actions".
 
@@ -19,11 +20,10 @@ mod payload;
 mod put;
 mod xml;
 
-use http::header::CONTENT_TYPE;
-
 use super::call::{Call, Reply};
 use super::error::{ApiError, ErrorCode};
 use crate::model::ObjectKey;
+use access::Place;
 
 /// Parameters that say what is asked for, besides the method.
 const SUBRESOURCES: [&str; 31] = [
@@ -68,27 +68,14 @@ const QUALIFIERS: [&str; 5] = [
     "renameObject",
 ];
 
-/// Whether a POST to a bucket takes the road of forms: all but DeleteObjects, the only operation of that method there.
-pub(super) fn is_for_form(call: &Call<'_>) -> bool {
-    has_form(call) || call.params.query("delete").is_none()
-}
-
-/// Whether the body says that it is a form; one line that says so is enough.
-fn has_form(call: &Call<'_>) -> bool {
-    let types = call.head.headers.get_all(CONTENT_TYPE).iter();
-    let mut types = types.map(|value| String::from_utf8_lossy(value.as_bytes()).to_lowercase());
-    types.any(|media_type| media_type.contains("multipart/form-data"))
-}
-
 /// Requests to the service itself.
 ///
 /// # Errors
 /// What authentication and the operation say.
 pub(super) async fn service(call: &mut Call<'_>) -> Result<Reply, ApiError> {
-    refuse_form(call)?;
-    access::authenticate(call).await?;
+    let access = access::authenticate(call, Place::Service).await?;
     match call.head.method.as_str() {
-        "GET" | "HEAD" => buckets::list(call).await,
+        "GET" | "HEAD" => buckets::list(call, &access).await,
         _ => Err(ApiError::method("GET, HEAD, OPTIONS")),
     }
 }
@@ -98,8 +85,7 @@ pub(super) async fn service(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 /// # Errors
 /// What authentication and the operation say.
 pub(super) async fn bucket(call: &mut Call<'_>, name: &str) -> Result<Reply, ApiError> {
-    refuse_form(call)?;
-    let access = access::authenticate(call).await?;
+    let access = access::authenticate(call, Place::Bucket(name)).await?;
     let method = call.head.method.clone();
     let asked = subresource(call)?;
     if let ("PUT", None) = (method.as_str(), asked) {
@@ -129,8 +115,7 @@ pub(super) async fn object(
     bucket: &str,
     key: &str,
 ) -> Result<Reply, ApiError> {
-    refuse_form(call)?;
-    let access = access::authenticate(call).await?;
+    let access = access::authenticate(call, Place::Object(bucket, key)).await?;
     let method = call.head.method.clone();
     let asked = subresource(call)?;
     let bucket = buckets::existing(call, bucket).await?;
@@ -145,14 +130,6 @@ pub(super) async fn object(
         ("DELETE", None) => delete::one(call, &access, bucket, key.as_str()).await,
         (_, Some(other)) => Err(buckets::unknown(other)),
         _ => Err(ApiError::method("GET, HEAD, PUT, DELETE, OPTIONS")),
-    }
-}
-
-/// A form is a form wherever it is sent, and its signature is for the form post only.
-fn refuse_form(call: &Call<'_>) -> Result<(), ApiError> {
-    match call.head.method == http::Method::POST && has_form(call) {
-        true => Err(ApiError::method("GET, HEAD, PUT, DELETE, OPTIONS")),
-        false => Ok(()),
     }
 }
 

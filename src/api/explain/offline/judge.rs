@@ -13,7 +13,7 @@ use crate::api::explain::report::{Known, explanation, refusal_of, report};
 use crate::api::explain::seen::{Asked, Case, Refusal, Seen};
 use crate::api::post_refusal::{no_bucket, second_file, wrong_md5};
 use crate::api::route::Route;
-use crate::model::{AccessKey, Bucket, KeyPurpose, Md5, TokenHash};
+use crate::model::{AccessKey, Bucket, KeyLimits, KeyPurpose, Md5, TokenHash};
 use crate::policy::{PostForm, PostPolicy, Rules, Test, claim};
 
 /// How the bytes of a form hash, and what came behind them.
@@ -126,6 +126,8 @@ fn key(form: &PostForm, options: &Options) -> Option<AccessKey> {
         expires_at: None,
         // Whether a token is the key's only its server knows; here it counts as right.
         session_token: form.get("x-amz-security-token").map(TokenHash::of),
+        // What the key may do only its server knows, too.
+        limits: KeyLimits::default(),
     })
 }
 
