@@ -405,7 +405,7 @@ async fn a_copy_has_the_bytes_and_the_headers_of_its_source_or_those_it_was_give
         (
             "own condition",
             copy("/uploads/a%20b").header("if-none-match", "*"),
-            "NotImplemented",
+            "PreconditionFailed",
         ),
     ] {
         assert_eq!(code(&request.send(&rig).await), expected, "{what}");

@@ -198,6 +198,10 @@ error_codes! {
     XAmzContentSHA256Mismatch => BAD_REQUEST, INVALID;
 }
 
+/// Amazon's words for a condition that does not hold.
+pub(super) const PRECONDITION_FAILED: &str =
+    "At least one of the pre-conditions you specified did not hold";
+
 /// A refusal, ready to be shown in any dialect.
 #[derive(Debug)]
 pub struct ApiError {

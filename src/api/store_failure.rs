@@ -5,7 +5,7 @@
 //!
 //! Invariant: what passes by itself is 503, what is broken is 500.
 
-use super::error::{ApiError, ErrorCode};
+use super::error::{ApiError, ErrorCode, PRECONDITION_FAILED};
 use crate::store::StoreError;
 
 impl From<StoreError> for ApiError {
@@ -43,6 +43,7 @@ fn store_row(error: &StoreError) -> (ErrorCode, String) {
         StoreError::Busy | StoreError::TooManyFiles => {
             (C::SlowDown, "Please reduce your request rate.")
         }
+        StoreError::ConditionFailed => (C::PreconditionFailed, PRECONDITION_FAILED),
         StoreError::Full => (
             C::InsufficientStorage,
             "There is not enough free space to store this.",

@@ -78,6 +78,8 @@ pub enum StoreError {
         /// How many are missing in all.
         count: u32,
     },
+    /// The object that has the key is not as the condition wants it; nothing was done.
+    ConditionFailed,
     /// More bytes than the limit.
     TooLarge {
         /// The limit in bytes.
@@ -165,6 +167,7 @@ impl fmt::Display for StoreError {
                 write!(f, "chunk {index} was acknowledged with other bytes")
             }
             Self::MissingChunks { count, .. } => write!(f, "{count} chunks are missing"),
+            Self::ConditionFailed => f.write_str("the condition does not hold"),
             Self::TooLarge { max_bytes } => write!(f, "more than {max_bytes} bytes"),
             Self::DigestMismatch { digest } => write!(f, "{digest} does not match the bytes"),
             Self::LengthMismatch { expected, actual } => {

@@ -17,13 +17,13 @@ use super::super::conditional::{self, Verdict};
 use super::super::error::{ApiError, ErrorCode};
 use super::access::Access;
 use super::payload::Payload;
-use super::put::{CONDITIONS, new_upload, put_headers};
+use super::put::{new_upload, put_headers};
 use super::xml::Document;
-use super::{buckets, no_such_version, object_key};
+use super::{buckets, condition, no_such_version, object_key};
 use crate::model::{
     Attributes, Bucket, HeaderSet, MAX_CHUNK_BYTES, NewUpload, ObjectKey, ObjectMeta,
 };
-use crate::store::{Expected, ObjectName, ObjectReader};
+use crate::store::{Expected, ObjectName, ObjectReader, WriteCondition};
 
 /// The header that names the source.
 pub(super) const SOURCE: &str = "x-amz-copy-source";
@@ -43,7 +43,7 @@ pub(super) async fn copy(
     bucket: Bucket,
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
-    access.refuse_headers(&CONDITIONS)?;
+    let condition = condition::of_write(&access)?;
     access.refuse_headers(&["x-amz-checksum-algorithm"])?;
     let source = source(call, &access).await?;
     let headers = put_headers(&access)?;
@@ -78,7 +78,7 @@ pub(super) async fn copy(
         checksum: source.checksum.clone(),
     };
     let upload = new_upload(call, bucket, key, (stored, attributes))?;
-    let meta = write(call, reader.as_ref(), upload).await?;
+    let meta = write(call, reader.as_ref(), upload, condition).await?;
     let mut document = Document::new("CopyObjectResult");
     document.element("LastModified", &meta.finished_at.rfc3339());
     document.element("ETag", &meta.etag.quoted());
@@ -165,6 +165,7 @@ async fn write(
     call: &Call<'_>,
     reader: &dyn ObjectReader,
     upload: NewUpload,
+    condition: Option<WriteCondition>,
 ) -> Result<ObjectMeta, ApiError> {
     let source = reader.meta();
     if source.size > MAX_CHUNK_BYTES {
@@ -184,8 +185,10 @@ async fn write(
         length: Some(source.size),
         md5: source.md5,
         crc64: Some(source.crc64),
+        condition: condition.clone(),
     };
-    let committed = writer.commit(expected, call.now).await?;
+    let committed = writer.commit(expected, call.app.clock.now()).await;
+    let committed = committed.map_err(|error| condition::refusal(error, condition.as_ref()))?;
     committed.object.ok_or_else(|| {
         let message = "The copy is still being made whole.";
         ApiError::new(ErrorCode::InternalError, message)

@@ -19,9 +19,9 @@ use super::access::{Access, not_implemented};
 use super::payload::Payload;
 use super::put::put_headers;
 use super::xml::{self, Document, Element};
-use super::{no_such_version, object_key};
+use super::{condition, no_such_version, object_key};
 use crate::model::Bucket;
-use crate::store::{ObjectName, StoreError};
+use crate::store::{ObjectName, StoreError, WriteCondition};
 
 /// Most keys of one request.
 const MAX_KEYS: usize = 1000;
@@ -30,18 +30,18 @@ const MAX_LIST_BYTES: usize = 1 << 20;
 /// Objects that are removed at the same time, so that they share a sync.
 const AT_ONCE: usize = 32;
 
-/// Removes an object.
+/// Removes an object, if its condition holds.
 ///
 /// # Errors
-/// What the store says.
+/// `PreconditionFailed`; `NoSuchKey` for a condition on what is not there; `NotImplemented` for one that is not known.
 pub(super) async fn one(
     call: &Call<'_>,
     access: &Access,
     bucket: Bucket,
     key: &str,
 ) -> Result<Reply, ApiError> {
-    access.refuse_headers(&["if-match"])?;
-    remove(call, &bucket, key).await?;
+    let condition = condition::of_delete(access)?;
+    remove(call, &bucket, key, condition).await?;
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(Reply::Raw(response))
@@ -105,13 +105,21 @@ async fn listed(call: &Call<'_>, bucket: &Bucket, object: &Element) -> Result<()
             (other, _) => return Err(not_implemented(other)),
         }
     }
-    remove(call, bucket, object.child("Key").unwrap_or_default()).await
+    remove(call, bucket, object.child("Key").unwrap_or_default(), None).await
 }
 
-async fn remove(call: &Call<'_>, bucket: &Bucket, key: &str) -> Result<(), ApiError> {
+async fn remove(
+    call: &Call<'_>,
+    bucket: &Bucket,
+    key: &str,
+    condition: Option<WriteCondition>,
+) -> Result<(), ApiError> {
     let name = ObjectName::Key(bucket.clone(), object_key(key)?);
-    match call.app.store.delete_object(&name, call.now).await {
-        Ok(()) | Err(StoreError::NoSuchObject) => Ok(()),
-        Err(error) => Err(error.into()),
+    let store = &call.app.store;
+    let removed = store.delete_object_if(&name, condition.clone(), call.now);
+    match removed.await {
+        Ok(()) => Ok(()),
+        Err(StoreError::NoSuchObject) if condition.is_none() => Ok(()),
+        Err(error) => Err(condition::refusal(error, condition.as_ref())),
     }
 }

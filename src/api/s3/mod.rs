@@ -11,6 +11,7 @@
 mod access;
 mod aws_chunked;
 mod buckets;
+mod condition;
 mod copy;
 mod delete;
 mod get;

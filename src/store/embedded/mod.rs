@@ -67,7 +67,7 @@ use self::sync::{Mutex, TaskTracker};
 use super::{
     Catalog, CatalogEntry, CatalogKey, CatalogKind, ChunkSpec, ChunkWriter, ClockReading, FilePage,
     FileQuery, Health, KeyPage, KeyQuery, ObjectChange, ObjectName, ObjectReader, ObjectStore,
-    StoreError, SweepReport,
+    StoreError, SweepReport, WriteCondition,
 };
 use crate::model::{ChunkReceipt, Id, NewUpload, ObjectMeta, Timestamp, UploadSession};
 
@@ -316,8 +316,13 @@ impl ObjectStore for EmbeddedStore {
         objects::change(&self.engine, name.clone(), change, now).await
     }
 
-    async fn delete_object(&self, name: &ObjectName, now: Timestamp) -> Result<(), StoreError> {
-        objects::delete(&self.engine, name.clone(), now).await
+    async fn delete_object_if(
+        &self,
+        name: &ObjectName,
+        condition: Option<WriteCondition>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        objects::delete(&self.engine, name.clone(), condition, now).await
     }
 
     async fn list_files(&self, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError> {

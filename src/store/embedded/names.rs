@@ -11,7 +11,7 @@ use super::records::{
 };
 use super::tagged;
 use crate::model::{Crc64, ETag, Id, Md5, NewUpload, ObjectMeta, Timestamp};
-use crate::store::StoreError;
+use crate::store::{StoreError, WriteCondition};
 
 /// Files that nothing names any more: a main file, or one spill.
 pub(super) type Garbage = Vec<(Id, Option<u32>)>;
@@ -31,14 +31,19 @@ pub(super) fn refuse_taken_id(txn: &Txn<'_>, id: Id) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes an object visible in place of whatever had its key.
+/// Makes an object visible in place of whatever had its key, if `condition` holds in the moment in which it became whole.
 pub(super) fn name_object(
     txn: &mut Txn<'_>,
     meta: &ObjectMeta,
+    condition: Option<&WriteCondition>,
     garbage: &mut Garbage,
 ) -> Result<(), StoreError> {
     let name = object_key(&meta.bucket, &meta.key);
-    if let Some(old) = object_at(txn, &name)?
+    let old = object_at(txn, &name)?;
+    condition.map_or(Ok(()), |wanted| {
+        wanted.check(old.as_ref(), meta.finished_at)
+    })?;
+    if let Some(old) = old
         && old.id != meta.id
     {
         remove_object(txn, &old, garbage)?;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::model::{
-    Application, Bucket, Hasher, HeaderSet, ObjectKey, Place, Scopes, Secret, Token, TokenHash,
+    Application, Bucket, BucketConfig, Hasher, HeaderSet, ObjectKey, Place, Scopes, Secret, Token, TokenHash,
     UploadState,
 };
 use crate::store::Expected;
@@ -38,7 +38,9 @@ impl Folder {
     }
 
     pub(super) async fn open(&self) -> EmbeddedStore {
-        EmbeddedStore::open(self.options(), NOW).await.unwrap()
+        let store = EmbeddedStore::open(self.options(), NOW).await.unwrap();
+        add_bucket(&store).await;
+        store
     }
 
     /// Waits until whatever still held the store after it was dropped has let go.
@@ -60,6 +62,15 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Makes the bucket of [`upload`], unless it is there.
+async fn add_bucket(store: &EmbeddedStore) {
+    let bucket = BucketConfig::new(Bucket::parse("uploads").unwrap(), NOW);
+    let entry = CatalogEntry::Bucket(bucket);
+    if store.find(&entry.key()).await.unwrap().is_none() {
+        store.insert(entry).await.unwrap();
     }
 }
 
