@@ -198,6 +198,19 @@ async fn a_checksum_behind_the_bytes_is_given_back_as_one_in_front_of_them() {
 }
 
 #[tokio::test]
+async fn no_object_is_acknowledged_in_a_bucket_that_was_removed_meanwhile() {
+    let rig = Rig::new().await;
+    assert_eq!(ask(&rig, "PUT", "/films").await.status, 200);
+    let slow = Slow::put(&rig, "/films/a", 2);
+    slow.send(b"a").await;
+    assert_eq!(ask(&rig, "DELETE", "/films").await.status, 204);
+    slow.send(b"b").await;
+    let late = slow.end().await;
+    assert_eq!((late.status.as_u16(), code(&late)), (404, "NoSuchBucket".into()));
+    assert_eq!(rig.ask("GET", "/v1/files/").await.json()["total"], 0);
+}
+
+#[tokio::test]
 async fn what_was_stored_is_as_old_as_its_last_byte() {
     let rig = Rig::new().await;
     let slow = Slow::put(&rig, "/uploads/a", 2);

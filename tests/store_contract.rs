@@ -45,10 +45,7 @@ impl Fixture {
         let name = format!("pillarbox-contract-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         let store = Self::open(&folder).await;
-        for name in ["uploads", "upload", "uploads1"] {
-            let bucket = BucketConfig::new(Bucket::parse(name).unwrap(), NOW);
-            store.insert(CatalogEntry::Bucket(bucket)).await.unwrap();
-        }
+        add_bucket(&store, "uploads").await;
         let store = Some(store);
         Self { folder, store }
     }
@@ -554,7 +551,11 @@ async fn a_condition_is_judged_by_what_has_the_key_when_the_object_is_named() {
         (WriteCondition::Absent, "", "the condition does not hold"),
         (WriteCondition::Present, "no such object", ""),
         (matches(&mine), "no such object", ""),
-        (matches(&other), "no such object", "the condition does not hold"),
+        (
+            matches(&other),
+            "no such object",
+            "the condition does not hold",
+        ),
     ] {
         let told = |result: Result<ObjectMeta, StoreError>| {
             result.map_or_else(|error| error.to_string(), |_| String::new())
@@ -596,7 +597,10 @@ async fn of_those_who_want_a_key_to_be_free_at_the_same_time_exactly_one_succeed
         let answers = futures_util::future::join_all(racers).await;
         let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
         assert_eq!(won.len(), 1);
-        assert!(lost.iter().all(|lost| matches!(lost, Err(StoreError::ConditionFailed))));
+        assert!(
+            lost.iter()
+                .all(|lost| matches!(lost, Err(StoreError::ConditionFailed)))
+        );
     }
     assert_eq!(total(store).await, 20);
 }
@@ -631,6 +635,89 @@ async fn a_checksum_that_came_behind_the_bytes_is_kept() {
     fixture.restart().await;
     let stored = fixture.store().object(&name, NOW).await.unwrap();
     assert_eq!(stored.attributes.checksum, Some(checksum));
+}
+
+/// In a bucket of its own.
+fn in_bucket(bucket: &Bucket, key: &str) -> NewUpload {
+    NewUpload {
+        bucket: bucket.clone(),
+        ..upload(key)
+    }
+}
+
+async fn add_bucket(store: &EmbeddedStore, name: &str) -> Bucket {
+    let bucket = Bucket::parse(name).unwrap();
+    let entry = CatalogEntry::Bucket(BucketConfig::new(bucket.clone(), NOW));
+    store.insert(entry).await.unwrap();
+    bucket
+}
+
+#[tokio::test]
+async fn a_bucket_is_removed_or_an_object_is_named_in_it_but_never_both() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    for round in 0..20 {
+        let bucket = add_bucket(store, &format!("round-{round}")).await;
+        let bytes = data(1, 100);
+        let write = async {
+            if round % 2 == 0 {
+                tokio::task::yield_now().await;
+            }
+            post(store, in_bucket(&bucket, "a"), &bytes).await
+        };
+        let (written, removed) = futures_util::join!(write, store.remove_bucket(&bucket, NOW));
+        match (written, removed) {
+            (Ok(meta), Err(StoreError::InUse)) => {
+                store.delete_object(&by_key(&meta), NOW).await.unwrap();
+                assert!(store.remove_bucket(&bucket, NOW).await.unwrap());
+            }
+            (Err(StoreError::NoSuchBucket), Ok(true)) => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(!store.remove_bucket(&bucket, NOW).await.unwrap());
+    }
+    assert_eq!(total(store).await, 0);
+}
+
+#[tokio::test]
+async fn what_has_expired_keeps_no_bucket() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let bucket = add_bucket(store, "short").await;
+    let end = Timestamp::from_seconds(NOW.seconds() + 1);
+    let mut new = in_bucket(&bucket, "a");
+    new.expires_at = Some(end);
+    post(store, new, &data(1, 100)).await.unwrap();
+    let early = store.remove_bucket(&bucket, NOW).await;
+    assert!(matches!(early, Err(StoreError::InUse)));
+    let key = CatalogKey::Bucket(bucket.clone());
+    assert!(matches!(store.remove(&key).await, Err(StoreError::InUse)));
+    assert!(store.remove_bucket(&bucket, end).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_session_whose_bucket_was_removed_fails() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let bucket = add_bucket(store, "films").await;
+    let mut ids = Vec::new();
+    for key in ["one", "two"] {
+        let new = in_bucket(&bucket, key);
+        ids.push(new.id);
+        store.create_upload(new).await.unwrap();
+    }
+    send(store, ids[0], (0, Some(2)), &data(1, 100))
+        .await
+        .unwrap();
+    assert!(store.remove_bucket(&bucket, NOW).await.unwrap());
+    let last = send(store, ids[0], (1, Some(2)), &data(2, 10)).await;
+    assert!(matches!(
+        last,
+        Err(StoreError::UploadFailed(UploadState::Failed))
+    ));
+    let whole = send(store, ids[1], (0, Some(1)), &data(3, 10)).await;
+    assert!(matches!(whole, Err(StoreError::NoSuchBucket)));
+    assert_eq!(total(store).await, 0);
 }
 
 #[tokio::test]
@@ -1041,7 +1128,7 @@ async fn a_list_by_key_is_in_the_order_of_bytes_grouped_and_paged() {
         post(store, upload(key), &data(1, 3)).await.unwrap();
     }
     for (bucket, key) in [("uploads1", "a/x"), ("upload", "s/a")] {
-        let bucket = Bucket::parse(bucket).unwrap();
+        let bucket = add_bucket(fixture.store(), bucket).await;
         let new = NewUpload {
             bucket,
             ..upload(key)

@@ -23,6 +23,7 @@ fn store_row(error: &StoreError) -> (ErrorCode, String) {
             "The specified upload does not exist. It may have been aborted, or swept after it was abandoned.",
         ),
         StoreError::NoSuchObject => (C::NoSuchKey, "The specified key does not exist."),
+        StoreError::NoSuchBucket => (C::NoSuchBucket, "The specified bucket does not exist"),
         StoreError::Exists => (C::OperationAborted, "The id is taken; try again."),
         StoreError::InUse => (
             C::OperationAborted,

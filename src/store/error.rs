@@ -21,9 +21,11 @@ pub enum StoreError {
     NoSuchUpload,
     /// No such object, or it is expired.
     NoSuchObject,
+    /// No such bucket: there is none of this name in the catalog.
+    NoSuchBucket,
     /// The id is taken.
     Exists,
-    /// The entry or object is in use and must stay: open sessions of a pipeline, a Job that used a file.
+    /// The entry or object is in use and must stay: open sessions of a pipeline, objects of a bucket, a Job that used a file.
     InUse,
     /// The session is finished; it cannot be aborted.
     Finished,
@@ -144,6 +146,7 @@ impl fmt::Display for StoreError {
         match self {
             Self::NoSuchUpload => f.write_str("no such upload"),
             Self::NoSuchObject => f.write_str("no such object"),
+            Self::NoSuchBucket => f.write_str("no such bucket"),
             Self::Exists => f.write_str("the id is taken"),
             Self::InUse => f.write_str("in use"),
             Self::Finished => f.write_str("the upload is finished"),

@@ -143,7 +143,8 @@ pub struct Health {
     pub free_bytes: u64,
 }
 
-/// Sessions, chunks and objects.
+/// Sessions, chunks and objects. No object becomes visible in a bucket that the catalog does not have ([`StoreError::NoSuchBucket`]);
+/// a session whose bucket was removed fails.
 #[async_trait]
 pub trait ObjectStore: Send + Sync + Debug {
     /// Starts an upload. Fails with [`StoreError::Exists`] when the id is taken.
@@ -362,9 +363,15 @@ pub trait Catalog: Send + Sync {
     /// Creates or replaces an entry. [`StoreError::CatalogFull`] at [`MAX_CATALOG_ENTRIES`] of a kind.
     async fn insert(&self, entry: CatalogEntry) -> Result<(), StoreError>;
 
-    /// Removes an entry; false when there was none. A pipeline with open sessions is refused with
-    /// [`StoreError::InUse`].
+    /// Removes an entry; false when there was none. A pipeline with open sessions, and a bucket with any object, also one that has
+    /// expired and was not swept, is refused with [`StoreError::InUse`].
     async fn remove(&self, key: &CatalogKey) -> Result<bool, StoreError>;
+
+    /// Removes a bucket without live objects; false when there was none. No object is named in it from that moment on.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`]; [`StoreError::Busy`] when so much in it waits for the sweep that it would take long to look through.
+    async fn remove_bucket(&self, bucket: &Bucket, now: Timestamp) -> Result<bool, StoreError>;
 }
 
 /// Most entries of one kind.

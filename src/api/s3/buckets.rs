@@ -4,8 +4,8 @@
 //! bucket has here.
 //! Never does: pretend. A setting that cannot be made is refused with `NotImplemented`.
 //!
-//! Invariants: a bucket that the configuration names stays: the next start would make it again. A bucket is removed only when no live
-//! object is in it.
+//! Invariants: a bucket that the configuration names stays: the next start would make it again. The store removes a bucket only when no
+//! live object is in it, in one step, and names no object in a bucket that is gone.
 //!
 //! Source: Amazon S3 API Reference, the operations of these names.
 
@@ -21,7 +21,7 @@ use super::payload::Payload;
 use super::put::put_headers;
 use super::xml::{self, Document};
 use crate::model::{Bucket, BucketConfig};
-use crate::store::{CatalogEntry, CatalogKey, CatalogKind, KeyQuery};
+use crate::store::{CatalogEntry, CatalogKey, CatalogKind, StoreError};
 
 /// Largest `CreateBucketConfiguration`, in bytes.
 const MAX_CONFIGURATION_BYTES: usize = 64 * 1024;
@@ -105,11 +105,7 @@ pub(super) async fn create(
     if find(call, &bucket).await?.is_some() {
         return already_there(call, &bucket);
     }
-    let config = BucketConfig {
-        name: bucket.clone(),
-        created_at: now,
-        public_write: false,
-    };
+    let config = BucketConfig::new(bucket.clone(), now);
     app.store.insert(CatalogEntry::Bucket(config)).await?;
     Ok(made(&bucket))
 }
@@ -189,17 +185,17 @@ pub(super) async fn remove(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Api
         let message = "The configuration names this bucket, so it stays.";
         return Err(ApiError::new(ErrorCode::AccessDenied, message));
     }
-    let query = KeyQuery {
-        limit: 1,
-        ..KeyQuery::of(bucket.clone())
-    };
-    let page = call.app.store.list_keys(&query, call.now).await?;
-    if !page.entries.is_empty() {
-        let message = "The bucket you tried to delete is not empty";
-        let error = ApiError::new(ErrorCode::BucketNotEmpty, message);
-        return Err(error.with("BucketName", bucket.as_str()));
+    match call.app.store.remove_bucket(&bucket, call.now).await {
+        Ok(true) => {}
+        // Somebody else was faster.
+        Ok(false) => return Err(no_such_bucket(bucket.as_str())),
+        Err(StoreError::InUse) => {
+            let message = "The bucket you tried to delete is not empty";
+            let error = ApiError::new(ErrorCode::BucketNotEmpty, message);
+            return Err(error.with("BucketName", bucket.as_str()));
+        }
+        Err(error) => return Err(error.into()),
     }
-    call.app.store.remove(&CatalogKey::Bucket(bucket)).await?;
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(Reply::Raw(response))

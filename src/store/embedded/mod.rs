@@ -69,7 +69,7 @@ use super::{
     FileQuery, Health, KeyPage, KeyQuery, ObjectChange, ObjectName, ObjectReader, ObjectStore,
     StoreError, SweepReport, WriteCondition,
 };
-use crate::model::{ChunkReceipt, Id, NewUpload, ObjectMeta, Timestamp, UploadSession};
+use crate::model::{Bucket, ChunkReceipt, Id, NewUpload, ObjectMeta, Timestamp, UploadSession};
 
 /// How long closing waits for writers and tasks that are under way.
 const CLOSE_WAIT: Duration = Duration::from_secs(30);
@@ -375,7 +375,12 @@ impl Catalog for EmbeddedStore {
     }
 
     async fn remove(&self, key: &CatalogKey) -> Result<bool, StoreError> {
-        catalog::remove(&self.engine, key.clone()).await
+        // Before all time nothing has expired.
+        catalog::remove(&self.engine, key.clone(), Timestamp::from_millis(i64::MIN)).await
+    }
+
+    async fn remove_bucket(&self, bucket: &Bucket, now: Timestamp) -> Result<bool, StoreError> {
+        catalog::remove(&self.engine, CatalogKey::Bucket(bucket.clone()), now).await
     }
 }
 

@@ -9,7 +9,7 @@ use super::records::{
     EXPIRY, OBJECT_IDS, OBJECTS, SESSIONS, count_key, created_pair, due_key, garbage_key, id_key,
     key, object_key, parse_count,
 };
-use super::tagged;
+use super::{catalog, tagged};
 use crate::model::{Crc64, ETag, Id, Md5, NewUpload, ObjectMeta, Timestamp};
 use crate::store::{StoreError, WriteCondition};
 
@@ -31,13 +31,17 @@ pub(super) fn refuse_taken_id(txn: &Txn<'_>, id: Id) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes an object visible in place of whatever had its key, if `condition` holds in the moment in which it became whole.
+/// Makes an object visible in place of whatever had its key, if its bucket is there and `condition` holds in the moment in which it
+/// became whole.
 pub(super) fn name_object(
     txn: &mut Txn<'_>,
     meta: &ObjectMeta,
     condition: Option<&WriteCondition>,
     garbage: &mut Garbage,
 ) -> Result<(), StoreError> {
+    if !catalog::has_bucket(txn, &meta.bucket)? {
+        return Err(StoreError::NoSuchBucket);
+    }
     let name = object_key(&meta.bucket, &meta.key);
     let old = object_at(txn, &name)?;
     condition.map_or(Ok(()), |wanted| {

@@ -23,7 +23,7 @@ use super::names::{self, Garbage};
 use super::recent::MAX_LABELLED_BYTES;
 use super::records::{self, GARBAGE, OBJECT_IDS, SESSIONS};
 use super::sync::{self, Handle};
-use super::{Engine, rebuild, recent};
+use super::{Engine, catalog, rebuild, recent};
 use crate::model::{Crc64, Id, ObjectMeta, Place, Timestamp, UploadState};
 use crate::store::StoreError;
 
@@ -126,7 +126,9 @@ fn decide(engine: &Engine, meta: ObjectMeta, sound: bool) -> Result<bool, StoreE
             free => free?,
         }
         let taken = names::object_at(txn, &records::object_key(&meta.bucket, &meta.key))?;
-        if !sound || taken.is_some() || faults::is_planted(Bug::ForgetRecent) {
+        // A bucket is removed, durably, only when no acknowledged object is in it.
+        let homeless = !catalog::has_bucket(txn, &meta.bucket)?;
+        if !sound || homeless || taken.is_some() || faults::is_planted(Bug::ForgetRecent) {
             return names::discard(txn, meta.id, None, &mut Garbage::new()).map(|()| false);
         }
         names::name_object(txn, &meta, None, &mut Garbage::new()).map(|()| true)
