@@ -294,8 +294,9 @@ async fn many_objects_are_deleted_and_each_is_answered_for() {
     );
     assert_eq!(
         elements(&answer, "Code"),
-        ["NoSuchVersion", "NotImplemented"]
+        ["NoSuchVersion", "PreconditionFailed"]
     );
+    assert_eq!(elements(&answer, "VersionId"), ["null", "7"]);
     assert_eq!(
         elements(&ask(&rig, "GET", "/uploads").await, "Key"),
         ["b", "e"]
@@ -317,12 +318,35 @@ async fn a_list_of_keys_that_is_not_right_deletes_nothing() {
     );
     let long = format!(
         "<Delete><Object><Key>a</Key></Object>{}</Delete>",
-        " ".repeat(1 << 20)
+        " ".repeat(8 << 20)
     );
     let unvouched = Signed::new("POST", "/uploads?delete").body(good);
+    let unkept = unvouched
+        .clone()
+        .header("x-amz-trailer", "x-amz-checksum-crc32");
+    let small = format!("<Delete>{}</Delete>", "<a/>".repeat(100_000));
+    let of_object = |inner: &str| format!("<Delete><Object><Key>a</Key></Object>{inner}</Delete>");
+    let of_key = |inner: &str| format!("<Delete><Object>{inner}</Object></Delete>");
     let other = delete(good).body("<Delete><Object><Key>b</Key></Object></Delete>");
     for (what, request, expected) in [
         ("unvouched", unvouched, "InvalidRequest"),
+        (
+            "a trailer without one",
+            unkept.clone().payload("UNSIGNED-PAYLOAD"),
+            "InvalidRequest",
+        ),
+        ("a trailer of a signed body", unkept, "InvalidRequest"),
+        ("many small", delete(&small), "MalformedXML"),
+        ("two keys", delete(&of_key("<Key>a</Key><Key>b</Key>")), "MalformedXML"),
+        ("nested", delete(&of_key("<Key>a<b/></Key>")), "MalformedXML"),
+        ("no key", delete(&of_key("<VersionId>null</VersionId>")), "MalformedXML"),
+        ("an empty key", delete(&of_key("<Key></Key>")), "MalformedXML"),
+        ("text", delete(&of_key("x<Key>a</Key>")), "MalformedXML"),
+        ("unknown of object", delete(&of_key("<Key>a</Key><Force/>")), "MalformedXML"),
+        ("text between", delete(&of_object("x")), "MalformedXML"),
+        ("unknown", delete(&of_object("<Force>true</Force>")), "MalformedXML"),
+        ("perhaps quiet", delete(&of_object("<Quiet>perhaps</Quiet>")), "MalformedXML"),
+        ("junk", delete(&format!("junk{good}")), "MalformedXML"),
         ("other md5", other, "BadDigest"),
         ("too many", delete(&many), "MalformedXML"),
         ("too long", delete(&long), "EntityTooLarge"),
@@ -346,6 +370,45 @@ async fn a_list_of_keys_that_is_not_right_deletes_nothing() {
         assert_eq!(code(&request.send(&rig).await), expected, "{what}");
         assert_eq!(ask(&rig, "GET", "/uploads/a").await.status, 200, "{what}");
     }
+}
+
+#[tokio::test]
+async fn a_list_may_be_as_long_as_a_thousand_keys_are() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let key = "&quot;".repeat(1020);
+    let objects = (0..999).map(|n| format!("<Object><Key>{n:04}{key}</Key></Object>"));
+    let body = format!(
+        "<Delete>{}<Object><Key>a</Key></Object><Quiet>1</Quiet></Delete>",
+        objects.collect::<String>()
+    );
+    let answer = delete(&body).send(&rig).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(elements(&answer, "Code"), Vec::<String>::new());
+    assert_eq!(ask(&rig, "GET", "/uploads/a").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_object_of_a_list_is_deleted_only_while_its_condition_holds() {
+    let rig = Rig::new().await;
+    for name in ["a", "b", "c", "d"] {
+        put(&rig, &format!("/uploads/{name}")).await;
+    }
+    let answer = ask(&rig, "HEAD", "/uploads/a").await;
+    let body = format!(
+        "<Delete><Object><Key>a</Key><ETag>{}</ETag></Object><Object><Key>b</Key><ETag>\"0\"</ETag></Object>\
+         <Object><Key>c</Key><Size>1</Size></Object><Object><Key>x</Key><ETag>*</ETag></Object>\
+         <Object><Key>d</Key><ETag>*</ETag></Object></Delete>",
+        answer.header("etag")
+    );
+    let answer = delete(&body).send(&rig).await;
+    assert_eq!(elements(&answer, "Key"), ["a", "b", "c", "x", "d"]);
+    assert_eq!(
+        elements(&answer, "Code"),
+        ["PreconditionFailed", "NotImplemented", "NoSuchKey"]
+    );
+    let left = ask(&rig, "GET", "/uploads").await;
+    assert_eq!(elements(&left, "Key"), ["b", "c"]);
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use super::super::app::DEFAULT_REGION;
 use super::super::body::empty;
 use super::super::call::{Call, Reply};
 use super::super::error::{ApiError, ErrorCode};
-use super::access::{Access, not_implemented};
+use super::access::Access;
 use super::payload::Payload;
 use super::put::put_headers;
 use super::xml::{self, Document};
@@ -25,6 +25,8 @@ use crate::store::{CatalogEntry, CatalogKey, CatalogKind, StoreError};
 
 /// Largest `CreateBucketConfiguration`, in bytes.
 const MAX_CONFIGURATION_BYTES: usize = 64 * 1024;
+/// Most elements of it: 50 tags are what Amazon allows, of three elements each.
+const MAX_CONFIGURATION_ELEMENTS: usize = 200;
 const REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
 /// Whose everything is; there is one owner.
 const OWNER: &str = "pillarbox";
@@ -134,13 +136,14 @@ fn check_configuration(body: &[u8], region: Option<&str>) -> Result<(), ApiError
     if body.trim_ascii().is_empty() {
         return Ok(());
     }
-    let wanted = xml::read(body, "CreateBucketConfiguration")?;
-    if let Some(other) = wanted
-        .children
-        .iter()
-        .find(|child| child.name != "LocationConstraint")
-    {
-        return Err(not_implemented(&other.name));
+    let wanted = xml::read(
+        body,
+        "CreateBucketConfiguration",
+        MAX_CONFIGURATION_ELEMENTS,
+    )?;
+    let mut others = wanted.branch()?.iter();
+    if let Some(other) = others.find(|child| child.name != "LocationConstraint") {
+        return Err(xml::unknown_element(&other.name));
     }
     let constraint = wanted.child("LocationConstraint").map(str::trim);
     match (
