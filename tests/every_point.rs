@@ -23,7 +23,8 @@ use pillarbox::model::{
 use pillarbox::store::embedded::faults::{Fault, arm, disarm};
 use pillarbox::store::embedded::{EmbeddedStore, Options};
 use pillarbox::store::{
-    Catalog as _, CatalogEntry, ChunkSpec, ClockReading, Expected, ObjectChange, ObjectName, ObjectStore as _, StoreError,
+    Catalog as _, CatalogEntry, ChunkSpec, ClockReading, Expected, ObjectChange, ObjectName,
+    ObjectStore as _, StoreError,
 };
 use tokio::runtime::Runtime;
 

@@ -6,16 +6,21 @@
     reason = "a test fails loudly"
 )]
 
+#[path = "support/objects.rs"]
+mod objects;
 #[path = "support/sigv4.rs"]
 mod sigv4;
 mod support;
+
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pillarbox::api::app::{AppOptions, BucketOptions};
 use pillarbox::model::{Bucket, Md5};
+use pillarbox::store::ObjectName;
 use sigv4::{Signed, code, element, elements};
-use support::{Answer, Rig};
+use support::{Answer, NOW, Rig};
 
 async fn ask(rig: &Rig, method: &str, path: &str) -> Answer {
     Signed::new(method, path).send(rig).await
@@ -337,15 +342,43 @@ async fn a_list_of_keys_that_is_not_right_deletes_nothing() {
         ),
         ("a trailer of a signed body", unkept, "InvalidRequest"),
         ("many small", delete(&small), "MalformedXML"),
-        ("two keys", delete(&of_key("<Key>a</Key><Key>b</Key>")), "MalformedXML"),
-        ("nested", delete(&of_key("<Key>a<b/></Key>")), "MalformedXML"),
-        ("no key", delete(&of_key("<VersionId>null</VersionId>")), "MalformedXML"),
-        ("an empty key", delete(&of_key("<Key></Key>")), "MalformedXML"),
+        (
+            "two keys",
+            delete(&of_key("<Key>a</Key><Key>b</Key>")),
+            "MalformedXML",
+        ),
+        (
+            "nested",
+            delete(&of_key("<Key>a<b/></Key>")),
+            "MalformedXML",
+        ),
+        (
+            "no key",
+            delete(&of_key("<VersionId>null</VersionId>")),
+            "MalformedXML",
+        ),
+        (
+            "an empty key",
+            delete(&of_key("<Key></Key>")),
+            "MalformedXML",
+        ),
         ("text", delete(&of_key("x<Key>a</Key>")), "MalformedXML"),
-        ("unknown of object", delete(&of_key("<Key>a</Key><Force/>")), "MalformedXML"),
+        (
+            "unknown of object",
+            delete(&of_key("<Key>a</Key><Force/>")),
+            "MalformedXML",
+        ),
         ("text between", delete(&of_object("x")), "MalformedXML"),
-        ("unknown", delete(&of_object("<Force>true</Force>")), "MalformedXML"),
-        ("perhaps quiet", delete(&of_object("<Quiet>perhaps</Quiet>")), "MalformedXML"),
+        (
+            "unknown",
+            delete(&of_object("<Force>true</Force>")),
+            "MalformedXML",
+        ),
+        (
+            "perhaps quiet",
+            delete(&of_object("<Quiet>perhaps</Quiet>")),
+            "MalformedXML",
+        ),
         ("junk", delete(&format!("junk{good}")), "MalformedXML"),
         ("other md5", other, "BadDigest"),
         ("too many", delete(&many), "MalformedXML"),
@@ -473,9 +506,74 @@ async fn a_copy_has_the_bytes_and_the_headers_of_its_source_or_those_it_was_give
     ] {
         assert_eq!(code(&request.send(&rig).await), expected, "{what}");
     }
-    let itself = copy("/films/c").header("x-amz-metadata-directive", "REPLACE");
-    assert_eq!(itself.send(&rig).await.status, 200);
-    assert_eq!(ask(&rig, "GET", "/films/c").await.text(), "bytes");
+    for (what, request) in [
+        ("range", ("x-amz-copy-source-range", "bytes=0-1")),
+        (
+            "key of the client",
+            (
+                "x-amz-copy-source-server-side-encryption-customer-algorithm",
+                "AES256",
+            ),
+        ),
+    ] {
+        let refused = copy("/uploads/a%20b").header(request.0, request.1);
+        assert_eq!(code(&refused.send(&rig).await), "NotImplemented", "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_onto_itself_changes_what_is_stored_with_the_object_and_nothing_else() {
+    let rig = Rig::new().await;
+    let long = "v".repeat(256);
+    let tags = (0..10).map(|n| format!("{n}={long}")).collect::<Vec<_>>();
+    let made = objects::draft("a", "bytes").expires(NOW.plus(Duration::from_secs(600)));
+    let made = made.header("x-amz-meta-k", "old").store(&rig).await;
+    let path = format!("/uploads/{}", made.key);
+    let copy = || Signed::new("PUT", &path).header("x-amz-copy-source", &path);
+    rig.advance(Duration::from_secs(60));
+    let replace = copy()
+        .header("x-amz-metadata-directive", "REPLACE")
+        .header("x-amz-tagging-directive", "REPLACE")
+        .header("x-amz-tagging", &tags.join("&"))
+        .header("x-amz-meta-k", "new");
+    let answer = replace.send(&rig).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let changed = ask(&rig, "GET", &path).await;
+    for (name, value) in [
+        ("x-amz-meta-k", "new"),
+        ("x-amz-tagging-count", "10"),
+        ("last-modified", "Sun, 22 Nov 2026 13:21:00 GMT"),
+    ] {
+        assert_eq!(changed.header(name), value, "{name}");
+    }
+    assert_eq!(changed.text(), "bytes");
+    // Any of these is a change, also to what it is already.
+    for (name, value) in [
+        ("x-amz-storage-class", "STANDARD"),
+        ("x-amz-server-side-encryption", "AES256"),
+        ("x-amz-website-redirect-location", "/b"),
+    ] {
+        let answer = copy().header(name, value).send(&rig).await;
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+        assert_eq!(ask(&rig, "GET", &path).await.header("x-amz-meta-k"), "new");
+    }
+    assert_eq!(code(&copy().send(&rig).await), "InvalidRequest");
+    let untagged = copy().header("x-amz-tagging-directive", "REPLACE");
+    assert_eq!(untagged.send(&rig).await.status, 200);
+    assert_eq!(
+        ask(&rig, "GET", &path).await.header("x-amz-tagging-count"),
+        ""
+    );
+    for (header, value) in [("if-none-match", "*"), ("if-match", "\"0\"")] {
+        let refused = replace.clone().header(header, value).send(&rig).await;
+        assert_eq!(code(&refused), "PreconditionFailed", "{header}");
+    }
+    let name = ObjectName::Key(made.bucket.clone(), made.key.clone());
+    let kept = rig.store.object(&name, NOW).await.unwrap();
+    assert_eq!(
+        (kept.id, kept.expires_at, kept.pipeline, kept.created_at),
+        (made.id, made.expires_at, made.pipeline, made.created_at)
+    );
 }
 
 #[tokio::test]

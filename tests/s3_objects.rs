@@ -120,6 +120,15 @@ async fn ranges_and_conditions_are_kept() {
         (answer.status.as_u16(), code(&answer).as_str()),
         (416, "InvalidRange")
     );
+    let head = |range: &str| Signed::new("HEAD", "/uploads/a").header("range", range);
+    let answer = head("bytes=4-8").send(&rig).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("content-length")),
+        (206, "5")
+    );
+    assert_eq!(answer.header("content-range"), "bytes 4-8/23");
+    let answer = head("bytes=99-").send(&rig).await;
+    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (416, ""));
     assert_eq!(ask("if-none-match", &etag).send(&rig).await.status, 304);
     assert_eq!(ask("if-match", &etag).send(&rig).await.status, 200);
     let answer = ask("if-match", "\"other\"").send(&rig).await;
@@ -232,6 +241,9 @@ async fn headers_in_the_query_of_a_presigned_url_are_those_of_its_signer() {
     let answer = upload.clone().body(BYTES).send_presigned(&rig, 60).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(get(&rig, "/uploads/a").await.header("x-amz-meta-by"), "me");
+    let read = Signed::new("GET", "/uploads/a?x-amz-checksum-mode=ENABLED");
+    let answer = read.send_presigned(&rig, 60).await;
+    assert_eq!(answer.header("x-amz-checksum-type"), "FULL_OBJECT");
     // Signed in a header, a query is a query.
     assert_eq!(upload.body(BYTES).send(&rig).await.status, 200);
     assert_eq!(get(&rig, "/uploads/a").await.header("x-amz-meta-by"), "");

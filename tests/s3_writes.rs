@@ -110,7 +110,11 @@ async fn a_write_counts_only_while_its_condition_holds() {
         );
         let etag = put(&rig, &path).await;
         for (header, value, expected) in [
-            ("if-match", "\"00\"", (412, "PreconditionFailed", "If-Match")),
+            (
+                "if-match",
+                "\"00\"",
+                (412, "PreconditionFailed", "If-Match"),
+            ),
             ("if-match", "\"*\"", (412, "PreconditionFailed", "If-Match")),
             ("if-match", "\"a\", \"b\"", (501, "NotImplemented", "")),
             ("if-none-match", &etag, (501, "NotImplemented", "")),
@@ -148,7 +152,11 @@ async fn what_is_to_be_deleted_is_deleted_only_while_its_condition_holds() {
     let rig = Rig::new().await;
     let etag = put(&rig, "/uploads/a").await;
     for (header, value, expected) in [
-        ("if-match", "\"00\"", (412, "PreconditionFailed", "If-Match")),
+        (
+            "if-match",
+            "\"00\"",
+            (412, "PreconditionFailed", "If-Match"),
+        ),
         ("if-none-match", "*", (501, "NotImplemented", "")),
         ("if-unmodified-since", "x", (501, "NotImplemented", "")),
         ("x-amz-if-match-size", "1", (501, "NotImplemented", "")),
@@ -206,7 +214,10 @@ async fn no_object_is_acknowledged_in_a_bucket_that_was_removed_meanwhile() {
     assert_eq!(ask(&rig, "DELETE", "/films").await.status, 204);
     slow.send(b"b").await;
     let late = slow.end().await;
-    assert_eq!((late.status.as_u16(), code(&late)), (404, "NoSuchBucket".into()));
+    assert_eq!(
+        (late.status.as_u16(), code(&late)),
+        (404, "NoSuchBucket".into())
+    );
     assert_eq!(rig.ask("GET", "/v1/files/").await.json()["total"], 0);
 }
 
@@ -219,7 +230,9 @@ async fn what_was_stored_is_as_old_as_its_last_byte() {
     slow.send(b"b").await;
     assert_eq!(slow.end().await.status, 200);
     assert_eq!(
-        ask(&rig, "HEAD", "/uploads/a").await.header("last-modified"),
+        ask(&rig, "HEAD", "/uploads/a")
+            .await
+            .header("last-modified"),
         "Sun, 22 Nov 2026 13:21:00 GMT"
     );
 }

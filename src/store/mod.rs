@@ -22,9 +22,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::model::{
-    AccessKey, Application, Bucket, BucketConfig, Checksum, ChunkReceipt, Crc64, HeaderSet, Id, Md5,
-    NewUpload, ObjectKey, ObjectMeta, Pipeline, SaidSizes, Timestamp, Token, TokenHash,
-    UploadSession,
+    AccessKey, Application, Attributes, Bucket, BucketConfig, Checksum, ChunkReceipt, Crc64,
+    HeaderSet, Id, Md5, NewUpload, ObjectKey, ObjectMeta, Pipeline, SaidSizes, Timestamp, Token,
+    TokenHash, UploadSession,
 };
 
 mod condition;
@@ -108,6 +108,8 @@ pub enum ObjectChange {
     UsedBy(String),
     /// Replaces the stored headers.
     Headers(HeaderSet),
+    /// Replaces the stored headers and the attributes, as a copy onto itself does: the object is as old as the change.
+    Rewritten(HeaderSet, Attributes),
 }
 
 /// What the engine reads off both clocks, for the sweep.

@@ -119,8 +119,8 @@ fn headers_of(call: &Call<'_>, presigned: bool) -> Result<Vec<(String, String)>,
     Ok(headers)
 }
 
-/// Whether a parameter of a presigned URL stands for a header. A checksum does not: SDKs put there that of the empty body they had when
-/// they signed.
+/// Whether a parameter of a presigned URL stands for a header. The value of a checksum does not: SDKs put there that of the empty body
+/// they had when they signed. That checksums are wanted back does.
 fn is_hoisted(name: &str) -> bool {
     const AUTHENTICATION: [&str; 8] = [
         "x-amz-algorithm",
@@ -133,7 +133,7 @@ fn is_hoisted(name: &str) -> bool {
         "x-amz-signedheaders",
     ];
     name.starts_with("x-amz-")
-        && !name.starts_with("x-amz-checksum-")
+        && (!name.starts_with("x-amz-checksum-") || name == "x-amz-checksum-mode")
         && !AUTHENTICATION.contains(&name)
 }
 

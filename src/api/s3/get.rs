@@ -4,7 +4,7 @@
 //! same, so the answer still says: do not guess the type, run nothing, belong to no origin.
 //! Never does: judge conditions or ranges; `conditional.rs` and `range.rs` do, for every road to an object.
 //!
-//! Invariants: HEAD gets the headers of GET. Only a whole answer carries the checksum of the whole, and only when it was asked for.
+//! Invariants: HEAD gets the headers of GET, also those of a range, which Amazon looks at there (RFC 9110 does not). Only a whole answer carries the checksum of the whole, and only when it was asked for.
 //!
 //! Source: Amazon S3 API Reference, "GetObject", "HeadObject".
 
@@ -55,14 +55,14 @@ pub(super) async fn get(
     let mut response = if call.head.method == Method::HEAD {
         let meta = call.app.store.object(&name, call.now).await?;
         match conditional::judge(request, &meta) {
-            Verdict::Proceed => whole(access, &meta, empty()),
+            Verdict::Proceed => send(request, access, None, &meta)?,
             verdict => stopped(verdict, &meta)?,
         }
     } else {
         let reader = call.app.store.open(&name, call.now).await?;
         let meta = reader.meta().clone();
         match conditional::judge(request, &meta) {
-            Verdict::Proceed => send(request, access, reader, &meta)?,
+            Verdict::Proceed => send(request, access, Some(reader), &meta)?,
             verdict => stopped(verdict, &meta)?,
         }
     };
@@ -76,10 +76,11 @@ pub(super) async fn get(
     Ok(Reply::Raw(response))
 }
 
+/// All of the object or the range that is wanted; without a reader, its headers.
 fn send(
     request: &HeaderMap,
     access: &Access,
-    reader: Box<dyn ObjectReader>,
+    reader: Option<Box<dyn ObjectReader>>,
     meta: &ObjectMeta,
 ) -> Result<Response<ResponseBody>, ApiError> {
     let wanted = match conditional::range_counts(request, meta) {
@@ -87,13 +88,17 @@ fn send(
         false => Wanted::Whole,
     };
     match wanted {
-        Wanted::Whole => Ok(whole(
-            access,
-            meta,
-            ObjectBody::whole(reader).boxed_unsync(),
-        )),
+        Wanted::Whole => {
+            let body = reader.map(ObjectBody::whole);
+            Ok(whole(
+                access,
+                meta,
+                body.map_or_else(empty, BodyExt::boxed_unsync),
+            ))
+        }
         Wanted::Part(span) => {
-            let body = ObjectBody::part(reader, span.first, span.length()).boxed_unsync();
+            let body = reader.map(|reader| ObjectBody::part(reader, span.first, span.length()));
+            let body = body.map_or_else(empty, BodyExt::boxed_unsync);
             let mut response = with_headers(meta, span.length(), body);
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             let range = format!("bytes {}-{}/{}", span.first, span.last, meta.size);

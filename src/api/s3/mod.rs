@@ -15,6 +15,7 @@ mod condition;
 mod copy;
 mod delete;
 mod get;
+mod keep_alive;
 mod list;
 mod payload;
 mod put;

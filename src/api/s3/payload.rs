@@ -70,7 +70,8 @@ impl<'a> Payload<'a> {
         };
         let named = access.header(TRAILER);
         if named.is_some() && !has_trailer {
-            let message = "The x-amz-trailer header needs an x-amz-content-sha256 that announces a trailer";
+            let message =
+                "The x-amz-trailer header needs an x-amz-content-sha256 that announces a trailer";
             return Err(ApiError::new(ErrorCode::InvalidRequest, message));
         }
         let checksum = match (claimed, named) {

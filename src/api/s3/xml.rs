@@ -17,6 +17,8 @@ use super::super::body::{ResponseBody, full};
 use super::super::error::{ApiError, ErrorCode};
 
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+/// What every document begins with.
+pub(super) const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 /// Deepest nesting of a document that is read.
 const MAX_DEPTH: usize = 8;
 
@@ -30,8 +32,7 @@ pub(super) struct Document {
 impl Document {
     /// Begins a document.
     pub(super) fn new(root: &'static str) -> Self {
-        let text =
-            format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} xmlns=\"{NAMESPACE}\">");
+        let text = format!("{DECLARATION}<{root} xmlns=\"{NAMESPACE}\">");
         Self { text, root }
     }
 
@@ -55,13 +56,15 @@ impl Document {
     }
 
     /// The answer, 200.
-    pub(super) fn answer(mut self) -> Response<ResponseBody> {
+    pub(super) fn answer(self) -> Response<ResponseBody> {
+        answer_with(full(self.finish()))
+    }
+
+    /// The whole document, which begins with [`DECLARATION`].
+    pub(super) fn finish(mut self) -> String {
         let root = self.root;
         self.close(root);
-        let mut response = Response::new(full(self.text));
-        let kind = HeaderValue::from_static("application/xml");
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-        response
+        self.text
     }
 
     fn open(&mut self, name: &str) {
@@ -75,6 +78,14 @@ impl Document {
         self.text.push_str(name);
         self.text.push('>');
     }
+}
+
+/// An answer of 200 whose body is XML.
+pub(super) fn answer_with(body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    let kind = HeaderValue::from_static("application/xml");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
 }
 
 fn push_text(text: &mut String, value: &str) {
@@ -133,7 +144,8 @@ impl Element {
 }
 
 fn is_blank(text: &str) -> bool {
-    text.bytes().all(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n'))
+    text.bytes()
+        .all(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n'))
 }
 
 /// Reads a document whose root has this name.

@@ -105,10 +105,15 @@ pub(super) fn unname_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), 
         txn.delete(due_key(EXPIRY, at, meta.id.as_bytes()));
     }
     txn.delete(created_pair(meta).0);
+    forget_tags(txn, meta);
+    count(txn, |objects| objects.saturating_sub(1))
+}
+
+/// Removes what of an object's tags lies beside its record.
+pub(super) fn forget_tags(txn: &mut Txn<'_>, meta: &ObjectMeta) {
     if !meta.attributes.tags.is_empty() {
         (0..tagged::MAX_PIECES).for_each(|n| txn.delete(tagged::piece_key(meta.id, n)));
     }
-    count(txn, |objects| objects.saturating_sub(1))
 }
 
 fn count(txn: &mut Txn<'_>, change: impl FnOnce(u64) -> u64) -> Result<(), StoreError> {

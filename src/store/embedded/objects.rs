@@ -187,6 +187,7 @@ async fn change_in_turn(
         if let Some(at) = old.expires_at {
             txn.delete(records::due_key(EXPIRY, at, id.as_bytes()));
         }
+        names::forget_tags(txn, &old);
         names::put_object(txn, &new)?;
         Ok(new)
     };
@@ -301,6 +302,11 @@ fn changed(
             new.expires_at = None;
         }
         ObjectChange::Headers(headers) => new.headers = headers,
+        ObjectChange::Rewritten(headers, attributes) => {
+            new.headers = headers;
+            new.attributes = attributes;
+            new.finished_at = now;
+        }
     }
     new.updated_at = now;
     new.version = old.version.saturating_add(1);

@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::model::{
-    Application, Bucket, BucketConfig, Hasher, HeaderSet, ObjectKey, Place, Scopes, Secret, Token, TokenHash,
-    UploadState,
+    Application, Bucket, BucketConfig, Hasher, HeaderSet, ObjectKey, Place, Scopes, Secret, Token,
+    TokenHash, UploadState,
 };
 use crate::store::Expected;
 
