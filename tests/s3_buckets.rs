@@ -86,6 +86,8 @@ async fn a_bucket_that_cannot_be_is_refused_with_the_reason() {
         ("PUT", "/UPPER", "InvalidBucketName"),
         ("PUT", "/ab", "InvalidBucketName"),
         ("PUT", "/192.168.1.1", "InvalidBucketName"),
+        ("PUT", "/xn--films", "InvalidBucketName"),
+        ("PUT", "/films--ol-s3", "InvalidBucketName"),
         ("DELETE", "/uploads", "AccessDenied"),
         ("DELETE", "/drop", "AccessDenied"),
         ("DELETE", "/nowhere", "NoSuchBucket"),
@@ -109,6 +111,47 @@ async fn a_bucket_that_cannot_be_is_refused_with_the_reason() {
         let body = format!("<CreateBucketConfiguration>{constraint}</CreateBucketConfiguration>");
         let answer = Signed::new("PUT", "/films").body(body).send(&rig).await;
         assert_eq!(code(&answer), expected, "{constraint}");
+        assert_eq!(element(&answer, "Header"), "", "{constraint}");
+    }
+    for (ownership, expected) in [
+        ("BucketOwnerEnforced", ""),
+        ("ObjectWriter", "NotImplemented"),
+    ] {
+        let create = Signed::new("PUT", "/films").header("x-amz-object-ownership", ownership);
+        assert_eq!(code(&create.send(&rig).await), expected, "{ownership}");
+    }
+}
+
+#[tokio::test]
+async fn buckets_are_listed_page_by_page() {
+    let rig = Rig::new().await;
+    for name in ["films-1", "films-2", "films-3", "music"] {
+        assert_eq!(ask(&rig, "PUT", &format!("/{name}")).await.status, 200);
+    }
+    let names = async |question: &str| {
+        let answer = ask(&rig, "GET", &format!("/?{question}")).await;
+        let next = element(&answer, "ContinuationToken");
+        (elements(&answer, "Name").join(" "), next)
+    };
+    let (page, next) = names("prefix=films&max-buckets=2").await;
+    assert_eq!(page, "films-1 films-2");
+    let rest = names(&format!(
+        "prefix=films&max-buckets=2&continuation-token={next}"
+    ))
+    .await;
+    assert_eq!(rest, ("films-3".to_owned(), String::new()));
+    for (question, expected) in [
+        ("prefix=m", "music"),
+        ("prefix=films&max-buckets=3", "films-1 films-2 films-3"),
+        ("bucket-region=us-east-1&prefix=mu", "music"),
+        ("bucket-region=eu-west-1", ""),
+    ] {
+        let answer = names(question).await;
+        assert_eq!(answer, (expected.to_owned(), String::new()), "{question}");
+    }
+    for question in ["max-buckets=0", "max-buckets=x", "continuation-token=%2F"] {
+        let answer = ask(&rig, "GET", &format!("/?{question}")).await;
+        assert_eq!(code(&answer), "InvalidArgument", "{question}");
     }
 }
 
@@ -231,6 +274,7 @@ async fn every_kind_of_list_shows_everything_once_whatever_the_page() {
 #[tokio::test]
 async fn a_list_says_what_it_is_a_list_of() {
     let rig = Rig::new().await;
+    rig.advance(Duration::from_millis(279));
     put(&rig, "/uploads/a%20b/c").await;
     let answer = ask(
         &rig,
@@ -259,6 +303,8 @@ async fn a_list_says_what_it_is_a_list_of() {
         ("max-keys=-1", "InvalidArgument"),
         ("max-keys=many", "InvalidArgument"),
         ("list-type=2&continuation-token=%2F", "InvalidArgument"),
+        ("versions&version-id-marker=null", "InvalidArgument"),
+        ("versions&version-id-marker=null&key-marker=a", ""),
         ("max-keys=0", ""),
         ("max-keys=5000", ""),
     ] {

@@ -14,6 +14,8 @@ mod support;
 
 use std::time::Duration;
 
+use http::Request;
+use pillarbox::api::body::RequestBody;
 use sigv4::{DATE, SCOPE, Signed, code, element, sha256};
 use support::{Answer, Rig};
 
@@ -532,6 +534,113 @@ async fn an_unsigned_trailer_carries_the_checksum() {
         .send(&rig)
         .await;
     assert_eq!(code(&answer), "IncompleteBody");
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_it_is_about() {
+    let rig = Rig::new().await;
+    let etag = put(&rig, "/uploads/a", BYTES)
+        .await
+        .header("etag")
+        .to_owned();
+    let read = || Signed::new("GET", "/uploads/a");
+    let copy = || Signed::new("PUT", "/uploads/b").header("x-amz-copy-source", "/uploads/a");
+    let chunked = Signed::new("PUT", "/uploads/a")
+        .header("x-amz-decoded-content-length", "5368709121")
+        .payload(UNSIGNED_TRAILER);
+    for (request, expected) in [
+        (
+            Signed::new("GET", "/uploads/no%26"),
+            "NoSuchKey Key=no&amp;",
+        ),
+        (
+            copy().header("x-amz-copy-source-if-match", "\"0\""),
+            "PreconditionFailed Condition=x-amz-copy-source-If-Match",
+        ),
+        (
+            Signed::new("PUT", "/uploads/b").header("x-amz-copy-source", "/uploads/none"),
+            "NoSuchKey Key=none",
+        ),
+        (
+            copy().header("x-amz-copy-source-if-none-match", &etag),
+            "PreconditionFailed Condition=x-amz-copy-source-If-None-Match",
+        ),
+        (
+            read().header("range", "bytes=99-"),
+            "InvalidRange RangeRequested=bytes=99-",
+        ),
+        (
+            read().header("range", "bytes=99-"),
+            "InvalidRange ActualObjectSize=23",
+        ),
+        (
+            read().header("if-match", "\"0\""),
+            "PreconditionFailed Condition=If-Match",
+        ),
+        (
+            read().header("if-unmodified-since", "Sun, 22 Nov 2020 13:20:00 GMT"),
+            "PreconditionFailed Condition=If-Unmodified-Since",
+        ),
+        (chunked.clone(), "EntityTooLarge ProposedSize=5368709121"),
+        (chunked, "EntityTooLarge MaxSizeAllowed=5368709120"),
+        (
+            Signed::new("GET", "/uploads/a?versionId="),
+            "InvalidArgument ArgumentName=versionId",
+        ),
+    ] {
+        let answer = request.send(&rig).await;
+        let (code_of, rest) = expected.split_once(' ').unwrap();
+        let (name, value) = rest.split_once('=').unwrap();
+        assert_eq!(code(&answer), code_of, "{expected}");
+        assert_eq!(element(&answer, name), value, "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_for_and_cannot_be_is_not_passed_over() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a", BYTES).await;
+    let key = "x-amz-server-side-encryption-customer-key";
+    let owner = "x-amz-expected-bucket-owner";
+    for (method, path, header, value, expected) in [
+        ("GET", "/uploads/a", key, "AAAA", (501, "NotImplemented")),
+        ("PUT", "/uploads/a", key, "AAAA", (501, "NotImplemented")),
+        ("GET", "/uploads/a", owner, "other", (403, "AccessDenied")),
+        ("GET", "/uploads", owner, "other", (403, "AccessDenied")),
+        ("GET", "/uploads/a", owner, "pillarbox", (200, "")),
+    ] {
+        let request = Signed::new(method, path).header(header, value);
+        let answer = request.send(&rig).await;
+        let told = (answer.status.as_u16(), code(&answer));
+        assert_eq!(told, (expected.0, expected.1.to_owned()), "{method} {path}");
+    }
+    let copy = Signed::new("PUT", "/uploads/b")
+        .header("x-amz-copy-source", "/uploads/a")
+        .header("x-amz-source-expected-bucket-owner", "other");
+    assert_eq!(code(&copy.send(&rig).await), "AccessDenied");
+}
+
+#[tokio::test]
+async fn headers_of_no_interest_may_be_anything_and_those_of_interest_have_a_limit() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a", BYTES).await;
+    let many = (0..101).fold(Signed::new("PUT", "/uploads/a"), |request, n| {
+        request.header(&format!("x-amz-meta-{n:03}"), "v")
+    });
+    let long = Signed::new("PUT", "/uploads/a").header("x-amz-meta-a", &"v".repeat(30_000));
+    for request in [many, long] {
+        assert_eq!(code(&request.send(&rig).await), "MetadataTooLarge");
+    }
+    let signed = Signed::new("GET", "/uploads/a").authorized();
+    for (name, expected) in [("referer", 200), ("if-match", 400)] {
+        let mut request = Request::get("/uploads/a").header(name, &b"\xff"[..]);
+        for (name, value) in &signed {
+            request = request.header(name, value);
+        }
+        let request = request.body(RequestBody::whole("")).unwrap();
+        let answer = rig.app.handle(request, support::connection()).await;
+        assert_eq!(answer.status(), expected, "{name}");
+    }
 }
 
 #[tokio::test]

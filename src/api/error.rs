@@ -198,10 +198,6 @@ error_codes! {
     XAmzContentSHA256Mismatch => BAD_REQUEST, INVALID;
 }
 
-/// Amazon's words for a condition that does not hold.
-pub(super) const PRECONDITION_FAILED: &str =
-    "At least one of the pre-conditions you specified did not hold";
-
 /// A refusal, ready to be shown in any dialect.
 #[derive(Debug)]
 pub struct ApiError {
@@ -256,6 +252,12 @@ impl ApiError {
             allow: Some(allow),
             ..Self::new(ErrorCode::MethodNotAllowed, message)
         }
+    }
+
+    /// A condition of the request that does not hold.
+    pub fn precondition_failed() -> Self {
+        let message = "At least one of the pre-conditions you specified did not hold";
+        Self::new(ErrorCode::PreconditionFailed, message)
     }
 
     /// Adds one element to the S3 answer.

@@ -5,11 +5,14 @@
 //!
 //! Invariant: what passes by itself is 503, what is broken is 500.
 
-use super::error::{ApiError, ErrorCode, PRECONDITION_FAILED};
+use super::error::{ApiError, ErrorCode};
 use crate::store::StoreError;
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::ConditionFailed) {
+            return Self::precondition_failed();
+        }
         let (code, message) = store_row(&error);
         Self::new(code, message).caused_by(error)
     }
@@ -44,7 +47,6 @@ fn store_row(error: &StoreError) -> (ErrorCode, String) {
         StoreError::Busy | StoreError::TooManyFiles => {
             (C::SlowDown, "Please reduce your request rate.")
         }
-        StoreError::ConditionFailed => (C::PreconditionFailed, PRECONDITION_FAILED),
         StoreError::Full => (
             C::InsufficientStorage,
             "There is not enough free space to store this.",

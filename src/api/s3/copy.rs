@@ -67,7 +67,7 @@ pub(super) async fn copy(
     let headers = put_headers(&access)?;
     let payload = Payload::new(call, &mut access, headers.attributes.checksum.clone())?;
     payload.collected(0, headers.md5).await?;
-    let reader = call.app.store.open(&source, call.now).await?;
+    let reader = open(call, &source).await?;
     check_conditions(&access, reader.meta())?;
     let draft = Draft::of(&access, headers, reader.meta())?;
     if source == ObjectName::Key(bucket.clone(), key.clone()) {
@@ -80,6 +80,16 @@ pub(super) async fn copy(
     let work = async move { write(&app, reader, upload, condition).await };
     let answer = keep_alive::answer(work, call.request_id).await?;
     Ok(Reply::Raw(answer))
+}
+
+async fn open(call: &Call<'_>, source: &ObjectName) -> Result<Box<dyn ObjectReader>, ApiError> {
+    let opened = call.app.store.open(source, call.now).await;
+    opened.map_err(|error| match (&error, source) {
+        (StoreError::NoSuchObject, ObjectName::Key(_, key)) => {
+            ApiError::from(error).with("Key", key.as_str())
+        }
+        _ => error.into(),
+    })
 }
 
 /// What is stored with a copy.
@@ -147,7 +157,8 @@ async fn rewrite(
 
 fn document(meta: &ObjectMeta) -> Document {
     let mut document = Document::new("CopyObjectResult");
-    document.element("LastModified", &meta.finished_at.rfc3339());
+    let modified = meta.finished_at.whole_second();
+    document.element("LastModified", &modified.rfc3339());
     document.element("ETag", &meta.etag.quoted());
     document
 }
@@ -172,7 +183,9 @@ async fn source(call: &Call<'_>, access: &Access) -> Result<ObjectName, ApiError
         return Err(no_source());
     }
     let key = object_key(key)?;
-    Ok(ObjectName::Key(buckets::existing(call, bucket).await?, key))
+    let bucket = buckets::existing(call, bucket).await?;
+    access.check_owner("x-amz-source-expected-bucket-owner")?;
+    Ok(ObjectName::Key(bucket, key))
 }
 
 fn check_conditions(access: &Access, meta: &ObjectMeta) -> Result<(), ApiError> {
@@ -190,13 +203,16 @@ fn check_conditions(access: &Access, meta: &ObjectMeta) -> Result<(), ApiError> 
             conditions.insert(condition, value);
         }
     }
-    match conditional::judge(&conditions, meta) {
-        Verdict::Proceed => Ok(()),
-        Verdict::NotModified | Verdict::Failed => {
-            let why = "At least one of the pre-conditions you specified did not hold";
-            Err(ApiError::new(ErrorCode::PreconditionFailed, why))
-        }
-    }
+    // An `If-Match` or `If-None-Match` beside a date is what decides.
+    let has = |condition| conditions.contains_key(condition);
+    let failed = match conditional::judge(&conditions, meta) {
+        Verdict::Proceed => return Ok(()),
+        Verdict::Failed if has(IF_MATCH) => "x-amz-copy-source-If-Match",
+        Verdict::Failed => "x-amz-copy-source-If-Unmodified-Since",
+        Verdict::NotModified if has(IF_NONE_MATCH) => "x-amz-copy-source-If-None-Match",
+        Verdict::NotModified => "x-amz-copy-source-If-Modified-Since",
+    };
+    Err(ApiError::precondition_failed().with("Condition", failed))
 }
 
 /// Whether what a directive is about is taken from the request, and not from the source.

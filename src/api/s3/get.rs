@@ -10,8 +10,8 @@
 
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE,
-    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES,
-    LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES, IF_MATCH,
+    LAST_MODIFIED, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -19,12 +19,12 @@ use http_body_util::BodyExt;
 use super::super::body::{ResponseBody, empty};
 use super::super::call::{Call, Reply};
 use super::super::conditional::{self, Verdict};
-use super::super::error::{ApiError, ErrorCode};
+use super::super::error::ApiError;
 use super::super::object_answer::{SANDBOX, unsatisfiable};
 use super::super::object_body::ObjectBody;
 use super::super::range::{self, Wanted};
 use super::super::stored_headers::{self, put as set};
-use super::access::Access;
+use super::access::{Access, KEY_OF_CLIENT};
 use crate::model::{Bucket, ObjectKey, ObjectMeta};
 use crate::store::{ObjectName, ObjectReader};
 
@@ -50,20 +50,21 @@ pub(super) async fn get(
     bucket: Bucket,
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
+    access.refuse_headers(&KEY_OF_CLIENT)?;
     let name = ObjectName::Key(bucket, key);
     let request = &call.head.headers;
     let mut response = if call.head.method == Method::HEAD {
         let meta = call.app.store.object(&name, call.now).await?;
         match conditional::judge(request, &meta) {
             Verdict::Proceed => send(request, access, None, &meta)?,
-            verdict => stopped(verdict, &meta)?,
+            verdict => stopped(request, verdict, &meta)?,
         }
     } else {
         let reader = call.app.store.open(&name, call.now).await?;
         let meta = reader.meta().clone();
         match conditional::judge(request, &meta) {
             Verdict::Proceed => send(request, access, Some(reader), &meta)?,
-            verdict => stopped(verdict, &meta)?,
+            verdict => stopped(request, verdict, &meta)?,
         }
     };
     if response.status().is_success() {
@@ -105,15 +106,28 @@ fn send(
             set(response.headers_mut(), CONTENT_RANGE, &range);
             Ok(response)
         }
-        Wanted::Unsatisfiable => Err(unsatisfiable(meta.size)),
+        Wanted::Unsatisfiable => {
+            let mut error = unsatisfiable(meta.size);
+            let asked = request.get(RANGE).and_then(|range| range.to_str().ok());
+            let asked = asked.unwrap_or_default().to_owned();
+            error.extras.insert(0, ("RangeRequested", asked));
+            Err(error)
+        }
     }
 }
 
 /// 304 or 412.
-fn stopped(verdict: Verdict, meta: &ObjectMeta) -> Result<Response<ResponseBody>, ApiError> {
+fn stopped(
+    request: &HeaderMap,
+    verdict: Verdict,
+    meta: &ObjectMeta,
+) -> Result<Response<ResponseBody>, ApiError> {
     if verdict == Verdict::Failed {
-        let why = "At least one of the pre-conditions you specified did not hold";
-        return Err(ApiError::new(ErrorCode::PreconditionFailed, why));
+        let failed = match request.contains_key(IF_MATCH) {
+            true => "If-Match",
+            false => "If-Unmodified-Since",
+        };
+        return Err(ApiError::precondition_failed().with("Condition", failed));
     }
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;

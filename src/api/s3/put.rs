@@ -100,10 +100,12 @@ fn check_length(announced: Option<u64>) -> Result<(), ApiError> {
             let message = "You must provide the Content-Length HTTP header.";
             Err(ApiError::new(ErrorCode::MissingContentLength, message))
         }
-        Some(length) if length > MAX_CHUNK_BYTES => Err(StoreError::TooLarge {
-            max_bytes: MAX_CHUNK_BYTES,
+        Some(length) if length > MAX_CHUNK_BYTES => {
+            let max_bytes = MAX_CHUNK_BYTES;
+            let error = ApiError::from(StoreError::TooLarge { max_bytes });
+            let error = error.with("ProposedSize", length.to_string());
+            Err(error.with("MaxSizeAllowed", max_bytes.to_string()))
         }
-        .into()),
         Some(_) => Ok(()),
     }
 }
