@@ -12,9 +12,11 @@
 use std::path::Path;
 use std::time::Duration;
 
-use pillarbox::model::{Bucket, HeaderSet, Id, NewUpload, ObjectKey, Timestamp};
+use pillarbox::model::{Bucket, BucketConfig, HeaderSet, Id, NewUpload, ObjectKey, Timestamp};
 use pillarbox::store::embedded::{EmbeddedStore, Options};
-use pillarbox::store::{ClockReading, Expected, ObjectName, ObjectStore as _};
+use pillarbox::store::{
+    Catalog as _, CatalogEntry, ClockReading, Expected, ObjectName, ObjectStore as _,
+};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
 const HOUR: i64 = 3600;
@@ -35,7 +37,10 @@ async fn open(data: &Path, now: Timestamp) -> EmbeddedStore {
         ballast_bytes: 0,
         ..Options::new(data)
     };
-    EmbeddedStore::open(options, now).await.unwrap()
+    let store = EmbeddedStore::open(options, now).await.unwrap();
+    let bucket = BucketConfig::new(Bucket::parse("uploads").unwrap(), NOW);
+    store.insert(CatalogEntry::Bucket(bucket)).await.unwrap();
+    store
 }
 
 async fn post(store: &EmbeddedStore, expires_at: Timestamp) -> ObjectName {

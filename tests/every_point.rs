@@ -17,11 +17,14 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pillarbox::model::{Bucket, HeaderSet, Id, NewUpload, ObjectKey, Tags, Timestamp, UploadState};
+use pillarbox::model::{
+    Bucket, BucketConfig, HeaderSet, Id, NewUpload, ObjectKey, Tags, Timestamp, UploadState,
+};
 use pillarbox::store::embedded::faults::{Fault, arm, disarm};
 use pillarbox::store::embedded::{EmbeddedStore, Options};
 use pillarbox::store::{
-    ChunkSpec, ClockReading, Expected, ObjectChange, ObjectName, ObjectStore as _, StoreError,
+    Catalog as _, CatalogEntry, ChunkSpec, ClockReading, Expected, ObjectChange, ObjectName,
+    ObjectStore as _, StoreError,
 };
 use tokio::runtime::Runtime;
 
@@ -423,8 +426,10 @@ fn attempt(number: u64, fault: Fault) -> (Vec<&'static str>, Option<&'static str
     let mut when = format!("{fault:?} at operation {number}");
     let first = runtime();
     let store = first.block_on(async {
-        // What is there before the fault: the folders and an empty index.
+        // What is there before the fault: the folders and an index with nothing but a bucket.
         let store = EmbeddedStore::open(options(&data), NOW).await.unwrap();
+        let bucket = BucketConfig::new(Bucket::parse("uploads").unwrap(), NOW);
+        store.insert(CatalogEntry::Bucket(bucket)).await.unwrap();
         arm(number, fault);
         workload(&store, &mut told).await;
         store

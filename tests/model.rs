@@ -20,9 +20,9 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pillarbox::model::{Id, Timestamp, UploadState};
+use pillarbox::model::{Bucket, BucketConfig, Id, Timestamp, UploadState};
 use pillarbox::store::embedded::{EmbeddedStore, Options};
-use pillarbox::store::{ObjectChange, ObjectStore as _};
+use pillarbox::store::{Catalog as _, CatalogEntry, ObjectChange, ObjectStore as _};
 use tokio::runtime::Runtime;
 
 mod reference;
@@ -205,7 +205,11 @@ impl World {
             true => runtime.block_on(EmbeddedStore::reindex(options, self.now)),
             false => runtime.block_on(EmbeddedStore::open(options, self.now)),
         };
-        self.store = Some(opened.unwrap());
+        let store = opened.unwrap();
+        let bucket = BucketConfig::new(Bucket::parse("uploads").unwrap(), self.now);
+        let added = store.insert(CatalogEntry::Bucket(bucket));
+        runtime.block_on(added).unwrap();
+        self.store = Some(store);
         self.runtime = Some(runtime);
     }
 

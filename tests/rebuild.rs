@@ -14,10 +14,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pillarbox::model::{
-    Attributes, Bucket, HeaderSet, Id, NewUpload, ObjectKey, ObjectMeta, Tags, Timestamp,
+    Attributes, Bucket, BucketConfig, HeaderSet, Id, NewUpload, ObjectKey, ObjectMeta, Tags,
+    Timestamp,
 };
 use pillarbox::store::embedded::{EmbeddedStore, Options};
-use pillarbox::store::{Expected, ObjectName, ObjectStore as _};
+use pillarbox::store::{Catalog as _, CatalogEntry, Expected, ObjectName, ObjectStore as _};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
 const OBJECTS: u64 = 100_000;
@@ -84,6 +85,8 @@ async fn a_deleted_index_of_100_000_objects_is_back_within_60_s() {
             .await
             .unwrap(),
     );
+    let bucket = BucketConfig::new(Bucket::parse("uploads").unwrap(), NOW);
+    store.insert(CatalogEntry::Bucket(bucket)).await.unwrap();
     let writers = (0..WRITERS).map(|writer| {
         let store = Arc::clone(&store);
         tokio::spawn(async move {

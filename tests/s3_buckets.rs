@@ -6,16 +6,21 @@
     reason = "a test fails loudly"
 )]
 
+#[path = "support/objects.rs"]
+mod objects;
 #[path = "support/sigv4.rs"]
 mod sigv4;
 mod support;
+
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pillarbox::api::app::{AppOptions, BucketOptions};
 use pillarbox::model::{Bucket, Md5};
+use pillarbox::store::ObjectName;
 use sigv4::{Signed, code, element, elements};
-use support::{Answer, Rig};
+use support::{Answer, NOW, Rig};
 
 async fn ask(rig: &Rig, method: &str, path: &str) -> Answer {
     Signed::new(method, path).send(rig).await
@@ -81,6 +86,8 @@ async fn a_bucket_that_cannot_be_is_refused_with_the_reason() {
         ("PUT", "/UPPER", "InvalidBucketName"),
         ("PUT", "/ab", "InvalidBucketName"),
         ("PUT", "/192.168.1.1", "InvalidBucketName"),
+        ("PUT", "/xn--films", "InvalidBucketName"),
+        ("PUT", "/films--ol-s3", "InvalidBucketName"),
         ("DELETE", "/uploads", "AccessDenied"),
         ("DELETE", "/drop", "AccessDenied"),
         ("DELETE", "/nowhere", "NoSuchBucket"),
@@ -104,6 +111,47 @@ async fn a_bucket_that_cannot_be_is_refused_with_the_reason() {
         let body = format!("<CreateBucketConfiguration>{constraint}</CreateBucketConfiguration>");
         let answer = Signed::new("PUT", "/films").body(body).send(&rig).await;
         assert_eq!(code(&answer), expected, "{constraint}");
+        assert_eq!(element(&answer, "Header"), "", "{constraint}");
+    }
+    for (ownership, expected) in [
+        ("BucketOwnerEnforced", ""),
+        ("ObjectWriter", "NotImplemented"),
+    ] {
+        let create = Signed::new("PUT", "/films").header("x-amz-object-ownership", ownership);
+        assert_eq!(code(&create.send(&rig).await), expected, "{ownership}");
+    }
+}
+
+#[tokio::test]
+async fn buckets_are_listed_page_by_page() {
+    let rig = Rig::new().await;
+    for name in ["films-1", "films-2", "films-3", "music"] {
+        assert_eq!(ask(&rig, "PUT", &format!("/{name}")).await.status, 200);
+    }
+    let names = async |question: &str| {
+        let answer = ask(&rig, "GET", &format!("/?{question}")).await;
+        let next = element(&answer, "ContinuationToken");
+        (elements(&answer, "Name").join(" "), next)
+    };
+    let (page, next) = names("prefix=films&max-buckets=2").await;
+    assert_eq!(page, "films-1 films-2");
+    let rest = names(&format!(
+        "prefix=films&max-buckets=2&continuation-token={next}"
+    ))
+    .await;
+    assert_eq!(rest, ("films-3".to_owned(), String::new()));
+    for (question, expected) in [
+        ("prefix=m", "music"),
+        ("prefix=films&max-buckets=3", "films-1 films-2 films-3"),
+        ("bucket-region=us-east-1&prefix=mu", "music"),
+        ("bucket-region=eu-west-1", ""),
+    ] {
+        let answer = names(question).await;
+        assert_eq!(answer, (expected.to_owned(), String::new()), "{question}");
+    }
+    for question in ["max-buckets=0", "max-buckets=x", "continuation-token=%2F"] {
+        let answer = ask(&rig, "GET", &format!("/?{question}")).await;
+        assert_eq!(code(&answer), "InvalidArgument", "{question}");
     }
 }
 
@@ -226,6 +274,7 @@ async fn every_kind_of_list_shows_everything_once_whatever_the_page() {
 #[tokio::test]
 async fn a_list_says_what_it_is_a_list_of() {
     let rig = Rig::new().await;
+    rig.advance(Duration::from_millis(279));
     put(&rig, "/uploads/a%20b/c").await;
     let answer = ask(
         &rig,
@@ -254,6 +303,8 @@ async fn a_list_says_what_it_is_a_list_of() {
         ("max-keys=-1", "InvalidArgument"),
         ("max-keys=many", "InvalidArgument"),
         ("list-type=2&continuation-token=%2F", "InvalidArgument"),
+        ("versions&version-id-marker=null", "InvalidArgument"),
+        ("versions&version-id-marker=null&key-marker=a", ""),
         ("max-keys=0", ""),
         ("max-keys=5000", ""),
     ] {
@@ -294,8 +345,9 @@ async fn many_objects_are_deleted_and_each_is_answered_for() {
     );
     assert_eq!(
         elements(&answer, "Code"),
-        ["NoSuchVersion", "NotImplemented"]
+        ["NoSuchVersion", "PreconditionFailed"]
     );
+    assert_eq!(elements(&answer, "VersionId"), ["null", "7"]);
     assert_eq!(
         elements(&ask(&rig, "GET", "/uploads").await, "Key"),
         ["b", "e"]
@@ -317,12 +369,63 @@ async fn a_list_of_keys_that_is_not_right_deletes_nothing() {
     );
     let long = format!(
         "<Delete><Object><Key>a</Key></Object>{}</Delete>",
-        " ".repeat(1 << 20)
+        " ".repeat(8 << 20)
     );
     let unvouched = Signed::new("POST", "/uploads?delete").body(good);
+    let unkept = unvouched
+        .clone()
+        .header("x-amz-trailer", "x-amz-checksum-crc32");
+    let small = format!("<Delete>{}</Delete>", "<a/>".repeat(100_000));
+    let of_object = |inner: &str| format!("<Delete><Object><Key>a</Key></Object>{inner}</Delete>");
+    let of_key = |inner: &str| format!("<Delete><Object>{inner}</Object></Delete>");
     let other = delete(good).body("<Delete><Object><Key>b</Key></Object></Delete>");
     for (what, request, expected) in [
         ("unvouched", unvouched, "InvalidRequest"),
+        (
+            "a trailer without one",
+            unkept.clone().payload("UNSIGNED-PAYLOAD"),
+            "InvalidRequest",
+        ),
+        ("a trailer of a signed body", unkept, "InvalidRequest"),
+        ("many small", delete(&small), "MalformedXML"),
+        (
+            "two keys",
+            delete(&of_key("<Key>a</Key><Key>b</Key>")),
+            "MalformedXML",
+        ),
+        (
+            "nested",
+            delete(&of_key("<Key>a<b/></Key>")),
+            "MalformedXML",
+        ),
+        (
+            "no key",
+            delete(&of_key("<VersionId>null</VersionId>")),
+            "MalformedXML",
+        ),
+        (
+            "an empty key",
+            delete(&of_key("<Key></Key>")),
+            "MalformedXML",
+        ),
+        ("text", delete(&of_key("x<Key>a</Key>")), "MalformedXML"),
+        (
+            "unknown of object",
+            delete(&of_key("<Key>a</Key><Force/>")),
+            "MalformedXML",
+        ),
+        ("text between", delete(&of_object("x")), "MalformedXML"),
+        (
+            "unknown",
+            delete(&of_object("<Force>true</Force>")),
+            "MalformedXML",
+        ),
+        (
+            "perhaps quiet",
+            delete(&of_object("<Quiet>perhaps</Quiet>")),
+            "MalformedXML",
+        ),
+        ("junk", delete(&format!("junk{good}")), "MalformedXML"),
         ("other md5", other, "BadDigest"),
         ("too many", delete(&many), "MalformedXML"),
         ("too long", delete(&long), "EntityTooLarge"),
@@ -346,6 +449,45 @@ async fn a_list_of_keys_that_is_not_right_deletes_nothing() {
         assert_eq!(code(&request.send(&rig).await), expected, "{what}");
         assert_eq!(ask(&rig, "GET", "/uploads/a").await.status, 200, "{what}");
     }
+}
+
+#[tokio::test]
+async fn a_list_may_be_as_long_as_a_thousand_keys_are() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let key = "&quot;".repeat(1020);
+    let objects = (0..999).map(|n| format!("<Object><Key>{n:04}{key}</Key></Object>"));
+    let body = format!(
+        "<Delete>{}<Object><Key>a</Key></Object><Quiet>1</Quiet></Delete>",
+        objects.collect::<String>()
+    );
+    let answer = delete(&body).send(&rig).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!(elements(&answer, "Code"), Vec::<String>::new());
+    assert_eq!(ask(&rig, "GET", "/uploads/a").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_object_of_a_list_is_deleted_only_while_its_condition_holds() {
+    let rig = Rig::new().await;
+    for name in ["a", "b", "c", "d"] {
+        put(&rig, &format!("/uploads/{name}")).await;
+    }
+    let answer = ask(&rig, "HEAD", "/uploads/a").await;
+    let body = format!(
+        "<Delete><Object><Key>a</Key><ETag>{}</ETag></Object><Object><Key>b</Key><ETag>\"0\"</ETag></Object>\
+         <Object><Key>c</Key><Size>1</Size></Object><Object><Key>x</Key><ETag>*</ETag></Object>\
+         <Object><Key>d</Key><ETag>*</ETag></Object></Delete>",
+        answer.header("etag")
+    );
+    let answer = delete(&body).send(&rig).await;
+    assert_eq!(elements(&answer, "Key"), ["a", "b", "c", "x", "d"]);
+    assert_eq!(
+        elements(&answer, "Code"),
+        ["PreconditionFailed", "NotImplemented", "NoSuchKey"]
+    );
+    let left = ask(&rig, "GET", "/uploads").await;
+    assert_eq!(elements(&left, "Key"), ["b", "c"]);
 }
 
 #[tokio::test]
@@ -405,14 +547,79 @@ async fn a_copy_has_the_bytes_and_the_headers_of_its_source_or_those_it_was_give
         (
             "own condition",
             copy("/uploads/a%20b").header("if-none-match", "*"),
-            "NotImplemented",
+            "PreconditionFailed",
         ),
     ] {
         assert_eq!(code(&request.send(&rig).await), expected, "{what}");
     }
-    let itself = copy("/films/c").header("x-amz-metadata-directive", "REPLACE");
-    assert_eq!(itself.send(&rig).await.status, 200);
-    assert_eq!(ask(&rig, "GET", "/films/c").await.text(), "bytes");
+    for (what, request) in [
+        ("range", ("x-amz-copy-source-range", "bytes=0-1")),
+        (
+            "key of the client",
+            (
+                "x-amz-copy-source-server-side-encryption-customer-algorithm",
+                "AES256",
+            ),
+        ),
+    ] {
+        let refused = copy("/uploads/a%20b").header(request.0, request.1);
+        assert_eq!(code(&refused.send(&rig).await), "NotImplemented", "{what}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_onto_itself_changes_what_is_stored_with_the_object_and_nothing_else() {
+    let rig = Rig::new().await;
+    let long = "v".repeat(256);
+    let tags = (0..10).map(|n| format!("{n}={long}")).collect::<Vec<_>>();
+    let made = objects::draft("a", "bytes").expires(NOW.plus(Duration::from_secs(600)));
+    let made = made.header("x-amz-meta-k", "old").store(&rig).await;
+    let path = format!("/uploads/{}", made.key);
+    let copy = || Signed::new("PUT", &path).header("x-amz-copy-source", &path);
+    rig.advance(Duration::from_secs(60));
+    let replace = copy()
+        .header("x-amz-metadata-directive", "REPLACE")
+        .header("x-amz-tagging-directive", "REPLACE")
+        .header("x-amz-tagging", &tags.join("&"))
+        .header("x-amz-meta-k", "new");
+    let answer = replace.send(&rig).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let changed = ask(&rig, "GET", &path).await;
+    for (name, value) in [
+        ("x-amz-meta-k", "new"),
+        ("x-amz-tagging-count", "10"),
+        ("last-modified", "Sun, 22 Nov 2026 13:21:00 GMT"),
+    ] {
+        assert_eq!(changed.header(name), value, "{name}");
+    }
+    assert_eq!(changed.text(), "bytes");
+    // Any of these is a change, also to what it is already.
+    for (name, value) in [
+        ("x-amz-storage-class", "STANDARD"),
+        ("x-amz-server-side-encryption", "AES256"),
+        ("x-amz-website-redirect-location", "/b"),
+    ] {
+        let answer = copy().header(name, value).send(&rig).await;
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+        assert_eq!(ask(&rig, "GET", &path).await.header("x-amz-meta-k"), "new");
+    }
+    assert_eq!(code(&copy().send(&rig).await), "InvalidRequest");
+    let untagged = copy().header("x-amz-tagging-directive", "REPLACE");
+    assert_eq!(untagged.send(&rig).await.status, 200);
+    assert_eq!(
+        ask(&rig, "GET", &path).await.header("x-amz-tagging-count"),
+        ""
+    );
+    for (header, value) in [("if-none-match", "*"), ("if-match", "\"0\"")] {
+        let refused = replace.clone().header(header, value).send(&rig).await;
+        assert_eq!(code(&refused), "PreconditionFailed", "{header}");
+    }
+    let name = ObjectName::Key(made.bucket.clone(), made.key.clone());
+    let kept = rig.store.object(&name, NOW).await.unwrap();
+    assert_eq!(
+        (kept.id, kept.expires_at, kept.pipeline, kept.created_at),
+        (made.id, made.expires_at, made.pipeline, made.created_at)
+    );
 }
 
 #[tokio::test]

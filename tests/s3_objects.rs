@@ -14,6 +14,8 @@ mod support;
 
 use std::time::Duration;
 
+use http::Request;
+use pillarbox::api::body::RequestBody;
 use sigv4::{DATE, SCOPE, Signed, code, element, sha256};
 use support::{Answer, Rig};
 
@@ -120,6 +122,15 @@ async fn ranges_and_conditions_are_kept() {
         (answer.status.as_u16(), code(&answer).as_str()),
         (416, "InvalidRange")
     );
+    let head = |range: &str| Signed::new("HEAD", "/uploads/a").header("range", range);
+    let answer = head("bytes=4-8").send(&rig).await;
+    assert_eq!(
+        (answer.status.as_u16(), answer.header("content-length")),
+        (206, "5")
+    );
+    assert_eq!(answer.header("content-range"), "bytes 4-8/23");
+    let answer = head("bytes=99-").send(&rig).await;
+    assert_eq!((answer.status.as_u16(), answer.text().as_str()), (416, ""));
     assert_eq!(ask("if-none-match", &etag).send(&rig).await.status, 304);
     assert_eq!(ask("if-match", &etag).send(&rig).await.status, 200);
     let answer = ask("if-match", "\"other\"").send(&rig).await;
@@ -232,6 +243,9 @@ async fn headers_in_the_query_of_a_presigned_url_are_those_of_its_signer() {
     let answer = upload.clone().body(BYTES).send_presigned(&rig, 60).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(get(&rig, "/uploads/a").await.header("x-amz-meta-by"), "me");
+    let read = Signed::new("GET", "/uploads/a?x-amz-checksum-mode=ENABLED");
+    let answer = read.send_presigned(&rig, 60).await;
+    assert_eq!(answer.header("x-amz-checksum-type"), "FULL_OBJECT");
     // Signed in a header, a query is a query.
     assert_eq!(upload.body(BYTES).send(&rig).await.status, 200);
     assert_eq!(get(&rig, "/uploads/a").await.header("x-amz-meta-by"), "");
@@ -294,7 +308,7 @@ async fn nothing_is_stored_unless_all_that_was_claimed_is_true() {
         ),
         (
             "condition",
-            new().header("if-none-match", "*"),
+            new().header("if-modified-since", "Sun, 22 Nov 2026 13:20:00 GMT"),
             "NotImplemented",
         ),
         (
@@ -475,6 +489,9 @@ async fn a_signed_trailer_is_verified_and_so_is_its_checksum() {
             .await;
         assert_eq!(code(&answer), expected, "{line}");
     }
+    let read = Signed::new("HEAD", "/uploads/a").header("x-amz-checksum-mode", "ENABLED");
+    let read = read.send(&rig).await;
+    assert_eq!(read.header("x-amz-checksum-crc32"), "y/Q5Jg==");
     let mut forged = chunks().trailer("x-amz-checksum-crc32:y/Q5Jg==");
     let end = forged.len() - 6;
     forged[end] = if forged[end] == b'0' { b'1' } else { b'0' };
@@ -517,6 +534,113 @@ async fn an_unsigned_trailer_carries_the_checksum() {
         .send(&rig)
         .await;
     assert_eq!(code(&answer), "IncompleteBody");
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_it_is_about() {
+    let rig = Rig::new().await;
+    let etag = put(&rig, "/uploads/a", BYTES)
+        .await
+        .header("etag")
+        .to_owned();
+    let read = || Signed::new("GET", "/uploads/a");
+    let copy = || Signed::new("PUT", "/uploads/b").header("x-amz-copy-source", "/uploads/a");
+    let chunked = Signed::new("PUT", "/uploads/a")
+        .header("x-amz-decoded-content-length", "5368709121")
+        .payload(UNSIGNED_TRAILER);
+    for (request, expected) in [
+        (
+            Signed::new("GET", "/uploads/no%26"),
+            "NoSuchKey Key=no&amp;",
+        ),
+        (
+            copy().header("x-amz-copy-source-if-match", "\"0\""),
+            "PreconditionFailed Condition=x-amz-copy-source-If-Match",
+        ),
+        (
+            Signed::new("PUT", "/uploads/b").header("x-amz-copy-source", "/uploads/none"),
+            "NoSuchKey Key=none",
+        ),
+        (
+            copy().header("x-amz-copy-source-if-none-match", &etag),
+            "PreconditionFailed Condition=x-amz-copy-source-If-None-Match",
+        ),
+        (
+            read().header("range", "bytes=99-"),
+            "InvalidRange RangeRequested=bytes=99-",
+        ),
+        (
+            read().header("range", "bytes=99-"),
+            "InvalidRange ActualObjectSize=23",
+        ),
+        (
+            read().header("if-match", "\"0\""),
+            "PreconditionFailed Condition=If-Match",
+        ),
+        (
+            read().header("if-unmodified-since", "Sun, 22 Nov 2020 13:20:00 GMT"),
+            "PreconditionFailed Condition=If-Unmodified-Since",
+        ),
+        (chunked.clone(), "EntityTooLarge ProposedSize=5368709121"),
+        (chunked, "EntityTooLarge MaxSizeAllowed=5368709120"),
+        (
+            Signed::new("GET", "/uploads/a?versionId="),
+            "InvalidArgument ArgumentName=versionId",
+        ),
+    ] {
+        let answer = request.send(&rig).await;
+        let (code_of, rest) = expected.split_once(' ').unwrap();
+        let (name, value) = rest.split_once('=').unwrap();
+        assert_eq!(code(&answer), code_of, "{expected}");
+        assert_eq!(element(&answer, name), value, "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn what_is_asked_for_and_cannot_be_is_not_passed_over() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a", BYTES).await;
+    let key = "x-amz-server-side-encryption-customer-key";
+    let owner = "x-amz-expected-bucket-owner";
+    for (method, path, header, value, expected) in [
+        ("GET", "/uploads/a", key, "AAAA", (501, "NotImplemented")),
+        ("PUT", "/uploads/a", key, "AAAA", (501, "NotImplemented")),
+        ("GET", "/uploads/a", owner, "other", (403, "AccessDenied")),
+        ("GET", "/uploads", owner, "other", (403, "AccessDenied")),
+        ("GET", "/uploads/a", owner, "pillarbox", (200, "")),
+    ] {
+        let request = Signed::new(method, path).header(header, value);
+        let answer = request.send(&rig).await;
+        let told = (answer.status.as_u16(), code(&answer));
+        assert_eq!(told, (expected.0, expected.1.to_owned()), "{method} {path}");
+    }
+    let copy = Signed::new("PUT", "/uploads/b")
+        .header("x-amz-copy-source", "/uploads/a")
+        .header("x-amz-source-expected-bucket-owner", "other");
+    assert_eq!(code(&copy.send(&rig).await), "AccessDenied");
+}
+
+#[tokio::test]
+async fn headers_of_no_interest_may_be_anything_and_those_of_interest_have_a_limit() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a", BYTES).await;
+    let many = (0..101).fold(Signed::new("PUT", "/uploads/a"), |request, n| {
+        request.header(&format!("x-amz-meta-{n:03}"), "v")
+    });
+    let long = Signed::new("PUT", "/uploads/a").header("x-amz-meta-a", &"v".repeat(30_000));
+    for request in [many, long] {
+        assert_eq!(code(&request.send(&rig).await), "MetadataTooLarge");
+    }
+    let signed = Signed::new("GET", "/uploads/a").authorized();
+    for (name, expected) in [("referer", 200), ("if-match", 400)] {
+        let mut request = Request::get("/uploads/a").header(name, &b"\xff"[..]);
+        for (name, value) in &signed {
+            request = request.header(name, value);
+        }
+        let request = request.body(RequestBody::whole("")).unwrap();
+        let answer = rig.app.handle(request, support::connection()).await;
+        assert_eq!(answer.status(), expected, "{name}");
+    }
 }
 
 #[tokio::test]

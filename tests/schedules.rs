@@ -21,8 +21,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use pillarbox::store::ObjectStore as _;
+use pillarbox::model::{Bucket, BucketConfig};
 use pillarbox::store::embedded::{EmbeddedStore, Options};
+use pillarbox::store::{Catalog as _, CatalogEntry, ObjectStore as _};
 use shuttle::future::{block_on, spawn};
 use shuttle::rand::RngCore as _;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
@@ -107,6 +108,8 @@ async fn play(data: &Path, dice: &mut Dice) {
         ..Options::new(data)
     };
     let store = EmbeddedStore::open(options, contend::BEGAN).await.unwrap();
+    let bucket = BucketConfig::new(Bucket::parse("uploads").unwrap(), contend::BEGAN);
+    store.insert(CatalogEntry::Bucket(bucket)).await.unwrap();
     let (mut model, mut scenes) = (Model::default(), Vec::new());
     for number in 0..SCENES {
         let mut scene = Scene::new(dice, number, model);

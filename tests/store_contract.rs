@@ -25,7 +25,7 @@ use pillarbox::store::embedded::{EmbeddedStore, Options};
 use pillarbox::store::{
     Catalog as _, CatalogEntry, CatalogKey, CatalogKind, ChunkSpec, ClockReading, Committed,
     Expected, FileQuery, KeyEntry, KeyQuery, ObjectChange, ObjectName, ObjectStore as _, SortKey,
-    StoreError, SweepReport,
+    StoreError, SweepReport, WriteCondition,
 };
 
 /// The moment at which the tests happen.
@@ -44,7 +44,9 @@ impl Fixture {
         let number = COUNTER.fetch_add(1, Ordering::Relaxed);
         let name = format!("pillarbox-contract-{}-{number}", std::process::id());
         let folder = std::env::temp_dir().join(name);
-        let store = Some(Self::open(&folder).await);
+        let store = Self::open(&folder).await;
+        add_bucket(&store, "uploads").await;
+        let store = Some(store);
         Self { folder, store }
     }
 
@@ -520,6 +522,204 @@ async fn a_dropped_chunk_leaves_nothing_and_can_be_sent_again() {
     );
 }
 
+fn by_key(meta: &ObjectMeta) -> ObjectName {
+    ObjectName::Key(meta.bucket.clone(), meta.key.clone())
+}
+
+/// Stores an object under a condition.
+async fn post_if(
+    store: &EmbeddedStore,
+    new: NewUpload,
+    condition: WriteCondition,
+) -> Result<ObjectMeta, StoreError> {
+    let mut writer = store.write_object(new).await?;
+    writer.write(data(3, 100)).await?;
+    let expected = Expected {
+        condition: Some(condition),
+        ..Expected::default()
+    };
+    Ok(writer.commit(expected, NOW).await?.object.unwrap())
+}
+
+#[tokio::test]
+async fn a_condition_is_judged_by_what_has_the_key_when_the_object_is_named() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let (mine, other) = (ETag::of_whole(Md5::of(&data(3, 100))), ETag::named("other"));
+    let matches = |tag: &ETag| WriteCondition::Matches(tag.clone());
+    for (condition, free, taken) in [
+        (WriteCondition::Absent, "", "the condition does not hold"),
+        (WriteCondition::Present, "no such object", ""),
+        (matches(&mine), "no such object", ""),
+        (
+            matches(&other),
+            "no such object",
+            "the condition does not hold",
+        ),
+    ] {
+        let told = |result: Result<ObjectMeta, StoreError>| {
+            result.map_or_else(|error| error.to_string(), |_| String::new())
+        };
+        let name = format!("{condition:?}");
+        let answer = post_if(store, upload(&name), condition.clone()).await;
+        assert_eq!(told(answer), free, "{condition:?} on a free key");
+        let held = post(store, upload(&name), &data(3, 100)).await.unwrap();
+        let answer = post_if(store, upload(&name), condition.clone()).await;
+        assert_eq!(told(answer), taken, "{condition:?} on a taken key");
+        let now_held = store.object(&by_key(&held), NOW).await.unwrap();
+        assert_eq!(now_held.id == held.id, !taken.is_empty(), "{condition:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_has_expired_is_absent_to_a_condition() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let mut short = upload("short.bin");
+    short.expires_at = Some(NOW);
+    let mut writer = store.write_object(short).await.unwrap();
+    writer.write(data(1, 10)).await.unwrap();
+    let before = Timestamp::from_seconds(NOW.seconds() - 1);
+    writer.commit(Expected::default(), before).await.unwrap();
+    let missed = post_if(store, upload("short.bin"), WriteCondition::Present).await;
+    assert!(matches!(missed, Err(StoreError::NoSuchObject)));
+    let made = post_if(store, upload("short.bin"), WriteCondition::Absent).await;
+    assert!(made.is_ok());
+}
+
+#[tokio::test]
+async fn of_those_who_want_a_key_to_be_free_at_the_same_time_exactly_one_succeeds() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    for round in 0..20 {
+        let name = format!("race {round}");
+        let racers = (0..8).map(|_| post_if(store, upload(&name), WriteCondition::Absent));
+        let answers = futures_util::future::join_all(racers).await;
+        let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+        assert_eq!(won.len(), 1);
+        assert!(
+            lost.iter()
+                .all(|lost| matches!(lost, Err(StoreError::ConditionFailed)))
+        );
+    }
+    assert_eq!(total(store).await, 20);
+}
+
+#[tokio::test]
+async fn an_object_is_deleted_only_if_its_condition_holds() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let held = post(store, upload("a.bin"), &data(3, 100)).await.unwrap();
+    let name = by_key(&held);
+    let delete = |condition| store.delete_object_if(&name, Some(condition), NOW);
+    let other = WriteCondition::Matches(ETag::named("other"));
+    for condition in [other, WriteCondition::Absent] {
+        let answer = delete(condition).await;
+        assert!(matches!(answer, Err(StoreError::ConditionFailed)));
+    }
+    delete(WriteCondition::Matches(held.etag)).await.unwrap();
+    let again = delete(WriteCondition::Present).await;
+    assert!(matches!(again, Err(StoreError::NoSuchObject)));
+}
+
+#[tokio::test]
+async fn a_checksum_that_came_behind_the_bytes_is_kept() {
+    let mut fixture = Fixture::new().await;
+    let bytes = data(1, 1_000);
+    let checksum = Checksum::new(ChecksumAlgorithm::Crc32, vec![1, 2, 3, 4]).unwrap();
+    let mut writer = fixture.store().write_object(upload("a")).await.unwrap();
+    writer.write(bytes).await.unwrap();
+    writer.keep_checksum(checksum.clone());
+    let committed = writer.commit(Expected::default(), NOW).await.unwrap();
+    let name = ObjectName::Id(committed.object.unwrap().id);
+    fixture.restart().await;
+    let stored = fixture.store().object(&name, NOW).await.unwrap();
+    assert_eq!(stored.attributes.checksum, Some(checksum));
+}
+
+/// In a bucket of its own.
+fn in_bucket(bucket: &Bucket, key: &str) -> NewUpload {
+    NewUpload {
+        bucket: bucket.clone(),
+        ..upload(key)
+    }
+}
+
+async fn add_bucket(store: &EmbeddedStore, name: &str) -> Bucket {
+    let bucket = Bucket::parse(name).unwrap();
+    let entry = CatalogEntry::Bucket(BucketConfig::new(bucket.clone(), NOW));
+    store.insert(entry).await.unwrap();
+    bucket
+}
+
+#[tokio::test]
+async fn a_bucket_is_removed_or_an_object_is_named_in_it_but_never_both() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    for round in 0..20 {
+        let bucket = add_bucket(store, &format!("round-{round}")).await;
+        let bytes = data(1, 100);
+        let write = async {
+            if round % 2 == 0 {
+                tokio::task::yield_now().await;
+            }
+            post(store, in_bucket(&bucket, "a"), &bytes).await
+        };
+        let (written, removed) = futures_util::join!(write, store.remove_bucket(&bucket, NOW));
+        match (written, removed) {
+            (Ok(meta), Err(StoreError::InUse)) => {
+                store.delete_object(&by_key(&meta), NOW).await.unwrap();
+                assert!(store.remove_bucket(&bucket, NOW).await.unwrap());
+            }
+            (Err(StoreError::NoSuchBucket), Ok(true)) => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(!store.remove_bucket(&bucket, NOW).await.unwrap());
+    }
+    assert_eq!(total(store).await, 0);
+}
+
+#[tokio::test]
+async fn what_has_expired_keeps_no_bucket() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let bucket = add_bucket(store, "short").await;
+    let end = Timestamp::from_seconds(NOW.seconds() + 1);
+    let mut new = in_bucket(&bucket, "a");
+    new.expires_at = Some(end);
+    post(store, new, &data(1, 100)).await.unwrap();
+    let early = store.remove_bucket(&bucket, NOW).await;
+    assert!(matches!(early, Err(StoreError::InUse)));
+    let key = CatalogKey::Bucket(bucket.clone());
+    assert!(matches!(store.remove(&key).await, Err(StoreError::InUse)));
+    assert!(store.remove_bucket(&bucket, end).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_session_whose_bucket_was_removed_fails() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let bucket = add_bucket(store, "films").await;
+    let mut ids = Vec::new();
+    for key in ["one", "two"] {
+        let new = in_bucket(&bucket, key);
+        ids.push(new.id);
+        store.create_upload(new).await.unwrap();
+    }
+    send(store, ids[0], (0, Some(2)), &data(1, 100))
+        .await
+        .unwrap();
+    assert!(store.remove_bucket(&bucket, NOW).await.unwrap());
+    let last = send(store, ids[0], (1, Some(2)), &data(2, 10)).await;
+    assert!(matches!(
+        last,
+        Err(StoreError::UploadFailed(UploadState::Failed))
+    ));
+    let whole = send(store, ids[1], (0, Some(1)), &data(3, 10)).await;
+    assert!(matches!(whole, Err(StoreError::NoSuchBucket)));
+    assert_eq!(total(store).await, 0);
+}
+
 #[tokio::test]
 async fn wrong_bytes_are_refused_and_nothing_is_kept() {
     let fixture = Fixture::new().await;
@@ -529,26 +729,27 @@ async fn wrong_bytes_are_refused_and_nothing_is_kept() {
         length: Some(1_000),
         md5: Some(Md5::of(&bytes)),
         crc64: Some(Crc64::of(&bytes)),
+        condition: None,
     };
     let cases = [
         (
             Expected {
                 length: Some(999),
-                ..right
+                ..right.clone()
             },
             "length",
         ),
         (
             Expected {
                 md5: Some(Md5::of(b"x")),
-                ..right
+                ..right.clone()
             },
             "MD5",
         ),
         (
             Expected {
                 crc64: Some(Crc64::of(b"x")),
-                ..right
+                ..right.clone()
             },
             "CRC64NVME",
         ),
@@ -558,7 +759,7 @@ async fn wrong_bytes_are_refused_and_nothing_is_kept() {
         let spec = ChunkSpec::new(0, Some(1));
         let mut writer = store.write_chunk(id, spec).await.unwrap();
         writer.write(bytes.clone()).await.unwrap();
-        match writer.commit(expected, NOW).await {
+        match writer.commit(expected.clone(), NOW).await {
             Err(StoreError::LengthMismatch {
                 expected: 999,
                 actual: 1_000,
@@ -927,7 +1128,7 @@ async fn a_list_by_key_is_in_the_order_of_bytes_grouped_and_paged() {
         post(store, upload(key), &data(1, 3)).await.unwrap();
     }
     for (bucket, key) in [("uploads1", "a/x"), ("upload", "s/a")] {
-        let bucket = Bucket::parse(bucket).unwrap();
+        let bucket = add_bucket(fixture.store(), bucket).await;
         let new = NewUpload {
             bucket,
             ..upload(key)

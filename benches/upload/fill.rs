@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pillarbox::model::{Bucket, HeaderSet, Id, NewUpload, ObjectKey, PipelineRef, Timestamp};
+use pillarbox::model::{
+    Bucket, BucketConfig, HeaderSet, Id, NewUpload, ObjectKey, PipelineRef, Timestamp,
+};
 use pillarbox::store::embedded::{EmbeddedStore, Options};
-use pillarbox::store::{Expected, ObjectStore as _};
+use pillarbox::store::{Catalog as _, CatalogEntry, Expected, ObjectStore as _};
 
 use crate::client::PIPELINE;
 
@@ -34,6 +36,9 @@ pub(crate) fn fill(data: &Path, count: usize) {
             ..Options::new(data)
         };
         let store = EmbeddedStore::open(options, now()).await.expect("a store");
+        let name = Bucket::parse("uploads").expect("a bucket");
+        let bucket = CatalogEntry::Bucket(BucketConfig::new(name, now()));
+        store.insert(bucket).await.expect("a bucket");
         let store = Arc::new(store);
         let next = Arc::new(AtomicUsize::new(0));
         let writers: Vec<_> = (0..WRITERS)

@@ -154,7 +154,7 @@ fn without_nulls(value: &Value) -> Value {
 }
 
 /// S3's error document.
-fn s3_error(error: &ApiError, request_id: &str) -> String {
+pub(super) fn s3_error(error: &ApiError, request_id: &str) -> String {
     let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>");
     push_element(&mut text, "Code", error.code.name());
     push_element(&mut text, "Message", &error.message);

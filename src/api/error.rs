@@ -254,6 +254,12 @@ impl ApiError {
         }
     }
 
+    /// A condition of the request that does not hold.
+    pub fn precondition_failed() -> Self {
+        let message = "At least one of the pre-conditions you specified did not hold";
+        Self::new(ErrorCode::PreconditionFailed, message)
+    }
+
     /// Adds one element to the S3 answer.
     #[must_use]
     pub fn with(mut self, element: &'static str, value: impl Into<String>) -> Self {

@@ -99,8 +99,7 @@ pub(super) fn unsatisfiable(size: u64) -> ApiError {
 /// 304 or 412.
 fn stopped(verdict: Verdict, meta: &ObjectMeta) -> Result<Response<ResponseBody>, ApiError> {
     if verdict == Verdict::Failed {
-        let why = "At least one of the pre-conditions you specified did not hold";
-        return Err(ApiError::new(ErrorCode::PreconditionFailed, why));
+        return Err(ApiError::precondition_failed());
     }
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;

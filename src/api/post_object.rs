@@ -195,8 +195,10 @@ impl Job<'_> {
         let expected = Expected {
             length: Some(size),
             md5: grant.content_md5(),
-            crc64: None,
+            ..Expected::default()
         };
+        // What is stored is as old as its last byte, however long the body took.
+        let now = app.clock.now();
         target
             .commit(app, expected, self.file_name.as_deref(), now)
             .await

@@ -10,6 +10,9 @@ use crate::store::StoreError;
 
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
+        if matches!(error, StoreError::ConditionFailed) {
+            return Self::precondition_failed();
+        }
         let (code, message) = store_row(&error);
         Self::new(code, message).caused_by(error)
     }
@@ -23,6 +26,7 @@ fn store_row(error: &StoreError) -> (ErrorCode, String) {
             "The specified upload does not exist. It may have been aborted, or swept after it was abandoned.",
         ),
         StoreError::NoSuchObject => (C::NoSuchKey, "The specified key does not exist."),
+        StoreError::NoSuchBucket => (C::NoSuchBucket, "The specified bucket does not exist"),
         StoreError::Exists => (C::OperationAborted, "The id is taken; try again."),
         StoreError::InUse => (
             C::OperationAborted,

@@ -337,6 +337,17 @@ pub struct BucketConfig {
     pub public_write: bool,
 }
 
+impl BucketConfig {
+    /// A bucket into which only who signs may put anything.
+    pub fn new(name: Bucket, created_at: Timestamp) -> Self {
+        Self {
+            name,
+            created_at,
+            public_write: false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

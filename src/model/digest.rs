@@ -209,6 +209,11 @@ impl fmt::Debug for Hasher {
 pub struct ETag(String);
 
 impl ETag {
+    /// The tag that a client names, without its quotes; perhaps that of no object.
+    pub fn named(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The tag of an object that came in one piece.
     pub fn of_whole(md5: Md5) -> Self {
         Self(md5.hex())

@@ -70,6 +70,14 @@ impl Bucket {
         Err(NameError::BucketRules)
     }
 
+    /// Whether Amazon keeps the name for what is no bucket of this kind. One that is there already is still a bucket.
+    pub fn is_reserved(&self) -> bool {
+        let begins = ["xn--", "sthree-", "amzn-s3-demo-"];
+        let ends = ["-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3"];
+        begins.iter().any(|begin| self.0.starts_with(begin))
+            || ends.iter().any(|end| self.0.ends_with(end))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -173,6 +181,20 @@ mod tests {
             "ü-bucket",
         ] {
             assert_eq!(Bucket::parse(bad), Err(NameError::BucketRules), "{bad}");
+        }
+        for (name, is_reserved) in [
+            ("xn--a", true),
+            ("sthree-a", true),
+            ("amzn-s3-demo-a", true),
+            ("a-s3alias", true),
+            ("a--ol-s3", true),
+            ("a.mrap", true),
+            ("a--x-s3", true),
+            ("a-xn--a", false),
+            ("s3alias-a", false),
+        ] {
+            let bucket = Bucket::parse(name).unwrap();
+            assert_eq!(bucket.is_reserved(), is_reserved, "{name}");
         }
         assert!(Bucket::parse(&"a".repeat(63)).is_ok());
         assert!(Bucket::parse(&"a".repeat(64)).is_err());

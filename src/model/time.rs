@@ -37,6 +37,12 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
+    /// The second that this moment is in.
+    #[must_use]
+    pub const fn whole_second(self) -> Self {
+        Self::from_seconds(self.seconds())
+    }
+
     /// The moment `span` later; saturates.
     #[must_use]
     pub fn plus(self, span: Duration) -> Self {
@@ -87,5 +93,7 @@ mod tests {
     #[test]
     fn seconds_round_down_before_the_epoch_too() {
         assert_eq!(Timestamp::from_millis(-1).seconds(), -1);
+        let second = Timestamp::from_millis(-1).whole_second();
+        assert_eq!(second, Timestamp::from_millis(-1000));
     }
 }

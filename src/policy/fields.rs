@@ -180,7 +180,7 @@ pub(super) fn stored_headers(form: &PostForm) -> Result<HeaderSet, PolicyError> 
     Ok(headers)
 }
 
-fn metadata_too_large() -> PolicyError {
+pub(super) fn metadata_too_large() -> PolicyError {
     PolicyError::new(
         PolicyErrorKind::MetadataTooLarge,
         "Your metadata headers exceed the maximum allowed metadata size",

@@ -11,7 +11,7 @@
 use super::checksum;
 use super::error::{PolicyError, PolicyErrorKind};
 use super::fields;
-use super::form::PostFormBuilder;
+use super::form::{PostForm, PostFormBuilder};
 use super::tagging;
 use crate::model::{Attributes, CannedAcl, Checksum, HeaderSet, Md5, Tags};
 
@@ -36,6 +36,21 @@ impl PutHeaders {
     /// As for a form's fields: `InvalidDigest`, `InvalidRequest` (checksums), `InvalidStorageClass`, `InvalidArgument`,
     /// `MetadataTooLarge`; `NotImplemented` for what we would have to pretend.
     pub fn read<'a>(headers: impl Iterator<Item = (&'a str, String)>) -> Result<Self, PolicyError> {
+        Self::of_fields(headers).map_err(|error| match error.kind() {
+            // The limits are those of a form; the words are not.
+            PolicyErrorKind::FieldsTooLarge => fields::metadata_too_large(),
+            _ => error,
+        })
+    }
+
+    fn of_fields<'a>(
+        headers: impl Iterator<Item = (&'a str, String)>,
+    ) -> Result<Self, PolicyError> {
+        let of_interest = |name: &str| is_of_object(name) || name == "content-encoding";
+        let headers: Vec<_> = headers.filter(|(name, _)| of_interest(name)).collect();
+        if headers.len() > PostForm::MAX_FIELDS {
+            return Err(fields::metadata_too_large());
+        }
         let mut fields = PostFormBuilder::default();
         let mut tags = Tags::default();
         for (name, value) in headers {
@@ -52,8 +67,7 @@ impl PutHeaders {
                 }
                 "x-amz-tagging" => tags = parse_tags(&value)?,
                 _ if is_refused(name, &value) => return Err(not_implemented(name)),
-                _ if is_of_object(name) => fields.push(name, value.as_bytes())?,
-                _ => {}
+                _ => fields.push(name, value.as_bytes())?,
             }
         }
         let form = fields.finish(None)?;

@@ -21,9 +21,11 @@ pub enum StoreError {
     NoSuchUpload,
     /// No such object, or it is expired.
     NoSuchObject,
+    /// No such bucket: there is none of this name in the catalog.
+    NoSuchBucket,
     /// The id is taken.
     Exists,
-    /// The entry or object is in use and must stay: open sessions of a pipeline, a Job that used a file.
+    /// The entry or object is in use and must stay: open sessions of a pipeline, objects of a bucket, a Job that used a file.
     InUse,
     /// The session is finished; it cannot be aborted.
     Finished,
@@ -78,6 +80,8 @@ pub enum StoreError {
         /// How many are missing in all.
         count: u32,
     },
+    /// The object that has the key is not as the condition wants it; nothing was done.
+    ConditionFailed,
     /// More bytes than the limit.
     TooLarge {
         /// The limit in bytes.
@@ -142,6 +146,7 @@ impl fmt::Display for StoreError {
         match self {
             Self::NoSuchUpload => f.write_str("no such upload"),
             Self::NoSuchObject => f.write_str("no such object"),
+            Self::NoSuchBucket => f.write_str("no such bucket"),
             Self::Exists => f.write_str("the id is taken"),
             Self::InUse => f.write_str("in use"),
             Self::Finished => f.write_str("the upload is finished"),
@@ -165,6 +170,7 @@ impl fmt::Display for StoreError {
                 write!(f, "chunk {index} was acknowledged with other bytes")
             }
             Self::MissingChunks { count, .. } => write!(f, "{count} chunks are missing"),
+            Self::ConditionFailed => f.write_str("the condition does not hold"),
             Self::TooLarge { max_bytes } => write!(f, "more than {max_bytes} bytes"),
             Self::DigestMismatch { digest } => write!(f, "{digest} does not match the bytes"),
             Self::LengthMismatch { expected, actual } => {

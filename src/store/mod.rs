@@ -22,15 +22,17 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::model::{
-    AccessKey, Application, Bucket, BucketConfig, ChunkReceipt, Crc64, HeaderSet, Id, Md5,
-    NewUpload, ObjectKey, ObjectMeta, Pipeline, SaidSizes, Timestamp, Token, TokenHash,
-    UploadSession,
+    AccessKey, Application, Attributes, Bucket, BucketConfig, Checksum, ChunkReceipt, Crc64,
+    HeaderSet, Id, Md5, NewUpload, ObjectKey, ObjectMeta, Pipeline, SaidSizes, Timestamp, Token,
+    TokenHash, UploadSession,
 };
 
+mod condition;
 pub mod embedded;
 mod error;
 mod lists;
 
+pub use condition::WriteCondition;
 pub use error::StoreError;
 pub use lists::{FilePage, FileQuery, KeyEntry, KeyPage, KeyQuery, SortKey};
 
@@ -63,7 +65,7 @@ impl ChunkSpec {
 }
 
 /// What must be true of a chunk for it to be acknowledged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Expected {
     /// Its exact length in bytes.
     pub length: Option<u64>,
@@ -71,6 +73,8 @@ pub struct Expected {
     pub md5: Option<Md5>,
     /// Its CRC64NVME.
     pub crc64: Option<Crc64>,
+    /// Of an object that comes in one piece: what must be true of the object that has its key, in the moment in which it is named.
+    pub condition: Option<WriteCondition>,
 }
 
 /// What a committed chunk became.
@@ -104,6 +108,8 @@ pub enum ObjectChange {
     UsedBy(String),
     /// Replaces the stored headers.
     Headers(HeaderSet),
+    /// Replaces the stored headers and the attributes, as a copy onto itself does: the object is as old as the change.
+    Rewritten(HeaderSet, Attributes),
 }
 
 /// What the engine reads off both clocks, for the sweep.
@@ -139,7 +145,8 @@ pub struct Health {
     pub free_bytes: u64,
 }
 
-/// Sessions, chunks and objects.
+/// Sessions, chunks and objects. No object becomes visible in a bucket that the catalog does not have ([`StoreError::NoSuchBucket`]);
+/// a session whose bucket was removed fails.
 #[async_trait]
 pub trait ObjectStore: Send + Sync + Debug {
     /// Starts an upload. Fails with [`StoreError::Exists`] when the id is taken.
@@ -208,7 +215,17 @@ pub trait ObjectStore: Send + Sync + Debug {
     ) -> Result<ObjectMeta, StoreError>;
 
     /// Removes a live object; [`StoreError::NoSuchObject`] when there is none.
-    async fn delete_object(&self, name: &ObjectName, now: Timestamp) -> Result<(), StoreError>;
+    async fn delete_object(&self, name: &ObjectName, now: Timestamp) -> Result<(), StoreError> {
+        self.delete_object_if(name, None, now).await
+    }
+
+    /// As [`ObjectStore::delete_object`], if `condition` holds in the moment of the removal; [`StoreError::ConditionFailed`] when not.
+    async fn delete_object_if(
+        &self,
+        name: &ObjectName,
+        condition: Option<WriteCondition>,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
 
     /// One sorted page of live files.
     async fn list_files(&self, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError>;
@@ -240,11 +257,16 @@ pub trait ChunkWriter: Send + Debug {
     /// Takes the next bytes. More than [`crate::model::MAX_CHUNK_BYTES`] in all fail with [`StoreError::TooLarge`].
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError>;
 
+    /// Has a checksum of all bytes kept with the object that comes in one piece, in place of the one that its upload names; the
+    /// caller has compared it.
+    fn keep_checksum(&mut self, checksum: Checksum);
+
     /// Checks, syncs, and acknowledges: the bytes are on stable storage when this returns `Ok`.
     ///
     /// # Errors
     /// [`StoreError::DigestMismatch`] or [`StoreError::LengthMismatch`] when `expected` is not what arrived,
-    /// [`StoreError::ChunkDiffers`] when the upload is already finished with other bytes. Nothing is kept then.
+    /// [`StoreError::ChunkDiffers`] when the upload is already finished with other bytes; what [`WriteCondition::check`] says. Nothing
+    /// is kept then.
     async fn commit(
         self: Box<Self>,
         expected: Expected,
@@ -343,9 +365,15 @@ pub trait Catalog: Send + Sync {
     /// Creates or replaces an entry. [`StoreError::CatalogFull`] at [`MAX_CATALOG_ENTRIES`] of a kind.
     async fn insert(&self, entry: CatalogEntry) -> Result<(), StoreError>;
 
-    /// Removes an entry; false when there was none. A pipeline with open sessions is refused with
-    /// [`StoreError::InUse`].
+    /// Removes an entry; false when there was none. A pipeline with open sessions, and a bucket with any object, also one that has
+    /// expired and was not swept, is refused with [`StoreError::InUse`].
     async fn remove(&self, key: &CatalogKey) -> Result<bool, StoreError>;
+
+    /// Removes a bucket without live objects; false when there was none. No object is named in it from that moment on.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`]; [`StoreError::Busy`] when so much in it waits for the sweep that it would take long to look through.
+    async fn remove_bucket(&self, bucket: &Bucket, now: Timestamp) -> Result<bool, StoreError>;
 }
 
 /// Most entries of one kind.

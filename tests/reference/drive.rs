@@ -135,7 +135,7 @@ async fn commit(
     let expected = Expected {
         length: Some(bytes.len() as u64),
         md5,
-        crc64: None,
+        ..Expected::default()
     };
     Ok(committed(writer.commit(expected, now).await?))
 }

@@ -366,6 +366,10 @@ impl Model {
                 (meta.job, meta.expires_at) = (Some(job.clone()), None);
             }
             ObjectChange::Headers(headers) => meta.headers = headers.clone(),
+            ObjectChange::Rewritten(headers, attributes) => {
+                (meta.headers, meta.attributes) = (headers.clone(), attributes.clone());
+                meta.finished_at = now;
+            }
         }
         (meta.updated_at, meta.version) = (now, meta.version + 1);
         let key = meta.key.as_str().to_owned();

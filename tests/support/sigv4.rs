@@ -150,6 +150,12 @@ impl Signed {
 
     /// Sends it, signed in its `Authorization` header.
     pub async fn send(&self, rig: &Rig) -> Answer {
+        let headers = self.authorized();
+        self.send_with(rig, &headers, &canonical(&self.query)).await
+    }
+
+    /// The headers that it is sent with, its `Authorization` among them.
+    pub fn authorized(&self) -> Vec<(String, String)> {
         let (mut headers, signature) = self.seed();
         let names = headers.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>();
         let authorization = format!(
@@ -159,7 +165,7 @@ impl Signed {
         );
         headers.push(("authorization".to_owned(), authorization));
         headers.extend(self.unsigned.clone());
-        self.send_with(rig, &headers, &canonical(&self.query)).await
+        headers
     }
 
     /// The query of a presigned URL that lives this many seconds.

@@ -17,11 +17,19 @@ use http::header::HOST;
 use super::super::call::Call;
 use super::super::error::{ApiError, ErrorCode};
 use super::SUBRESOURCES;
+use super::buckets::OWNER;
 use crate::model::{AccessKey, Action, KeyLimits, Target};
 use crate::policy::{
     ProvenRequest, RequestError, RequestErrorKind as Kind, SentRequest, claim_request,
 };
 use crate::store::{CatalogEntry, CatalogKey};
+
+/// An object that its client has encrypted with a key of its own; none is here.
+pub(super) const KEY_OF_CLIENT: [&str; 3] = [
+    "x-amz-server-side-encryption-customer-algorithm",
+    "x-amz-server-side-encryption-customer-key",
+    "x-amz-server-side-encryption-customer-key-md5",
+];
 
 /// A request that was proven, and its headers.
 #[derive(Debug)]
@@ -67,6 +75,14 @@ impl Access {
         })
     }
 
+    /// Fails with `AccessDenied` when the header expects a bucket to be somebody else's.
+    pub(super) fn check_owner(&self, name: &str) -> Result<(), ApiError> {
+        match self.header(name) {
+            Some(expected) if expected != OWNER => Err(denied()),
+            _ => Ok(()),
+        }
+    }
+
     /// Fails with `NotImplemented` when one of these was sent: to pass over it would be to do something else than was asked.
     pub(super) fn refuse_headers(&self, names: &[&str]) -> Result<(), ApiError> {
         match names.iter().find(|name| self.header(name).is_some()) {
@@ -74,6 +90,10 @@ impl Access {
             Some(name) => Err(not_implemented(name)),
         }
     }
+}
+
+fn denied() -> ApiError {
+    ApiError::new(ErrorCode::AccessDenied, "Access Denied")
 }
 
 /// A header asks for what we cannot do.
@@ -107,7 +127,7 @@ pub(super) async fn authenticate(call: &Call<'_>, place: Place<'_>) -> Result<Ac
     };
     let claim = claim_request(&sent, call.app.options.region.as_deref()).map_err(refusal)?;
     let Some(claim) = claim else {
-        return Err(ApiError::new(ErrorCode::AccessDenied, "Access Denied"));
+        return Err(denied());
     };
     let key = access_key(call, claim.access_key_id()).await?;
     let proven = claim.verify(key.as_ref(), call.now).map_err(refusal)?;
@@ -164,12 +184,16 @@ async fn access_key(call: &Call<'_>, id: &str) -> Result<Option<AccessKey>, ApiE
     }
 }
 
-/// Repeats are joined with a comma (RFC 9110, section 5.3).
+/// Repeats are joined with a comma (RFC 9110, section 5.3). What nobody here looks at may be any bytes, which are left out.
 fn headers_of(call: &Call<'_>, presigned: bool) -> Result<Vec<(String, String)>, ApiError> {
     let mut headers: Vec<(String, String)> = Vec::new();
     for (name, value) in &call.head.headers {
-        let Ok(value) = std::str::from_utf8(value.as_bytes()) else {
-            return Err(ApiError::invalid(name.as_str(), "must be UTF-8."));
+        let value = match std::str::from_utf8(value.as_bytes()) {
+            Ok(value) => value,
+            Err(_) if is_read(name.as_str()) => {
+                return Err(ApiError::invalid(name.as_str(), "must be UTF-8."));
+            }
+            Err(_) => continue,
         };
         match headers.iter_mut().find(|(n, _)| n == name.as_str()) {
             Some((_, held)) => *held = format!("{held},{value}"),
@@ -187,8 +211,15 @@ fn headers_of(call: &Call<'_>, presigned: bool) -> Result<Vec<(String, String)>,
     Ok(headers)
 }
 
-/// Whether a parameter of a presigned URL stands for a header. A checksum does not: SDKs put there that of the empty body they had when
-/// they signed.
+/// Whether some operation looks at a header.
+fn is_read(name: &str) -> bool {
+    let begins = ["x-amz-", "content-", "if-"];
+    begins.iter().any(|begin| name.starts_with(begin))
+        || ["cache-control", "expires"].contains(&name)
+}
+
+/// Whether a parameter of a presigned URL stands for a header. The value of a checksum does not: SDKs put there that of the empty body
+/// they had when they signed. That checksums are wanted back does.
 fn is_hoisted(name: &str) -> bool {
     const AUTHENTICATION: [&str; 8] = [
         "x-amz-algorithm",
@@ -201,7 +232,7 @@ fn is_hoisted(name: &str) -> bool {
         "x-amz-signedheaders",
     ];
     name.starts_with("x-amz-")
-        && !name.starts_with("x-amz-checksum-")
+        && (!name.starts_with("x-amz-checksum-") || name == "x-amz-checksum-mode")
         && !AUTHENTICATION.contains(&name)
 }
 

@@ -4,8 +4,8 @@
 //! bucket has here.
 //! Never does: pretend. A setting that cannot be made is refused with `NotImplemented`.
 //!
-//! Invariants: a bucket that the configuration names stays: the next start would make it again. A bucket is removed only when no live
-//! object is in it.
+//! Invariants: a bucket that the configuration names stays: the next start would make it again. The store removes a bucket only when no
+//! live object is in it, in one step, and names no object in a bucket that is gone.
 //!
 //! Source: Amazon S3 API Reference, the operations of these names.
 
@@ -17,17 +17,24 @@ use super::super::body::empty;
 use super::super::call::{Call, Reply};
 use super::super::error::{ApiError, ErrorCode};
 use super::access::{Access, not_implemented};
+use super::list::{parse_token, token};
 use super::payload::Payload;
 use super::put::put_headers;
 use super::xml::{self, Document};
 use crate::model::{Action, Bucket, BucketConfig, Target};
-use crate::store::{CatalogEntry, CatalogKey, CatalogKind, KeyQuery};
+use crate::store::{CatalogEntry, CatalogKey, CatalogKind, StoreError};
 
 /// Largest `CreateBucketConfiguration`, in bytes.
 const MAX_CONFIGURATION_BYTES: usize = 64 * 1024;
+/// Most elements of it: 50 tags are what Amazon allows, of three elements each.
+const MAX_CONFIGURATION_ELEMENTS: usize = 200;
+/// Largest `max-buckets`.
+const MAX_BUCKETS: usize = 10_000;
+/// The only ownership there is: access lists give nothing to anybody else.
+const OWNERSHIP: &str = "BucketOwnerEnforced";
 const REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
 /// Whose everything is; there is one owner.
-const OWNER: &str = "pillarbox";
+pub(super) const OWNER: &str = "pillarbox";
 
 /// The bucket of a request, which must exist.
 ///
@@ -56,26 +63,62 @@ async fn find(call: &Call<'_>, bucket: &Bucket) -> Result<Option<BucketConfig>, 
     }
 }
 
-/// All buckets that the key reaches, by name.
+/// A page of the buckets that the key reaches, by name; all of them when no `max-buckets` is given, as Amazon does.
+///
+/// # Errors
+/// `InvalidArgument` for parameters that are not of their kind.
 pub(super) async fn list(call: &Call<'_>, access: &Access) -> Result<Reply, ApiError> {
+    let prefix = call.params.query("prefix").unwrap_or_default();
+    let most = max_buckets(call.params.query("max-buckets"))?;
+    let after = call.params.query("continuation-token");
+    let after = after.map(parse_token).transpose()?.unwrap_or_default();
+    let asked = call.params.query("bucket-region");
+    let is_here = asked.is_none_or(|asked| asked == region(call));
     let entries = call.app.store.list(CatalogKind::Bucket).await?;
+    let found = entries.iter().filter_map(|entry| match entry {
+        CatalogEntry::Bucket(bucket) => Some(bucket),
+        _ => None,
+    });
+    let wanted = |bucket: &&BucketConfig| {
+        let name = bucket.name.as_str();
+        let reaches = access.check(Action::Read, Target::In(name)).is_ok();
+        is_here && reaches && name.starts_with(prefix) && name > after.as_str()
+    };
+    let mut found = found.filter(wanted).peekable();
     let mut document = Document::new("ListAllMyBucketsResult");
     owner(&mut document, "Owner");
+    let mut last = None;
     document.within("Buckets", |buckets| {
-        for entry in &entries {
-            if let CatalogEntry::Bucket(bucket) = entry
-                && access
-                    .check(Action::Read, Target::In(bucket.name.as_str()))
-                    .is_ok()
-            {
-                buckets.within("Bucket", |document| {
-                    document.element("Name", bucket.name.as_str());
-                    document.element("CreationDate", &bucket.created_at.rfc3339());
-                });
-            }
+        for bucket in found.by_ref().take(most) {
+            last = Some(bucket.name.as_str());
+            buckets.within("Bucket", |document| {
+                document.element("Name", bucket.name.as_str());
+                let created = bucket.created_at.whole_second();
+                document.element("CreationDate", &created.rfc3339());
+            });
         }
     });
+    if let Some(last) = last.filter(|_| found.peek().is_some()) {
+        document.element("ContinuationToken", &token(last));
+    }
+    if !prefix.is_empty() {
+        document.element("Prefix", prefix);
+    }
     Ok(Reply::Raw(document.answer()))
+}
+
+fn max_buckets(text: Option<&str>) -> Result<usize, ApiError> {
+    let Some(text) = text else {
+        return Ok(usize::MAX);
+    };
+    let number = text.parse().ok();
+    number
+        .filter(|number| (1..=MAX_BUCKETS).contains(number))
+        .ok_or_else(|| {
+            let message =
+                format!("Argument max-buckets must be an integer between 1 and {MAX_BUCKETS}");
+            ApiError::new(ErrorCode::InvalidArgument, message).with("ArgumentName", "max-buckets")
+        })
 }
 
 /// Writes the one owner.
@@ -94,11 +137,16 @@ pub(super) async fn create(
 ) -> Result<Reply, ApiError> {
     let prefix = call.app.path_prefix();
     let reserved = prefix.split('/').nth(1) == Some(name);
-    let bucket = Bucket::parse(name).ok().filter(|_| !reserved);
+    let is_free = |bucket: &Bucket| !reserved && !bucket.is_reserved();
+    let bucket = Bucket::parse(name).ok().filter(is_free);
     let bucket = bucket.ok_or_else(|| {
         let message = "The specified bucket is not valid.";
         ApiError::new(ErrorCode::InvalidBucketName, message).with("BucketName", name)
     })?;
+    let ownership = access.header("x-amz-object-ownership");
+    if ownership.is_some_and(|ownership| ownership != OWNERSHIP) {
+        return Err(not_implemented("x-amz-object-ownership"));
+    }
     let headers = put_headers(&access)?;
     let (app, now) = (call.app, call.now);
     let payload = Payload::new(call, &mut access, headers.attributes.checksum)?;
@@ -109,11 +157,7 @@ pub(super) async fn create(
     if find(call, &bucket).await?.is_some() {
         return already_there(call, &bucket);
     }
-    let config = BucketConfig {
-        name: bucket.clone(),
-        created_at: now,
-        public_write: false,
-    };
+    let config = BucketConfig::new(bucket.clone(), now);
     app.store.insert(CatalogEntry::Bucket(config)).await?;
     Ok(made(&bucket))
 }
@@ -142,13 +186,14 @@ fn check_configuration(body: &[u8], region: Option<&str>) -> Result<(), ApiError
     if body.trim_ascii().is_empty() {
         return Ok(());
     }
-    let wanted = xml::read(body, "CreateBucketConfiguration")?;
-    if let Some(other) = wanted
-        .children
-        .iter()
-        .find(|child| child.name != "LocationConstraint")
-    {
-        return Err(not_implemented(&other.name));
+    let wanted = xml::read(
+        body,
+        "CreateBucketConfiguration",
+        MAX_CONFIGURATION_ELEMENTS,
+    )?;
+    let mut others = wanted.branch()?.iter();
+    if let Some(other) = others.find(|child| child.name != "LocationConstraint") {
+        return Err(xml::unknown_element(&other.name));
     }
     let constraint = wanted.child("LocationConstraint").map(str::trim);
     match (
@@ -193,17 +238,17 @@ pub(super) async fn remove(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Api
         let message = "The configuration names this bucket, so it stays.";
         return Err(ApiError::new(ErrorCode::AccessDenied, message));
     }
-    let query = KeyQuery {
-        limit: 1,
-        ..KeyQuery::of(bucket.clone())
-    };
-    let page = call.app.store.list_keys(&query, call.now).await?;
-    if !page.entries.is_empty() {
-        let message = "The bucket you tried to delete is not empty";
-        let error = ApiError::new(ErrorCode::BucketNotEmpty, message);
-        return Err(error.with("BucketName", bucket.as_str()));
+    match call.app.store.remove_bucket(&bucket, call.now).await {
+        Ok(true) => {}
+        // Somebody else was faster.
+        Ok(false) => return Err(no_such_bucket(bucket.as_str())),
+        Err(StoreError::InUse) => {
+            let message = "The bucket you tried to delete is not empty";
+            let error = ApiError::new(ErrorCode::BucketNotEmpty, message);
+            return Err(error.with("BucketName", bucket.as_str()));
+        }
+        Err(error) => return Err(error.into()),
     }
-    call.app.store.remove(&CatalogKey::Bucket(bucket)).await?;
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(Reply::Raw(response))

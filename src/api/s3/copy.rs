@@ -1,39 +1,58 @@
 //! CopyObject: the bytes of one object become another one.
 //!
 //! Owns: where a copy is made from, its conditions, and what it keeps of what was stored with its source.
-//! Never does: share bytes; a copy is an object like any other, and takes the same road to disk.
+//! Never does: share bytes; a copy is an object like any other, and takes the same road to disk. Only a copy onto itself moves none.
 //!
 //! Invariants: a copy is checked against the checksum of its source before it is named, so damage does not spread. What is copied is
-//! named by a header that the signature covers, and must be what the key may read.
+//! named by a header that the signature covers, and must be what the key may read. A client that waits for a long copy hears from us
+//! (`keep_alive.rs`).
 //!
 //! Source: Amazon S3 API Reference, "CopyObject".
+
+use std::sync::Arc;
 
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
 use percent_encoding::percent_decode_str;
 
+use super::super::app::App;
 use super::super::call::{Call, Reply};
 use super::super::conditional::{self, Verdict};
 use super::super::error::{ApiError, ErrorCode};
 use super::access::Access;
 use super::payload::Payload;
-use super::put::{CONDITIONS, new_upload, put_headers};
+use super::put::{new_upload, put_headers};
 use super::xml::Document;
-use super::{buckets, no_such_version, object_key};
+use super::{buckets, condition, keep_alive, no_such_version, object_key};
 use crate::model::{
     Action, Attributes, Bucket, HeaderSet, MAX_CHUNK_BYTES, NewUpload, ObjectKey, ObjectMeta,
     Target,
 };
-use crate::store::{Expected, ObjectName, ObjectReader};
+use crate::policy::PutHeaders;
+use crate::store::{Expected, ObjectChange, ObjectName, ObjectReader, StoreError, WriteCondition};
 
 /// The header that names the source.
 pub(super) const SOURCE: &str = "x-amz-copy-source";
 /// Bytes that are copied at a time.
 const BLOCK_BYTES: usize = 1 << 20;
+/// What we cannot do with a copy: a checksum of another kind, a part of the source, a source that its client has encrypted.
+const REFUSED: [&str; 5] = [
+    "x-amz-checksum-algorithm",
+    "x-amz-copy-source-range",
+    "x-amz-copy-source-server-side-encryption-customer-algorithm",
+    "x-amz-copy-source-server-side-encryption-customer-key",
+    "x-amz-copy-source-server-side-encryption-customer-key-md5",
+];
+/// What makes a copy onto itself a change, whatever it says.
+const CHANGES: [&str; 3] = [
+    "x-amz-server-side-encryption",
+    "x-amz-storage-class",
+    "x-amz-website-redirect-location",
+];
 /// What belongs to an object and not to its copy.
 const NOT_COPIED: [&str; 2] = ["x-amz-storage-class", "x-amz-website-redirect-location"];
 
-/// Copies an object.
+/// Copies an object; onto itself, only what is stored with it changes.
 ///
 /// # Errors
 /// `InvalidArgument` for a source that is no name, `NoSuchBucket`, `NoSuchKey`, `PreconditionFailed`, `InvalidRequest` for a copy onto
@@ -44,46 +63,106 @@ pub(super) async fn copy(
     bucket: Bucket,
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
-    access.refuse_headers(&CONDITIONS)?;
-    access.refuse_headers(&["x-amz-checksum-algorithm"])?;
+    access.refuse_headers(&REFUSED)?;
+    let condition = condition::of_write(&access)?;
     let source = source(call, &access).await?;
     let headers = put_headers(&access)?;
-    let payload = Payload::new(call, &mut access, headers.attributes.checksum)?;
+    let payload = Payload::new(call, &mut access, headers.attributes.checksum.clone())?;
     payload.collected(0, headers.md5).await?;
-    let reader = call.app.store.open(&source, call.now).await?;
+    let reader = open(call, &source).await?;
     check_conditions(&access, reader.meta())?;
-    let retags = replaces(&access, "x-amz-tagging-directive")?;
-    let replaces = replaces(&access, "x-amz-metadata-directive")?;
-    let changes = replaces
-        || retags
-        || headers
-            .stored
-            .iter()
-            .any(|(name, _)| NOT_COPIED.contains(&name));
-    if !changes && source == ObjectName::Key(bucket.clone(), key.clone()) {
+    let draft = Draft::of(&access, headers, reader.meta())?;
+    if source == ObjectName::Key(bucket.clone(), key.clone()) {
+        let meta = rewrite(call, reader.meta(), draft, condition).await?;
+        return Ok(Reply::Raw(document(&meta).answer()));
+    }
+    check_size(reader.meta())?;
+    let upload = new_upload(call, bucket, key, (draft.stored, draft.attributes))?;
+    let app = Arc::clone(call.app);
+    let work = async move { write(&app, reader, upload, condition).await };
+    let answer = keep_alive::answer(work, call.request_id).await?;
+    Ok(Reply::Raw(answer))
+}
+
+async fn open(call: &Call<'_>, source: &ObjectName) -> Result<Box<dyn ObjectReader>, ApiError> {
+    let opened = call.app.store.open(source, call.now).await;
+    opened.map_err(|error| match (&error, source) {
+        (StoreError::NoSuchObject, ObjectName::Key(_, key)) => {
+            ApiError::from(error).with("Key", key.as_str())
+        }
+        _ => error.into(),
+    })
+}
+
+/// What is stored with a copy.
+struct Draft {
+    stored: HeaderSet,
+    attributes: Attributes,
+    /// Whether that is anything else than what the source has.
+    changes: bool,
+}
+
+impl Draft {
+    fn of(access: &Access, headers: PutHeaders, source: &ObjectMeta) -> Result<Self, ApiError> {
+        let retags = replaces(access, "x-amz-tagging-directive")?;
+        let replaces = replaces(access, "x-amz-metadata-directive")?;
+        let says = |name: &&str| access.header(name).is_some();
+        let changes = retags || replaces || CHANGES.iter().any(says);
+        let stored = match replaces {
+            true => headers.stored,
+            false => kept(source, &headers.stored)?,
+        };
+        let old = &source.attributes;
+        let attributes = Attributes {
+            acl: headers.attributes.acl,
+            tags: match retags {
+                true => headers.attributes.tags,
+                false => old.tags.clone(),
+            },
+            checksum: old.checksum.clone(),
+        };
+        Ok(Self {
+            stored,
+            attributes,
+            changes,
+        })
+    }
+}
+
+/// A copy onto itself: the bytes stay, and so do the file's id, its expiry and what it belongs to.
+async fn rewrite(
+    call: &Call<'_>,
+    held: &ObjectMeta,
+    draft: Draft,
+    condition: Option<WriteCondition>,
+) -> Result<ObjectMeta, ApiError> {
+    if !draft.changes {
         let message = "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.";
         return Err(ApiError::new(ErrorCode::InvalidRequest, message));
     }
-    let stored = match replaces {
-        true => headers.stored,
-        false => kept(reader.meta(), &headers.stored)?,
-    };
-    let source = &reader.meta().attributes;
-    let attributes = Attributes {
-        acl: headers.attributes.acl,
-        tags: if retags {
-            headers.attributes.tags
-        } else {
-            source.tags.clone()
-        },
-        checksum: source.checksum.clone(),
-    };
-    let upload = new_upload(call, bucket, key, (stored, attributes))?;
-    let meta = write(call, reader.as_ref(), upload).await?;
+    if let Some(wanted) = &condition {
+        // By its id, the object that is changed is the one that is judged here, and its tag never changes.
+        let holds = wanted.check(Some(held), call.now);
+        holds.map_err(|error| condition::refusal(error, Some(wanted)))?;
+    }
+    let name = ObjectName::Id(held.id);
+    let change = ObjectChange::Rewritten(draft.stored, draft.attributes);
+    let now = call.app.clock.now();
+    match call.app.store.change_object(&name, change, now).await {
+        Err(StoreError::NoSuchObject) => {
+            let message = "A conflicting operation is currently in progress against this resource. Please try again.";
+            Err(ApiError::new(ErrorCode::OperationAborted, message))
+        }
+        changed => Ok(changed?),
+    }
+}
+
+fn document(meta: &ObjectMeta) -> Document {
     let mut document = Document::new("CopyObjectResult");
-    document.element("LastModified", &meta.finished_at.rfc3339());
+    let modified = meta.finished_at.whole_second();
+    document.element("LastModified", &modified.rfc3339());
     document.element("ETag", &meta.etag.quoted());
-    Ok(Reply::Raw(document.answer()))
+    document
 }
 
 /// `/bucket/key?versionId=null`, percent-encoded; the first slash may be left out.
@@ -107,7 +186,9 @@ async fn source(call: &Call<'_>, access: &Access) -> Result<ObjectName, ApiError
     }
     let key = object_key(key)?;
     access.check(Action::Read, Target::Object(bucket, key.as_str()))?;
-    Ok(ObjectName::Key(buckets::existing(call, bucket).await?, key))
+    let bucket = buckets::existing(call, bucket).await?;
+    access.check_owner("x-amz-source-expected-bucket-owner")?;
+    Ok(ObjectName::Key(bucket, key))
 }
 
 fn check_conditions(access: &Access, meta: &ObjectMeta) -> Result<(), ApiError> {
@@ -125,13 +206,16 @@ fn check_conditions(access: &Access, meta: &ObjectMeta) -> Result<(), ApiError> 
             conditions.insert(condition, value);
         }
     }
-    match conditional::judge(&conditions, meta) {
-        Verdict::Proceed => Ok(()),
-        Verdict::NotModified | Verdict::Failed => {
-            let why = "At least one of the pre-conditions you specified did not hold";
-            Err(ApiError::new(ErrorCode::PreconditionFailed, why))
-        }
-    }
+    // An `If-Match` or `If-None-Match` beside a date is what decides.
+    let has = |condition| conditions.contains_key(condition);
+    let failed = match conditional::judge(&conditions, meta) {
+        Verdict::Proceed => return Ok(()),
+        Verdict::Failed if has(IF_MATCH) => "x-amz-copy-source-If-Match",
+        Verdict::Failed => "x-amz-copy-source-If-Unmodified-Since",
+        Verdict::NotModified if has(IF_NONE_MATCH) => "x-amz-copy-source-If-None-Match",
+        Verdict::NotModified => "x-amz-copy-source-If-Modified-Since",
+    };
+    Err(ApiError::precondition_failed().with("Condition", failed))
 }
 
 /// Whether what a directive is about is taken from the request, and not from the source.
@@ -163,19 +247,24 @@ fn kept(meta: &ObjectMeta, asked: &HeaderSet) -> Result<HeaderSet, ApiError> {
     Ok(kept)
 }
 
-async fn write(
-    call: &Call<'_>,
-    reader: &dyn ObjectReader,
-    upload: NewUpload,
-) -> Result<ObjectMeta, ApiError> {
-    let source = reader.meta();
-    if source.size > MAX_CHUNK_BYTES {
-        let message = format!(
-            "The specified copy source is larger than the maximum allowable size for a copy source: {MAX_CHUNK_BYTES}"
-        );
-        return Err(ApiError::new(ErrorCode::InvalidRequest, message));
+fn check_size(source: &ObjectMeta) -> Result<(), ApiError> {
+    if source.size <= MAX_CHUNK_BYTES {
+        return Ok(());
     }
-    let mut writer = call.app.store.write_object(upload).await?;
+    let message = format!(
+        "The specified copy source is larger than the maximum allowable size for a copy source: {MAX_CHUNK_BYTES}"
+    );
+    Err(ApiError::new(ErrorCode::InvalidRequest, message))
+}
+
+async fn write(
+    app: &App,
+    reader: Box<dyn ObjectReader>,
+    upload: NewUpload,
+    condition: Option<WriteCondition>,
+) -> Result<Document, ApiError> {
+    let source = reader.meta();
+    let mut writer = app.store.write_object(upload).await?;
     let mut offset = 0;
     while offset < source.size {
         let bytes = reader.read_at(offset, BLOCK_BYTES).await?;
@@ -186,10 +275,13 @@ async fn write(
         length: Some(source.size),
         md5: source.md5,
         crc64: Some(source.crc64),
+        condition: condition.clone(),
     };
-    let committed = writer.commit(expected, call.now).await?;
-    committed.object.ok_or_else(|| {
+    let committed = writer.commit(expected, app.clock.now()).await;
+    let committed = committed.map_err(|error| condition::refusal(error, condition.as_ref()))?;
+    let made = committed.object.ok_or_else(|| {
         let message = "The copy is still being made whole.";
         ApiError::new(ErrorCode::InternalError, message)
-    })
+    })?;
+    Ok(document(&made))
 }

@@ -15,33 +15,35 @@ use super::super::body::empty;
 use super::super::call::{Call, Reply};
 use super::super::dispatch::log_failure;
 use super::super::error::{ApiError, ErrorCode};
-use super::access::{Access, not_implemented};
+use super::access::Access;
 use super::payload::Payload;
 use super::put::put_headers;
 use super::xml::{self, Document, Element};
-use super::{no_such_version, object_key};
+use super::{condition, no_such_version, object_key};
 use crate::model::{Action, Bucket, Target};
-use crate::store::{ObjectName, StoreError};
+use crate::store::{ObjectName, StoreError, WriteCondition};
 
 /// Most keys of one request.
 const MAX_KEYS: usize = 1000;
-/// Largest list of keys, in bytes.
-const MAX_LIST_BYTES: usize = 1 << 20;
+/// Largest list of keys, in bytes: every byte of every key may be written as a reference of six.
+const MAX_LIST_BYTES: usize = 8 << 20;
+/// Most elements of a list: each object has up to five, besides its own.
+const MAX_ELEMENTS: usize = 2 + 6 * MAX_KEYS;
 /// Objects that are removed at the same time, so that they share a sync.
 const AT_ONCE: usize = 32;
 
-/// Removes an object.
+/// Removes an object, if its condition holds.
 ///
 /// # Errors
-/// What the store says.
+/// `PreconditionFailed`; `NoSuchKey` for a condition on what is not there; `NotImplemented` for one that is not known.
 pub(super) async fn one(
     call: &Call<'_>,
     access: &Access,
     bucket: Bucket,
     key: &str,
 ) -> Result<Reply, ApiError> {
-    access.refuse_headers(&["if-match"])?;
-    remove(call, &bucket, key).await?;
+    let condition = condition::of_delete(access)?;
+    remove(call, &bucket, key, condition).await?;
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(Reply::Raw(response))
@@ -57,70 +59,146 @@ pub(super) async fn many(
     bucket: Bucket,
 ) -> Result<Reply, ApiError> {
     let headers = put_headers(&access)?;
-    let vouched = headers.md5.is_some() || headers.attributes.checksum.is_some();
-    if !vouched && access.header("x-amz-trailer").is_none() {
+    let payload = Payload::new(call, &mut access, headers.attributes.checksum)?;
+    if headers.md5.is_none() && !payload.is_checked() {
         let message = "Missing required header for this request: Content-MD5 OR x-amz-checksum-*";
         return Err(ApiError::new(ErrorCode::InvalidRequest, message));
     }
-    let payload = Payload::new(call, &mut access, headers.attributes.checksum)?;
     let body = payload.collected(MAX_LIST_BYTES, headers.md5).await?;
-    let list = xml::read(&body, "Delete")?;
-    let objects = list.children.iter().filter(|child| child.name == "Object");
-    let objects = objects.collect::<Vec<_>>();
-    if objects.is_empty() || objects.len() > MAX_KEYS {
-        return Err(xml::malformed());
-    }
-    let quiet = list
-        .child("Quiet")
-        .is_some_and(|quiet| quiet.trim() == "true");
+    let list = List::read(&body)?;
     let call = &*call;
-    let mut results = Vec::with_capacity(objects.len());
-    for batch in objects.chunks(AT_ONCE) {
+    let mut document = Document::new("DeleteResult");
+    for batch in list.objects.chunks(AT_ONCE) {
         let removals = batch
             .iter()
-            .map(|object| listed(call, &access, &bucket, object));
-        results.extend(join_all(removals.collect::<Vec<_>>()).await);
-    }
-    let mut document = Document::new("DeleteResult");
-    for (object, result) in objects.iter().zip(results) {
-        let key = object.child("Key").unwrap_or_default();
-        match result {
-            Ok(()) if quiet => {}
-            Ok(()) => document.within("Deleted", |inner| inner.element("Key", key)),
-            Err(error) => document.within("Error", |inner| {
-                log_failure(&error, call.request_id);
-                inner.element("Key", key);
-                inner.element("Code", error.code.name());
-                inner.element("Message", &error.message);
-            }),
+            .map(|object| object.remove(call, &access, &bucket));
+        let results = join_all(removals.collect::<Vec<_>>()).await;
+        for (object, result) in batch.iter().zip(results) {
+            match result {
+                Ok(()) if list.quiet => {}
+                Ok(()) => document.within("Deleted", |inner| object.name(inner)),
+                Err(error) => document.within("Error", |inner| {
+                    log_failure(&error, call.request_id);
+                    object.name(inner);
+                    inner.element("Code", error.code.name());
+                    inner.element("Message", &error.message);
+                }),
+            }
         }
     }
     Ok(Reply::Raw(document.answer()))
 }
 
-async fn listed(
-    call: &Call<'_>,
-    access: &Access,
-    bucket: &Bucket,
-    object: &Element,
-) -> Result<(), ApiError> {
-    let key = object.child("Key").unwrap_or_default();
-    access.check(Action::Write, Target::Object(bucket.as_str(), key))?;
-    for child in &object.children {
-        match (child.name.as_str(), child.text.as_str()) {
-            ("Key", _) | ("VersionId", "null" | "") => {}
-            ("VersionId", other) => return Err(no_such_version(other)),
-            // A condition that is passed over would remove what was to stay.
-            (other, _) => return Err(not_implemented(other)),
-        }
-    }
-    remove(call, bucket, key).await
+/// What a body lists.
+struct List {
+    objects: Vec<Listed>,
+    /// Only errors are to be answered.
+    quiet: bool,
 }
 
-async fn remove(call: &Call<'_>, bucket: &Bucket, key: &str) -> Result<(), ApiError> {
+/// One object of a list.
+#[derive(Default)]
+struct Listed {
+    key: String,
+    version: Option<String>,
+    tag: Option<String>,
+    /// A condition that exists for directory buckets only.
+    other: Option<String>,
+}
+
+impl List {
+    /// Reads the body by Amazon's schema: what is not in it makes the whole list malformed, before anything is removed.
+    fn read(body: &[u8]) -> Result<Self, ApiError> {
+        let list = xml::read(body, "Delete", MAX_ELEMENTS)?;
+        let mut objects = Vec::new();
+        let mut quiet = None;
+        for child in list.branch()? {
+            match child.name.as_str() {
+                "Object" if objects.len() < MAX_KEYS => objects.push(Listed::read(child)?),
+                "Quiet" if quiet.is_none() => quiet = Some(flag(child)?),
+                _ => return Err(xml::malformed()),
+            }
+        }
+        let quiet = quiet.unwrap_or(false);
+        match objects.is_empty() {
+            true => Err(xml::malformed()),
+            false => Ok(Self { objects, quiet }),
+        }
+    }
+}
+
+fn flag(element: &Element) -> Result<bool, ApiError> {
+    match element.leaf()?.trim() {
+        "true" | "1" => Ok(true),
+        "false" | "0" => Ok(false),
+        _ => Err(xml::malformed()),
+    }
+}
+
+impl Listed {
+    fn read(object: &Element) -> Result<Self, ApiError> {
+        let mut listed = Self::default();
+        let mut seen = Vec::new();
+        for child in object.branch()? {
+            let text = child.leaf()?.to_owned();
+            if seen.contains(&child.name.as_str()) {
+                return Err(xml::malformed());
+            }
+            match child.name.as_str() {
+                "Key" => listed.key = text,
+                "VersionId" => listed.version = Some(text),
+                "ETag" => listed.tag = Some(text),
+                name @ ("LastModifiedTime" | "Size") => listed.other = Some(name.to_owned()),
+                _ => return Err(xml::malformed()),
+            }
+            seen.push(&child.name);
+        }
+        match listed.key.is_empty() {
+            true => Err(xml::malformed()),
+            false => Ok(listed),
+        }
+    }
+
+    async fn remove(
+        &self,
+        call: &Call<'_>,
+        access: &Access,
+        bucket: &Bucket,
+    ) -> Result<(), ApiError> {
+        access.check(Action::Write, Target::Object(bucket.as_str(), &self.key))?;
+        if let Some(other) = &self.other {
+            // A condition that is passed over would remove what was to stay.
+            return Err(xml::unknown_element(other));
+        }
+        match self.version.as_deref() {
+            None | Some("null" | "") => {}
+            Some(version) => return Err(no_such_version(version)),
+        }
+        let condition = self.tag.as_deref().map(condition::matching).transpose()?;
+        remove(call, bucket, &self.key, condition).await
+    }
+
+    /// Repeats what was asked for.
+    fn name(&self, document: &mut Document) {
+        document.element("Key", &self.key);
+        if let Some(version) = &self.version {
+            document.element("VersionId", version);
+        }
+    }
+}
+
+async fn remove(
+    call: &Call<'_>,
+    bucket: &Bucket,
+    key: &str,
+    condition: Option<WriteCondition>,
+) -> Result<(), ApiError> {
     let name = ObjectName::Key(bucket.clone(), object_key(key)?);
-    match call.app.store.delete_object(&name, call.now).await {
-        Ok(()) | Err(StoreError::NoSuchObject) => Ok(()),
-        Err(error) => Err(error.into()),
+    let store = &call.app.store;
+    let removed = store.delete_object_if(&name, condition.clone(), call.now);
+    match removed.await {
+        Ok(()) => Ok(()),
+        Err(StoreError::NoSuchObject) if condition.is_none() => Ok(()),
+        Err(error) => Err(condition::refusal(error, condition.as_ref())),
     }
 }

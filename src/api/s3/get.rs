@@ -4,14 +4,14 @@
 //! same, so the answer still says: do not guess the type, run nothing, belong to no origin.
 //! Never does: judge conditions or ranges; `conditional.rs` and `range.rs` do, for every road to an object.
 //!
-//! Invariants: HEAD gets the headers of GET. Only a whole answer carries the checksum of the whole, and only when it was asked for.
+//! Invariants: HEAD gets the headers of GET, also those of a range, which Amazon looks at there (RFC 9110 does not). Only a whole answer carries the checksum of the whole, and only when it was asked for.
 //!
 //! Source: Amazon S3 API Reference, "GetObject", "HeadObject".
 
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE,
-    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES,
-    LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES, IF_MATCH,
+    LAST_MODIFIED, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -19,12 +19,12 @@ use http_body_util::BodyExt;
 use super::super::body::{ResponseBody, empty};
 use super::super::call::{Call, Reply};
 use super::super::conditional::{self, Verdict};
-use super::super::error::{ApiError, ErrorCode};
+use super::super::error::ApiError;
 use super::super::object_answer::{SANDBOX, unsatisfiable};
 use super::super::object_body::ObjectBody;
 use super::super::range::{self, Wanted};
 use super::super::stored_headers::{self, put as set};
-use super::access::Access;
+use super::access::{Access, KEY_OF_CLIENT};
 use crate::model::{Bucket, ObjectKey, ObjectMeta};
 use crate::store::{ObjectName, ObjectReader};
 
@@ -50,20 +50,21 @@ pub(super) async fn get(
     bucket: Bucket,
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
+    access.refuse_headers(&KEY_OF_CLIENT)?;
     let name = ObjectName::Key(bucket, key);
     let request = &call.head.headers;
     let mut response = if call.head.method == Method::HEAD {
         let meta = call.app.store.object(&name, call.now).await?;
         match conditional::judge(request, &meta) {
-            Verdict::Proceed => whole(access, &meta, empty()),
-            verdict => stopped(verdict, &meta)?,
+            Verdict::Proceed => send(request, access, None, &meta)?,
+            verdict => stopped(request, verdict, &meta)?,
         }
     } else {
         let reader = call.app.store.open(&name, call.now).await?;
         let meta = reader.meta().clone();
         match conditional::judge(request, &meta) {
-            Verdict::Proceed => send(request, access, reader, &meta)?,
-            verdict => stopped(verdict, &meta)?,
+            Verdict::Proceed => send(request, access, Some(reader), &meta)?,
+            verdict => stopped(request, verdict, &meta)?,
         }
     };
     if response.status().is_success() {
@@ -76,10 +77,11 @@ pub(super) async fn get(
     Ok(Reply::Raw(response))
 }
 
+/// All of the object or the range that is wanted; without a reader, its headers.
 fn send(
     request: &HeaderMap,
     access: &Access,
-    reader: Box<dyn ObjectReader>,
+    reader: Option<Box<dyn ObjectReader>>,
     meta: &ObjectMeta,
 ) -> Result<Response<ResponseBody>, ApiError> {
     let wanted = match conditional::range_counts(request, meta) {
@@ -87,28 +89,45 @@ fn send(
         false => Wanted::Whole,
     };
     match wanted {
-        Wanted::Whole => Ok(whole(
-            access,
-            meta,
-            ObjectBody::whole(reader).boxed_unsync(),
-        )),
+        Wanted::Whole => {
+            let body = reader.map(ObjectBody::whole);
+            Ok(whole(
+                access,
+                meta,
+                body.map_or_else(empty, BodyExt::boxed_unsync),
+            ))
+        }
         Wanted::Part(span) => {
-            let body = ObjectBody::part(reader, span.first, span.length()).boxed_unsync();
+            let body = reader.map(|reader| ObjectBody::part(reader, span.first, span.length()));
+            let body = body.map_or_else(empty, BodyExt::boxed_unsync);
             let mut response = with_headers(meta, span.length(), body);
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             let range = format!("bytes {}-{}/{}", span.first, span.last, meta.size);
             set(response.headers_mut(), CONTENT_RANGE, &range);
             Ok(response)
         }
-        Wanted::Unsatisfiable => Err(unsatisfiable(meta.size)),
+        Wanted::Unsatisfiable => {
+            let mut error = unsatisfiable(meta.size);
+            let asked = request.get(RANGE).and_then(|range| range.to_str().ok());
+            let asked = asked.unwrap_or_default().to_owned();
+            error.extras.insert(0, ("RangeRequested", asked));
+            Err(error)
+        }
     }
 }
 
 /// 304 or 412.
-fn stopped(verdict: Verdict, meta: &ObjectMeta) -> Result<Response<ResponseBody>, ApiError> {
+fn stopped(
+    request: &HeaderMap,
+    verdict: Verdict,
+    meta: &ObjectMeta,
+) -> Result<Response<ResponseBody>, ApiError> {
     if verdict == Verdict::Failed {
-        let why = "At least one of the pre-conditions you specified did not hold";
-        return Err(ApiError::new(ErrorCode::PreconditionFailed, why));
+        let failed = match request.contains_key(IF_MATCH) {
+            true => "If-Match",
+            false => "If-Unmodified-Since",
+        };
+        return Err(ApiError::precondition_failed().with("Condition", failed));
     }
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;

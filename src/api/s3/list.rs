@@ -85,6 +85,13 @@ impl Listing {
         };
         let max_keys = max_keys(call.params.query("max-keys"))?;
         let start_after = text("start-after");
+        let names_version = call.params.query("version-id-marker").is_some();
+        if kind == Kind::Versions && names_version && text("key-marker").is_empty() {
+            return Err(argument(
+                "version-id-marker",
+                "A version-id marker cannot be specified without a key marker.",
+            ));
+        }
         let (from, after) = match kind {
             Kind::V1 => (text("marker"), text("marker")),
             Kind::Versions => (text("key-marker"), text("key-marker")),
@@ -188,7 +195,9 @@ impl Listing {
                 inner.element("VersionId", "null");
                 inner.element("IsLatest", "true");
             }
-            inner.element("LastModified", &meta.finished_at.rfc3339());
+            // As HEAD says it.
+            let modified = meta.finished_at.whole_second();
+            inner.element("LastModified", &modified.rfc3339());
             inner.element("ETag", &meta.etag.quoted());
             inner.element("Size", &meta.size.to_string());
             let class = meta.headers.get("x-amz-storage-class");
@@ -232,11 +241,12 @@ fn max_keys(text: Option<&str>) -> Result<usize, ApiError> {
 }
 
 /// Opaque to clients: the last name of the page before.
-fn token(last: &str) -> String {
+pub(super) fn token(last: &str) -> String {
     URL_SAFE_NO_PAD.encode(last)
 }
 
-fn parse_token(token: &str) -> Result<String, ApiError> {
+/// Reads back [`token`].
+pub(super) fn parse_token(token: &str) -> Result<String, ApiError> {
     let bytes = URL_SAFE_NO_PAD.decode(token).ok();
     let name = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
     name.filter(|name| !name.is_empty()).ok_or_else(|| {

@@ -12,9 +12,11 @@
 mod access;
 mod aws_chunked;
 mod buckets;
+mod condition;
 mod copy;
 mod delete;
 mod get;
+mod keep_alive;
 mod list;
 mod payload;
 mod put;
@@ -59,6 +61,8 @@ const SUBRESOURCES: [&str; 31] = [
     "versions",
     "website",
 ];
+/// Says whose bucket it must be.
+const EXPECTED_OWNER: &str = "x-amz-expected-bucket-owner";
 /// Of an upload in parts, which come with others; and what only Amazon has.
 const QUALIFIERS: [&str; 5] = [
     "uploadId",
@@ -92,6 +96,7 @@ pub(super) async fn bucket(call: &mut Call<'_>, name: &str) -> Result<Reply, Api
         return buckets::create(call, access, name).await;
     }
     let bucket = buckets::existing(call, name).await?;
+    access.check_owner(EXPECTED_OWNER)?;
     match (method.as_str(), asked) {
         ("HEAD", None) => Ok(buckets::head(call)),
         ("GET", None) => list::objects(call, bucket).await,
@@ -119,9 +124,11 @@ pub(super) async fn object(
     let method = call.head.method.clone();
     let asked = subresource(call)?;
     let bucket = buckets::existing(call, bucket).await?;
-    let key = object_key(key)?;
+    access.check_owner(EXPECTED_OWNER)?;
+    let name = key;
+    let key = object_key(name)?;
     check_version(call)?;
-    match (method.as_str(), asked) {
+    let done = match (method.as_str(), asked) {
         ("GET" | "HEAD", None) => get::get(call, &access, bucket, key).await,
         ("PUT", None) if access.header(copy::SOURCE).is_some() => {
             copy::copy(call, access, bucket, key).await
@@ -130,6 +137,16 @@ pub(super) async fn object(
         ("DELETE", None) => delete::one(call, &access, bucket, key.as_str()).await,
         (_, Some(other)) => Err(buckets::unknown(other)),
         _ => Err(ApiError::method("GET, HEAD, PUT, DELETE, OPTIONS")),
+    };
+    done.map_err(|error| named(error, name))
+}
+
+/// What is not there is named, unless it is something else than what the path names.
+fn named(error: ApiError, key: &str) -> ApiError {
+    let is_named = error.extras.iter().any(|(element, _)| *element == "Key");
+    match error.code {
+        ErrorCode::NoSuchKey if !is_named => error.with("Key", key),
+        _ => error,
     }
 }
 
@@ -159,6 +176,11 @@ fn object_key(key: &str) -> Result<ObjectKey, ApiError> {
 fn check_version(call: &Call<'_>) -> Result<(), ApiError> {
     match call.params.query("versionId") {
         None | Some("null") => Ok(()),
+        Some("") => {
+            let message = "Version id cannot be the empty string";
+            let error = ApiError::new(ErrorCode::InvalidArgument, message);
+            Err(error.with("ArgumentName", "versionId"))
+        }
         Some(other) => Err(no_such_version(other)),
     }
 }

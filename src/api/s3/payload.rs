@@ -23,6 +23,9 @@ use super::aws_chunked::Decoder;
 use crate::model::{Checksum, ChecksumAlgorithm, Md5, encode_hex};
 use crate::policy::{PayloadClaim, trailer_checksum};
 
+/// Names the header that comes behind the body.
+const TRAILER: &str = "x-amz-trailer";
+
 /// A body that is being read.
 pub(super) struct Payload<'a> {
     body: &'a mut RequestBody,
@@ -65,7 +68,12 @@ impl<'a> Payload<'a> {
             true => number("x-amz-decoded-content-length")?,
             false => number(CONTENT_LENGTH.as_str())?,
         };
-        let named = access.header("x-amz-trailer").filter(|_| has_trailer);
+        let named = access.header(TRAILER);
+        if named.is_some() && !has_trailer {
+            let message =
+                "The x-amz-trailer header needs an x-amz-content-sha256 that announces a trailer";
+            return Err(ApiError::new(ErrorCode::InvalidRequest, message));
+        }
         let checksum = match (claimed, named) {
             (Some(claimed), _) => Some(Checking::claimed(claimed)),
             (None, Some(name)) => Some(Checking::to_come(name)?),
@@ -86,6 +94,11 @@ impl<'a> Payload<'a> {
             announced,
             received: 0,
         })
+    }
+
+    /// Whether a checksum of the bytes was claimed, or will be behind them.
+    pub(super) fn is_checked(&self) -> bool {
+        self.checksum.is_some()
     }
 
     /// How many bytes the client says will come.

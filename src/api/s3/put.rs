@@ -3,8 +3,8 @@
 //! Owns: the order of its checks and its answer. The bytes take the road of every upload: `write_object`, then commit.
 //! Never does: say that something is stored before it is.
 //!
-//! Invariants: nothing is committed before the body was seen whole and all that was claimed of it is true. A condition on what is there
-//! is refused rather than checked too early: only the store could check it in the moment of the commit.
+//! Invariants: nothing is committed before the body was seen whole and all that was claimed of it is true. A checksum that came behind
+//! the body is stored as one that came before it.
 //!
 //! Source: Amazon S3 API Reference, "PutObject".
 
@@ -17,6 +17,7 @@ use super::super::error::{ApiError, ErrorCode};
 use super::super::post_refusal::policy_error;
 use super::super::stored_headers::{CHECKSUM_TYPE, WHOLE};
 use super::access::Access;
+use super::condition;
 use super::payload::Payload;
 use crate::model::{
     AnswerStyle, Attributes, Bucket, Checksum, ETag, HeaderSet, MAX_CHUNK_BYTES, NewUpload,
@@ -24,14 +25,6 @@ use crate::model::{
 };
 use crate::policy::PutHeaders;
 use crate::store::{Expected, StoreError};
-
-/// Conditions on what is stored already.
-pub(super) const CONDITIONS: [&str; 4] = [
-    "if-match",
-    "if-none-match",
-    "if-modified-since",
-    "if-unmodified-since",
-];
 
 /// Stores an object.
 ///
@@ -43,11 +36,11 @@ pub(super) async fn put(
     bucket: Bucket,
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
-    access.refuse_headers(&CONDITIONS)?;
+    let condition = condition::of_write(&access)?;
     let headers = put_headers(&access)?;
     let claimed = headers.attributes.checksum.clone();
     let upload = new_upload(call, bucket, key, (headers.stored, headers.attributes))?;
-    let (app, now) = (call.app, call.now);
+    let app = call.app;
     let mut payload = Payload::new(call, &mut access, claimed)?;
     check_length(payload.announced())?;
     let mut writer = app.store.write_object(upload).await?;
@@ -55,12 +48,18 @@ pub(super) async fn put(
         writer.write(bytes).await?;
     }
     let (length, checksum) = payload.finish()?;
+    if let Some(checksum) = &checksum {
+        writer.keep_checksum(checksum.clone());
+    }
     let expected = Expected {
         length: Some(length),
         md5: headers.md5,
-        crc64: None,
+        condition: condition.clone(),
+        ..Expected::default()
     };
-    let committed = writer.commit(expected, now).await?;
+    // The object is as old as its last byte, however long the body took.
+    let committed = writer.commit(expected, app.clock.now()).await;
+    let committed = committed.map_err(|error| condition::refusal(error, condition.as_ref()))?;
     let etag = ETag::of_whole(committed.receipt.digests.md5);
     Ok(Reply::Raw(stored(&etag, checksum.as_ref())))
 }
@@ -101,10 +100,12 @@ fn check_length(announced: Option<u64>) -> Result<(), ApiError> {
             let message = "You must provide the Content-Length HTTP header.";
             Err(ApiError::new(ErrorCode::MissingContentLength, message))
         }
-        Some(length) if length > MAX_CHUNK_BYTES => Err(StoreError::TooLarge {
-            max_bytes: MAX_CHUNK_BYTES,
+        Some(length) if length > MAX_CHUNK_BYTES => {
+            let max_bytes = MAX_CHUNK_BYTES;
+            let error = ApiError::from(StoreError::TooLarge { max_bytes });
+            let error = error.with("ProposedSize", length.to_string());
+            Err(error.with("MaxSizeAllowed", max_bytes.to_string()))
         }
-        .into()),
         Some(_) => Ok(()),
     }
 }

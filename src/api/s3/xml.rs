@@ -2,7 +2,7 @@
 //!
 //! Owns: how text is written so that a reader gets back exactly what was stored: a carriage return and the characters that XML 1.0 does
 //! not allow are references, as Amazon writes them (a strict reader refuses the latter; `encoding-type=url` is for that).
-//! Never does: read a document of more than its caller allows, or know what it means.
+//! Never does: read a document of more elements than its caller allows, or know what it means.
 //!
 //! Invariant: every document has the namespace. Source: Amazon S3 API Reference; XML 1.0, sections 2.2 and 2.11.
 
@@ -17,6 +17,8 @@ use super::super::body::{ResponseBody, full};
 use super::super::error::{ApiError, ErrorCode};
 
 const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
+/// What every document begins with.
+pub(super) const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 /// Deepest nesting of a document that is read.
 const MAX_DEPTH: usize = 8;
 
@@ -30,8 +32,7 @@ pub(super) struct Document {
 impl Document {
     /// Begins a document.
     pub(super) fn new(root: &'static str) -> Self {
-        let text =
-            format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{root} xmlns=\"{NAMESPACE}\">");
+        let text = format!("{DECLARATION}<{root} xmlns=\"{NAMESPACE}\">");
         Self { text, root }
     }
 
@@ -55,13 +56,15 @@ impl Document {
     }
 
     /// The answer, 200.
-    pub(super) fn answer(mut self) -> Response<ResponseBody> {
+    pub(super) fn answer(self) -> Response<ResponseBody> {
+        answer_with(full(self.finish()))
+    }
+
+    /// The whole document, which begins with [`DECLARATION`].
+    pub(super) fn finish(mut self) -> String {
         let root = self.root;
         self.close(root);
-        let mut response = Response::new(full(self.text));
-        let kind = HeaderValue::from_static("application/xml");
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-        response
+        self.text
     }
 
     fn open(&mut self, name: &str) {
@@ -75,6 +78,14 @@ impl Document {
         self.text.push_str(name);
         self.text.push('>');
     }
+}
+
+/// An answer of 200 whose body is XML.
+pub(super) fn answer_with(body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    let kind = HeaderValue::from_static("application/xml");
+    response.headers_mut().insert(CONTENT_TYPE, kind);
+    response
 }
 
 fn push_text(text: &mut String, value: &str) {
@@ -108,18 +119,52 @@ impl Element {
         let found = self.children.iter().find(|child| child.name == name)?;
         Some(&found.text)
     }
+
+    /// Its text.
+    ///
+    /// # Errors
+    /// `MalformedXML` when there are elements in it.
+    pub(super) fn leaf(&self) -> Result<&str, ApiError> {
+        match self.children.is_empty() {
+            true => Ok(&self.text),
+            false => Err(malformed()),
+        }
+    }
+
+    /// What is in it.
+    ///
+    /// # Errors
+    /// `MalformedXML` when there is text between the elements.
+    pub(super) fn branch(&self) -> Result<&[Element], ApiError> {
+        match is_blank(&self.text) {
+            true => Ok(&self.children),
+            false => Err(malformed()),
+        }
+    }
+}
+
+fn is_blank(text: &str) -> bool {
+    text.bytes()
+        .all(|b| matches!(b, b' ' | b'\t' | b'\r' | b'\n'))
 }
 
 /// Reads a document whose root has this name.
 ///
 /// # Errors
-/// `MalformedXML` for anything else, for a document type, and for more than [`MAX_DEPTH`] levels.
-pub(super) fn read(bytes: &[u8], root: &str) -> Result<Element, ApiError> {
+/// `MalformedXML` for anything else, for a document type, for more than [`MAX_DEPTH`] levels, and for more than `max_elements`, each of
+/// which takes many times the four bytes that the shortest is written with.
+pub(super) fn read(bytes: &[u8], root: &str, max_elements: usize) -> Result<Element, ApiError> {
     let text = std::str::from_utf8(bytes).map_err(|_| malformed())?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader::from_str(text);
     let mut open = vec![Element::default()];
+    let mut left = max_elements;
     loop {
-        match reader.read_event().map_err(|_| malformed())? {
+        let event = reader.read_event().map_err(|_| malformed())?;
+        if let Event::Start(_) | Event::Empty(_) = &event {
+            left = left.checked_sub(1).ok_or_else(malformed)?;
+        }
+        match event {
             Event::Start(start) if open.len() <= MAX_DEPTH => {
                 open.push(named(start.local_name().as_ref()))
             }
@@ -147,7 +192,9 @@ pub(super) fn read(bytes: &[u8], root: &str) -> Result<Element, ApiError> {
             Event::Start(_) | Event::DocType(_) => return Err(malformed()),
         }
     }
-    let mut document = open.pop().filter(|_| open.is_empty());
+    let mut document = open
+        .pop()
+        .filter(|document| open.is_empty() && is_blank(&document.text));
     let roots = document.as_mut().map(|document| &mut document.children);
     let found = roots.and_then(|roots| roots.pop().filter(|_| roots.is_empty()));
     found
@@ -164,6 +211,12 @@ fn named(name: &str) -> Element {
 
 fn last(open: &mut [Element]) -> Result<&mut Element, ApiError> {
     open.last_mut().ok_or_else(malformed)
+}
+
+/// An element of the body asks for what we cannot do.
+pub(super) fn unknown_element(name: &str) -> ApiError {
+    let message = format!("The element {name} implies functionality that is not implemented");
+    ApiError::new(ErrorCode::NotImplemented, message)
 }
 
 /// The body is not of its schema.
@@ -183,7 +236,7 @@ mod tests {
         let mut text = String::from("<A><B>");
         push_text(&mut text, value);
         text.push_str("</B><B/></A>");
-        let read = read(text.as_bytes(), "A").unwrap();
+        let read = read(text.as_bytes(), "A", 3).unwrap();
         assert_eq!(read.child("B"), Some(value));
         assert_eq!(read.children.len(), 2);
         let mut text = String::new();
@@ -203,17 +256,38 @@ mod tests {
             "</A>",
             "<!DOCTYPE A [<!ENTITY x \"y\">]><A>&x;</A>",
             "<A>&x;</A>",
+            "x<A></A>",
+            "<A></A>x",
+            "&#32;<A></A>&amp;",
+            "<![CDATA[x]]><A></A>",
             deep.as_str(),
         ] {
-            let error = read(bad.as_bytes(), "A").unwrap_err();
+            let error = read(bad.as_bytes(), "A", 100).unwrap_err();
             assert_eq!(error.code, ErrorCode::MalformedXML, "{bad}");
         }
         assert!(
             read(
-                b"<?xml version=\"1.0\"?><!-- x --><s:A xmlns:s=\"u\"/>",
-                "A"
+                b"\xef\xbb\xbf<?xml version=\"1.0\"?>\n<!-- x --><s:A xmlns:s=\"u\"/>\n",
+                "A",
+                1
             )
             .is_ok()
         );
+    }
+
+    #[test]
+    fn no_more_elements_are_held_than_the_caller_allows() {
+        let document = |n: usize| format!("<A>{}</A>", "<a/>".repeat(n - 1));
+        assert!(read(document(7).as_bytes(), "A", 7).is_ok());
+        assert!(read(document(8).as_bytes(), "A", 7).is_err());
+    }
+
+    #[test]
+    fn an_element_holds_text_or_elements() {
+        let read = |text: &str| read(text.as_bytes(), "A", 9).unwrap();
+        assert_eq!(read("<A> x&amp;</A>").leaf().unwrap(), " x&");
+        assert!(read("<A>x<B/></A>").leaf().is_err());
+        assert_eq!(read("<A>\r\n\t <B/></A>").branch().unwrap().len(), 1);
+        assert!(read("<A>x<B/></A>").branch().is_err());
     }
 }

@@ -23,7 +23,7 @@ use super::names::{self, Garbage};
 use super::sync::JoinHandle;
 use super::{Engine, complete};
 use crate::model::{
-    ChunkReceipt, Digests, Id, MAX_CHUNK_BYTES, NewUpload, Place, Timestamp, UploadState,
+    Checksum, ChunkReceipt, Digests, Id, MAX_CHUNK_BYTES, NewUpload, Place, Timestamp, UploadState,
 };
 use crate::store::{ChunkSpec, ChunkWriter, Committed, Expected, StoreError};
 
@@ -137,6 +137,12 @@ impl ChunkWriter for Writer {
         Ok(())
     }
 
+    fn keep_checksum(&mut self, checksum: Checksum) {
+        if let Purpose::Object(new) = &mut self.purpose {
+            new.attributes.checksum = Some(checksum);
+        }
+    }
+
     async fn commit(
         mut self: Box<Self>,
         expected: Expected,
@@ -240,6 +246,7 @@ async fn commit_object(
     expected: Expected,
     now: Timestamp,
 ) -> Result<Committed, StoreError> {
+    let condition = expected.condition.clone();
     let (mut lane, meta, digests) = engine
         .blocking(move |engine| {
             let digests = rest.settle(engine, &mut lane, expected)?;
@@ -256,7 +263,7 @@ async fn commit_object(
         .commit(move |txn| {
             names::refuse_taken_id(txn, named.id)?;
             let mut garbage = Garbage::new();
-            names::name_object(txn, &named, &mut garbage)?;
+            names::name_object(txn, &named, condition.as_ref(), &mut garbage)?;
             // What takes the place of another is synced, so that a crash can never give the key back.
             if garbage.is_empty() && recent.label_suffices(&named) {
                 txn.need_not_sync();

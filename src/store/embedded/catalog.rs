@@ -18,9 +18,11 @@ use serde::{Deserialize, Serialize};
 use super::Engine;
 use super::index::{Index, Txn};
 use super::records::{self, CATALOG, CATALOG_EXPIRY, META, OPEN_SESSIONS};
-use crate::model::{AccessKey, Application, BucketConfig, Pipeline, Timestamp, Token};
+use crate::model::{AccessKey, Application, Bucket, BucketConfig, Pipeline, Timestamp, Token};
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_ENTRIES, StoreError};
 
+/// Objects of a bucket that are looked at, at most, before it is removed.
+const MAX_LOOKED_AT: usize = 1000;
 /// The version of the snapshot's form.
 const SNAPSHOT_VERSION: u32 = 1;
 
@@ -65,16 +67,16 @@ pub(super) async fn insert(engine: &Arc<Engine>, entry: CatalogEntry) -> Result<
     engine.carry_out(work).await
 }
 
-/// Removes an entry.
-pub(super) async fn remove(engine: &Arc<Engine>, key: CatalogKey) -> Result<bool, StoreError> {
+/// Removes an entry that nothing needs at `now`.
+pub(super) async fn remove(
+    engine: &Arc<Engine>,
+    key: CatalogKey,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let owner = Arc::clone(engine);
     let work = async move {
         let job = move |txn: &mut Txn<'_>| {
-            if let CatalogKey::Pipeline(id) = &key
-                && !txn
-                    .prefix(&records::id_key(OPEN_SESSIONS, *id), 1)?
-                    .is_empty()
-            {
+            if is_needed(txn, &key, now)? {
                 return Err(StoreError::InUse);
             }
             take_out(txn, &key)
@@ -86,6 +88,37 @@ pub(super) async fn remove(engine: &Arc<Engine>, key: CatalogKey) -> Result<bool
         Ok(removed.is_some())
     };
     engine.carry_out(work).await
+}
+
+/// Whether there are open sessions of a pipeline, or live objects in a bucket.
+fn is_needed(txn: &mut Txn<'_>, key: &CatalogKey, now: Timestamp) -> Result<bool, StoreError> {
+    match key {
+        CatalogKey::Pipeline(id) => {
+            let open = txn.prefix(&records::id_key(OPEN_SESSIONS, *id), 1)?;
+            Ok(!open.is_empty())
+        }
+        CatalogKey::Bucket(bucket) => {
+            let first = records::bucket_prefix(bucket);
+            let held = txn.prefix(&first, MAX_LOOKED_AT)?;
+            for (_, record) in &held {
+                let end = records::decode_listed(record)?.expires_at;
+                if end.is_none_or(|end| now < end) {
+                    return Ok(true);
+                }
+            }
+            match held.len() {
+                MAX_LOOKED_AT => Err(StoreError::Busy),
+                _ => Ok(false),
+            }
+        }
+        CatalogKey::Token(_) | CatalogKey::Application(_) | CatalogKey::AccessKey(_) => Ok(false),
+    }
+}
+
+/// Whether there is such a bucket, inside a job.
+pub(super) fn has_bucket(txn: &Txn<'_>, bucket: &Bucket) -> Result<bool, StoreError> {
+    let entry = txn.get(&entry_key(&CatalogKey::Bucket(bucket.clone())))?;
+    Ok(entry.is_some())
 }
 
 /// Removes an entry inside a job and returns it.

@@ -7,7 +7,8 @@
 //! Invariants:
 //! 1. One completion per session at a time (the lease's turn); every step can be done again after a crash: spills are removed
 //!    only once the object is named, and a rebuilt file is noted in the index before it takes the main file's name.
-//! 2. A failure of the system leaves the session in `Completing`, to be tried again; only damaged bytes fail it.
+//! 2. A failure of the system leaves the session in `Completing`, to be tried again; only damaged bytes fail it, and the removal of
+//!    its bucket.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -79,12 +80,17 @@ pub(super) async fn complete(
     let lease = engine.leases.take(id);
     let _turn = lease.turn.lock().await;
     let result = assemble_and_name(&engine, &lease, now).await;
-    if let Err(StoreError::Corrupt(what)) = &result {
-        tracing::error!(%id, %what, "an upload cannot be made whole");
-        let job = move |txn: &mut Txn<'_>| ledger::fail(txn, id);
-        return engine.index.commit(job).await;
+    match &result {
+        Err(StoreError::Corrupt(what)) => {
+            tracing::error!(%id, %what, "an upload cannot be made whole");
+        }
+        Err(StoreError::NoSuchBucket) => {
+            tracing::warn!(%id, "an upload was left without its bucket, which was removed");
+        }
+        _ => return result,
     }
-    result
+    let job = move |txn: &mut Txn<'_>| ledger::fail(txn, id);
+    engine.index.commit(job).await
 }
 
 /// Drops a session that is not finished, and its chunks.

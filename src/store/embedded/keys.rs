@@ -53,21 +53,24 @@ fn page(engine: &Engine, query: &KeyQuery, now: Timestamp) -> Result<KeyPage, St
                 behind_group = Some(end_of(place(group, &[])));
                 return Ok(ControlFlow::Break(()));
             }
-            if !records::decode_object(tagged::untagged(record))?.is_live(now) {
+            let entry = match group {
+                // What it is called is known; only whether it is live is not.
+                Some(group) => is_live(record, now)?.then(|| KeyEntry::Group(group.to_owned())),
+                None => entry(engine, query, (name, record), now)?,
+            };
+            let Some(entry) = entry else {
                 return Ok(ControlFlow::Continue(()));
-            }
+            };
             if page.entries.len() >= limit {
                 page.more = true;
                 return Ok(ControlFlow::Break(()));
             }
-            let Some(group) = group else {
-                page.entries
-                    .extend(entry(engine, query, (name, record), now)?);
-                return Ok(ControlFlow::Continue(()));
-            };
-            page.entries.push(KeyEntry::Group(group.to_owned()));
-            behind_group = Some(end_of(place(group, &[])));
-            Ok(ControlFlow::Break(()))
+            page.entries.push(entry);
+            behind_group = group.map(|group| end_of(place(group, &[])));
+            Ok(match behind_group {
+                Some(_) => ControlFlow::Break(()),
+                None => ControlFlow::Continue(()),
+            })
         })?;
         match behind_group {
             Some(place) => from = place,
@@ -76,7 +79,13 @@ fn page(engine: &Engine, query: &KeyQuery, now: Timestamp) -> Result<KeyPage, St
     }
 }
 
-/// The object of a record; `None` when it was deleted while it was looked at.
+/// Whether the object of a record is there at `now`.
+fn is_live(record: &[u8], now: Timestamp) -> Result<bool, StoreError> {
+    let end = records::decode_listed(record)?.expires_at;
+    Ok(end.is_none_or(|end| now < end))
+}
+
+/// The object of a record; `None` when it has expired, or was deleted while it was looked at.
 fn entry(
     engine: &Engine,
     query: &KeyQuery,
@@ -85,7 +94,10 @@ fn entry(
 ) -> Result<Option<KeyEntry>, StoreError> {
     let entry = |meta| Some(KeyEntry::Object(Box::new(meta)));
     if let Some(meta) = tagged::join(record, |piece| engine.index.get(piece))? {
-        return Ok(entry(meta));
+        return Ok(match meta.is_live(now) {
+            true => entry(meta),
+            false => None,
+        });
     }
     // It was replaced before all of its tags were read.
     let key =

@@ -210,7 +210,7 @@ pub(super) fn name_session(
             discard(txn, id, Some(n), &mut garbage)?;
         }
     }
-    name_object(txn, meta, &mut garbage)?;
+    name_object(txn, meta, None, &mut garbage)?;
     close(txn, &mut record, UploadState::Completed)?;
     put_session(txn, &record)?;
     Ok(garbage)
@@ -352,7 +352,7 @@ fn close_or_complete(
     garbage: &mut Garbage,
 ) -> Result<(), StoreError> {
     if let Some(meta) = whole {
-        name_object(txn, &meta, garbage)?;
+        name_object(txn, &meta, None, garbage)?;
         return close(txn, record, UploadState::Completed);
     }
     record.session.state = UploadState::Completing;

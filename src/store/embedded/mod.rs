@@ -67,9 +67,9 @@ use self::sync::{Mutex, TaskTracker};
 use super::{
     Catalog, CatalogEntry, CatalogKey, CatalogKind, ChunkSpec, ChunkWriter, ClockReading, FilePage,
     FileQuery, Health, KeyPage, KeyQuery, ObjectChange, ObjectName, ObjectReader, ObjectStore,
-    StoreError, SweepReport,
+    StoreError, SweepReport, WriteCondition,
 };
-use crate::model::{ChunkReceipt, Id, NewUpload, ObjectMeta, Timestamp, UploadSession};
+use crate::model::{Bucket, ChunkReceipt, Id, NewUpload, ObjectMeta, Timestamp, UploadSession};
 
 /// How long closing waits for writers and tasks that are under way.
 const CLOSE_WAIT: Duration = Duration::from_secs(30);
@@ -316,8 +316,13 @@ impl ObjectStore for EmbeddedStore {
         objects::change(&self.engine, name.clone(), change, now).await
     }
 
-    async fn delete_object(&self, name: &ObjectName, now: Timestamp) -> Result<(), StoreError> {
-        objects::delete(&self.engine, name.clone(), now).await
+    async fn delete_object_if(
+        &self,
+        name: &ObjectName,
+        condition: Option<WriteCondition>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        objects::delete(&self.engine, name.clone(), condition, now).await
     }
 
     async fn list_files(&self, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError> {
@@ -370,7 +375,12 @@ impl Catalog for EmbeddedStore {
     }
 
     async fn remove(&self, key: &CatalogKey) -> Result<bool, StoreError> {
-        catalog::remove(&self.engine, key.clone()).await
+        // Before all time nothing has expired.
+        catalog::remove(&self.engine, key.clone(), Timestamp::from_millis(i64::MIN)).await
+    }
+
+    async fn remove_bucket(&self, bucket: &Bucket, now: Timestamp) -> Result<bool, StoreError> {
+        catalog::remove(&self.engine, CatalogKey::Bucket(bucket.clone()), now).await
     }
 }
 

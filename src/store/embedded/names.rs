@@ -9,9 +9,9 @@ use super::records::{
     EXPIRY, OBJECT_IDS, OBJECTS, SESSIONS, count_key, created_pair, due_key, garbage_key, id_key,
     key, object_key, parse_count,
 };
-use super::tagged;
+use super::{catalog, tagged};
 use crate::model::{Crc64, ETag, Id, Md5, NewUpload, ObjectMeta, Timestamp};
-use crate::store::StoreError;
+use crate::store::{StoreError, WriteCondition};
 
 /// Files that nothing names any more: a main file, or one spill.
 pub(super) type Garbage = Vec<(Id, Option<u32>)>;
@@ -31,14 +31,23 @@ pub(super) fn refuse_taken_id(txn: &Txn<'_>, id: Id) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Makes an object visible in place of whatever had its key.
+/// Makes an object visible in place of whatever had its key, if its bucket is there and `condition` holds in the moment in which it
+/// became whole.
 pub(super) fn name_object(
     txn: &mut Txn<'_>,
     meta: &ObjectMeta,
+    condition: Option<&WriteCondition>,
     garbage: &mut Garbage,
 ) -> Result<(), StoreError> {
+    if !catalog::has_bucket(txn, &meta.bucket)? {
+        return Err(StoreError::NoSuchBucket);
+    }
     let name = object_key(&meta.bucket, &meta.key);
-    if let Some(old) = object_at(txn, &name)?
+    let old = object_at(txn, &name)?;
+    condition.map_or(Ok(()), |wanted| {
+        wanted.check(old.as_ref(), meta.finished_at)
+    })?;
+    if let Some(old) = old
         && old.id != meta.id
     {
         remove_object(txn, &old, garbage)?;
@@ -96,10 +105,15 @@ pub(super) fn unname_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), 
         txn.delete(due_key(EXPIRY, at, meta.id.as_bytes()));
     }
     txn.delete(created_pair(meta).0);
+    forget_tags(txn, meta);
+    count(txn, |objects| objects.saturating_sub(1))
+}
+
+/// Removes what of an object's tags lies beside its record.
+pub(super) fn forget_tags(txn: &mut Txn<'_>, meta: &ObjectMeta) {
     if !meta.attributes.tags.is_empty() {
         (0..tagged::MAX_PIECES).for_each(|n| txn.delete(tagged::piece_key(meta.id, n)));
     }
-    count(txn, |objects| objects.saturating_sub(1))
 }
 
 fn count(txn: &mut Txn<'_>, change: impl FnOnce(u64) -> u64) -> Result<(), StoreError> {

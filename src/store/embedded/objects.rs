@@ -22,7 +22,7 @@ use super::names::{self, Garbage};
 use super::records::{self, EXPIRY, OBJECT_IDS, OBJECTS};
 use super::{Engine, label, tagged};
 use crate::model::{Hasher, Id, ObjectMeta, Timestamp};
-use crate::store::{ObjectChange, ObjectName, ObjectReader, StoreError};
+use crate::store::{ObjectChange, ObjectName, ObjectReader, StoreError, WriteCondition};
 
 /// How often a name is looked up again when its object was replaced in between.
 const MAX_TRIES: usize = 8;
@@ -112,10 +112,11 @@ fn open_at_once(
     file.map(|file| checked(engine, meta, file)).transpose()
 }
 
-/// Removes a live object.
+/// Removes a live object, if `condition` holds of it.
 pub(super) async fn delete(
     engine: &Arc<Engine>,
     name: ObjectName,
+    condition: Option<WriteCondition>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let owner = Arc::clone(engine);
@@ -126,6 +127,7 @@ pub(super) async fn delete(
         }
         let remove = move |txn: &mut Txn<'_>| {
             let meta = live_in(txn, &name, now)?;
+            condition.map_or(Ok(()), |wanted| wanted.check(Some(&meta), now))?;
             let mut garbage = Garbage::new();
             names::remove_object(txn, &meta, &mut garbage)?;
             Ok(garbage)
@@ -185,6 +187,7 @@ async fn change_in_turn(
         if let Some(at) = old.expires_at {
             txn.delete(records::due_key(EXPIRY, at, id.as_bytes()));
         }
+        names::forget_tags(txn, &old);
         names::put_object(txn, &new)?;
         Ok(new)
     };
@@ -299,6 +302,11 @@ fn changed(
             new.expires_at = None;
         }
         ObjectChange::Headers(headers) => new.headers = headers,
+        ObjectChange::Rewritten(headers, attributes) => {
+            new.headers = headers;
+            new.attributes = attributes;
+            new.finished_at = now;
+        }
     }
     new.updated_at = now;
     new.version = old.version.saturating_add(1);

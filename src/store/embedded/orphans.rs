@@ -6,8 +6,9 @@
 //! orphans when it does not name them: the index was there when they were made. Once objects are served, nothing is named any
 //! more, and a whole object is left where it is: a deletion that is under way looks the same.
 //!
-//! Invariant: an object is named here only when its bytes are what its label says, and while no record has its key, or an older
-//! one has; an acknowledged object without a durable record never replaced another, since such a replacement is synced.
+//! Invariant: an object is named here only when its bytes are what its label says, and while no record has its key: an acknowledged
+//! object without a durable record never replaced another, since such a replacement is synced, and so is every removal before it. One
+//! that nobody was promised may have wanted the key to be free, and must not take it from another who was promised it.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
@@ -22,7 +23,7 @@ use super::names::{self, Garbage};
 use super::recent::MAX_LABELLED_BYTES;
 use super::records::{self, GARBAGE, OBJECT_IDS, SESSIONS};
 use super::sync::{self, Handle};
-use super::{Engine, rebuild, recent};
+use super::{Engine, catalog, rebuild, recent};
 use crate::model::{Crc64, Id, ObjectMeta, Place, Timestamp, UploadState};
 use crate::store::StoreError;
 
@@ -116,7 +117,7 @@ fn bytes_are_sound(engine: &Engine, meta: &ObjectMeta) -> Result<bool, StoreErro
     Ok(Crc64::of(&bytes) == meta.crc64)
 }
 
-/// Names a sound object, unless a newer one has its key; what nobody can have been promised goes into the garbage. Whether it was
+/// Names a sound object, unless another one has its key; what nobody can have been promised goes into the garbage. Whether it was
 /// named.
 fn decide(engine: &Engine, meta: ObjectMeta, sound: bool) -> Result<bool, StoreError> {
     let job = move |txn: &mut Txn<'_>| {
@@ -125,11 +126,12 @@ fn decide(engine: &Engine, meta: ObjectMeta, sound: bool) -> Result<bool, StoreE
             free => free?,
         }
         let taken = names::object_at(txn, &records::object_key(&meta.bucket, &meta.key))?;
-        let loses = taken.is_some_and(|taken| rebuild::is_newer(&taken, &meta));
-        if !sound || loses || faults::is_planted(Bug::ForgetRecent) {
+        // A bucket is removed, durably, only when no acknowledged object is in it.
+        let homeless = !catalog::has_bucket(txn, &meta.bucket)?;
+        if !sound || homeless || taken.is_some() || faults::is_planted(Bug::ForgetRecent) {
             return names::discard(txn, meta.id, None, &mut Garbage::new()).map(|()| false);
         }
-        names::name_object(txn, &meta, &mut Garbage::new()).map(|()| true)
+        names::name_object(txn, &meta, None, &mut Garbage::new()).map(|()| true)
     };
     // Should the next crash come before this is synced, it is found once more.
     Handle::current().block_on(engine.index.commit_lazily(job))

@@ -89,6 +89,11 @@ pub(super) fn object_key(bucket: &Bucket, object: &ObjectKey) -> Vec<u8> {
     key(OBJECTS, &[bucket, &[0], object])
 }
 
+/// What the keys of all objects of a bucket begin with.
+pub(super) fn bucket_prefix(bucket: &Bucket) -> Vec<u8> {
+    key(OBJECTS, &[bucket.as_str().as_bytes(), &[0]])
+}
+
 /// The key of something that has an id.
 pub(super) fn id_key(table: u8, id: Id) -> Vec<u8> {
     key(table, &[id.as_bytes()])
