@@ -28,7 +28,7 @@ use support::{Answer, NOBODY, PIPELINE, Rig, TOKEN};
 /// All methods that are not answered before anybody asks what the body is (a preflight is).
 const METHODS: [&str; 7] = ["GET", "HEAD", "PUT", "POST", "DELETE", "PATCH", "BREW"];
 /// A path of each route; `ID` is an object's id.
-const PATHS: [&str; 20] = [
+const PATHS: [&str; 19] = [
     "/v1/oauth2/token/",
     "/v1/files/uploads/?object_key=a&pipeline_id=547f3eede4b025bcbff38657",
     "/v1/files/uploads/ID",
@@ -38,7 +38,6 @@ const PATHS: [&str; 20] = [
     "/v1/files/downloads/?object_key=a.bin&pipeline_id=547f3eede4b025bcbff38657",
     "/v1/files/downloads/ID/a.bin",
     "/v1/pipelines/",
-    "/v1/pipelines/?name=more&description=d",
     "/v1/pipelines/547f3eede4b025bcbff38657",
     "/v1/explain/00000000000000000000000000000001",
     "/v1/nothing",
@@ -244,8 +243,8 @@ async fn the_same_requests_with_another_body_are_done() {
         ("GET", 7),
         ("GET", 8),
         ("POST", 1),
-        ("POST", 7),
         ("PUT", 4),
+        ("PUT", 8),
     ];
     let s3 = [
         ("DELETE", 12),
