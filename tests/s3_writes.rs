@@ -218,6 +218,7 @@ async fn no_object_is_acknowledged_in_a_bucket_that_was_removed_meanwhile() {
         (late.status.as_u16(), code(&late)),
         (404, "NoSuchBucket".into())
     );
+    assert_eq!(element(&late, "BucketName"), "films");
     assert_eq!(rig.ask("GET", "/v1/files/").await.json()["total"], 0);
 }
 

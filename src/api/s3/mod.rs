@@ -24,7 +24,7 @@ mod xml;
 
 use super::call::{Call, Reply};
 use super::error::{ApiError, ErrorCode};
-use crate::model::ObjectKey;
+use crate::model::{Bucket, ObjectKey};
 use access::Place;
 
 /// Parameters that say what is asked for, besides the method.
@@ -125,8 +125,8 @@ pub(super) async fn object(
     let asked = subresource(call)?;
     let bucket = buckets::existing(call, bucket).await?;
     access.check_owner(EXPECTED_OWNER)?;
-    let name = key;
-    let key = object_key(name)?;
+    let names = (bucket.clone(), key);
+    let key = object_key(key)?;
     check_version(call)?;
     let done = match (method.as_str(), asked) {
         ("GET" | "HEAD", None) => get::get(call, &access, bucket, key).await,
@@ -138,15 +138,19 @@ pub(super) async fn object(
         (_, Some(other)) => Err(buckets::unknown(other)),
         _ => Err(ApiError::method("GET, HEAD, PUT, DELETE, OPTIONS")),
     };
-    done.map_err(|error| named(error, name))
+    done.map_err(|error| named(error, &names.0, names.1))
 }
 
 /// What is not there is named, unless it is something else than what the path names.
-fn named(error: ApiError, key: &str) -> ApiError {
-    let is_named = error.extras.iter().any(|(element, _)| *element == "Key");
-    match error.code {
-        ErrorCode::NoSuchKey if !is_named => error.with("Key", key),
-        _ => error,
+fn named(error: ApiError, bucket: &Bucket, key: &str) -> ApiError {
+    let (element, name) = match error.code {
+        ErrorCode::NoSuchKey => ("Key", key),
+        ErrorCode::NoSuchBucket => ("BucketName", bucket.as_str()),
+        _ => return error,
+    };
+    match error.extras.iter().any(|(named, _)| *named == element) {
+        true => error,
+        false => error.with(element, name),
     }
 }
 

@@ -110,7 +110,7 @@ pub(super) fn read_label(disk: &Disk, id: Id) -> Result<Option<ObjectMeta>, Stor
 }
 
 /// Whether an object is to have the key that another one has.
-pub(super) fn is_newer(meta: &ObjectMeta, than: &ObjectMeta) -> bool {
+fn is_newer(meta: &ObjectMeta, than: &ObjectMeta) -> bool {
     (meta.finished_at, meta.id) > (than.finished_at, than.id)
 }
 
