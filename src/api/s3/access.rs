@@ -109,14 +109,12 @@ pub(super) fn not_implemented(header: &str) -> ApiError {
 pub(super) async fn authenticate(call: &Call<'_>, place: Place<'_>) -> Result<Access, ApiError> {
     let (host, bucket) = call.app.named_host(call.head);
     let prefix = call.app.path_prefix();
-    let named = call.head.headers.iter();
+    let named = call.head.headers.iter().filter(|(name, _)| *name != HOST);
     let mut headers: Vec<_> = named
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect();
-    // HTTP/2 has it in `:authority`.
-    if !call.head.headers.contains_key(HOST) {
-        headers.push((HOST.as_str(), host.as_bytes()));
-    }
+    // What is signed must be what is acted on: the host that the route was found by, whatever the header says.
+    headers.push((HOST.as_str(), host.as_bytes()));
     let sent = SentRequest {
         method: call.head.method.as_str(),
         path: call.head.uri.path(),

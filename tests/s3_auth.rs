@@ -1,0 +1,178 @@
+//! Who signed an S3 request, over HTTP: a valid request and one change of it. Version 2 is signed here by hand.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
+
+#[path = "support/sigv4.rs"]
+mod sigv4;
+mod support;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::{Request, Version};
+use pillarbox::api::body::RequestBody;
+use pillarbox::model::Md5;
+use ring::hmac;
+use sigv4::{KEY_ID, SCOPE, SECRET, Signed, code, element, encode};
+use support::{Answer, NOW, Rig, connection};
+
+const BYTES: &str = "the bytes of the object";
+/// The time of the tests, as a header of HTTP.
+const DATE: &str = "Sun, 22 Nov 2026 13:20:00 GMT";
+
+/// The signature of Version 2.
+fn sign_v2(text: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, SECRET.as_bytes());
+    STANDARD.encode(hmac::sign(&key, text.as_bytes()))
+}
+
+/// The query of a URL of Version 2 that lives a minute. `lines` are what is signed between method and time, and between time and
+/// resource.
+fn v2_query(method: &str, lines: (&str, &str), resource: &str) -> String {
+    let expires = NOW.seconds() + 60;
+    let text = format!("{method}\n{}\n{expires}\n{}{resource}", lines.0, lines.1);
+    let signature = encode(&sign_v2(&text));
+    format!("AWSAccessKeyId={KEY_ID}&Signature={signature}&Expires={expires}")
+}
+
+/// A request with a signature of Version 2 over these headers and this resource.
+async fn send_v2(
+    rig: &Rig,
+    (method, path): (&str, &str),
+    resource: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Answer {
+    let amz = headers
+        .iter()
+        .filter(|(name, _)| name.starts_with("x-amz-"));
+    let amz = amz.map(|(name, value)| format!("{name}:{value}\n"));
+    let text = format!(
+        "{method}\n\n\n{DATE}\n{}{resource}",
+        amz.collect::<String>()
+    );
+    let authorization = format!("AWS {KEY_ID}:{}", sign_v2(&text));
+    let length = body.len().to_string();
+    let mut sent = vec![
+        ("authorization", authorization.as_str()),
+        ("date", DATE),
+        ("content-length", &length),
+    ];
+    sent.extend(headers);
+    rig.request(method, path, &sent, body).await
+}
+
+async fn with_objects(paths: &[&str]) -> Rig {
+    let rig = Rig::new().await;
+    for bucket in ["/films", "/other"] {
+        let made = Signed::new("PUT", bucket).send(&rig).await;
+        assert_eq!(made.status, 200);
+    }
+    for path in paths {
+        let put = Signed::new("PUT", path).body(*path).send(&rig).await;
+        assert_eq!(put.status, 200, "{path}: {}", put.text());
+    }
+    rig
+}
+
+async fn text_at(rig: &Rig, path: &str) -> String {
+    Signed::new("GET", path).send(rig).await.text()
+}
+
+#[tokio::test]
+async fn the_host_that_was_signed_is_the_host_that_is_acted_on() {
+    let rig = with_objects(&["/films/k", "/other/films/k"]).await;
+    let local = "localhost:7080";
+    for (what, signed, target, header, expected) in [
+        ("plain", local, "", local, ""),
+        ("absolute", local, "http://localhost:7080", local, ""),
+        (
+            "absolute, another header",
+            local,
+            "http://localhost:7080",
+            "other.localhost",
+            "",
+        ),
+        (
+            "another bucket",
+            local,
+            "http://other.localhost",
+            local,
+            "SignatureDoesNotMatch",
+        ),
+        (
+            "another name",
+            local,
+            "http://127.0.0.1:7080",
+            local,
+            "SignatureDoesNotMatch",
+        ),
+        (
+            "the bucket left out",
+            "other.localhost",
+            "http://localhost:7080",
+            "other.localhost",
+            "SignatureDoesNotMatch",
+        ),
+    ] {
+        let signed = |method: &str| Signed::new(method, "/films/k").host(signed);
+        for method in ["GET", "DELETE"] {
+            let uri = format!("{target}/films/k?{}", signed(method).presigned(60));
+            let answer = rig.request(method, &uri, &[("host", header)], "").await;
+            assert_eq!(code(&answer), expected, "{what}: {method} by URL");
+            let uri = format!("{target}/films/k");
+            let (mut headers, signature) = signed(method).seed();
+            headers.retain(|(name, _)| name != "host");
+            let authorization = format!(
+                "AWS4-HMAC-SHA256 Credential={KEY_ID}/{SCOPE}, SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature={signature}"
+            );
+            let mut sent = vec![("host", header), ("authorization", &authorization)];
+            sent.extend(headers.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+            let answer = rig.request(method, &uri, &sent, "").await;
+            let gone = method == "DELETE" && expected.is_empty();
+            assert!(
+                code(&answer) == expected || gone,
+                "{what}: {method} by header"
+            );
+        }
+        if expected.is_empty() {
+            let put = Signed::new("PUT", "/films/k")
+                .body("/films/k")
+                .send(&rig)
+                .await;
+            assert_eq!(put.status, 200);
+        }
+        assert_eq!(
+            text_at(&rig, "/other/films/k").await,
+            "/other/films/k",
+            "{what}"
+        );
+        assert_eq!(text_at(&rig, "/films/k").await, "/films/k", "{what}");
+    }
+}
+
+#[tokio::test]
+async fn over_http_2_the_authority_is_signed() {
+    let rig = with_objects(&["/films/k", "/other/films/k"]).await;
+    for (authority, header, expected) in [
+        ("localhost:7080", None, ""),
+        ("localhost:7080", Some("LOCALHOST:7080"), ""),
+        ("other.localhost", None, "SignatureDoesNotMatch"),
+    ] {
+        let query = Signed::new("GET", "/films/k")
+            .host("localhost:7080")
+            .presigned(60);
+        let uri = format!("http://{authority}/films/k?{query}");
+        let mut request = Request::builder().version(Version::HTTP_2).uri(uri);
+        if let Some(header) = header {
+            request = request.header("host", header);
+        }
+        let request = request.body(RequestBody::whole("")).unwrap();
+        let answer = Answer::read(rig.app.handle(request, connection()).await).await;
+        assert_eq!(code(&answer), expected, "{authority}, {header:?}");
+    }
+}
+
