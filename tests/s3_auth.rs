@@ -176,3 +176,21 @@ async fn over_http_2_the_authority_is_signed() {
     }
 }
 
+#[tokio::test]
+async fn a_host_that_is_ours_is_no_bucket_of_a_shorter_one() {
+    let rig = Rig::with(|options| {
+        options.public_url = Some("https://s3.example.com".to_owned());
+        options.hosts = vec!["example.com".to_owned()];
+    })
+    .await;
+    for (host, path) in [
+        ("s3.example.com", "/uploads?location"),
+        ("example.com", "/uploads?location"),
+        ("uploads.s3.example.com", "/?location"),
+        ("uploads.example.com", "/?location"),
+    ] {
+        let answer = Signed::new("GET", path).host(host).send(&rig).await;
+        assert_eq!(answer.status, 200, "{host}{path}: {}", answer.text());
+    }
+}
+
