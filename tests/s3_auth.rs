@@ -194,3 +194,45 @@ async fn a_host_that_is_ours_is_no_bucket_of_a_shorter_one() {
     }
 }
 
+#[tokio::test]
+async fn the_framing_of_chunks_is_never_stored() {
+    let rig = Rig::new().await;
+    let framed = "9\r\n123456789\r\n0\r\n\r\n";
+    let new = || Signed::new("PUT", "/uploads/a").body(framed);
+    let length = "x-amz-decoded-content-length";
+    for (what, request) in [
+        (
+            "digest",
+            new().header("content-encoding", "gzip, AWS-chunked"),
+        ),
+        ("digest, length", new().header(length, "9")),
+        (
+            "unsigned",
+            new()
+                .payload("UNSIGNED-PAYLOAD")
+                .header("content-encoding", "aws-chunked"),
+        ),
+        (
+            "unsigned, length",
+            new().payload("UNSIGNED-PAYLOAD").header(length, "9"),
+        ),
+    ] {
+        let answer = request.send(&rig).await;
+        assert_eq!(answer.status, 400, "{what}");
+        assert_eq!(code(&answer), "InvalidArgument", "{what}");
+        assert_eq!(
+            element(&answer, "ArgumentName"),
+            "Content-Encoding",
+            "{what}"
+        );
+    }
+    let put = ("PUT", "/uploads/a");
+    let headers = [("content-encoding", "aws-chunked")];
+    let answer = send_v2(&rig, put, "/uploads/a", &headers, framed).await;
+    assert_eq!(code(&answer), "InvalidArgument");
+    assert_eq!(
+        Signed::new("GET", "/uploads/a").send(&rig).await.status,
+        404
+    );
+}
+

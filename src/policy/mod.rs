@@ -57,7 +57,7 @@ pub use form::{PostForm, PostFormBuilder};
 pub use grant::Grant;
 pub use issue::SessionForm;
 pub use mask::Mask;
-pub use put::{PutHeaders, trailer_checksum};
+pub use put::PutHeaders;
 pub use request::{
     MAX_CLOCK_SKEW, MAX_PRESIGNED_SECONDS, PayloadClaim, ProvenRequest, RequestClaim, claim_request,
 };

@@ -20,6 +20,7 @@ mod keep_alive;
 mod list;
 mod payload;
 mod put;
+mod trailer;
 mod xml;
 
 use super::call::{Call, Reply};
