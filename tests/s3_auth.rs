@@ -236,3 +236,69 @@ async fn the_framing_of_chunks_is_never_stored() {
     );
 }
 
+#[tokio::test]
+async fn an_operation_that_nobody_here_knows_is_not_done_as_another_one() {
+    let rig = with_objects(&["/uploads/a"]).await;
+    for (method, path) in [
+        ("PUT", "/cinema?abac"),
+        ("PUT", "/cinema?abac="),
+        ("PUT", "/cinema?metadataInventoryTable"),
+        ("PUT", "/cinema?prefix"),
+        ("GET", "/uploads?metadataTable"),
+        ("GET", "/uploads?versionId"),
+        ("DELETE", "/films?metadataConfiguration"),
+        ("HEAD", "/uploads?metadataTable"),
+        ("GET", "/uploads/a?annotations"),
+        ("PUT", "/uploads/a?annotation&name=b"),
+        ("DELETE", "/uploads/a?annotation&name=b"),
+        ("GET", "/?acl"),
+        ("GET", "/?summary"),
+    ] {
+        let answer = Signed::new(method, path).send(&rig).await;
+        assert_eq!(answer.status, 501, "{method} {path}");
+        if method != "HEAD" {
+            assert_eq!(code(&answer), "NotImplemented", "{method} {path}");
+        }
+    }
+    assert_eq!(
+        code(&Signed::new("GET", "/cinema").send(&rig).await),
+        "NoSuchBucket"
+    );
+    assert_eq!(
+        text_at(&rig, "/films").await.matches("<Name>films").count(),
+        1
+    );
+    assert_eq!(text_at(&rig, "/uploads/a").await, "/uploads/a");
+}
+
+#[tokio::test]
+async fn what_clients_put_into_a_query_besides_is_passed_over() {
+    let rig = with_objects(&["/uploads/a"]).await;
+    for (method, path) in [
+        ("GET", "/?x-id=ListBuckets"),
+        ("GET", "/?prefix=&max-buckets=5"),
+        (
+            "GET",
+            "/uploads?delimiter=&encoding-type=url&list-type=2&max-keys=1000&prefix=",
+        ),
+        (
+            "GET",
+            "/uploads?fetch-owner=&list-type=2&start-after=&metadata=true",
+        ),
+        ("GET", "/uploads?max-keys=&marker=&prefix="),
+        ("GET", "/uploads?versions&key-marker=&version-id-marker="),
+        ("GET", "/uploads/a?x-id=GetObject&response-content-type="),
+        ("GET", "/uploads/a?download=1"),
+        ("HEAD", "/uploads/a?versionId=null"),
+        ("PUT", "/uploads/a?x-id=PutObject&utm_source=mail"),
+    ] {
+        let answer = Signed::new(method, path).send(&rig).await;
+        assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
+    }
+    let url = Signed::new(
+        "GET",
+        "/uploads/a?x-amz-checksum-mode=ENABLED&x-id=GetObject",
+    );
+    assert_eq!(url.send_presigned(&rig, 60).await.status, 200);
+}
+
