@@ -177,6 +177,155 @@ async fn over_http_2_the_authority_is_signed() {
 }
 
 #[tokio::test]
+async fn what_a_url_of_version_2_says_of_its_body_is_what_is_stored() {
+    let rig = Rig::new().await;
+    let md5 = STANDARD.encode(Md5::of(BYTES.as_bytes()).as_bytes());
+    let signed = v2_query("PUT", (&format!("{md5}\ntext/plain"), ""), "/uploads/a");
+    let uri = |md5: &str, kind: &str| {
+        format!(
+            "/uploads/a?content-md5={}&Content-Type={}&{signed}",
+            encode(md5),
+            encode(kind)
+        )
+    };
+    let right = uri(&md5, "text/plain");
+    let other_md5 = STANDARD.encode(Md5::of(b"other").as_bytes());
+    let mismatch = "SignatureDoesNotMatch";
+    for (what, uri, header, body, expected) in [
+        ("another body", &right, None, "another body", "BadDigest"),
+        (
+            "another MD5",
+            &uri(&other_md5, "text/plain"),
+            None,
+            "other",
+            mismatch,
+        ),
+        (
+            "another type",
+            &uri(&md5, "text/html"),
+            None,
+            BYTES,
+            mismatch,
+        ),
+        (
+            "another type in a header",
+            &right,
+            Some("text/html"),
+            BYTES,
+            mismatch,
+        ),
+        (
+            "neither",
+            &format!("/uploads/a?{signed}"),
+            None,
+            BYTES,
+            mismatch,
+        ),
+        ("all of it", &right, None, BYTES, ""),
+        ("and in a header", &right, Some("text/plain"), BYTES, ""),
+    ] {
+        let length = body.len().to_string();
+        let mut headers = vec![("content-length", length.as_str())];
+        headers.extend(header.map(|kind| ("content-type", kind)));
+        let answer = rig.request("PUT", uri, &headers, body).await;
+        assert_eq!(code(&answer), expected, "{what}");
+        let stored = Signed::new("GET", "/uploads/a").send(&rig).await;
+        match expected {
+            "" => assert_eq!(stored.header("content-type"), "text/plain", "{what}"),
+            _ => assert_eq!(stored.status, 404, "{what}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn in_version_2_an_object_is_not_its_name_with_a_slash_behind_it() {
+    let rig = with_objects(&["/uploads/dir", "/uploads/dir/"]).await;
+    for (sent, resource, status) in [
+        ("/uploads%2Fdir", "/uploads/dir/", 403),
+        ("/uploads/dir", "/uploads/dir/", 403),
+        ("/uploads/dir/", "/uploads/dir", 403),
+        ("/uploads/dir", "/uploads/dir", 200),
+        ("/uploads%2Fdir", "/uploads/dir", 200),
+        ("/uploads/dir/", "/uploads/dir/", 200),
+        ("/uploads", "/uploads/", 200),
+        ("/uploads/", "/uploads/", 200),
+    ] {
+        let uri = format!("{sent}?{}", v2_query("GET", ("\n", ""), resource));
+        let answer = rig.request("GET", &uri, &[], "").await;
+        assert_eq!(answer.status, status, "{sent} by {resource}");
+        let answer = send_v2(&rig, ("GET", sent), resource, &[], "").await;
+        assert_eq!(answer.status, status, "{sent} by {resource}");
+    }
+    let uri = format!(
+        "/uploads%2Fdir?{}",
+        v2_query("DELETE", ("\n", ""), "/uploads/dir/")
+    );
+    let answer = rig.request("DELETE", &uri, &[], "").await;
+    assert_eq!(code(&answer), "SignatureDoesNotMatch");
+    assert_eq!(text_at(&rig, "/uploads/dir").await, "/uploads/dir");
+}
+
+#[tokio::test]
+async fn in_version_2_blanks_inside_a_header_are_signed_as_they_are() {
+    let rig = Rig::new().await;
+    let put = ("PUT", "/uploads/a");
+    let title = [("x-amz-meta-title", "a  b")];
+    let answer = send_v2(&rig, put, "/uploads/a", &title, BYTES).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let stored = Signed::new("HEAD", "/uploads/a").send(&rig).await;
+    assert_eq!(stored.header("x-amz-meta-title"), "a  b");
+    let lines = ("\n", "x-amz-meta-title:a  b\n");
+    let query = v2_query("PUT", lines, "/uploads/b");
+    for (value, expected) in [("a%20%20b", ""), ("a%20b", "SignatureDoesNotMatch")] {
+        let uri = format!("/uploads/b?x-amz-meta-title={value}&{query}");
+        let length = [("content-length", "0")];
+        let answer = rig.request("PUT", &uri, &length, "").await;
+        assert_eq!(code(&answer), expected, "{value}");
+    }
+}
+
+#[tokio::test]
+async fn in_version_2_a_url_makes_one_header_of_one_parameter() {
+    let rig = Rig::new().await;
+    let lines = ("\n", "x-amz-meta-a:1\nx-amz-meta-b:2\n");
+    let query = v2_query("PUT", lines, "/uploads/a");
+    for (parameters, expected) in [
+        ("x-amz-meta-a=1&x-amz-meta-b=2", ""),
+        ("x-amz-meta-a=1%0Ax-amz-meta-b:2", "InvalidArgument"),
+        ("x-amz-meta-a:1%0Ax-amz-meta-b=2", "InvalidArgument"),
+    ] {
+        let uri = format!("/uploads/a?{parameters}&{query}");
+        let answer = rig
+            .request("PUT", &uri, &[("content-length", "0")], "")
+            .await;
+        assert_eq!(code(&answer), expected, "{parameters}");
+    }
+}
+
+#[tokio::test]
+async fn in_version_2_the_path_of_the_public_url_is_no_part_of_a_key_below_a_buckets_host() {
+    let rig = Rig::with(|options| {
+        options.public_url = Some("http://files.example.com/box".to_owned());
+    })
+    .await;
+    let host = [("host", "uploads.files.example.com")];
+    for (resource, expected) in [
+        ("/uploads/k", ""),
+        ("/uploads/box/k", "SignatureDoesNotMatch"),
+        ("/box/uploads/k", "SignatureDoesNotMatch"),
+    ] {
+        for path in ["/k", "/box/k"] {
+            let answer = send_v2(&rig, ("PUT", path), resource, &host, BYTES).await;
+            assert_eq!(code(&answer), expected, "{path} by {resource}");
+        }
+    }
+    for path in ["/uploads/k", "/box/uploads/k"] {
+        let answer = send_v2(&rig, ("GET", "/uploads/k"), path, &[], "").await;
+        assert_eq!(answer.text(), BYTES, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_host_that_is_ours_is_no_bucket_of_a_shorter_one() {
     let rig = Rig::with(|options| {
         options.public_url = Some("https://s3.example.com".to_owned());
@@ -302,3 +451,87 @@ async fn what_clients_put_into_a_query_besides_is_passed_over() {
     assert_eq!(url.send_presigned(&rig, 60).await.status, 200);
 }
 
+#[tokio::test]
+async fn the_date_header_stands_for_the_one_of_amazon() {
+    let rig = with_objects(&["/uploads/a"]).await;
+    let request = Signed::new("GET", "/uploads/a");
+    for (sent, expected) in [
+        (DATE, ""),
+        ("20261122T132000Z", ""),
+        ("Sun, 22 Nov 2026 13:20:01 GMT", "SignatureDoesNotMatch"),
+        ("Sun, 22 Nov 2026 13:40:00 GMT", "RequestTimeTooSkewed"),
+        ("yesterday", "AccessDenied"),
+    ] {
+        let hash = sigv4::sha256(b"");
+        let owned = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let headers = [
+            owned("date", sent),
+            owned("host", support::HOST),
+            owned("x-amz-content-sha256", &hash),
+        ];
+        let signature = request.signature(&headers, "", &hash);
+        let authorization = format!(
+            "AWS4-HMAC-SHA256 Credential={KEY_ID}/{SCOPE}, SignedHeaders=date;host;x-amz-content-sha256, Signature={signature}"
+        );
+        let mut sent_headers = vec![("authorization", authorization.as_str())];
+        sent_headers.extend(headers.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+        let answer = rig.request("GET", "/uploads/a", &sent_headers, "").await;
+        assert_eq!(code(&answer), expected, "{sent}");
+    }
+}
+
+#[tokio::test]
+async fn a_signature_that_does_not_match_comes_with_what_was_to_be_signed() {
+    let rig = with_objects(&["/uploads/a"]).await;
+    let mut request = Signed::new("GET", "/uploads/a?versionId=null");
+    request.secret = "wrong".to_owned();
+    for answer in [
+        request.send(&rig).await,
+        request.send_presigned(&rig, 60).await,
+    ] {
+        assert_eq!(answer.status, 403);
+        assert_eq!(code(&answer), "SignatureDoesNotMatch");
+        assert_eq!(element(&answer, "AWSAccessKeyId"), KEY_ID);
+        let text = element(&answer, "StringToSign");
+        assert!(
+            text.starts_with("AWS4-HMAC-SHA256\n20261122T132000Z\n"),
+            "{text}"
+        );
+        let canonical = element(&answer, "CanonicalRequest");
+        assert!(canonical.starts_with("GET\n/uploads/a\n"), "{canonical}");
+        assert!(canonical.contains("versionId=null"), "{canonical}");
+        assert!(text.ends_with(&sigv4::sha256(canonical.replace("&amp;", "&").as_bytes())));
+        assert!(element(&answer, "StringToSignBytes").starts_with("41 57 53 34"));
+        assert!(!element(&answer, "SignatureProvided").is_empty());
+    }
+    let uri = format!("/uploads/a?{}", v2_query("GET", ("\n", ""), "/uploads/b"));
+    let answer = rig.request("GET", &uri, &[], "").await;
+    let expires = NOW.seconds() + 60;
+    assert_eq!(
+        element(&answer, "StringToSign"),
+        format!("GET\n\n\n{expires}\n/uploads/a")
+    );
+}
+
+#[tokio::test]
+async fn a_header_that_every_signature_needs_is_named_when_it_is_missing() {
+    let rig = Rig::new().await;
+    let (headers, signature) = Signed::new("GET", "/uploads").seed();
+    let authorization = format!(
+        "AWS4-HMAC-SHA256 Credential={KEY_ID}/{SCOPE}, SignedHeaders=host;x-amz-content-sha256;x-amz-date, Signature={signature}"
+    );
+    let mut sent = vec![("authorization", authorization.as_str())];
+    let kept = headers
+        .iter()
+        .filter(|(name, _)| name != "x-amz-content-sha256");
+    sent.extend(kept.map(|(n, v)| (n.as_str(), v.as_str())));
+    let answer = rig.request("GET", "/uploads", &sent, "").await;
+    assert_eq!(
+        (answer.status.as_u16(), code(&answer).as_str()),
+        (400, "InvalidRequest")
+    );
+    assert_eq!(
+        element(&answer, "Message"),
+        "Missing required header for this request: x-amz-content-sha256"
+    );
+}
