@@ -90,13 +90,6 @@ async fn the_host_that_was_signed_is_the_host_that_is_acted_on() {
         ("plain", local, "", local, ""),
         ("absolute", local, "http://localhost:7080", local, ""),
         (
-            "absolute, another header",
-            local,
-            "http://localhost:7080",
-            "other.localhost",
-            "",
-        ),
-        (
             "another bucket",
             local,
             "http://other.localhost",
@@ -116,6 +109,13 @@ async fn the_host_that_was_signed_is_the_host_that_is_acted_on() {
             "http://localhost:7080",
             "other.localhost",
             "SignatureDoesNotMatch",
+        ),
+        (
+            "absolute, another header",
+            local,
+            "http://localhost:7080",
+            "other.localhost",
+            "",
         ),
     ] {
         let signed = |method: &str| Signed::new(method, "/films/k").host(signed);
@@ -286,18 +286,16 @@ async fn in_version_2_blanks_inside_a_header_are_signed_as_they_are() {
 
 #[tokio::test]
 async fn in_version_2_a_url_makes_one_header_of_one_parameter() {
-    let rig = Rig::new().await;
+    let rig = with_objects(&["/uploads/a"]).await;
     let lines = ("\n", "x-amz-meta-a:1\nx-amz-meta-b:2\n");
-    let query = v2_query("PUT", lines, "/uploads/a");
+    let query = v2_query("GET", lines, "/uploads/a");
     for (parameters, expected) in [
         ("x-amz-meta-a=1&x-amz-meta-b=2", ""),
         ("x-amz-meta-a=1%0Ax-amz-meta-b:2", "InvalidArgument"),
         ("x-amz-meta-a:1%0Ax-amz-meta-b=2", "InvalidArgument"),
     ] {
         let uri = format!("/uploads/a?{parameters}&{query}");
-        let answer = rig
-            .request("PUT", &uri, &[("content-length", "0")], "")
-            .await;
+        let answer = rig.request("GET", &uri, &[], "").await;
         assert_eq!(code(&answer), expected, "{parameters}");
     }
 }
