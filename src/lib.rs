@@ -59,9 +59,10 @@
 //! | what a limited access key may do | `model/key_limits.rs`; what a request wants, `api/s3/access.rs` |
 //! | which requests may carry a form | `api/form_gate.rs` |
 //! | who may sign a request, and what is signed | `policy/request.rs`; the canonical texts `policy/canonical.rs` |
-//! | how an S3 body comes | `api/s3/payload.rs`; its chunks `api/s3/aws_chunked.rs` |
+//! | how an S3 body comes | `api/s3/payload.rs`; its chunks `api/s3/aws_chunked.rs`, its trailer `api/s3/trailer.rs` |
 //! | conditions of writes | read by `api/s3/condition.rs`, judged by `store/condition.rs` |
 //! | answers that take long | `api/s3/keep_alive.rs` |
+//! | which parameters an S3 request may have | `api/s3/query.rs` |
 //! | limits of the multipart framing | `api/framing.rs`; how they are kept, `api/scanner.rs` |
 //! | how chunks find their index | `api/chunk_target.rs`; other uploaders' fields `uploader_chunks.rs` |
 //! | what an uploader may add to a session's form | `policy/uploader.rs`; the forms ready for it `api/client_form.rs` |

@@ -510,6 +510,21 @@ fn what_is_malformed_is_refused_by_its_own_code() {
             Kind::AccessDenied,
         ),
         (
+            "v2 line feed in a header",
+            v2_presigned().requery("Expires", "x-amz-meta-a=1%0Ax-amz-meta-b:2&Expires"),
+            Kind::InvalidArgument,
+        ),
+        (
+            "v2 line feed in a type",
+            v2_presigned().requery("Expires", "Content-Type=a%0A&Expires"),
+            Kind::InvalidArgument,
+        ),
+        (
+            "v2 two headers in a name",
+            v2_presigned().requery("Expires", "x-amz-meta-a:1%0Ax-amz-meta-b=2&Expires"),
+            Kind::InvalidArgument,
+        ),
+        (
             "two ways",
             Example {
                 query: presigned().query,
@@ -529,7 +544,14 @@ fn what_is_malformed_is_refused_by_its_own_code() {
     no_payload
         .headers
         .retain(|(name, _)| name != "x-amz-content-sha256");
-    assert_eq!(no_payload.refusal(), Kind::MissingSecurityHeader);
+    let error = no_payload.judge().unwrap_err();
+    assert_eq!(
+        (error.kind, error.message.as_str()),
+        (
+            Kind::InvalidRequest,
+            "Missing required header for this request: x-amz-content-sha256"
+        )
+    );
 }
 
 #[test]

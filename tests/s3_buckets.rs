@@ -384,9 +384,13 @@ async fn a_list_of_keys_that_is_not_right_deletes_nothing() {
         (
             "a trailer without one",
             unkept.clone().payload("UNSIGNED-PAYLOAD"),
-            "InvalidRequest",
+            "MalformedTrailerError",
         ),
-        ("a trailer of a signed body", unkept, "InvalidRequest"),
+        (
+            "a trailer of a signed body",
+            unkept,
+            "MalformedTrailerError",
+        ),
         ("many small", delete(&small), "MalformedXML"),
         (
             "two keys",

@@ -3,7 +3,9 @@
 //! Owns: [`Address`], read once per request before anything can fail, and the path prefix of `--public-url`: behind a proxy that passes
 //! the prefix on, it is left behind here, so that no other file knows of it.
 //! Never does: decide whether a host is served (`host.rs` does), or look at a body.
-//! Invariant: a prefix is left behind only when a whole segment ends there; a bucket must not be named like it.
+//! Invariant: a prefix is left behind only when a whole segment ends there; a bucket must not be named like it. Below a bucket's own
+//! host the path is the key, and nothing tells `/prefix/key` of a proxy that passes the prefix on from the key `prefix/key`: it is the
+//! key `key` there, and the other one is reached with the bucket in the path only.
 
 use http::Uri;
 use http::request::Parts;

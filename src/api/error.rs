@@ -134,6 +134,8 @@ error_codes! {
     KeyTooLongError => BAD_REQUEST, INVALID;
     /// The body is not well-formed multipart/form-data.
     MalformedPOSTRequest => BAD_REQUEST, INVALID;
+    /// A trailer that was not announced, or is not what was announced.
+    MalformedTrailerError => BAD_REQUEST, INVALID;
     /// The XML breaks its schema.
     MalformedXML => BAD_REQUEST, INVALID;
     /// The form before the file is larger than 20,480 bytes.
@@ -144,7 +146,7 @@ error_codes! {
     MethodNotAllowed => METHOD_NOT_ALLOWED, METHOD;
     /// Neither a length nor chunked coding.
     MissingContentLength => LENGTH_REQUIRED, INVALID;
-    /// A header that every signed request must have is missing.
+    /// A header that the operation must have is missing.
     MissingSecurityHeader => BAD_REQUEST, TOKEN;
     /// No such bucket.
     NoSuchBucket => NOT_FOUND, MISSING;
@@ -198,8 +200,7 @@ error_codes! {
     XAmzContentSHA256Mismatch => BAD_REQUEST, INVALID;
 }
 
-/// A refusal, ready to be shown in any dialect.
-#[derive(Debug)]
+/// A refusal, ready to be shown in any dialect. Message and elements are for the client, who sent what they echo; `Debug` shows neither.
 pub struct ApiError {
     /// The row of the table.
     pub code: ErrorCode,
@@ -295,6 +296,17 @@ impl ApiError {
     }
 }
 
+impl fmt::Debug for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let elements = self.extras.iter().map(|(name, _)| *name);
+        f.debug_struct("ApiError")
+            .field("code", &self.code)
+            .field("extras", &elements.collect::<Vec<_>>())
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Display for ApiError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.code.name())
@@ -317,5 +329,19 @@ impl From<BodyError> for ApiError {
             BodyError::TooLarge { .. } => ErrorCode::EntityTooLarge,
         };
         Self::new(code, error.to_string()).caused_by(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_is_logged_shows_neither_its_message_nor_what_it_echoes() {
+        let error = ApiError::new(ErrorCode::SignatureDoesNotMatch, "hidden-message")
+            .with("StringToSign", "hidden-text");
+        let logged = format!("{error} {error:?}");
+        assert!(!logged.contains("hidden"), "{logged}");
+        assert!(logged.contains("SignatureDoesNotMatch") && logged.contains("StringToSign"));
     }
 }

@@ -148,16 +148,23 @@ fn decode(segment: &str) -> Option<String> {
         .map(Into::into)
 }
 
-/// The bucket in front of one of our own host names: `box.localhost` with the base `localhost` is `box`.
+/// The bucket in front of one of our own host names: `box.localhost` with the base `localhost` is `box`. A host that is one of them
+/// names no bucket, and of several that fit the longest one counts.
 pub fn bucket_of_host<'a>(host: &'a str, bases: &[String]) -> Option<&'a str> {
     let name = host_name(host);
+    if bases.iter().any(|base| name.eq_ignore_ascii_case(base)) {
+        return None;
+    }
     let fits = |base: &String| {
         let head = name.len().checked_sub(base.len())?;
         let (bucket, tail) = (name.get(..head)?, name.get(head..)?);
         let bucket = bucket.strip_suffix('.')?;
         (tail.eq_ignore_ascii_case(base) && !bucket.is_empty()).then_some(bucket)
     };
-    bases.iter().find_map(fits)
+    bases
+        .iter()
+        .filter_map(fits)
+        .min_by_key(|bucket| bucket.len())
 }
 
 /// A Host header without its port.
@@ -270,6 +277,20 @@ mod tests {
                 key: "v1/files/".into()
             }
         );
+    }
+
+    #[test]
+    fn a_base_is_no_bucket_of_another_base_and_the_longest_one_counts() {
+        let bases = ["example.com".to_owned(), "s3.example.com".to_owned()];
+        for (host, bucket) in [
+            ("S3.example.com:443", None),
+            ("example.com", None),
+            ("films.s3.example.com", Some("films")),
+            ("films.example.com", Some("films")),
+            ("my.films.s3.example.com", Some("my.films")),
+        ] {
+            assert_eq!(bucket_of_host(host, &bases), bucket, "{host}");
+        }
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //!
 //! Invariants: a path is never normalised (`..`, `//` and `.` stay). Clients differ in what they leave unencoded, so a path counts in
 //! the spelling it was sent in and in Amazon's own; both name the same resource. In a query a plus sign is a blank, as it is for
-//! whoever acts on it. A header that is signed and absent has no line, so that nothing that was signed can be taken away.
+//! whoever acts on it. A header that is signed and absent has no line, so that nothing that was signed can be taken away. In Version 2
+//! no two resources share a text: a slash is added to a bucket only, and no path stands between the bucket of a host and the key.
 //!
 //! Sources: Amazon S3 API Reference, "Authenticating requests: using the Authorization header"; Amazon S3 User Guide, "Signing and
 //! authenticating REST requests" (Signature Version 2).
@@ -64,6 +65,9 @@ const V2_SIGNED: [&str; 37] = [
     "website",
 ];
 
+/// Headers that Version 2 signs besides those of Amazon; a presigned URL may carry them in its query.
+pub const V2_PLAIN_HEADERS: [&str; 2] = ["content-md5", "content-type"];
+
 /// A request as it was sent, without its body.
 #[derive(Clone)]
 pub struct SentRequest<'a> {
@@ -82,20 +86,31 @@ pub struct SentRequest<'a> {
 }
 
 impl<'a> SentRequest<'a> {
-    /// All values of a header, joined by commas, each trimmed and its runs of blanks made one; `None` when it is absent.
+    /// All values of a header as Version 4 signs them: joined by commas, each trimmed and its runs of blanks made one; `None` when it
+    /// is absent.
     pub(super) fn header(&self, name: &str) -> Option<Vec<u8>> {
-        let mut lines = self.headers.iter().filter(|(n, _)| *n == name);
-        let mut joined = folded(lines.next()?.1);
-        for (_, line) in lines {
-            joined.push(b',');
-            joined.extend(folded(line));
-        }
-        Some(joined)
+        self.joined(name, folded)
+    }
+
+    /// As Version 2 signs them: joined by commas, each trimmed.
+    fn header_v2(&self, name: &str) -> Option<Vec<u8>> {
+        self.joined(name, |value| value.trim_ascii().to_vec())
+    }
+
+    fn joined(&self, name: &str, written: impl Fn(&[u8]) -> Vec<u8>) -> Option<Vec<u8>> {
+        let lines = self.headers.iter().filter(|(n, _)| *n == name);
+        let lines = lines.map(|(_, line)| written(line)).collect::<Vec<_>>();
+        (!lines.is_empty()).then(|| lines.join(&b','))
     }
 
     /// As [`SentRequest::header`], when it is UTF-8.
     pub(super) fn header_text(&self, name: &str) -> Option<String> {
         String::from_utf8(self.header(name)?).ok()
+    }
+
+    /// As Version 2 signs it, when it is UTF-8.
+    pub(super) fn header_v2_text(&self, name: &str) -> Option<String> {
+        String::from_utf8(self.header_v2(name)?).ok()
     }
 
     /// How often a header was sent.
@@ -112,18 +127,47 @@ impl<'a> SentRequest<'a> {
         names
     }
 
-    /// The spellings of the path that a client may have signed.
-    fn paths(&self) -> Vec<String> {
+    /// The spellings of the path as it was sent.
+    fn spellings(&self) -> Vec<String> {
         let decoded = percent_decode(self.path.as_bytes()).decode_utf8();
         let ours = decoded.map(|path| utf8_percent_encode(&path, ENCODED_IN_PATH).to_string());
         let mut paths = vec![self.path.to_owned()];
         paths.extend(ours.ok());
+        paths.dedup();
+        paths
+    }
+
+    /// The spellings of the path that a client may have signed.
+    fn paths(&self) -> Vec<String> {
+        let mut paths = self.spellings();
         if !self.path_prefix.is_empty() {
             let longer = |path: &String| format!("{}{path}", self.path_prefix);
             paths.extend(paths.iter().map(longer).collect::<Vec<_>>());
         }
-        paths.dedup();
         paths
+    }
+
+    /// The spellings of the resource that Version 2 signs: the bucket of the host stands in front, without the path prefix, for
+    /// `/bucket/prefix/key` is another object's name; and a bucket has a slash behind it, which need not be sent.
+    fn resources_v2(&self) -> Vec<String> {
+        if let Some(bucket) = self.bucket_of_host {
+            let paths = self.spellings().into_iter();
+            return paths.map(|path| format!("/{bucket}{path}")).collect();
+        }
+        let mut paths = self.paths();
+        if self.is_bucket() {
+            let closed = |path: &String| format!("{path}/");
+            paths.extend(paths.iter().map(closed).collect::<Vec<_>>());
+        }
+        paths
+    }
+
+    /// Whether the path names a bucket and nothing in it; an encoded slash separates as well as a plain one.
+    fn is_bucket(&self) -> bool {
+        let decoded = percent_decode(self.path.as_bytes()).decode_utf8();
+        let decoded = decoded.unwrap_or_default();
+        let name = decoded.strip_prefix('/').unwrap_or_default();
+        !name.is_empty() && !name.contains('/')
     }
 
     /// The canonical requests of Signature Version 4, one for each spelling of the path.
@@ -159,13 +203,13 @@ impl<'a> SentRequest<'a> {
     pub(super) fn strings_v2(&self, query: &Query, date: &str, presigned: bool) -> Vec<Vec<u8>> {
         let hoisted = |name: &str| query.get_any_case(name).filter(|_| presigned);
         let header = |name: &str| {
-            let sent = self.header(name);
-            sent.or_else(|| hoisted(name).map(|text| text.as_bytes().to_vec()))
+            let hoisted = || hoisted(name).map(|text| text.trim().as_bytes().to_vec());
+            self.header_v2(name).or_else(hoisted).unwrap_or_default()
         };
         let mut text = self.method.as_bytes().to_vec();
-        for name in ["content-md5", "content-type"] {
+        for name in V2_PLAIN_HEADERS {
             text.push(b'\n');
-            text.extend(header(name).unwrap_or_default());
+            text.extend(header(name));
         }
         text.extend_from_slice(format!("\n{date}\n").as_bytes());
         let mut names: Vec<String> = self.amz_names().into_iter().map(str::to_owned).collect();
@@ -177,26 +221,12 @@ impl<'a> SentRequest<'a> {
         for name in names {
             text.extend_from_slice(name.as_bytes());
             text.push(b':');
-            text.extend(header(&name).unwrap_or_default());
+            text.extend(header(&name));
             text.push(b'\n');
         }
-        let bucket = self.bucket_of_host.map(|bucket| format!("/{bucket}"));
-        let (bucket, query) = (bucket.unwrap_or_default(), query.canonical_v2());
-        let mut paths = self.paths();
-        if bucket.is_empty() && !self.path.trim_start_matches('/').contains('/') {
-            // A bucket is signed with a slash behind it, which need not be sent.
-            paths.extend(
-                paths
-                    .iter()
-                    .map(|path| format!("{path}/"))
-                    .collect::<Vec<_>>(),
-            );
-        }
-        let whole = |path: String| {
-            let resource = format!("{bucket}{path}{query}");
-            [text.as_slice(), resource.as_bytes()].concat()
-        };
-        paths.into_iter().map(whole).collect()
+        let query = query.canonical_v2();
+        let whole = |path: String| [text.as_slice(), path.as_bytes(), query.as_bytes()].concat();
+        self.resources_v2().into_iter().map(whole).collect()
     }
 }
 
@@ -239,6 +269,17 @@ impl Query {
     /// How often a parameter was given.
     pub(super) fn count(&self, name: &str) -> usize {
         self.0.iter().filter(|(n, _)| n == name).count()
+    }
+
+    /// The parameters that stand for headers in a presigned URL of Version 2: lower-case names and values.
+    pub(super) fn headers_v2(&self) -> impl Iterator<Item = (String, &str)> {
+        let pairs = self.0.iter().map(|(name, value)| {
+            let value = value.as_deref().unwrap_or_default();
+            (name.to_ascii_lowercase(), value)
+        });
+        pairs.filter(|(name, _)| {
+            name.starts_with("x-amz-") || V2_PLAIN_HEADERS.contains(&name.as_str())
+        })
     }
 
     fn amz_names(&self) -> impl Iterator<Item = String> {
@@ -353,6 +394,38 @@ mod tests {
         );
         let expected = "GET\n/\n\nhost:h\nx-amz-b:1 2,3\n\nhost;x-amz-a;x-amz-b\nP";
         assert_eq!(canonical, [expected.as_bytes()]);
+    }
+
+    #[test]
+    fn version_2_adds_a_slash_to_a_bucket_only_and_no_prefix_behind_the_bucket_of_a_host() {
+        let behind = |path| SentRequest {
+            path_prefix: "/box",
+            ..sent(path, "")
+        };
+        for (path, resources) in [
+            ("/", &["/", "/box/"][..]),
+            ("/b", &["/b", "/box/b", "/b/", "/box/b/"]),
+            ("/b/", &["/b/", "/box/b/"]),
+            (
+                "/b%2Fdir",
+                &["/b%2Fdir", "/b/dir", "/box/b%2Fdir", "/box/b/dir"],
+            ),
+            ("//b", &["//b", "/box//b"]),
+        ] {
+            assert_eq!(behind(path).resources_v2(), resources, "{path}");
+        }
+        let hosted = SentRequest {
+            bucket_of_host: Some("b"),
+            ..behind("/dir")
+        };
+        assert_eq!(hosted.resources_v2(), ["/b/dir"]);
+    }
+
+    #[test]
+    fn version_2_signs_headers_trimmed_and_version_4_without_runs_of_blanks() {
+        let request = sent("/", "");
+        assert_eq!(request.header_v2("x-amz-b").unwrap(), b"1   2,3");
+        assert_eq!(request.header_v2("x-amz-c"), None);
     }
 
     #[test]

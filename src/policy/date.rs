@@ -45,6 +45,14 @@ pub(super) fn parse_moment(text: &str) -> Option<Timestamp> {
     parse_expiration(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z"))
 }
 
+/// A moment as `x-amz-date` writes it, `yyyyMMddTHHmmssZ`.
+pub(super) fn moment_of(moment: Timestamp) -> String {
+    let text = moment.rfc3339();
+    let whole = text.split('.').next().unwrap_or_default();
+    let basic = whole.chars().filter(|c| !matches!(c, '-' | ':'));
+    basic.chain(['Z']).collect()
+}
+
 /// A day as a scope writes it, `yyyyMMdd`.
 pub(super) fn day_of(moment: Timestamp) -> String {
     let text = moment.rfc3339();

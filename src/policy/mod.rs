@@ -41,7 +41,7 @@ mod signing;
 mod tagging;
 mod uploader;
 
-pub use canonical::SentRequest;
+pub use canonical::{SentRequest, V2_PLAIN_HEADERS};
 pub use cause::only_fields_of_an_uploader;
 pub use checksum::claimed_checksum;
 pub use chunk_chain::ChunkChain;
@@ -57,7 +57,7 @@ pub use form::{PostForm, PostFormBuilder};
 pub use grant::Grant;
 pub use issue::SessionForm;
 pub use mask::Mask;
-pub use put::{PutHeaders, trailer_checksum};
+pub use put::PutHeaders;
 pub use request::{
     MAX_CLOCK_SKEW, MAX_PRESIGNED_SECONDS, PayloadClaim, ProvenRequest, RequestClaim, claim_request,
 };

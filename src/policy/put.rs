@@ -8,12 +8,11 @@
 //!
 //! Source: Amazon S3 API Reference, "PutObject".
 
-use super::checksum;
 use super::error::{PolicyError, PolicyErrorKind};
 use super::fields;
 use super::form::{PostForm, PostFormBuilder};
 use super::tagging;
-use crate::model::{Attributes, CannedAcl, Checksum, HeaderSet, Md5, Tags};
+use crate::model::{Attributes, CannedAcl, HeaderSet, Md5, Tags};
 
 /// How bytes travel in signed chunks or with a trailer.
 const AWS_CHUNKED: &str = "aws-chunked";
@@ -81,20 +80,6 @@ impl PutHeaders {
             md5: fields::content_md5(&form)?,
         })
     }
-}
-
-/// The checksum that a trailer claims.
-///
-/// # Errors
-/// `InvalidRequest` for what is no checksum.
-pub fn trailer_checksum(name: &str, value: &str) -> Result<Checksum, PolicyError> {
-    let mut form = PostFormBuilder::default();
-    form.push(name, value.as_bytes())?;
-    let claimed = checksum::claimed_checksum(&form.finish(None)?)?;
-    claimed.ok_or_else(|| {
-        let message = "The value specified in the x-amz-trailer header is not supported";
-        PolicyError::new(PolicyErrorKind::InvalidRequest, message)
-    })
 }
 
 /// `key=value&key=value`, encoded as a form (Amazon S3 API Reference, "PutObject", `x-amz-tagging`).

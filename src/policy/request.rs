@@ -20,7 +20,6 @@ use ring::{digest, hmac};
 
 use super::canonical::{Query, SentRequest};
 use super::chunk_chain::ChunkChain;
-use super::date::{has_shape, parse_expiration};
 use super::request_claim::{self, V4Parts};
 use super::request_error::{RequestError, RequestErrorKind as Kind};
 use super::session_token::{self, EXPIRED, FOREIGN, Verdict};
@@ -85,6 +84,8 @@ pub struct ProvenRequest {
     pub payload: PayloadClaim,
     /// Whether it is a presigned URL, whose query may carry headers.
     pub presigned: bool,
+    /// Whether it is signed in Version 2, of which a presigned URL may carry `V2_PLAIN_HEADERS` too.
+    pub version_2: bool,
     /// For the signatures inside a payload in signed chunks.
     pub chain: Option<ChunkChain>,
 }
@@ -121,6 +122,7 @@ impl RequestClaim {
             Some(chain) => Ok(ProvenRequest {
                 payload: self.payload,
                 presigned: self.presigned,
+                version_2: matches!(self.version, Version::V2),
                 chain,
             }),
         }
@@ -250,7 +252,8 @@ impl V4Parts {
 /// # Errors
 /// `InvalidArgument` for two ways of signing at once, an authorization of another type and values that are not of their kind;
 /// `AuthorizationHeaderMalformed` and `AuthorizationQueryParametersError` for what is missing or has the wrong scope;
-/// `AccessDenied` for a date that is none and a header that must be signed and is not; `MissingSecurityHeader`; `NotImplemented`.
+/// `AccessDenied` for a date that is none and a header that must be signed and is not; `InvalidRequest` for one that is missing;
+/// `NotImplemented`.
 pub fn claim_request(
     sent: &SentRequest<'_>,
     region: Option<&str>,
@@ -274,23 +277,6 @@ pub fn claim_request(
         (.., 1) => request_claim::from_query_v2(sent, &query).map(Some),
         _ => Ok(None),
     }
-}
-
-/// `yyyyMMddTHHmmssZ`.
-pub(super) fn parse_date(text: &str) -> Option<Timestamp> {
-    if !has_shape(text, "00000000T000000Z") {
-        return None;
-    }
-    let part = |from: usize, to: usize| text.get(from..to);
-    parse_expiration(&format!(
-        "{}-{}-{}T{}:{}:{}Z",
-        part(0, 4)?,
-        part(4, 6)?,
-        part(6, 8)?,
-        part(9, 11)?,
-        part(11, 13)?,
-        part(13, 15)?
-    ))
 }
 
 fn spaced_hex(bytes: &[u8]) -> String {

@@ -10,10 +10,8 @@
 use std::time::Duration;
 
 use super::canonical::{Query, SentRequest};
-use super::date::has_shape;
-use super::request::{
-    Life, MAX_PRESIGNED_SECONDS, PayloadClaim, RequestClaim, Version, parse_date,
-};
+use super::date::{has_shape, moment_of, parse_moment};
+use super::request::{Life, MAX_PRESIGNED_SECONDS, PayloadClaim, RequestClaim, Version};
 use super::request_error::{RequestError, RequestErrorKind as Kind};
 use super::signature::V4_ALGORITHM;
 use super::signing::{V4_SERVICE, V4_TERMINAL};
@@ -63,14 +61,10 @@ pub(super) fn from_header(
         ));
     };
     let [credential, signed_headers, signature] = header_members(rest)?;
-    let date = sent.header_text("x-amz-date").unwrap_or_default();
-    let Some(at) = parse_date(&date) else {
-        return Err(no_date());
-    };
+    let (date, at) = signing_date(sent).ok_or_else(no_date)?;
     let Some(payload) = sent.header_text(PAYLOAD) else {
-        let message = "Your request was missing a required header";
-        let error = RequestError::new(Kind::MissingSecurityHeader, message);
-        return Err(error.with("MissingHeaderName", PAYLOAD));
+        let message = format!("Missing required header for this request: {PAYLOAD}");
+        return Err(RequestError::new(Kind::InvalidRequest, message));
     };
     let presented = Presented {
         malformed: Kind::AuthorizationHeaderMalformed,
@@ -83,6 +77,14 @@ pub(super) fn from_header(
         token: sent.header_text(TOKEN),
     };
     presented.claim(sent, query, region, false)
+}
+
+/// When a request says that it was signed, and how that is written in what was signed: in `x-amz-date`, or in `Date` without it.
+fn signing_date(sent: &SentRequest<'_>) -> Option<(String, Timestamp)> {
+    match sent.header_text("x-amz-date") {
+        Some(date) => parse_moment(&date).map(|at| (date, at)),
+        None => parse_http_date(&sent.header_text("date")?).map(|at| (moment_of(at), at)),
+    }
 }
 
 /// From the query of a presigned URL of Version 4.
@@ -103,7 +105,7 @@ pub(super) fn from_query_v4(
         ));
     }
     let date = member("X-Amz-Date")?.to_owned();
-    let Some(from) = parse_date(&date) else {
+    let Some(from) = parse_moment(&date) else {
         return Err(query_error(
             "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"",
         ));
@@ -143,6 +145,7 @@ pub(super) fn from_query_v2(
         let message = format!("Invalid date (should be seconds since epoch): {expires}");
         return Err(RequestError::new(Kind::AccessDenied, message));
     };
+    check_hoisted(query)?;
     Ok(RequestClaim {
         access_key_id: member("AWSAccessKeyId")?.to_owned(),
         signature: member("Signature")?.to_owned(),
@@ -155,6 +158,24 @@ pub(super) fn from_query_v2(
     })
 }
 
+/// What stands for a header must be one: in the text that is signed a line feed or a colon could make two of it.
+fn check_hoisted(query: &Query) -> Result<(), RequestError> {
+    let is_name = |name: &str| {
+        let mut bytes = name.bytes();
+        bytes.all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    };
+    let mut headers = query.headers_v2();
+    match headers.find(|(name, value)| !is_name(name) || value.chars().any(char::is_control)) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let message = "A parameter that stands for a header must have its name, and no control characters in its value.";
+            let shown = |c: &char| !c.is_control();
+            let name = name.chars().filter(shown).collect::<String>();
+            Err(argument(&name, "", message))
+        }
+    }
+}
+
 fn header_v2(
     sent: &SentRequest<'_>,
     query: &Query,
@@ -164,8 +185,8 @@ fn header_v2(
         let message = "AWS authorization header is invalid.  Expected AwsAccessKeyId:signature";
         return Err(argument("Authorization", "", message));
     };
-    let named = sent.header_text("x-amz-date");
-    let date = sent.header_text("date").unwrap_or_default();
+    let named = sent.header_v2_text("x-amz-date");
+    let date = sent.header_v2_text("date").unwrap_or_default();
     let Some(at) = parse_http_date(named.as_deref().unwrap_or(&date)) else {
         return Err(no_date());
     };
@@ -186,7 +207,7 @@ fn header_v2(
 fn parse_http_date(text: &str) -> Option<Timestamp> {
     let rfc = || jiff::fmt::rfc2822::parse(text).ok();
     let millis = |moment: jiff::Zoned| moment.timestamp().as_millisecond();
-    parse_date(text).or_else(|| rfc().map(millis).map(Timestamp::from_millis))
+    parse_moment(text).or_else(|| rfc().map(millis).map(Timestamp::from_millis))
 }
 
 /// What a request of Version 2 says of its payload: it has no chain of signatures.

@@ -24,10 +24,10 @@ pub enum RequestErrorKind {
     InvalidAccessKeyId,
     /// A part of the authentication is not of its kind.
     InvalidArgument,
+    /// A header that every signed request must have is missing.
+    InvalidRequest,
     /// A session token that was not issued with the key.
     InvalidToken,
-    /// A header that every signed request must have is missing.
-    MissingSecurityHeader,
     /// A way of signing that Amazon knows and we do not.
     NotImplemented,
     /// The request's clock and ours differ by more than 15 minutes.

@@ -4,7 +4,8 @@
 //! Never does: hold a token; a key has only its hash.
 //!
 //! Invariants: a token with a permanent key is refused, as is a temporary key without its token; both before the time is looked at, so
-//! that only who has all three parts learns that a key has expired. Compared in constant time. The field needs a condition
+//! that only who shows a key's token learns that it has expired. He need not have the secret: Amazon says so before it looks at the
+//! signature. Compared in constant time. The field needs a condition
 //! like every other, which `evaluate` sees to.
 //!
 //! Source: Amazon S3 User Guide, "Browser-based uploads using POST", field `x-amz-security-token`; "Error responses".

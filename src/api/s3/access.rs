@@ -12,6 +12,8 @@
 //!
 //! Source: Amazon S3 API Reference, "Authenticating requests".
 
+use std::fmt;
+
 use http::header::HOST;
 
 use super::super::call::Call;
@@ -20,7 +22,8 @@ use super::SUBRESOURCES;
 use super::buckets::OWNER;
 use crate::model::{AccessKey, Action, KeyLimits, Target};
 use crate::policy::{
-    ProvenRequest, RequestError, RequestErrorKind as Kind, SentRequest, claim_request,
+    ProvenRequest, RequestError, RequestErrorKind as Kind, SentRequest, V2_PLAIN_HEADERS,
+    claim_request,
 };
 use crate::store::{CatalogEntry, CatalogKey};
 
@@ -32,7 +35,6 @@ pub(super) const KEY_OF_CLIENT: [&str; 3] = [
 ];
 
 /// A request that was proven, and its headers.
-#[derive(Debug)]
 pub(super) struct Access {
     /// What was proven.
     pub(super) proven: ProvenRequest,
@@ -96,6 +98,16 @@ fn denied() -> ApiError {
     ApiError::new(ErrorCode::AccessDenied, "Access Denied")
 }
 
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.headers().map(|(name, _)| name).collect::<Vec<_>>();
+        f.debug_struct("Access")
+            .field("proven", &self.proven)
+            .field("headers", &names)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A header asks for what we cannot do.
 pub(super) fn not_implemented(header: &str) -> ApiError {
     let message = "A header you provided implies functionality that is not implemented";
@@ -109,14 +121,12 @@ pub(super) fn not_implemented(header: &str) -> ApiError {
 pub(super) async fn authenticate(call: &Call<'_>, place: Place<'_>) -> Result<Access, ApiError> {
     let (host, bucket) = call.app.named_host(call.head);
     let prefix = call.app.path_prefix();
-    let named = call.head.headers.iter();
+    let named = call.head.headers.iter().filter(|(name, _)| *name != HOST);
     let mut headers: Vec<_> = named
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect();
-    // HTTP/2 has it in `:authority`.
-    if !call.head.headers.contains_key(HOST) {
-        headers.push((HOST.as_str(), host.as_bytes()));
-    }
+    // What is signed must be what is acted on: the host that the route was found by, whatever the header says.
+    headers.push((HOST.as_str(), host.as_bytes()));
     let sent = SentRequest {
         method: call.head.method.as_str(),
         path: call.head.uri.path(),
@@ -131,7 +141,7 @@ pub(super) async fn authenticate(call: &Call<'_>, place: Place<'_>) -> Result<Ac
     };
     let key = access_key(call, claim.access_key_id()).await?;
     let proven = claim.verify(key.as_ref(), call.now).map_err(refusal)?;
-    let headers = headers_of(call, proven.presigned)?;
+    let headers = headers_of(call, &proven)?;
     // Without a key nothing is proven, so there always is one; no limits would be the wrong thing to fall back to.
     let limits = key
         .map(|key| key.limits)
@@ -185,7 +195,7 @@ async fn access_key(call: &Call<'_>, id: &str) -> Result<Option<AccessKey>, ApiE
 }
 
 /// Repeats are joined with a comma (RFC 9110, section 5.3). What nobody here looks at may be any bytes, which are left out.
-fn headers_of(call: &Call<'_>, presigned: bool) -> Result<Vec<(String, String)>, ApiError> {
+fn headers_of(call: &Call<'_>, proven: &ProvenRequest) -> Result<Vec<(String, String)>, ApiError> {
     let mut headers: Vec<(String, String)> = Vec::new();
     for (name, value) in &call.head.headers {
         let value = match std::str::from_utf8(value.as_bytes()) {
@@ -200,11 +210,13 @@ fn headers_of(call: &Call<'_>, presigned: bool) -> Result<Vec<(String, String)>,
             None => headers.push((name.as_str().to_owned(), value.to_owned())),
         }
     }
-    if presigned {
+    if proven.presigned {
         for (name, value) in call.params.pairs() {
             let name = name.to_ascii_lowercase();
-            if is_hoisted(&name) && !headers.iter().any(|(n, _)| *n == name) {
-                headers.push((name, value.to_owned()));
+            let is_plain = proven.version_2 && V2_PLAIN_HEADERS.contains(&name.as_str());
+            let is_header = is_plain || is_hoisted(&name);
+            if is_header && !headers.iter().any(|(n, _)| *n == name) {
+                headers.push((name, value.trim().to_owned()));
             }
         }
     }
@@ -245,8 +257,8 @@ pub(super) fn refusal(error: RequestError) -> ApiError {
         Kind::ExpiredToken => ErrorCode::ExpiredToken,
         Kind::InvalidAccessKeyId => ErrorCode::InvalidAccessKeyId,
         Kind::InvalidArgument => ErrorCode::InvalidArgument,
+        Kind::InvalidRequest => ErrorCode::InvalidRequest,
         Kind::InvalidToken => ErrorCode::InvalidToken,
-        Kind::MissingSecurityHeader => ErrorCode::MissingSecurityHeader,
         Kind::NotImplemented => ErrorCode::NotImplemented,
         Kind::RequestTimeTooSkewed => ErrorCode::RequestTimeTooSkewed,
         Kind::SignatureDoesNotMatch => ErrorCode::SignatureDoesNotMatch,
@@ -254,4 +266,26 @@ pub(super) fn refusal(error: RequestError) -> ApiError {
     let mut refusal = ApiError::new(code, error.message);
     refusal.extras = error.extras;
     refusal
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::PayloadClaim;
+
+    #[test]
+    fn an_access_that_is_logged_shows_the_names_of_its_headers_only() {
+        let access = Access {
+            proven: ProvenRequest {
+                payload: PayloadClaim::Unsigned,
+                presigned: false,
+                version_2: false,
+                chain: None,
+            },
+            headers: vec![("x-amz-security-token".to_owned(), "hidden".to_owned())],
+            limits: KeyLimits::default(),
+        };
+        let logged = format!("{access:?}");
+        assert!(logged.contains("x-amz-security-token") && !logged.contains("hidden"));
+    }
 }

@@ -1,7 +1,7 @@
 //! The decoder of `aws-chunked`: a body in chunks, each signed or none, with a trailer or without.
 //!
 //! Owns: the framing: `size[;chunk-signature=hex]` CRLF, the bytes, CRLF, ..., a chunk of size 0, then trailer headers.
-//! Never does: compute a checksum of the trailer; its caller compares what the trailer says.
+//! Never does: judge what the trailer says; its caller does.
 //!
 //! Invariants: at most [`MAX_LINE_BYTES`] of a chunk's head and [`MAX_TRAILER_BYTES`] of trailers are held; a chunk's bytes are passed on
 //! as they come. The end is reported only after the last chunk was seen and every signature was right, so whoever commits after the
@@ -14,6 +14,7 @@ use ring::digest::{Context, SHA256};
 
 use super::super::body::RequestBody;
 use super::super::error::{ApiError, ErrorCode};
+use super::trailer;
 use crate::policy::ChunkChain;
 
 /// Longest head of a chunk, in bytes; a signed one has 16 + 85.
@@ -72,7 +73,8 @@ impl Decoder {
     /// The next bytes; `None` at the end.
     ///
     /// # Errors
-    /// What reading the body says; `IncompleteBody` for broken framing; `SignatureDoesNotMatch`.
+    /// What reading the body says; `IncompleteBody` for broken framing; `MalformedTrailerError` for lines behind it that are no headers,
+    /// or that this way of sending does not have; `SignatureDoesNotMatch`.
     pub(super) async fn next(&mut self, body: &mut RequestBody) -> Result<Option<Bytes>, ApiError> {
         loop {
             if let Some(bytes) = self.step()? {
@@ -190,19 +192,18 @@ impl Decoder {
         let text = String::from_utf8(std::mem::take(&mut self.held).to_vec());
         let text = text.map_err(|_| broken("the trailer is no text"))?;
         let lines = text.split('\n').map(|line| line.trim_end_matches('\r'));
+        let is_signed = self.has_trailer && self.chain.is_some();
         let mut signature = None;
         for line in lines.filter(|line| !line.is_empty()) {
-            let (name, value) = line
-                .split_once(':')
-                .ok_or_else(|| broken("a line of the trailer is no header"))?;
+            let (name, value) = line.split_once(':').ok_or_else(trailer::malformed)?;
             let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().to_owned());
-            match name == TRAILER_SIGNATURE {
+            match is_signed && signature.is_none() && name == TRAILER_SIGNATURE {
                 true => signature = Some(value),
                 false => self.trailers.push((name, value)),
             }
         }
         if !self.has_trailer && !self.trailers.is_empty() {
-            return Err(broken("it has a trailer that was not announced"));
+            return Err(trailer::malformed());
         }
         if let Some(chain) = self.chain.as_mut().filter(|_| self.has_trailer) {
             let lines = self.trailers.iter().map(|(n, v)| format!("{n}:{v}\n"));

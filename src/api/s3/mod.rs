@@ -20,6 +20,8 @@ mod keep_alive;
 mod list;
 mod payload;
 mod put;
+mod query;
+mod trailer;
 mod xml;
 
 use super::call::{Call, Reply};
@@ -78,6 +80,10 @@ const QUALIFIERS: [&str; 5] = [
 /// What authentication and the operation say.
 pub(super) async fn service(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let access = access::authenticate(call, Place::Service).await?;
+    query::check(call, query::OF_SERVICE)?;
+    if let Some(other) = subresource(call)? {
+        return Err(buckets::unknown(other));
+    }
     match call.head.method.as_str() {
         "GET" | "HEAD" => buckets::list(call, &access).await,
         _ => Err(ApiError::method("GET, HEAD, OPTIONS")),
@@ -91,6 +97,8 @@ pub(super) async fn service(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 pub(super) async fn bucket(call: &mut Call<'_>, name: &str) -> Result<Reply, ApiError> {
     let access = access::authenticate(call, Place::Bucket(name)).await?;
     let method = call.head.method.clone();
+    let lists = matches!(method.as_str(), "GET" | "HEAD");
+    query::check(call, if lists { query::OF_BUCKET } else { &[] })?;
     let asked = subresource(call)?;
     if let ("PUT", None) = (method.as_str(), asked) {
         return buckets::create(call, access, name).await;
@@ -122,6 +130,7 @@ pub(super) async fn object(
 ) -> Result<Reply, ApiError> {
     let access = access::authenticate(call, Place::Object(bucket, key)).await?;
     let method = call.head.method.clone();
+    query::check(call, query::OF_OBJECT)?;
     let asked = subresource(call)?;
     let bucket = buckets::existing(call, bucket).await?;
     access.check_owner(EXPECTED_OWNER)?;

@@ -10,18 +10,21 @@
 //! Source: Amazon S3 User Guide, "Checking object integrity"; Amazon S3 API Reference, "Authenticating requests".
 
 use bytes::{Bytes, BytesMut};
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use ring::digest::{Context, SHA256};
 
 use super::super::body::{BodyError, RequestBody};
 use super::super::call::Call;
 use super::super::checksum::Hasher;
 use super::super::error::{ApiError, ErrorCode};
-use super::super::post_refusal::policy_error;
 use super::access::Access;
 use super::aws_chunked::Decoder;
+use super::trailer;
 use crate::model::{Checksum, ChecksumAlgorithm, Md5, encode_hex};
-use crate::policy::{PayloadClaim, trailer_checksum};
+use crate::policy::PayloadClaim;
+
+/// How many bytes a body in chunks has without its framing.
+const DECODED_LENGTH: &str = "x-amz-decoded-content-length";
 
 /// Names the header that comes behind the body.
 const TRAILER: &str = "x-amz-trailer";
@@ -32,15 +35,16 @@ pub(super) struct Payload<'a> {
     chunks: Option<Decoder>,
     signed: Option<(Context, [u8; 32])>,
     checksum: Option<Checking>,
+    /// Of which kind the checksum is that the trailer will claim.
+    trailer: Option<ChecksumAlgorithm>,
     announced: Option<u64>,
     received: u64,
 }
 
-/// A checksum to compare: claimed by a header, or by the trailer of this name.
+/// A checksum to compare: claimed by a header, or by the trailer.
 struct Checking {
     hasher: Hasher,
     claimed: Option<Checksum>,
-    trailer: String,
 }
 
 impl<'a> Payload<'a> {
@@ -64,21 +68,24 @@ impl<'a> Payload<'a> {
             PayloadClaim::SignedChunks => (true, false),
             PayloadClaim::SignedTrailer | PayloadClaim::UnsignedTrailer => (true, true),
         };
+        if !is_chunked {
+            refuse_framing(access)?;
+        }
         let announced = match is_chunked {
-            true => number("x-amz-decoded-content-length")?,
+            true => number(DECODED_LENGTH)?,
             false => number(CONTENT_LENGTH.as_str())?,
         };
         let named = access.header(TRAILER);
         if named.is_some() && !has_trailer {
-            let message =
-                "The x-amz-trailer header needs an x-amz-content-sha256 that announces a trailer";
-            return Err(ApiError::new(ErrorCode::InvalidRequest, message));
+            return Err(trailer::malformed());
         }
-        let checksum = match (claimed, named) {
-            (Some(claimed), _) => Some(Checking::claimed(claimed)),
-            (None, Some(name)) => Some(Checking::to_come(name)?),
-            (None, None) => None,
-        };
+        let named = named.map(|names| trailer::announced(names, claimed.is_some()));
+        let trailer = named.transpose()?;
+        let algorithm = claimed.as_ref().map(Checksum::algorithm).or(trailer);
+        let checksum = algorithm.map(|algorithm| Checking {
+            hasher: Hasher::new(algorithm),
+            claimed,
+        });
         let chain = match mode {
             PayloadClaim::SignedChunks | PayloadClaim::SignedTrailer => access.proven.chain.take(),
             _ => None,
@@ -91,6 +98,7 @@ impl<'a> Payload<'a> {
                 _ => None,
             },
             checksum,
+            trailer,
             announced,
             received: 0,
         })
@@ -134,7 +142,7 @@ impl<'a> Payload<'a> {
     /// Compares with all that was claimed. Returns the length, and the checksum that was right.
     ///
     /// # Errors
-    /// `IncompleteBody`, `XAmzContentSHA256Mismatch`, `BadDigest`; `InvalidRequest` for a trailer that is not what was announced.
+    /// `IncompleteBody`, `XAmzContentSHA256Mismatch`, `BadDigest`; `MalformedTrailerError` for a trailer that is not what was announced.
     pub(super) fn finish(self) -> Result<(u64, Option<Checksum>), ApiError> {
         if self.announced.is_some_and(|length| self.received != length) {
             return Err(self.wrong_length());
@@ -142,17 +150,15 @@ impl<'a> Payload<'a> {
         if let Some((context, claimed)) = self.signed {
             compare_sha256(context, &claimed)?;
         }
+        let came = self.chunks.as_ref().map_or(&[][..], Decoder::trailers);
+        let trailed = trailer::claimed(self.trailer, came)?;
         let Some(checksum) = self.checksum else {
             return Ok((self.received, None));
         };
-        let trailers = self.chunks.as_ref().map_or(&[][..], Decoder::trailers);
-        let claimed = match checksum.claimed {
-            Some(claimed) => claimed,
-            None => match trailers.iter().find(|(name, _)| *name == checksum.trailer) {
-                Some((name, value)) => trailer_checksum(name, value).map_err(policy_error)?,
-                None => return Err(no_trailer()),
-            },
-        };
+        let claimed = checksum
+            .claimed
+            .or(trailed)
+            .ok_or_else(trailer::malformed)?;
         checksum.hasher.compare(&claimed)?;
         Ok((self.received, Some(claimed)))
     }
@@ -188,25 +194,6 @@ impl<'a> Payload<'a> {
     }
 }
 
-impl Checking {
-    fn claimed(claimed: Checksum) -> Self {
-        Self {
-            hasher: Hasher::new(claimed.algorithm()),
-            claimed: Some(claimed),
-            trailer: String::new(),
-        }
-    }
-
-    fn to_come(header: &str) -> Result<Self, ApiError> {
-        let header = header.trim().to_ascii_lowercase();
-        Ok(Self {
-            hasher: Hasher::new(algorithm_of(&header).ok_or_else(no_trailer)?),
-            claimed: None,
-            trailer: header,
-        })
-    }
-}
-
 impl std::fmt::Debug for Payload<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Payload")
@@ -215,10 +202,19 @@ impl std::fmt::Debug for Payload<'_> {
     }
 }
 
-/// The kind of checksum that a header holds.
-fn algorithm_of(header: &str) -> Option<ChecksumAlgorithm> {
-    let mut known = ChecksumAlgorithm::ALL.into_iter();
-    known.find(|algorithm| algorithm.field() == header)
+/// Of a body that is not said to come in chunks the framing would be stored with the bytes.
+fn refuse_framing(access: &Access) -> Result<(), ApiError> {
+    let codings = access.header(CONTENT_ENCODING.as_str()).unwrap_or_default();
+    let is_chunked = |coding: &str| coding.trim().eq_ignore_ascii_case("aws-chunked");
+    if !codings.split(',').any(is_chunked) && access.header(DECODED_LENGTH).is_none() {
+        return Ok(());
+    }
+    let message = format!(
+        "Content-Encoding: aws-chunked and {DECODED_LENGTH} need an x-amz-content-sha256 that begins with STREAMING-; without it the framing of the chunks would become part of the object."
+    );
+    Err(ApiError::new(ErrorCode::InvalidArgument, message)
+        .with("ArgumentName", "Content-Encoding")
+        .with("ArgumentValue", codings))
 }
 
 fn compare_sha256(context: Context, claimed: &[u8; 32]) -> Result<(), ApiError> {
@@ -230,9 +226,4 @@ fn compare_sha256(context: Context, claimed: &[u8; 32]) -> Result<(), ApiError> 
     Err(ApiError::new(ErrorCode::XAmzContentSHA256Mismatch, message)
         .with("ClientComputedContentSHA256", encode_hex(claimed))
         .with("S3ComputedContentSHA256", encode_hex(computed.as_ref())))
-}
-
-fn no_trailer() -> ApiError {
-    let message = "The value specified in the x-amz-trailer header is not supported";
-    ApiError::new(ErrorCode::InvalidRequest, message)
 }
