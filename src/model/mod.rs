@@ -26,7 +26,7 @@ pub use catalog::{
     AccessKey, Application, BucketConfig, KeyPurpose, Pipeline, PipelineSettings, Scope, Scopes,
     Secret, Token, TokenHash,
 };
-pub use checksum::{Checksum, ChecksumAlgorithm};
+pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumHasher};
 pub use cors::CorsRule;
 pub use digest::{Crc64, Crc64Hasher, Digests, ETag, Hasher, Md5, decode_hex, encode_hex};
 pub use id::Id;

@@ -15,12 +15,12 @@ use ring::digest::{Context, SHA256};
 
 use super::super::body::{BodyError, RequestBody};
 use super::super::call::Call;
-use super::super::checksum::Hasher;
+use super::super::checksum;
 use super::super::error::{ApiError, ErrorCode};
 use super::super::post_refusal::policy_error;
 use super::access::Access;
 use super::aws_chunked::Decoder;
-use crate::model::{Checksum, ChecksumAlgorithm, Md5, encode_hex};
+use crate::model::{Checksum, ChecksumAlgorithm, ChecksumHasher, Md5, encode_hex};
 use crate::policy::{PayloadClaim, trailer_checksum};
 
 /// Names the header that comes behind the body.
@@ -38,7 +38,7 @@ pub(super) struct Payload<'a> {
 
 /// A checksum to compare: claimed by a header, or by the trailer of this name.
 struct Checking {
-    hasher: Hasher,
+    hasher: ChecksumHasher,
     claimed: Option<Checksum>,
     trailer: String,
 }
@@ -153,7 +153,7 @@ impl<'a> Payload<'a> {
                 None => return Err(no_trailer()),
             },
         };
-        checksum.hasher.compare(&claimed)?;
+        checksum::compare(&checksum.hasher.finish(), &claimed)?;
         Ok((self.received, Some(claimed)))
     }
 
@@ -191,7 +191,7 @@ impl<'a> Payload<'a> {
 impl Checking {
     fn claimed(claimed: Checksum) -> Self {
         Self {
-            hasher: Hasher::new(claimed.algorithm()),
+            hasher: ChecksumHasher::new(claimed.algorithm()),
             claimed: Some(claimed),
             trailer: String::new(),
         }
@@ -200,7 +200,7 @@ impl Checking {
     fn to_come(header: &str) -> Result<Self, ApiError> {
         let header = header.trim().to_ascii_lowercase();
         Ok(Self {
-            hasher: Hasher::new(algorithm_of(&header).ok_or_else(no_trailer)?),
+            hasher: ChecksumHasher::new(algorithm_of(&header).ok_or_else(no_trailer)?),
             claimed: None,
             trailer: header,
         })
