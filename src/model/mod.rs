@@ -17,6 +17,7 @@ mod id;
 mod key;
 mod key_limits;
 mod object;
+mod parts;
 mod tags;
 mod time;
 mod upload;
@@ -33,6 +34,7 @@ pub use id::Id;
 pub use key::{Bucket, NameError, ObjectKey};
 pub use key_limits::{Action, BeyondLimits, KeyLimits, LimitsError, Permission, Target};
 pub use object::{Attributes, HeaderSet, ObjectMeta, PipelineRef};
+pub use parts::{ChecksumType, ObjectParts, PartRules, WholeChecksum};
 pub use tags::{TagError, Tags};
 pub use time::Timestamp;
 pub use upload::{
