@@ -47,10 +47,6 @@ fn store_row(error: &StoreError) -> (ErrorCode, String) {
         StoreError::Busy | StoreError::TooManyFiles => {
             (C::SlowDown, "Please reduce your request rate.")
         }
-        StoreError::ConditionFailed => (
-            C::PreconditionFailed,
-            "At least one of the pre-conditions you specified did not hold",
-        ),
         StoreError::ConditionOvertaken => (
             C::ConditionalRequestConflict,
             "The conditional request cannot succeed due to a conflicting operation against this resource.",

@@ -106,6 +106,12 @@ impl<'a> Payload<'a> {
         self.announced
     }
 
+    /// Of which kind the checksum is that the client claims, or will claim at the end.
+    pub(super) fn algorithm(&self) -> Option<ChecksumAlgorithm> {
+        let checksum = self.checksum.as_ref()?;
+        Some(checksum.hasher.algorithm())
+    }
+
     /// The next bytes; `None` at the end.
     ///
     /// # Errors
