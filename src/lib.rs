@@ -58,6 +58,7 @@
 //! | an S3 operation | its file in `api/s3/`; which one a request is, `api/s3/mod.rs` |
 //! | what a limited access key may do | `model/key_limits.rs`; what a request wants, `api/s3/access.rs` |
 //! | which requests may carry a form | `api/form_gate.rs` |
+//! | uploads in parts | `api/s3/multipart.rs`, `part.rs`, `complete.rs`, `uploads.rs`; the seam `store/parts.rs`; how they end, `store/embedded/parts.rs` |
 //! | who may sign a request, and what is signed | `policy/request.rs`; the canonical texts `policy/canonical.rs` |
 //! | how an S3 body comes | `api/s3/payload.rs`; its chunks `api/s3/aws_chunked.rs`, its trailer `api/s3/trailer.rs` |
 //! | conditions of writes | read by `api/s3/condition.rs`, judged by `store/condition.rs` |
@@ -71,9 +72,10 @@
 //! | what a refused form is told | `policy/explain.rs`; the likely causes `policy/cause/` and `api/explain/cause/` |
 //! | what an explanation must not show | `policy/mask.rs` |
 //! | how long explanations are kept, and how many | `api/explain/kept.rs` |
+//! | how a session ends | `store/embedded/closing.rs`; how its object is made whole, `complete.rs` |
 //! | where a chunk's bytes go | `store/embedded/lane.rs`; how they are gathered, `assembler.rs` |
 //! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs`, its records `records.rs`, `tagged.rs` |
-//! | lists of files, how they are sorted | `store/embedded/list.rs`; by key, `store/embedded/keys.rs` |
+//! | lists of files, how they are sorted | `store/embedded/list.rs`; by key, `store/embedded/keys.rs`; of uploads in parts, `uploads.rs` |
 //! | another engine | a folder beside `store/embedded/`; it passes `tests/store_contract.rs` |
 //! | what is special about a bucket, or which region counts | `config/buckets.rs`; whose cross-origin rules apply, `api/address.rs` |
 //! | how many connections are let in | `server/capacity.rs`; who gives way when there is no room, `server/crowd.rs` |
@@ -104,8 +106,11 @@
 //!   `form_post_params` needs no member that the hosted API does not have.
 //! * `catalog.json` leaves out tokens that were issued to applications: they live an hour, and a client that gets 403 fetches
 //!   another.
-//! * Ten tags of full length are 15 KiB and a value of the index at most 4: an object's tags that do not fit its record are cut
-//!   into values beside it. Its label, which is not bounded so, holds them whole.
+//! * Ten tags of full length are 15 KiB and a value of the index at most 4: an object's tags and parts that do not fit its record are
+//!   cut into values beside it. Its label, which is not bounded so, holds them whole.
+//! * The end of an S3 upload in parts is answered when the object is there, with a status that is true: parts of one size lie where they
+//!   belong. Parts that are not of one size are copied once, and only when that takes more than 10 s does the client hear blanks behind
+//!   a 200, as from Amazon.
 //! * After the index was rebuilt, files of unfinished uploads stay where they are and are counted in the log: nothing is
 //!   deleted because an index does not know it.
 

@@ -18,13 +18,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pillarbox::model::{
-    Bucket, BucketConfig, HeaderSet, Id, NewUpload, ObjectKey, Tags, Timestamp, UploadState,
+    Bucket, BucketConfig, HeaderSet, Id, Md5, NewUpload, ObjectKey, PartRules, Tags, Timestamp,
+    UploadState,
 };
 use pillarbox::store::embedded::faults::{Fault, arm, disarm};
 use pillarbox::store::embedded::{EmbeddedStore, Options};
 use pillarbox::store::{
-    Catalog as _, CatalogEntry, ChunkSpec, ClockReading, Expected, ObjectChange, ObjectName,
-    ObjectStore as _, StoreError,
+    Catalog as _, CatalogEntry, ChunkSpec, ClockReading, Completion, Expected, ObjectChange,
+    ObjectName, ObjectStore as _, PartStore as _, StoreError, UploadQuery, WriteCondition,
 };
 use tokio::runtime::Runtime;
 
@@ -80,6 +81,8 @@ struct Told {
     objects: BTreeMap<&'static str, BTreeSet<Option<Vec<u8>>>>,
     /// Sessions that were started, with the chunks that were acknowledged.
     sessions: BTreeMap<Id, Session>,
+    /// Uploads in parts that were started.
+    uploads: BTreeMap<Id, Upload>,
     aborted: Vec<Id>,
     read_only: bool,
 }
@@ -91,6 +94,36 @@ struct Session {
     acknowledged: BTreeSet<u32>,
     /// An abort was asked for and not answered.
     doubtful: bool,
+}
+
+/// An upload in parts.
+#[derive(Debug)]
+struct Upload {
+    name: &'static str,
+    /// What each part may hold: one thing when it was acknowledged, or nothing.
+    parts: BTreeMap<u32, BTreeSet<Option<&'static [u8]>>>,
+    /// The parts that its object is to consist of, and the condition.
+    named: Vec<(u32, &'static [u8])>,
+    condition: Option<WriteCondition>,
+    /// Its end was asked for; and said.
+    ended: Option<bool>,
+    /// An abort was asked for and not answered.
+    doubtful: bool,
+}
+
+impl Upload {
+    fn completion(&self) -> Completion {
+        let part = |(index, bytes): &(u32, &'static [u8])| (*index, Md5::of(bytes));
+        Completion {
+            parts: self.named.iter().map(part).collect(),
+            condition: self.condition.clone(),
+        }
+    }
+
+    fn whole(&self) -> Vec<u8> {
+        let parts = self.named.iter().map(|(_, bytes)| *bytes);
+        parts.collect::<Vec<_>>().concat()
+    }
 }
 
 impl Told {
@@ -153,10 +186,10 @@ async fn post(store: &EmbeddedStore, told: &mut Told, name: &'static str, bytes:
     }
 }
 
-/// The object `tagged` has more tags than one value of the index takes, and they tell its bytes.
+/// Objects whose names begin with `tagged` have more tags than one value of the index takes, and they tell their bytes.
 fn tags_of(name: &str, bytes: &[u8]) -> Tags {
     let tag = |n: usize| (format!("{n}{}", bytes.len()), "\u{20000}".repeat(200));
-    let tags = (0..10).map(tag).filter(|_| name == "tagged");
+    let tags = (0..10).map(tag).filter(|_| name.starts_with("tagged"));
     Tags::new(tags.collect()).unwrap()
 }
 
@@ -224,8 +257,93 @@ async fn session(
     }
 }
 
+/// An upload in parts: they are sent in the order given, an index again with other bytes replaces the earlier part, and those of
+/// `named` become the object.
+async fn parts(
+    store: &EmbeddedStore,
+    told: &mut Told,
+    (name, condition): (&'static str, Option<WriteCondition>),
+    sent: &[(u32, &'static [u8])],
+    named: &[u32],
+) -> Option<Id> {
+    let last = |index: &u32| sent.iter().rfind(|(at, _)| at == index).copied();
+    let upload = Upload {
+        name,
+        parts: BTreeMap::new(),
+        named: named.iter().filter_map(last).collect(),
+        condition,
+        ended: None,
+        doubtful: false,
+    };
+    let (whole, completion) = (upload.whole(), upload.completion());
+    let mut new = told.upload(name, None);
+    new.attributes.tags = tags_of(name, &whole);
+    let id = new.id;
+    told.hears(store.create_parts(new, PartRules::default()).await)?;
+    told.uploads.insert(id, upload);
+    for (index, bytes) in sent {
+        let known = told.uploads.get_mut(&id)?;
+        let may = known.parts.entry(*index).or_insert_with(|| [None].into());
+        may.insert(Some(*bytes));
+        let answer = chunk(store, id, ChunkSpec::new(*index, None), bytes).await;
+        told.hears(answer)?;
+        let acknowledged = [Some(*bytes)].into();
+        told.uploads
+            .get_mut(&id)?
+            .parts
+            .insert(*index, acknowledged);
+    }
+    if named.is_empty() {
+        return Some(id);
+    }
+    told.asks(name, Some(&whole));
+    told.uploads.get_mut(&id)?.ended = Some(false);
+    match store.complete_parts(id, completion, NOW).await {
+        Err(StoreError::ConditionFailed) => told.uploads.get_mut(&id)?.ended = None,
+        answer => {
+            told.hears(answer)?;
+            told.uploads.get_mut(&id)?.ended = Some(true);
+            told.told(name, Some(&whole));
+        }
+    }
+    Some(id)
+}
+
+/// The commit paths of uploads in parts.
+async fn uploads(store: &EmbeddedStore, told: &mut Told) {
+    let in_order: [(u32, &[u8]); 3] = [(0, b"aaaa"), (1, b"bbbb"), (2, b"c")];
+    parts(store, told, ("parts in order", None), &in_order, &[0, 1, 2]).await;
+    // Sent twice, not all of them named, with gaps: the file has to be rebuilt.
+    let mixed: [(u32, &[u8]); 6] = [
+        (4, b"unnamed "),
+        (0, b"earlier"),
+        (7, b"third "),
+        (2, b"second "),
+        (0, b"first, "),
+        (9, b"last"),
+    ];
+    parts(store, told, ("tagged parts", None), &mixed, &[0, 2, 7, 9]).await;
+    let absent = Some(WriteCondition::Absent);
+    let only: [(u32, &[u8]); 1] = [(5, b"only")];
+    parts(store, told, ("conditional", absent.clone()), &only, &[5]).await;
+    let late: [(u32, &[u8]); 1] = [(0, b"too late")];
+    parts(store, told, ("conditional", absent), &late, &[0]).await;
+    let open: [(u32, &[u8]); 2] = [(1, b"left"), (0, b"open")];
+    parts(store, told, ("open parts", None), &open, &[]).await;
+    if let Some(id) = parts(store, told, ("aborted parts", None), &in_order, &[]).await {
+        if let Some(upload) = told.uploads.get_mut(&id) {
+            upload.doubtful = true;
+        }
+        if told.hears(store.abort_upload(id).await).is_some() {
+            told.uploads.remove(&id);
+            told.aborted.push(id);
+        }
+    }
+}
+
 /// Every commit path, one after the other; goes on after a failure.
 async fn workload(store: &EmbeddedStore, told: &mut Told) {
+    uploads(store, told).await;
     post(store, told, "posted", b"first").await;
     post(store, told, "posted", b"second, longer").await;
     post(store, told, "tagged", b"first").await;
@@ -341,6 +459,38 @@ async fn check(store: &EmbeddedStore, told: &mut Told, when: &str) {
     for (id, session) in &told.sessions {
         check_session(store, *id, session, when).await;
     }
+    for (id, upload) in &told.uploads {
+        check_upload(store, *id, upload, when).await;
+    }
+}
+
+async fn check_upload(store: &EmbeddedStore, id: Id, upload: &Upload, when: &str) {
+    let name = upload.name;
+    // Its condition may have been overtaken.
+    let is_overtaken = upload.condition.is_some() && upload.ended == Some(false);
+    let state = match store.upload(id).await {
+        Ok(seen) => seen.state,
+        Err(StoreError::NoSuchUpload) if upload.doubtful || is_overtaken => return,
+        Err(error) => panic!("{when}: the upload of {name} is lost: {error:?}"),
+    };
+    let query = UploadQuery::of(Bucket::parse("uploads").unwrap());
+    let listed = store.list_uploads(&query).await.unwrap().entries.len();
+    match (state, upload.ended) {
+        (UploadState::Uploading, None | Some(false)) => {}
+        (UploadState::Completing, Some(false)) | (UploadState::Completed, Some(_)) => return,
+        other => panic!("{when}: {name}: {other:?}"),
+    }
+    assert!(listed > 0, "{when}: {name} is not listed");
+    let receipts = store.receipts(id).await.unwrap();
+    for (index, may) in &upload.parts {
+        let here = receipts.iter().find(|receipt| receipt.index == *index);
+        let here = here.map(|receipt| receipt.digests.md5);
+        let fits = may.iter().any(|bytes| bytes.map(Md5::of) == here);
+        assert!(
+            fits,
+            "{when}: {name}: part {index} is {here:?}, may be {may:?}"
+        );
+    }
 }
 
 async fn check_session(store: &EmbeddedStore, id: Id, session: &Session, when: &str) {
@@ -382,6 +532,29 @@ async fn finish_all(store: &EmbeddedStore, told: &Told, when: &str) {
             "{when}: {}",
             session.name
         );
+    }
+}
+
+/// Ends the uploads in parts that are still open: those that were not told to end are sent anew where needed.
+async fn finish_uploads(store: &EmbeddedStore, told: &Told, when: &str) {
+    for (id, upload) in &told.uploads {
+        let name = upload.name;
+        if store.upload(*id).await.map(|seen| seen.state).ok() != Some(UploadState::Uploading) {
+            continue;
+        }
+        if upload.named.is_empty() || upload.condition.is_some() {
+            store.abort_upload(*id).await.unwrap();
+            continue;
+        }
+        for (index, bytes) in &upload.named {
+            chunk(store, *id, ChunkSpec::new(*index, None), bytes)
+                .await
+                .unwrap();
+        }
+        let made = store.complete_parts(*id, upload.completion(), NOW).await;
+        assert!(made.unwrap().is_some(), "{when}: {name}");
+        let found = read(store, name, NOW).await;
+        assert_eq!(found, Some(upload.whole()), "{when}: {name}");
     }
 }
 
@@ -456,6 +629,7 @@ fn attempt(number: u64, fault: Fault) -> (Vec<&'static str>, Option<&'static str
         let store = EmbeddedStore::open(options(&data), NOW).await.unwrap();
         check(&store, &mut told, &when).await;
         finish_all(&store, &told, &when).await;
+        finish_uploads(&store, &told, &when).await;
         check_files(&store, &data, &when).await;
         store.close().await.unwrap();
     });

@@ -14,11 +14,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pillarbox::model::{
-    Attributes, Bucket, BucketConfig, HeaderSet, Id, NewUpload, ObjectKey, ObjectMeta, Tags,
-    Timestamp,
+    Attributes, Bucket, BucketConfig, Checksum, ChecksumAlgorithm, ChecksumType, HeaderSet, Id,
+    Md5, NewUpload, ObjectKey, ObjectMeta, PartRules, Tags, Timestamp,
 };
 use pillarbox::store::embedded::{EmbeddedStore, Options};
-use pillarbox::store::{Catalog as _, CatalogEntry, Expected, ObjectName, ObjectStore as _};
+use pillarbox::store::{
+    Catalog as _, CatalogEntry, ChunkSpec, Completion, Expected, ObjectName, ObjectStore as _,
+    PartStore as _,
+};
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
 const OBJECTS: u64 = 100_000;
@@ -43,7 +46,33 @@ fn attributes(number: u64) -> Attributes {
     }
 }
 
-/// Objects differ in key, expiry, tags and bytes.
+/// An object in parts of many sizes, with a checksum of checksums.
+async fn post_parts(store: &EmbeddedStore, new: NewUpload) -> ObjectMeta {
+    let (id, algorithm) = (new.id, ChecksumAlgorithm::Sha256);
+    let rules = PartRules {
+        checksum: Some((algorithm, ChecksumType::Composite)),
+    };
+    store.create_parts(new, rules).await.unwrap();
+    let mut parts = Vec::new();
+    for index in (0..30).rev() {
+        let bytes = vec![7; index as usize + 1];
+        let spec = ChunkSpec::new(index, None);
+        let mut writer = store.write_chunk(id, spec).await.unwrap();
+        writer.keep_checksum(Checksum::of(algorithm, &bytes));
+        parts.insert(0, (index, Md5::of(&bytes)));
+        writer.write(bytes.into()).await.unwrap();
+        writer.commit(Expected::default(), NOW).await.unwrap();
+    }
+    let condition = None;
+    let made = store.complete_parts(id, Completion { parts, condition }, NOW);
+    let made = made.await.unwrap().unwrap();
+    let kept = made.parts.as_ref().unwrap();
+    assert!(kept.count() == 30 && kept.has_sizes() && kept.composite().is_some());
+    assert!(made.etag.as_str().ends_with("-30"));
+    made
+}
+
+/// Objects differ in key, expiry, tags and bytes; every thousandth comes in parts.
 async fn post(store: &EmbeddedStore, number: u64) -> ObjectMeta {
     let id = Id::new(
         NOW,
@@ -64,6 +93,9 @@ async fn post(store: &EmbeddedStore, number: u64) -> ObjectMeta {
         form_post_url: String::new(),
         answer: Default::default(),
     };
+    if number.is_multiple_of(1000) {
+        return post_parts(store, new).await;
+    }
     let mut writer = store.write_object(new).await.unwrap();
     writer
         .write(number.to_be_bytes().to_vec().into())

@@ -329,7 +329,7 @@ async fn nothing_is_stored_unless_all_that_was_claimed_is_true() {
         (
             "part",
             Signed::new("PUT", "/uploads/a?partNumber=1").body(BYTES),
-            "NotImplemented",
+            "InvalidArgument",
         ),
         (
             "version",

@@ -150,6 +150,8 @@ const ROWS: &[Row] = &[
     Row("DeleteObjectTagging", "DELETE", "/box/in/a?tagging", WRITES, None),
     Row("CreateMultipartUpload", "POST", "/box/in/a?uploads", WRITES, None),
     Row("UploadPart", "PUT", "/box/in/a?partNumber=1&uploadId=1", WRITES, None),
+    Row("UploadPartCopy", "PUT", "/box/in/new?partNumber=1&uploadId=1 < /box/in/a", COPIES, Some((404, "NoSuchUpload"))),
+    Row("UploadPartCopy from another prefix", "PUT", "/box/in/new?partNumber=1&uploadId=1 < box/out/b", COPIES_FROM_ELSEWHERE, Some((404, "NoSuchUpload"))),
     Row("CompleteMultipartUpload", "POST", "/box/in/a?uploadId=1", WRITES, None),
     Row("AbortMultipartUpload", "DELETE", "/box/in/a?uploadId=1", WRITES, None),
     Row("a POST that nobody knows", "POST", "/box/in/a?select", WRITES, None),

@@ -17,15 +17,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use pillarbox::model::{
     AccessKey, AnswerStyle, Application, Attributes, Bucket, BucketConfig, CannedAcl, Checksum,
-    ChecksumAlgorithm, Crc64, ETag, HeaderSet, Id, KeyPurpose, Md5, NewUpload, ObjectKey,
-    ObjectMeta, Pipeline, PipelineRef, PipelineSettings, SaidSizes, Scopes, Secret, Tags,
-    Timestamp, Token, TokenHash, UploadState,
+    ChecksumAlgorithm, ChecksumType, Crc64, ETag, HeaderSet, Id, KeyPurpose, Md5, NewUpload,
+    ObjectKey, ObjectMeta, PartRules, Pipeline, PipelineRef, PipelineSettings, SaidSizes, Scopes,
+    Secret, Tags, Timestamp, Token, TokenHash, UploadState,
 };
 use pillarbox::store::embedded::{EmbeddedStore, Options};
 use pillarbox::store::{
     Catalog as _, CatalogEntry, CatalogKey, CatalogKind, ChunkSpec, ClockReading, Committed,
-    Expected, FileQuery, KeyEntry, KeyQuery, ObjectChange, ObjectName, ObjectStore as _, SortKey,
-    StoreError, SweepReport, WriteCondition,
+    Completion, Expected, FileQuery, KeyEntry, KeyQuery, ObjectChange, ObjectName,
+    ObjectStore as _, PartStore as _, SortKey, StoreError, SweepReport, UploadEntry, UploadQuery,
+    WriteCondition,
 };
 
 /// The moment at which the tests happen.
@@ -491,7 +492,10 @@ async fn the_receipt_of_one_chunk_is_found_while_its_session_is_known() {
         .unwrap();
     fixture.restart().await;
     let store = fixture.store();
-    assert_eq!(store.receipt(id, 1).await.unwrap(), Some(sent.receipt));
+    assert_eq!(
+        store.receipt(id, 1).await.unwrap(),
+        Some(sent.receipt.clone())
+    );
     assert_eq!(store.receipt(id, 0).await.unwrap(), None);
     assert_eq!(store.receipt(new_id(), 1).await.unwrap(), None);
     send(store, id, (0, Some(2)), &data(2, 1000)).await.unwrap();
@@ -1913,4 +1917,507 @@ async fn of_chunks_of_two_sizes_that_arrive_side_by_side_one_size_wins() {
         assert_eq!(receipts.len(), 2);
         assert!(receipts.iter().all(|r| Some(r.length) == stride));
     }
+}
+
+// ---- uploads in numbered parts ----
+
+async fn begin_parts(store: &EmbeddedStore, key: &str, rules: PartRules) -> Id {
+    let new = upload(key);
+    let id = new.id;
+    store.create_parts(new, rules).await.unwrap();
+    id
+}
+
+fn completion(parts: &[(u32, &Bytes)]) -> Completion {
+    let part = |(index, bytes): &(u32, &Bytes)| (*index, Md5::of(bytes));
+    Completion {
+        parts: parts.iter().map(part).collect(),
+        condition: None,
+    }
+}
+
+async fn complete(
+    store: &EmbeddedStore,
+    id: Id,
+    parts: &[(u32, &Bytes)],
+) -> Result<ObjectMeta, StoreError> {
+    let made = store.complete_parts(id, completion(parts), NOW).await?;
+    Ok(made.unwrap())
+}
+
+#[tokio::test]
+async fn parts_of_any_size_and_number_in_any_order_become_one_object() {
+    for (name, parts, order) in [
+        (
+            "equal",
+            vec![(0, 70_000), (1, 70_000), (2, 5)],
+            vec![2, 0, 1],
+        ),
+        (
+            "in order",
+            vec![(0, 70_000), (1, 70_000), (2, 70_000)],
+            vec![0, 1, 2],
+        ),
+        (
+            "gaps",
+            vec![(3, 10), (77, 4_000), (9_999, 3)],
+            vec![1, 2, 0],
+        ),
+        (
+            "growing",
+            vec![(0, 1), (1, 20), (2, 300), (3, 0), (4, 4_000)],
+            vec![4, 0, 3, 2, 1],
+        ),
+        ("one", vec![(5, 9)], vec![0]),
+        ("empty", vec![(0, 0)], vec![0]),
+    ] {
+        let mut fixture = Fixture::new().await;
+        let id = begin_parts(fixture.store(), name, PartRules::default()).await;
+        let bytes = (1..)
+            .zip(&parts)
+            .map(|(seed, (_, length))| data(seed, *length));
+        let bytes = bytes.collect::<Vec<_>>();
+        for at in order {
+            let committed = send(fixture.store(), id, (parts[at].0, None), &bytes[at]).await;
+            assert!(
+                committed.unwrap().object.is_none(),
+                "{name}: a part says no end"
+            );
+        }
+        fixture.restart().await;
+        let named = parts
+            .iter()
+            .map(|(index, _)| *index)
+            .zip(&bytes)
+            .collect::<Vec<_>>();
+        let meta = complete(fixture.store(), id, &named).await.unwrap();
+        let md5s = bytes.iter().map(|bytes| Md5::of(bytes));
+        assert_eq!(meta.etag, ETag::of_chunks(md5s), "{name}");
+        assert_eq!(meta.id, id);
+        let sizes = meta.parts.as_ref().unwrap().sizes().collect::<Vec<_>>();
+        let lengths = parts.iter().map(|(_, length)| *length as u64);
+        assert_eq!(sizes, lengths.collect::<Vec<_>>(), "{name}");
+        fixture.restart().await;
+        let object = ObjectName::Id(id);
+        assert_eq!(
+            read(fixture.store(), &object).await.unwrap(),
+            bytes.concat(),
+            "{name}"
+        );
+        assert_eq!(
+            fixture.store().verify(&object, NOW).await.unwrap(),
+            meta,
+            "{name}"
+        );
+        assert_no_spills(&fixture, id).await;
+    }
+}
+
+#[tokio::test]
+async fn parts_sent_in_parallel_become_one_object() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let id = begin_parts(store, "parallel", PartRules::default()).await;
+    let parts = (0..16)
+        .map(|n| data(n, 200_000 + usize::from(n % 3)))
+        .collect::<Vec<_>>();
+    let sent = (0..)
+        .zip(&parts)
+        .map(|(index, bytes)| send(store, id, (index, None), bytes));
+    for sent in futures_util::future::join_all(sent).await {
+        sent.unwrap();
+    }
+    let named = (0..).zip(&parts).collect::<Vec<_>>();
+    complete(store, id, &named).await.unwrap();
+    assert_eq!(
+        read(store, &ObjectName::Id(id)).await.unwrap(),
+        parts.concat()
+    );
+}
+
+#[tokio::test]
+async fn only_the_parts_that_are_named_count_and_the_others_go() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let id = begin_parts(store, "named", PartRules::default()).await;
+    let parts = (0..5).map(|n| data(n, 1_000)).collect::<Vec<_>>();
+    for (index, bytes) in (0..).zip(&parts) {
+        send(store, id, (index, None), bytes).await.unwrap();
+    }
+    let newer = data(9, 333);
+    send(store, id, (3, None), &newer).await.unwrap();
+    let meta = complete(store, id, &[(1, &parts[1]), (3, &newer)])
+        .await
+        .unwrap();
+    let expected = [parts[1].clone(), newer.clone()].concat();
+    assert_eq!(read(store, &ObjectName::Id(id)).await.unwrap(), expected);
+    assert_eq!(meta.size, 1_333);
+    let session = store.upload(id).await.unwrap();
+    assert_eq!(
+        (session.received_chunks, session.received_bytes),
+        (2, 1_333)
+    );
+    assert_eq!(store.receipts(id).await.unwrap().len(), 2);
+    assert_no_spills(&fixture, id).await;
+}
+
+#[tokio::test]
+async fn a_part_that_is_not_here_or_another_one_is_refused_and_nothing_is_lost() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let id = begin_parts(store, "refused", PartRules::default()).await;
+    let (one, two) = (data(1, 100), data(2, 100));
+    send(store, id, (0, None), &one).await.unwrap();
+    send(store, id, (1, None), &two).await.unwrap();
+    for (named, wrong) in [
+        (vec![(0, &one), (2, &two)], 2),
+        (vec![(0, &two)], 0),
+        (vec![(1, &two), (0, &one)], 0),
+        (vec![(0, &one), (0, &one)], 0),
+        (vec![], 0),
+    ] {
+        let refused = complete(store, id, &named).await;
+        let index = match refused {
+            Err(StoreError::PartDiffers { index }) => index,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(index, wrong);
+    }
+    assert_eq!(store.receipts(id).await.unwrap().len(), 2);
+    complete(store, id, &[(0, &one), (1, &two)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_completion_is_idempotent_while_its_object_is_there_and_ends_the_upload() {
+    let mut fixture = Fixture::new().await;
+    let id = begin_parts(fixture.store(), "again", PartRules::default()).await;
+    let (one, two) = (data(1, 100), data(2, 100));
+    send(fixture.store(), id, (0, None), &one).await.unwrap();
+    send(fixture.store(), id, (1, None), &two).await.unwrap();
+    let spec = ChunkSpec::new(2, None);
+    let mut late = fixture.store().write_chunk(id, spec).await.unwrap();
+    late.write(data(3, 1_500_000)).await.unwrap();
+    let meta = complete(fixture.store(), id, &[(0, &one)]).await.unwrap();
+    let sent = late.commit(Expected::default(), NOW).await;
+    assert!(matches!(sent, Err(StoreError::NoSuchUpload)), "{sent:?}");
+    fixture.restart().await;
+    let store = fixture.store();
+    assert_eq!(complete(store, id, &[(0, &one)]).await.unwrap(), meta);
+    for refused in [
+        complete(store, id, &[(0, &one), (1, &two)]).await.map(drop),
+        send(store, id, (0, None), &one).await.map(drop),
+        send(store, id, (1, None), &two).await.map(drop),
+        store.finish_upload(id, 1, NOW).await.map(drop),
+    ] {
+        assert!(
+            matches!(refused, Err(StoreError::NoSuchUpload)),
+            "{refused:?}"
+        );
+    }
+    let aborted = store.abort_upload(id).await;
+    assert!(matches!(aborted, Err(StoreError::Finished)), "{aborted:?}");
+    store.delete_object(&ObjectName::Id(id), NOW).await.unwrap();
+    let gone = complete(store, id, &[(0, &one)]).await;
+    assert!(matches!(gone, Err(StoreError::NoSuchUpload)), "{gone:?}");
+}
+
+#[tokio::test]
+async fn many_completions_at_once_make_one_object() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let id = begin_parts(store, "at once", PartRules::default()).await;
+    let (one, two) = (data(1, 300_000), data(2, 100));
+    send(store, id, (1, None), &two).await.unwrap();
+    send(store, id, (0, None), &one).await.unwrap();
+    let named = [(0, &one), (1, &two)];
+    let made = (0..8).map(|_| complete(store, id, &named));
+    let made = futures_util::future::join_all(made).await;
+    let mut metas = made.into_iter().map(Result::unwrap);
+    let first = metas.next().unwrap();
+    assert!(metas.all(|meta| meta == first));
+    assert_eq!(
+        read(store, &ObjectName::Id(id)).await.unwrap().len(),
+        300_100
+    );
+}
+
+#[tokio::test]
+async fn an_aborted_upload_in_parts_is_gone_with_its_parts() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let id = begin_parts(store, "abort", PartRules::default()).await;
+    let part = data(1, 100_000);
+    for index in [5, 0, 1, 0] {
+        send(store, id, (index, None), &part).await.unwrap();
+    }
+    store.abort_upload(id).await.unwrap();
+    let gone = complete(store, id, &[(0, &part)]).await;
+    assert!(matches!(gone, Err(StoreError::NoSuchUpload)), "{gone:?}");
+    for _ in 0..500 {
+        if files_of(&fixture, id).is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(files_of(&fixture, id), Vec::<String>::new());
+    let uploads = UploadQuery::of(Bucket::parse("uploads").unwrap());
+    assert!(
+        store
+            .list_uploads(&uploads)
+            .await
+            .unwrap()
+            .entries
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn a_condition_is_judged_before_an_upload_ends_and_leaves_it_open() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let part = data(1, 100);
+    let try_with = |condition: WriteCondition| {
+        let part = &part;
+        async move {
+            let id = begin_parts(store, "conditional", PartRules::default()).await;
+            send(store, id, (0, None), part).await.unwrap();
+            let wanted = Completion {
+                condition: Some(condition),
+                ..completion(&[(0, part)])
+            };
+            let made = store.complete_parts(id, wanted, NOW).await;
+            let open = store.upload(id).await.unwrap().state == UploadState::Uploading;
+            assert_eq!(open, made.is_err());
+            made.map(Option::unwrap)
+        }
+    };
+    let other = WriteCondition::Matches(ETag::of_whole(Md5::of(b"other")));
+    let none = try_with(other.clone()).await;
+    assert!(matches!(none, Err(StoreError::NoSuchObject)), "{none:?}");
+    let first = try_with(WriteCondition::Absent).await.unwrap();
+    for condition in [WriteCondition::Absent, other] {
+        let refused = try_with(condition).await;
+        assert!(
+            matches!(refused, Err(StoreError::ConditionFailed)),
+            "{refused:?}"
+        );
+    }
+    let matching = WriteCondition::Matches(first.etag.clone());
+    let second = try_with(matching).await.unwrap();
+    assert_ne!(second.id, first.id);
+    let name = ObjectName::Id(first.id);
+    assert!(store.object(&name, NOW).await.is_err(), "it was replaced");
+}
+
+#[tokio::test]
+async fn of_many_uploads_that_want_nothing_to_be_there_one_wins() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let mut uploads = Vec::new();
+    for seed in 0..8 {
+        let id = begin_parts(store, "first wins", PartRules::default()).await;
+        let part = data(seed, 100_000);
+        send(store, id, (0, None), &part).await.unwrap();
+        uploads.push((id, part));
+    }
+    let race = uploads.iter().map(|(id, part)| {
+        let wanted = Completion {
+            condition: Some(WriteCondition::Absent),
+            ..completion(&[(0, part)])
+        };
+        store.complete_parts(*id, wanted, NOW)
+    });
+    let mut winners = Vec::new();
+    for (made, (id, part)) in futures_util::future::join_all(race)
+        .await
+        .into_iter()
+        .zip(&uploads)
+    {
+        match made {
+            Ok(meta) => winners.push((meta.unwrap().id, part.clone())),
+            Err(StoreError::ConditionFailed) => {
+                assert_eq!(
+                    store.upload(*id).await.unwrap().state,
+                    UploadState::Uploading
+                );
+            }
+            Err(StoreError::ConditionOvertaken) => {
+                let gone = store.upload(*id).await;
+                assert!(matches!(gone, Err(StoreError::NoSuchUpload)), "{gone:?}");
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    let [(id, part)] = winners.try_into().unwrap();
+    assert_eq!(read(store, &ObjectName::Id(id)).await.unwrap(), part);
+    let key = ObjectKey::parse("first wins").unwrap();
+    let name = ObjectName::Key(Bucket::parse("uploads").unwrap(), key);
+    assert_eq!(store.object(&name, NOW).await.unwrap().id, id);
+}
+
+#[tokio::test]
+async fn checksums_of_parts_are_kept_and_become_that_of_the_whole() {
+    for kind in [ChecksumType::Composite, ChecksumType::FullObject] {
+        let mut fixture = Fixture::new().await;
+        let algorithm = ChecksumAlgorithm::Crc32c;
+        let checksum = Some((algorithm, kind));
+        let id = begin_parts(fixture.store(), "sums", PartRules { checksum }).await;
+        let parts = [data(1, 1_000), data(2, 77)];
+        for (index, bytes) in (0..).zip(&parts) {
+            let spec = ChunkSpec::new(index, None);
+            let mut writer = fixture.store().write_chunk(id, spec).await.unwrap();
+            writer.write(bytes.clone()).await.unwrap();
+            writer.keep_checksum(Checksum::of(algorithm, bytes));
+            writer.commit(Expected::default(), NOW).await.unwrap();
+        }
+        fixture.restart().await;
+        let store = fixture.store();
+        for receipt in store.receipts(id).await.unwrap() {
+            let bytes = &parts[receipt.index as usize];
+            assert_eq!(receipt.checksum, Some(Checksum::of(algorithm, bytes)));
+            assert_eq!(receipt.received_at, Some(NOW));
+        }
+        let named = [(0, &parts[0]), (1, &parts[1])];
+        let meta = complete(store, id, &named).await.unwrap();
+        let composite = meta.parts.as_ref().unwrap().composite().cloned();
+        let whole = meta.attributes.checksum.clone();
+        let values = parts
+            .each_ref()
+            .map(|part| Checksum::of(algorithm, part).value().to_vec());
+        let expected = match kind {
+            ChecksumType::Composite => (Some(Checksum::of(algorithm, &values.concat())), None),
+            ChecksumType::FullObject => (None, Some(Checksum::of(algorithm, &parts.concat()))),
+        };
+        assert_eq!((composite, whole), expected);
+        fixture.restart().await;
+        let found = fixture.store().object(&ObjectName::Id(id), NOW).await;
+        assert_eq!(found.unwrap(), meta);
+    }
+}
+
+#[tokio::test]
+async fn unfinished_uploads_in_parts_are_listed_by_key_and_by_nothing_else() {
+    let mut fixture = Fixture::new().await;
+    let mut ids = Vec::new();
+    for key in ["b", "a/1", "a/2", "b", "a\0", "a", "c/3"] {
+        ids.push(begin_parts(fixture.store(), key, PartRules::default()).await);
+    }
+    begin(fixture.store(), "a/form").await;
+    let done = begin_parts(fixture.store(), "a/done", PartRules::default()).await;
+    let part = data(1, 10);
+    send(fixture.store(), done, (0, None), &part).await.unwrap();
+    complete(fixture.store(), done, &[(0, &part)])
+        .await
+        .unwrap();
+    fixture.restart().await;
+    let store = fixture.store();
+    let bucket = Bucket::parse("uploads").unwrap();
+    let mut query = UploadQuery::of(bucket.clone());
+    let name = |entry: &UploadEntry| match entry {
+        UploadEntry::Upload(session) => session.upload.key.as_str().to_owned(),
+        UploadEntry::Group(group) => format!("group {group}"),
+    };
+    let all = store.list_uploads(&query).await.unwrap();
+    let names = all.entries.iter().map(name).collect::<Vec<_>>();
+    assert_eq!(names, ["a", "a\0", "a/1", "a/2", "b", "b", "c/3"]);
+    assert!(!all.more);
+    for delimiter in [None, Some("/"), Some("\0")] {
+        query.delimiter = delimiter.map(str::to_owned);
+        query.limit = UploadQuery::MAX_LIMIT;
+        query.after = None;
+        let all = store.list_uploads(&query).await.unwrap();
+        (query.limit, query.after) = (1, None);
+        let mut entries = Vec::new();
+        loop {
+            let page = store.list_uploads(&query).await.unwrap();
+            query.after = page.entries.last().map(|entry| match entry {
+                UploadEntry::Upload(session) => {
+                    let upload = &session.upload;
+                    (upload.key.as_str().to_owned(), Some(upload.id))
+                }
+                UploadEntry::Group(group) => (group.clone(), None),
+            });
+            entries.extend(page.entries);
+            if !page.more {
+                break;
+            }
+        }
+        assert_eq!(entries, all.entries, "{delimiter:?}");
+    }
+    query = UploadQuery::of(bucket);
+    query.prefix = "a/".to_owned();
+    let found = store.list_uploads(&query).await.unwrap();
+    assert_eq!(
+        found.entries.iter().map(name).collect::<Vec<_>>(),
+        ["a/1", "a/2"]
+    );
+    query.prefix = String::new();
+    query.after = Some(("b".to_owned(), None));
+    let found = store.list_uploads(&query).await.unwrap();
+    assert_eq!(found.entries.iter().map(name).collect::<Vec<_>>(), ["c/3"]);
+    let other = UploadQuery::of(Bucket::parse("others").unwrap());
+    assert!(store.list_uploads(&other).await.unwrap().entries.is_empty());
+}
+
+#[tokio::test]
+async fn an_abandoned_upload_in_parts_is_swept() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let id = begin_parts(store, "swept", PartRules::default()).await;
+    send(store, id, (1, None), &data(1, 100)).await.unwrap();
+    let due = store.upload(id).await.unwrap().upload.abandoned_at;
+    store.sweep(at(NOW), 10).await.unwrap();
+    assert!(store.upload(id).await.is_ok());
+    let clock = ClockReading {
+        wall: due,
+        monotonic: Duration::from_secs(1) + Duration::from_secs(7 * 86_400),
+    };
+    assert_eq!(store.sweep(clock, 10).await.unwrap().sessions, 1);
+    assert!(matches!(
+        store.upload(id).await,
+        Err(StoreError::NoSuchUpload)
+    ));
+    let uploads = UploadQuery::of(Bucket::parse("uploads").unwrap());
+    assert!(
+        store
+            .list_uploads(&uploads)
+            .await
+            .unwrap()
+            .entries
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn the_longest_key_with_the_most_headers_and_tags_is_uploaded_in_parts() {
+    let mut fixture = Fixture::new().await;
+    let mut new = upload(&"ü".repeat(512));
+    let name = "x-amz-meta-v";
+    let value = "v".repeat(HeaderSet::MAX_BYTES - name.len());
+    assert!(new.headers.set(name, &value));
+    let tag = |n: usize| {
+        (
+            format!("{n}{}", "\u{20000}".repeat(127)),
+            "\u{20000}".repeat(256),
+        )
+    };
+    new.attributes.tags = Tags::new((0..10).map(tag).collect()).unwrap();
+    let (id, expected) = (new.id, (new.headers.clone(), new.attributes.clone()));
+    let rules = PartRules {
+        checksum: Some((ChecksumAlgorithm::Sha256, ChecksumType::Composite)),
+    };
+    fixture.store().create_parts(new, rules).await.unwrap();
+    let part = data(1, 10);
+    send(fixture.store(), id, (0, None), &part).await.unwrap();
+    fixture.restart().await;
+    let wanted = Completion {
+        condition: Some(WriteCondition::Absent),
+        ..completion(&[(0, &part)])
+    };
+    let made = fixture.store().complete_parts(id, wanted, NOW).await;
+    let made = made.unwrap().unwrap();
+    assert_eq!((made.headers.clone(), made.attributes.clone()), expected);
+    fixture.restart().await;
+    let found = fixture.store().object(&ObjectName::Id(id), NOW).await;
+    assert_eq!(found.unwrap(), made);
 }

@@ -88,6 +88,8 @@ error_codes! {
     BucketAlreadyOwnedByYou => CONFLICT, INVALID;
     /// A bucket that still holds objects.
     BucketNotEmpty => CONFLICT, INVALID;
+    /// A condition held at first, and no longer when it counted.
+    ConditionalRequestConflict => CONFLICT, INVALID;
     /// More bytes than allowed.
     EntityTooLarge => BAD_REQUEST, INVALID;
     /// Fewer bytes than demanded.
@@ -114,6 +116,8 @@ error_codes! {
     InvalidLocationConstraint => BAD_REQUEST, INVALID;
     /// A part that is not here, or is another one.
     InvalidPart => BAD_REQUEST, INVALID;
+    /// The object has no part of this number.
+    InvalidPartNumber => RANGE_NOT_SATISFIABLE, INVALID;
     /// Parts that are not in the order of their numbers.
     InvalidPartOrder => BAD_REQUEST, INVALID;
     /// The policy is not well-formed.

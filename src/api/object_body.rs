@@ -272,6 +272,7 @@ mod tests {
             crc64: Crc64::of(stored),
             headers: HeaderSet::default(),
             attributes: Default::default(),
+            parts: None,
             created_at: moment,
             updated_at: moment,
             finished_at: moment,

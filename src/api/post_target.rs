@@ -37,6 +37,9 @@ impl SessionPost {
             return Ok(None);
         };
         let session = app.store.upload(id).await?;
+        if session.parts.is_some() {
+            return Err(StoreError::NoSuchUpload.into());
+        }
         let stored = session.upload.answer;
         let style = answer_style::of(stored, grant.chunk()).map_err(|e| e.in_style(stored))?;
         Ok(Some(Self { session, style }))

@@ -47,6 +47,14 @@ fn store_row(error: &StoreError) -> (ErrorCode, String) {
         StoreError::Busy | StoreError::TooManyFiles => {
             (C::SlowDown, "Please reduce your request rate.")
         }
+        StoreError::ConditionOvertaken => (
+            C::ConditionalRequestConflict,
+            "The conditional request cannot succeed due to a conflicting operation against this resource.",
+        ),
+        StoreError::PartDiffers { .. } => (
+            C::InvalidPart,
+            "One or more of the specified parts could not be found.  The part may not have been uploaded, or the specified entity tag may not match the part's entity tag.",
+        ),
         StoreError::Full => (
             C::InsufficientStorage,
             "There is not enough free space to store this.",

@@ -87,7 +87,7 @@ pub async fn inspect(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
         return Err(ApiError::invalid("form_post_params", rule));
     }
     let id = parse_id(id)?;
-    let session = call.app.store.upload(id).await?;
+    let session = form_session(call, id).await?;
     let receipts = call.app.store.receipts(id).await?;
     let form = (scope == Scope::MediahubWrite).then(|| signed_form(call, &session, &wish));
     let mut upload = shown(&session, form);
@@ -119,8 +119,18 @@ pub async fn finish(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
 /// `NoSuchUpload`; `OperationAborted` when it is finished (delete the file then); `InvalidAccessToken`.
 pub async fn abort(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
     authenticate(call, Scope::MediahubWrite).await?;
-    call.app.store.abort_upload(parse_id(id)?).await?;
+    let session = form_session(call, parse_id(id)?).await?;
+    call.app.store.abort_upload(session.upload.id).await?;
     Reply::deleted()
+}
+
+/// A session that was started here. An upload in parts is known to the S3 dialect only.
+async fn form_session(call: &Call<'_>, id: Id) -> Result<UploadSession, ApiError> {
+    let session = call.app.store.upload(id).await?;
+    match session.parts {
+        None => Ok(session),
+        Some(_) => Err(StoreError::NoSuchUpload.into()),
+    }
 }
 
 /// What is no id can name no session, so it is answered like an unknown one.
@@ -282,6 +292,8 @@ mod tests {
             place: Place::Main(0),
             length,
             digests: digests(),
+            checksum: None,
+            received_at: None,
         }
     }
 

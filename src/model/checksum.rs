@@ -1,7 +1,7 @@
-//! Checksums that a client names: which kinds there are, and how they are written.
+//! Checksums that a client names: which kinds there are, how they are written, computed and put together.
 //!
-//! Owns: [`ChecksumAlgorithm`] and [`Checksum`], its value beside it. The CRC64NVME that every object has is `Crc64`.
-//! Never does: hash.
+//! Owns: [`ChecksumAlgorithm`], [`Checksum`], its value beside it, and [`ChecksumHasher`]. The CRC64NVME that every object has is `Crc64`.
+//! Never does: compare secrets; a checksum is none.
 //!
 //! Invariant: a [`Checksum`] has exactly the length of its algorithm.
 //!
@@ -9,7 +9,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use crc_fast::CrcAlgorithm;
+use ring::digest;
 use serde::{Deserialize, Serialize};
+
+use super::combine::{CRC32, CRC32C, CRC64};
 
 /// How a checksum is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +115,97 @@ impl Checksum {
     pub fn base64(&self) -> String {
         STANDARD.encode(&self.value)
     }
+
+    /// The checksum of `bytes`.
+    pub fn of(algorithm: ChecksumAlgorithm, bytes: &[u8]) -> Self {
+        let mut hasher = ChecksumHasher::new(algorithm);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    /// The checksum of these bytes followed by `next_len` bytes whose checksum is `next`; `None` when that cannot be told without
+    /// the bytes: for a SHA, and for two kinds.
+    pub fn then(&self, next: &Self, next_len: u64) -> Option<Self> {
+        let ring = match self.algorithm {
+            ChecksumAlgorithm::Crc32 => &CRC32,
+            ChecksumAlgorithm::Crc32c => &CRC32C,
+            ChecksumAlgorithm::Crc64Nvme => &CRC64,
+            ChecksumAlgorithm::Sha1 | ChecksumAlgorithm::Sha256 => return None,
+        };
+        let number = |checksum: &Self| {
+            let bytes = checksum.value.iter();
+            bytes.fold(0, |number, byte| number << 8 | u64::from(*byte))
+        };
+        let both = ring.combine(number(self), number(next), next_len);
+        (self.algorithm == next.algorithm).then(|| Self::of_crc(self.algorithm, both))
+    }
+
+    /// A CRC is as long as its kind: the low bytes, big-endian.
+    fn of_crc(algorithm: ChecksumAlgorithm, crc: u64) -> Self {
+        let bytes = crc.to_be_bytes();
+        let value = bytes[bytes.len() - algorithm.bytes().min(bytes.len())..].to_vec();
+        Self { algorithm, value }
+    }
+}
+
+/// Computes a [`Checksum`] over bytes fed in any slicing.
+pub struct ChecksumHasher {
+    algorithm: ChecksumAlgorithm,
+    state: State,
+}
+
+enum State {
+    Crc(crc_fast::Digest),
+    Sha(digest::Context),
+}
+
+impl ChecksumHasher {
+    /// Begins a checksum.
+    pub fn new(algorithm: ChecksumAlgorithm) -> Self {
+        let crc = |kind| State::Crc(crc_fast::Digest::new(kind));
+        let state = match algorithm {
+            ChecksumAlgorithm::Crc32 => crc(CrcAlgorithm::Crc32IsoHdlc),
+            ChecksumAlgorithm::Crc32c => crc(CrcAlgorithm::Crc32Iscsi),
+            ChecksumAlgorithm::Crc64Nvme => crc(CrcAlgorithm::Crc64Nvme),
+            ChecksumAlgorithm::Sha1 => {
+                State::Sha(digest::Context::new(&digest::SHA1_FOR_LEGACY_USE_ONLY))
+            }
+            ChecksumAlgorithm::Sha256 => State::Sha(digest::Context::new(&digest::SHA256)),
+        };
+        Self { algorithm, state }
+    }
+
+    /// How it is computed.
+    pub const fn algorithm(&self) -> ChecksumAlgorithm {
+        self.algorithm
+    }
+
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.state {
+            State::Crc(crc) => crc.update(bytes),
+            State::Sha(sha) => sha.update(bytes),
+        }
+    }
+
+    /// The checksum of all bytes fed.
+    pub fn finish(self) -> Checksum {
+        match self.state {
+            State::Crc(crc) => Checksum::of_crc(self.algorithm, crc.finalize()),
+            State::Sha(sha) => Checksum {
+                algorithm: self.algorithm,
+                value: sha.finish().as_ref().to_vec(),
+            },
+        }
+    }
+}
+
+impl std::fmt::Debug for ChecksumHasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChecksumHasher")
+            .field("algorithm", &self.algorithm)
+            .finish_non_exhaustive()
+    }
 }
 
 impl From<Checksum> for Stored {
@@ -145,5 +240,23 @@ mod tests {
             assert_eq!(Checksum::new(algorithm, Vec::new()), None);
         }
         assert!(serde_json::from_str::<Checksum>(r#"["crc32","AAAA"]"#).is_err());
+    }
+
+    #[test]
+    fn the_checksum_of_both_is_told_from_those_of_each_for_crcs_only() {
+        let (a, b) = (b"the first part, ".as_slice(), b"and the second".as_slice());
+        for algorithm in ChecksumAlgorithm::ALL {
+            let [first, second] = [a, b].map(|bytes| Checksum::of(algorithm, bytes));
+            let both = first.then(&second, b.len() as u64);
+            let is_sha = matches!(
+                algorithm,
+                ChecksumAlgorithm::Sha1 | ChecksumAlgorithm::Sha256
+            );
+            let expected = (!is_sha).then(|| Checksum::of(algorithm, &[a, b].concat()));
+            assert_eq!(both, expected, "{algorithm:?}");
+        }
+        let [crc32, crc32c] =
+            [ChecksumAlgorithm::Crc32, ChecksumAlgorithm::Crc32c].map(|kind| Checksum::of(kind, a));
+        assert_eq!(crc32.then(&crc32c, 16), None);
     }
 }

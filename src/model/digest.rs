@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use crc_fast::CrcAlgorithm::Crc64Nvme;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::combine::combine;
+use super::combine::CRC64;
 
 /// Lower-case hex of any bytes.
 pub fn encode_hex(bytes: &[u8]) -> String {
@@ -126,7 +126,7 @@ impl Crc64 {
     /// The checksum of these bytes followed by `next_len` bytes whose checksum is `next`.
     #[must_use]
     pub fn then(self, next: Self, next_len: u64) -> Self {
-        Self(combine(self.0, next.0, next_len))
+        Self(CRC64.combine(self.0, next.0, next_len))
     }
 }
 

@@ -17,6 +17,7 @@ mod id;
 mod key;
 mod key_limits;
 mod object;
+mod parts;
 mod tags;
 mod time;
 mod upload;
@@ -26,13 +27,14 @@ pub use catalog::{
     AccessKey, Application, BucketConfig, KeyPurpose, Pipeline, PipelineSettings, Scope, Scopes,
     Secret, Token, TokenHash,
 };
-pub use checksum::{Checksum, ChecksumAlgorithm};
+pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumHasher};
 pub use cors::CorsRule;
 pub use digest::{Crc64, Crc64Hasher, Digests, ETag, Hasher, Md5, decode_hex, encode_hex};
 pub use id::Id;
 pub use key::{Bucket, NameError, ObjectKey};
 pub use key_limits::{Action, BeyondLimits, KeyLimits, LimitsError, Permission, Target};
 pub use object::{Attributes, HeaderSet, ObjectMeta, PipelineRef};
+pub use parts::{ChecksumType, ObjectParts, PartRules, WholeChecksum};
 pub use tags::{TagError, Tags};
 pub use time::Timestamp;
 pub use upload::{

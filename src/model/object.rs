@@ -7,7 +7,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bucket, CannedAcl, Checksum, Crc64, ETag, Id, Md5, ObjectKey, Tags, Timestamp};
+use super::{
+    Bucket, CannedAcl, Checksum, Crc64, ETag, Id, Md5, ObjectKey, ObjectParts, Tags, Timestamp,
+};
 
 /// Headers that a form or a session may set and that every read gives back.
 ///
@@ -103,6 +105,9 @@ pub struct ObjectMeta {
     /// What else the uploader gave it.
     #[serde(default, skip_serializing_if = "Attributes::is_default")]
     pub attributes: Attributes,
+    /// The parts, or chunks, it came in; `None` when it came in one piece, and in records that are older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<ObjectParts>,
     /// When the upload began.
     pub created_at: Timestamp,
     /// When the object last changed: its completion, or a later change of expiry.

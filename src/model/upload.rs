@@ -6,7 +6,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Attributes, Bucket, Digests, HeaderSet, Id, ObjectKey, PipelineRef, Timestamp};
+use super::{
+    Attributes, Bucket, Checksum, ChecksumAlgorithm, Digests, HeaderSet, Id, ObjectKey, PartRules,
+    PipelineRef, Timestamp,
+};
 
 /// Most chunks of one upload.
 pub const MAX_CHUNKS: u32 = 10_000;
@@ -159,6 +162,10 @@ pub struct UploadSession {
     /// The sizes that its chunks were said to have, by the first that said each. Absent from records that are older.
     #[serde(default, skip_serializing_if = "SaidSizes::is_none")]
     pub sizes: SaidSizes,
+    /// For an upload in numbered parts, whose end is said by naming them: what was said at its start. `None` for a session of
+    /// forms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<PartRules>,
 }
 
 impl UploadSession {
@@ -182,7 +189,7 @@ pub enum Place {
 }
 
 /// Proof that one chunk is on stable storage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkReceipt {
     /// The chunk's index, from 0.
     pub index: u32,
@@ -192,6 +199,28 @@ pub struct ChunkReceipt {
     pub length: u64,
     /// What its bytes hashed to.
     pub digests: Digests,
+    /// The checksum that was computed for its upload besides. Absent from most receipts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<Checksum>,
+    /// When it was acknowledged. Absent from records that are older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received_at: Option<Timestamp>,
+}
+
+impl ChunkReceipt {
+    /// Its checksum of this kind, when it is known.
+    pub fn checksum_of(&self, algorithm: ChecksumAlgorithm) -> Option<Checksum> {
+        match algorithm {
+            ChecksumAlgorithm::Crc64Nvme => {
+                let value = self.digests.crc64.to_bytes().to_vec();
+                Checksum::new(algorithm, value)
+            }
+            _ => {
+                let kept = self.checksum.as_ref();
+                kept.filter(|kept| kept.algorithm() == algorithm).cloned()
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -80,8 +80,15 @@ pub enum StoreError {
         /// How many are missing in all.
         count: u32,
     },
+    /// A part that was named is not here, or is another one.
+    PartDiffers {
+        /// The part's index, from 0.
+        index: u32,
+    },
     /// The object that has the key is not as the condition wants it; nothing was done.
     ConditionFailed,
+    /// The condition held at first, and no longer when it counted; the upload is gone.
+    ConditionOvertaken,
     /// More bytes than the limit.
     TooLarge {
         /// The limit in bytes.
@@ -170,7 +177,9 @@ impl fmt::Display for StoreError {
                 write!(f, "chunk {index} was acknowledged with other bytes")
             }
             Self::MissingChunks { count, .. } => write!(f, "{count} chunks are missing"),
+            Self::PartDiffers { index } => write!(f, "part {index} is not here or is another one"),
             Self::ConditionFailed => f.write_str("the condition does not hold"),
+            Self::ConditionOvertaken => f.write_str("the condition was overtaken"),
             Self::TooLarge { max_bytes } => write!(f, "more than {max_bytes} bytes"),
             Self::DigestMismatch { digest } => write!(f, "{digest} does not match the bytes"),
             Self::LengthMismatch { expected, actual } => {

@@ -1,6 +1,6 @@
 //! THE SEAM: what every storage engine promises, written as a contract.
 //!
-//! Owns: the traits [`ObjectStore`], [`ChunkWriter`], [`ObjectReader`] and [`Catalog`], and the values that cross them.
+//! Owns: the traits [`ObjectStore`], [`PartStore`], [`ChunkWriter`], [`ObjectReader`] and [`Catalog`], and the values that cross them.
 //! `tests/store_contract.rs` is one suite that every engine passes; nothing above this file knows which engine runs.
 //!
 //! Never does: HTTP, policies, reading a clock. Time is an argument; bytes are pushed in and never pulled from a network,
@@ -31,15 +31,17 @@ mod condition;
 pub mod embedded;
 mod error;
 mod lists;
+mod parts;
 
 pub use condition::WriteCondition;
 pub use error::StoreError;
 pub use lists::{FilePage, FileQuery, KeyEntry, KeyPage, KeyQuery, SortKey};
+pub use parts::{Completion, PartStore, UploadEntry, UploadPage, UploadQuery};
 
 /// Everything the floors above ask of an engine.
-pub trait Store: ObjectStore + Catalog {}
+pub trait Store: ObjectStore + PartStore + Catalog {}
 
-impl<T: ObjectStore + Catalog> Store for T {}
+impl<T: ObjectStore + PartStore + Catalog> Store for T {}
 
 /// Which chunk of an upload is about to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,8 +169,8 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// total is refused. What was acknowledged stays, and may be replaced.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchUpload`], [`StoreError::ChunkCountDiffers`], [`StoreError::ChunkOutOfRange`],
-    /// [`StoreError::ChunkSizesDiffer`], [`StoreError::TotalDiffers`], [`StoreError::SourceDiffers`],
+    /// [`StoreError::NoSuchUpload`] (also for an upload in parts that is finished), [`StoreError::ChunkCountDiffers`],
+    /// [`StoreError::ChunkOutOfRange`], [`StoreError::ChunkSizesDiffer`], [`StoreError::TotalDiffers`], [`StoreError::SourceDiffers`],
     /// [`StoreError::UploadFailed`], [`StoreError::Busy`], [`StoreError::ReadOnly`], [`StoreError::Full`].
     async fn write_chunk(
         &self,
@@ -193,7 +195,8 @@ pub trait ObjectStore: Send + Sync + Debug {
         now: Timestamp,
     ) -> Result<UploadSession, StoreError>;
 
-    /// Drops a session that is not finished, and its chunks. A finished one is refused with [`StoreError::Finished`].
+    /// Drops a session that is not finished, and its chunks. A finished one is refused with [`StoreError::Finished`], and so is one of
+    /// forms that is being made whole.
     async fn abort_upload(&self, id: Id) -> Result<(), StoreError>;
 
     /// The record of a live object, or [`StoreError::NoSuchObject`].
@@ -257,8 +260,8 @@ pub trait ChunkWriter: Send + Debug {
     /// Takes the next bytes. More than [`crate::model::MAX_CHUNK_BYTES`] in all fail with [`StoreError::TooLarge`].
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError>;
 
-    /// Has a checksum of all bytes kept with the object that comes in one piece, in place of the one that its upload names; the
-    /// caller has compared it.
+    /// Has a checksum of all bytes kept: with the receipt of a chunk; with an object that comes in one piece, in place of the one that
+    /// its upload names. The caller has computed and compared it.
     fn keep_checksum(&mut self, checksum: Checksum);
 
     /// Checks, syncs, and acknowledges: the bytes are on stable storage when this returns `Ok`.

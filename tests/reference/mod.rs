@@ -16,8 +16,8 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use bytes::Bytes;
 use pillarbox::model::{
-    Crc64, Digests, ETag, Id, MAX_CHUNKS, Md5, NewUpload, ObjectMeta, SaidSizes, Timestamp,
-    UploadSession, UploadState,
+    Crc64, Digests, ETag, Id, MAX_CHUNKS, Md5, NewUpload, ObjectMeta, ObjectParts, SaidSizes,
+    Timestamp, UploadSession, UploadState,
 };
 use pillarbox::store::{
     ChunkSpec, FileQuery, ObjectChange, ObjectName, SortKey, StoreError, SweepReport,
@@ -197,6 +197,7 @@ impl Model {
             received_chunks: 0,
             received_bytes: 0,
             sizes: SaidSizes::default(),
+            parts: None,
         };
         let session = Session {
             shown: shown.clone(),
@@ -554,6 +555,8 @@ fn object_of(upload: &NewUpload, chunks: &[Bytes], now: Timestamp) -> (ObjectMet
         crc64: Crc64::of(&bytes),
         headers: upload.headers.clone(),
         attributes: upload.attributes.clone(),
+        parts: (chunks.len() > 1)
+            .then(|| ObjectParts::of(chunks.iter().map(|chunk| chunk.len() as u64), None)),
         created_at: upload.created_at,
         updated_at: now,
         finished_at: now,

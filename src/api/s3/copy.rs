@@ -34,11 +34,11 @@ use crate::store::{Expected, ObjectChange, ObjectName, ObjectReader, StoreError,
 /// The header that names the source.
 pub(super) const SOURCE: &str = "x-amz-copy-source";
 /// Bytes that are copied at a time.
-const BLOCK_BYTES: usize = 1 << 20;
-/// What we cannot do with a copy: a checksum of another kind, a part of the source, a source that its client has encrypted.
-const REFUSED: [&str; 5] = [
-    "x-amz-checksum-algorithm",
-    "x-amz-copy-source-range",
+pub(super) const BLOCK_BYTES: usize = 1 << 20;
+/// What we cannot do with a copy: a checksum of another kind, a part of the source.
+const REFUSED: [&str; 2] = ["x-amz-checksum-algorithm", "x-amz-copy-source-range"];
+/// A source that its client has encrypted; none is here.
+pub(super) const SOURCE_KEY_OF_CLIENT: [&str; 3] = [
     "x-amz-copy-source-server-side-encryption-customer-algorithm",
     "x-amz-copy-source-server-side-encryption-customer-key",
     "x-amz-copy-source-server-side-encryption-customer-key-md5",
@@ -64,6 +64,7 @@ pub(super) async fn copy(
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
     access.refuse_headers(&REFUSED)?;
+    access.refuse_headers(&SOURCE_KEY_OF_CLIENT)?;
     let condition = condition::of_write(&access)?;
     let source = source(call, &access).await?;
     let headers = put_headers(&access)?;
@@ -76,7 +77,7 @@ pub(super) async fn copy(
         let meta = rewrite(call, reader.meta(), draft, condition).await?;
         return Ok(Reply::Raw(document(&meta).answer()));
     }
-    check_size(reader.meta())?;
+    check_size(reader.meta().size)?;
     let upload = new_upload(call, bucket, key, (draft.stored, draft.attributes))?;
     let app = Arc::clone(call.app);
     let work = async move { write(&app, reader, upload, condition).await };
@@ -84,7 +85,14 @@ pub(super) async fn copy(
     Ok(Reply::Raw(answer))
 }
 
-async fn open(call: &Call<'_>, source: &ObjectName) -> Result<Box<dyn ObjectReader>, ApiError> {
+/// Opens the source of a copy.
+///
+/// # Errors
+/// `NoSuchKey`, which names it; what the store says.
+pub(super) async fn open(
+    call: &Call<'_>,
+    source: &ObjectName,
+) -> Result<Box<dyn ObjectReader>, ApiError> {
     let opened = call.app.store.open(source, call.now).await;
     opened.map_err(|error| match (&error, source) {
         (StoreError::NoSuchObject, ObjectName::Key(_, key)) => {
@@ -166,7 +174,10 @@ fn document(meta: &ObjectMeta) -> Document {
 }
 
 /// `/bucket/key?versionId=null`, percent-encoded; the first slash may be left out.
-async fn source(call: &Call<'_>, access: &Access) -> Result<ObjectName, ApiError> {
+///
+/// # Errors
+/// `InvalidArgument`, `NoSuchBucket`, `NoSuchVersion`, `KeyTooLongError`, `AccessDenied`.
+pub(super) async fn source(call: &Call<'_>, access: &Access) -> Result<ObjectName, ApiError> {
     let no_source = || {
         let message = "Copy Source must mention the source bucket and key: sourcebucket/sourcekey";
         ApiError::new(ErrorCode::InvalidArgument, message).with("ArgumentName", SOURCE)
@@ -191,7 +202,11 @@ async fn source(call: &Call<'_>, access: &Access) -> Result<ObjectName, ApiError
     Ok(ObjectName::Key(bucket, key))
 }
 
-fn check_conditions(access: &Access, meta: &ObjectMeta) -> Result<(), ApiError> {
+/// Judges the conditions on the source of a copy.
+///
+/// # Errors
+/// `PreconditionFailed`.
+pub(super) fn check_conditions(access: &Access, meta: &ObjectMeta) -> Result<(), ApiError> {
     let mut conditions = HeaderMap::new();
     for (name, condition) in [
         ("x-amz-copy-source-if-match", IF_MATCH),
@@ -247,8 +262,12 @@ fn kept(meta: &ObjectMeta, asked: &HeaderSet) -> Result<HeaderSet, ApiError> {
     Ok(kept)
 }
 
-fn check_size(source: &ObjectMeta) -> Result<(), ApiError> {
-    if source.size <= MAX_CHUNK_BYTES {
+/// Whether so many bytes may be copied at once.
+///
+/// # Errors
+/// `InvalidRequest`.
+pub(super) fn check_size(bytes: u64) -> Result<(), ApiError> {
+    if bytes <= MAX_CHUNK_BYTES {
         return Ok(());
     }
     let message = format!(

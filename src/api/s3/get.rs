@@ -4,7 +4,9 @@
 //! same, so the answer still says: do not guess the type, run nothing, belong to no origin.
 //! Never does: judge conditions or ranges; `conditional.rs` and `range.rs` do, for every road to an object.
 //!
-//! Invariants: HEAD gets the headers of GET, also those of a range, which Amazon looks at there (RFC 9110 does not). Only a whole answer carries the checksum of the whole, and only when it was asked for.
+//! Invariants: HEAD gets the headers of GET, also those of a range, which Amazon looks at there (RFC 9110 does not). Only a whole answer
+//! carries the checksum of the whole, and only when it was asked for; the one of an object's parts is a checksum of checksums, and stands
+//! alone.
 //!
 //! Source: Amazon S3 API Reference, "GetObject", "HeadObject".
 
@@ -23,13 +25,16 @@ use super::super::error::ApiError;
 use super::super::object_answer::{SANDBOX, unsatisfiable};
 use super::super::object_body::ObjectBody;
 use super::super::range::{self, Wanted};
-use super::super::stored_headers::{self, put as set};
+use super::super::stored_headers::{self, CHECKSUM_TYPE, put as set};
 use super::access::{Access, KEY_OF_CLIENT};
-use crate::model::{Bucket, ObjectKey, ObjectMeta};
+use super::get_part::{self, Part};
+use crate::model::{Bucket, ChecksumType, ObjectKey, ObjectMeta};
 use crate::store::{ObjectName, ObjectReader};
 
 /// What an object is whose uploader said nothing.
 const UNKNOWN: &str = "binary/octet-stream";
+/// How many parts an object has of which one is sent.
+const PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
 /// Parameters that replace headers of the answer.
 const OVERRIDES: [(&str, HeaderName); 6] = [
     ("response-cache-control", CACHE_CONTROL),
@@ -56,14 +61,23 @@ pub(super) async fn get(
     let mut response = if call.head.method == Method::HEAD {
         let meta = call.app.store.object(&name, call.now).await?;
         match conditional::judge(request, &meta) {
-            Verdict::Proceed => send(request, access, None, &meta)?,
+            Verdict::Proceed => match get_part::asked(call, &meta)? {
+                Some(part) => of_part(part, &meta, empty()),
+                None => send(request, access, None, &meta)?,
+            },
             verdict => stopped(request, verdict, &meta)?,
         }
     } else {
         let reader = call.app.store.open(&name, call.now).await?;
         let meta = reader.meta().clone();
         match conditional::judge(request, &meta) {
-            Verdict::Proceed => send(request, access, Some(reader), &meta)?,
+            Verdict::Proceed => match get_part::asked(call, &meta)? {
+                Some(part) => {
+                    let body = ObjectBody::part(reader, part.offset, part.length);
+                    of_part(part, &meta, body.boxed_unsync())
+                }
+                None => send(request, access, Some(reader), &meta)?,
+            },
             verdict => stopped(request, verdict, &meta)?,
         }
     };
@@ -116,6 +130,22 @@ fn send(
     }
 }
 
+/// A part, by its number.
+fn of_part(part: Part, meta: &ObjectMeta, body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = with_headers(meta, part.length, body);
+    // There is no range of no bytes.
+    let end = part.offset + part.length;
+    if let Some(last) = end.checked_sub(1).filter(|_| part.length > 0) {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let range = format!("bytes {}-{last}/{}", part.offset, meta.size);
+        set(response.headers_mut(), CONTENT_RANGE, &range);
+    }
+    if let Some(count) = part.count {
+        response.headers_mut().insert(PARTS_COUNT, count.into());
+    }
+    response
+}
+
 /// 304 or 412.
 fn stopped(
     request: &HeaderMap,
@@ -139,7 +169,17 @@ fn whole(access: &Access, meta: &ObjectMeta, body: ResponseBody) -> Response<Res
     let mut response = with_headers(meta, meta.size, body);
     let asked = access.header("x-amz-checksum-mode");
     if asked.is_some_and(|mode| mode.eq_ignore_ascii_case("enabled")) {
-        stored_headers::put_checksums(response.headers_mut(), meta);
+        let parts = meta.parts.as_ref();
+        match parts.and_then(|parts| Some((parts.composite()?, parts.count()))) {
+            Some((composite, count)) => {
+                let name = HeaderName::from_static(composite.algorithm().field());
+                let value = format!("{}-{count}", composite.base64());
+                set(response.headers_mut(), name, &value);
+                let kind = ChecksumType::Composite.as_str();
+                set(response.headers_mut(), CHECKSUM_TYPE, kind);
+            }
+            None => stored_headers::put_checksums(response.headers_mut(), meta),
+        }
     }
     response
 }

@@ -73,19 +73,11 @@ async fn page(call: &Call<'_>, bucket: Bucket, kind: Kind) -> Result<Reply, ApiE
 impl Listing {
     fn of(call: &Call<'_>, bucket: Bucket, kind: Kind) -> Result<Self, ApiError> {
         let text = |name: &str| call.params.query(name).unwrap_or_default().to_owned();
-        let encoded = match call.params.query("encoding-type") {
-            None | Some("") => false,
-            Some("url") => true,
-            Some(_) => {
-                return Err(argument(
-                    "encoding-type",
-                    "Invalid Encoding Method specified in Request",
-                ));
-            }
-        };
-        let max_keys = max_keys(call.params.query("max-keys"))?;
+        let encoded = is_encoded(call)?;
+        let max_keys = limit(call, ("max-keys", "maxKeys"))?;
         let start_after = text("start-after");
-        let names_version = call.params.query("version-id-marker").is_some();
+        // Clients that begin a list send both, and neither with a value.
+        let names_version = !text("version-id-marker").is_empty();
         if kind == Kind::Versions && names_version && text("key-marker").is_empty() {
             return Err(argument(
                 "version-id-marker",
@@ -209,10 +201,30 @@ impl Listing {
     }
 
     fn key(&self, text: &str) -> String {
-        match self.encoded {
-            true => utf8_percent_encode(text, ENCODED_KEY).to_string(),
-            false => text.to_owned(),
-        }
+        shown(text, self.encoded)
+    }
+}
+
+/// Whether keys are to be percent-encoded.
+///
+/// # Errors
+/// `InvalidArgument` for another encoding.
+pub(super) fn is_encoded(call: &Call<'_>) -> Result<bool, ApiError> {
+    match call.params.query("encoding-type") {
+        None | Some("") => Ok(false),
+        Some("url") => Ok(true),
+        Some(_) => Err(argument(
+            "encoding-type",
+            "Invalid Encoding Method specified in Request",
+        )),
+    }
+}
+
+/// A key, or what is like one, as it is to be written.
+pub(super) fn shown(text: &str, encoded: bool) -> String {
+    match encoded {
+        true => utf8_percent_encode(text, ENCODED_KEY).to_string(),
+        false => text.to_owned(),
     }
 }
 
@@ -223,20 +235,28 @@ fn entry_name(entry: &KeyEntry) -> &str {
     }
 }
 
-fn max_keys(text: Option<&str>) -> Result<usize, ApiError> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else {
+/// How many entries a page is to have at most, by a parameter and what Amazon calls it.
+///
+/// # Errors
+/// `InvalidArgument` for what is no number of this range.
+pub(super) fn limit(
+    call: &Call<'_>,
+    (name, argument_name): (&str, &str),
+) -> Result<usize, ApiError> {
+    let Some(text) = call.params.query(name).filter(|text| !text.is_empty()) else {
         return Ok(KeyQuery::MAX_LIMIT);
     };
     match text.parse::<i32>().map(usize::try_from) {
         Ok(Ok(number)) => Ok(number.min(KeyQuery::MAX_LIMIT)),
-        Ok(Err(_)) => Err(argument(
-            "max-keys",
-            "Argument maxKeys must be an integer between 0 and 2147483647",
-        )),
-        Err(_) => Err(argument(
-            "max-keys",
-            "Provided max-keys not an integer or within integer range",
-        )),
+        Ok(Err(_)) => {
+            let range =
+                format!("Argument {argument_name} must be an integer between 0 and 2147483647");
+            Err(argument(name, &range))
+        }
+        Err(_) => {
+            let rule = format!("Provided {name} not an integer or within integer range");
+            Err(argument(name, &rule))
+        }
     }
 }
 
@@ -257,6 +277,7 @@ pub(super) fn parse_token(token: &str) -> Result<String, ApiError> {
     })
 }
 
-fn argument(name: &str, message: &str) -> ApiError {
+/// A parameter breaks a rule.
+pub(super) fn argument(name: &str, message: &str) -> ApiError {
     ApiError::new(ErrorCode::InvalidArgument, message).with("ArgumentName", name)
 }

@@ -12,16 +12,21 @@
 mod access;
 mod aws_chunked;
 mod buckets;
+mod complete;
 mod condition;
 mod copy;
 mod delete;
 mod get;
+mod get_part;
 mod keep_alive;
 mod list;
+mod multipart;
+mod part;
 mod payload;
 mod put;
 mod query;
 mod trailer;
+mod uploads;
 mod xml;
 
 use super::call::{Call, Reply};
@@ -30,7 +35,7 @@ use crate::model::{Bucket, ObjectKey};
 use access::Place;
 
 /// Parameters that say what is asked for, besides the method.
-const SUBRESOURCES: [&str; 31] = [
+const SUBRESOURCES: [&str; 32] = [
     "accelerate",
     "acl",
     "analytics",
@@ -58,6 +63,7 @@ const SUBRESOURCES: [&str; 31] = [
     "select",
     "tagging",
     "torrent",
+    "uploadId",
     "uploads",
     "versioning",
     "versions",
@@ -65,14 +71,10 @@ const SUBRESOURCES: [&str; 31] = [
 ];
 /// Says whose bucket it must be.
 const EXPECTED_OWNER: &str = "x-amz-expected-bucket-owner";
-/// Of an upload in parts, which come with others; and what only Amazon has.
-const QUALIFIERS: [&str; 5] = [
-    "uploadId",
-    "partNumber",
-    "session",
-    "append",
-    "renameObject",
-];
+/// What only Amazon has.
+const FOREIGN: [&str; 3] = ["session", "append", "renameObject"];
+/// Says which part: of an upload, when it is written, or of an object, when it is read. It stands beside what is asked for.
+const PART_NUMBER: &str = "partNumber";
 
 /// Requests to the service itself.
 ///
@@ -108,6 +110,7 @@ pub(super) async fn bucket(call: &mut Call<'_>, name: &str) -> Result<Reply, Api
     match (method.as_str(), asked) {
         ("HEAD", None) => Ok(buckets::head(call)),
         ("GET", None) => list::objects(call, bucket).await,
+        ("GET", Some("uploads")) => uploads::uploads(call, bucket).await,
         ("GET", Some("location")) => Ok(buckets::location(call)),
         ("GET", Some("versions")) => list::versions(call, bucket).await,
         ("GET", Some("cors")) => buckets::cors(call, &bucket),
@@ -137,7 +140,35 @@ pub(super) async fn object(
     let names = (bucket.clone(), key);
     let key = object_key(key)?;
     check_version(call)?;
+    let at = (bucket, key);
     let done = match (method.as_str(), asked) {
+        ("POST", Some("uploads")) => multipart::create(call, access, at).await,
+        ("PUT", Some("uploadId")) if access.header(copy::SOURCE).is_some() => {
+            part::copy(call, access, at).await
+        }
+        ("PUT", Some("uploadId")) => part::upload(call, access, at).await,
+        ("GET", Some("uploadId")) => uploads::parts(call, at).await,
+        ("POST", Some("uploadId")) => complete::complete(call, access, at).await,
+        ("DELETE", Some("uploadId")) => multipart::abort(call, &access, at).await,
+        _ => whole_object(call, access, at, asked).await,
+    };
+    done.map_err(|error| named(error, &names.0, names.1))
+}
+
+/// Requests to an object as a whole.
+async fn whole_object(
+    call: &mut Call<'_>,
+    access: access::Access,
+    (bucket, key): (Bucket, ObjectKey),
+    asked: Option<&str>,
+) -> Result<Reply, ApiError> {
+    let method = call.head.method.clone();
+    if call.params.query(PART_NUMBER).is_some() && !matches!(method.as_str(), "GET" | "HEAD") {
+        let message = "A part number needs the upload that the part is of.";
+        let error = ApiError::new(ErrorCode::InvalidArgument, message);
+        return Err(error.with("ArgumentName", PART_NUMBER));
+    }
+    match (method.as_str(), asked) {
         ("GET" | "HEAD", None) => get::get(call, &access, bucket, key).await,
         ("PUT", None) if access.header(copy::SOURCE).is_some() => {
             copy::copy(call, access, bucket, key).await
@@ -145,9 +176,8 @@ pub(super) async fn object(
         ("PUT", None) => put::put(call, access, bucket, key).await,
         ("DELETE", None) => delete::one(call, &access, bucket, key.as_str()).await,
         (_, Some(other)) => Err(buckets::unknown(other)),
-        _ => Err(ApiError::method("GET, HEAD, PUT, DELETE, OPTIONS")),
-    };
-    done.map_err(|error| named(error, &names.0, names.1))
+        _ => Err(ApiError::method("GET, HEAD, PUT, POST, DELETE, OPTIONS")),
+    }
 }
 
 /// What is not there is named, unless it is something else than what the path names.
@@ -165,7 +195,7 @@ fn named(error: ApiError, bucket: &Bucket, key: &str) -> ApiError {
 
 /// The one subresource that the query names.
 fn subresource(call: &Call<'_>) -> Result<Option<&'static str>, ApiError> {
-    let known = SUBRESOURCES.into_iter().chain(QUALIFIERS);
+    let known = SUBRESOURCES.into_iter().chain(FOREIGN);
     let mut named = known.filter(|name| call.params.query(name).is_some());
     match (named.next(), named.next()) {
         (first, None) => Ok(first),

@@ -15,12 +15,12 @@ use ring::digest::{Context, SHA256};
 
 use super::super::body::{BodyError, RequestBody};
 use super::super::call::Call;
-use super::super::checksum::Hasher;
+use super::super::checksum;
 use super::super::error::{ApiError, ErrorCode};
 use super::access::Access;
 use super::aws_chunked::Decoder;
 use super::trailer;
-use crate::model::{Checksum, ChecksumAlgorithm, Md5, encode_hex};
+use crate::model::{Checksum, ChecksumAlgorithm, ChecksumHasher, Md5, encode_hex};
 use crate::policy::PayloadClaim;
 
 /// How many bytes a body in chunks has without its framing.
@@ -43,7 +43,7 @@ pub(super) struct Payload<'a> {
 
 /// A checksum to compare: claimed by a header, or by the trailer.
 struct Checking {
-    hasher: Hasher,
+    hasher: ChecksumHasher,
     claimed: Option<Checksum>,
 }
 
@@ -83,7 +83,7 @@ impl<'a> Payload<'a> {
         let trailer = named.transpose()?;
         let algorithm = claimed.as_ref().map(Checksum::algorithm).or(trailer);
         let checksum = algorithm.map(|algorithm| Checking {
-            hasher: Hasher::new(algorithm),
+            hasher: ChecksumHasher::new(algorithm),
             claimed,
         });
         let chain = match mode {
@@ -112,6 +112,12 @@ impl<'a> Payload<'a> {
     /// How many bytes the client says will come.
     pub(super) fn announced(&self) -> Option<u64> {
         self.announced
+    }
+
+    /// Of which kind the checksum is that the client claims, or will claim at the end.
+    pub(super) fn algorithm(&self) -> Option<ChecksumAlgorithm> {
+        let checksum = self.checksum.as_ref()?;
+        Some(checksum.hasher.algorithm())
     }
 
     /// The next bytes; `None` at the end.
@@ -159,7 +165,7 @@ impl<'a> Payload<'a> {
             .claimed
             .or(trailed)
             .ok_or_else(trailer::malformed)?;
-        checksum.hasher.compare(&claimed)?;
+        checksum::compare(&checksum.hasher.finish(), &claimed)?;
         Ok((self.received, Some(claimed)))
     }
 

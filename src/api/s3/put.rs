@@ -94,7 +94,10 @@ pub(super) fn new_upload(
 }
 
 /// A length that is known, and not over the limit.
-fn check_length(announced: Option<u64>) -> Result<(), ApiError> {
+///
+/// # Errors
+/// `MissingContentLength`, `EntityTooLarge`.
+pub(super) fn check_length(announced: Option<u64>) -> Result<(), ApiError> {
     match announced {
         None => {
             let message = "You must provide the Content-Length HTTP header.";
@@ -119,7 +122,8 @@ fn stored(etag: &ETag, checksum: Option<&Checksum>) -> Response<ResponseBody> {
     response
 }
 
-fn put_tag(response: &mut Response<ResponseBody>, etag: &ETag) {
+/// Writes an entity tag.
+pub(super) fn put_tag(response: &mut Response<ResponseBody>, etag: &ETag) {
     if let Ok(value) = HeaderValue::from_str(&etag.quoted()) {
         response.headers_mut().insert(ETAG, value);
     }

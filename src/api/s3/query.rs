@@ -11,7 +11,7 @@
 
 use super::super::call::Call;
 use super::super::error::ApiError;
-use super::{QUALIFIERS, SUBRESOURCES, buckets};
+use super::{FOREIGN, PART_NUMBER, SUBRESOURCES, buckets};
 
 /// Of the list of all buckets; each may be sent without a value.
 pub(super) const OF_SERVICE: &[&str] = &[
@@ -67,7 +67,8 @@ pub(super) fn check(call: &Call<'_>, known: &[&str]) -> Result<(), ApiError> {
         known.contains(&name)
             || OF_ALL.contains(&name)
             || SUBRESOURCES.contains(&name)
-            || QUALIFIERS.contains(&name)
+            || FOREIGN.contains(&name)
+            || name == PART_NUMBER
             || name.to_ascii_lowercase().starts_with("x-amz-")
     };
     let mut bare = call.params.pairs().filter(|(_, value)| value.is_empty());

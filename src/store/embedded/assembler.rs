@@ -47,6 +47,7 @@ pub(super) struct Writer {
     gathered: Vec<Bytes>,
     gathered_bytes: usize,
     total: u64,
+    checksum: Option<Checksum>,
 }
 
 #[derive(Clone, Debug)]
@@ -92,6 +93,7 @@ impl Writer {
             gathered: Vec::new(),
             gathered_bytes: 0,
             total: 0,
+            checksum: None,
         }
     }
 
@@ -138,8 +140,9 @@ impl ChunkWriter for Writer {
     }
 
     fn keep_checksum(&mut self, checksum: Checksum) {
-        if let Purpose::Object(new) = &mut self.purpose {
-            new.attributes.checksum = Some(checksum);
+        match &mut self.purpose {
+            Purpose::Object(new) => new.attributes.checksum = Some(checksum),
+            Purpose::Chunk(..) => self.checksum = Some(checksum),
         }
     }
 
@@ -157,6 +160,7 @@ impl ChunkWriter for Writer {
         let rest = Rest {
             batch: mem::take(&mut self.gathered),
             hashing: self.hashing.clone(),
+            checksum: self.checksum.take(),
         };
         let engine = Arc::clone(&self.engine);
         let purpose = self.purpose.clone();
@@ -178,6 +182,7 @@ impl ChunkWriter for Writer {
 struct Rest {
     batch: Vec<Bytes>,
     hashing: Hashing,
+    checksum: Option<Checksum>,
 }
 
 impl Rest {
@@ -202,16 +207,18 @@ impl Rest {
 async fn commit_chunk(
     engine: &Arc<Engine>,
     mut lane: Lane,
-    rest: Rest,
+    mut rest: Rest,
     (id, spec): (Id, ChunkSpec),
     expected: Expected,
     now: Timestamp,
 ) -> Result<Committed, StoreError> {
     let (mut lane, arrival) = engine
         .blocking(move |engine| {
+            let checksum = rest.checksum.take();
             let digests = rest.settle(engine, &mut lane, expected)?;
             let whole = lane.settle_chunk(engine, (id, spec), digests, now)?;
-            let arrival = lane.arrival((id, spec), digests, whole);
+            let mut arrival = lane.arrival((id, spec), digests, whole);
+            (arrival.checksum, arrival.received_at) = (checksum, Some(now));
             Ok((lane, arrival))
         })
         .await?;
@@ -279,6 +286,8 @@ async fn commit_object(
         place: Place::Main(0),
         length: meta.size,
         digests,
+        checksum: None,
+        received_at: Some(now),
     };
     Ok(Committed {
         receipt,

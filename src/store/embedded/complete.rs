@@ -19,10 +19,10 @@ use super::faults::{self, Bug};
 use super::index::Txn;
 use super::lease::Lease;
 use super::records::{self, RECEIPTS, SessionRecord};
-use super::{Engine, label, ledger, names, objects, sync};
+use super::{Engine, closing, label, ledger, names, objects, sync, tagged};
 use crate::model::{
-    ChunkReceipt, Crc64, ETag, Id, MAX_CHUNKS, ObjectMeta, Place, Timestamp, UploadSession,
-    UploadState,
+    ChecksumType, ChunkReceipt, Crc64, ETag, Id, MAX_CHUNKS, ObjectMeta, ObjectParts, Place,
+    Timestamp, UploadSession, UploadState,
 };
 use crate::store::StoreError;
 
@@ -44,7 +44,7 @@ pub(super) async fn finish(
     nb_chunks: u32,
     now: Timestamp,
 ) -> Result<UploadSession, StoreError> {
-    let job = move |txn: &mut Txn<'_>| ledger::finish(txn, id, nb_chunks);
+    let job = move |txn: &mut Txn<'_>| closing::finish(txn, id, nb_chunks);
     let session = engine.index.commit(job).await?;
     if session.state == UploadState::Completing {
         complete_and_wait(engine, id, now).await?;
@@ -89,7 +89,7 @@ pub(super) async fn complete(
         }
         _ => return result,
     }
-    let job = move |txn: &mut Txn<'_>| ledger::fail(txn, id);
+    let job = move |txn: &mut Txn<'_>| closing::fail(txn, id);
     engine.index.commit(job).await
 }
 
@@ -99,6 +99,8 @@ pub(super) async fn abort(engine: &Arc<Engine>, id: Id) -> Result<(), StoreError
     let check = |record: &SessionRecord| match record.session.state {
         UploadState::Uploading | UploadState::Failed => Ok(()),
         _ if faults::is_planted(Bug::AbortAny) => Ok(()),
+        // Nobody was told yet that it has become an object, and it may be what fills the disk.
+        UploadState::Completing if record.session.parts.is_some() => Ok(()),
         UploadState::Completing | UploadState::Completed => Err(StoreError::Finished),
     };
     engine
@@ -117,7 +119,7 @@ pub(super) async fn drop_session(
     let remove = move |txn: &mut Txn<'_>| {
         let record = ledger::session(txn, id)?;
         check(&record)?;
-        ledger::remove_session(txn, &record)
+        closing::remove_session(txn, &record)
     };
     let garbage = engine.index.commit(remove).await?;
     if !garbage.is_empty() {
@@ -139,10 +141,11 @@ async fn assemble_and_name(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let id = lease.id;
-    let record = engine.session(id)?;
+    let mut record = engine.session(id)?;
     if record.session.state != UploadState::Completing {
         return Ok(());
     }
+    tagged::put_back(&mut record, |key| engine.index.get(key))?;
     let (own, known) = (Arc::clone(lease), record.clone());
     let arranged = engine
         .blocking(move |engine| arrange(engine, &own, &known))
@@ -156,10 +159,13 @@ async fn assemble_and_name(
     let meta = engine
         .blocking(move |engine| finish_file(engine, &record, now))
         .await?;
-    let name = move |txn: &mut Txn<'_>| ledger::name_session(txn, id, &meta);
-    let garbage = engine.index.commit(name).await?;
-    engine.collect(garbage);
-    Ok(())
+    let name = move |txn: &mut Txn<'_>| closing::name_session(txn, id, &meta, now);
+    let named = engine.index.commit(name).await?;
+    engine.collect(named.garbage);
+    match named.is_named {
+        true => Ok(()),
+        false => Err(StoreError::ConditionOvertaken),
+    }
 }
 
 /// Brings every byte to its final offset: in the main file, or, when chunks lie wrong there, in a spill whose number is
@@ -237,7 +243,9 @@ fn lies_right(receipt: &ChunkReceipt, offset: u64) -> bool {
 }
 
 fn check_receipts(record: &SessionRecord, receipts: &[ChunkReceipt]) -> Result<(), StoreError> {
-    let numbered = (0..).zip(receipts).all(|(i, receipt)| receipt.index == i);
+    // Of parts only those are left that count, with the numbers that they had.
+    let numbered = record.session.parts.is_some()
+        || (0..).zip(receipts).all(|(i, receipt)| receipt.index == i);
     let count = u32::try_from(receipts.len()).ok();
     if numbered && count == record.session.nb_chunks {
         return Ok(());
@@ -283,22 +291,36 @@ fn finish_file(
     Ok(meta)
 }
 
-fn describe(record: &SessionRecord, receipts: &[ChunkReceipt], now: Timestamp) -> ObjectMeta {
+/// The object that consists of these chunks.
+pub(super) fn describe(
+    record: &SessionRecord,
+    receipts: &[ChunkReceipt],
+    now: Timestamp,
+) -> ObjectMeta {
     let size = receipts.iter().map(|receipt| receipt.length).sum();
     let crc64 = receipts.iter().fold(Crc64::of(b""), |crc, receipt| {
         crc.then(receipt.digests.crc64, receipt.length)
     });
-    let (etag, md5) = match receipts {
-        [only] => {
-            let md5 = only.digests.md5;
-            (ETag::of_whole(md5), Some(md5))
-        }
-        _ => {
-            let md5s = receipts.iter().map(|receipt| receipt.digests.md5);
-            (ETag::of_chunks(md5s), None)
-        }
+    let rules = record.session.parts;
+    let md5s = || receipts.iter().map(|receipt| receipt.digests.md5);
+    let md5 = md5s().next().filter(|_| receipts.len() == 1);
+    let etag = match (rules, md5) {
+        (None, Some(md5)) => ETag::of_whole(md5),
+        // One part is a part, too.
+        _ => ETag::of_chunks(md5s()),
     };
-    names::object_of(&record.session.upload, size, (etag, md5, crc64), now)
+    let mut meta = names::object_of(&record.session.upload, size, (etag, md5, crc64), now);
+    let mut composite = None;
+    match rules.and_then(|rules| rules.whole(receipts)) {
+        Some(whole) if whole.kind == ChecksumType::Composite => composite = Some(whole.value),
+        Some(whole) => meta.attributes.checksum = Some(whole.value),
+        None => {}
+    }
+    if rules.is_some() || receipts.len() > 1 {
+        let sizes = receipts.iter().map(|receipt| receipt.length);
+        meta.parts = Some(ObjectParts::of(sizes, composite));
+    }
+    meta
 }
 
 fn damaged(what: &str) -> StoreError {

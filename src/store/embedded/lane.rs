@@ -295,6 +295,8 @@ impl Lane {
             length: self.length,
             digests,
             whole,
+            checksum: None,
+            received_at: None,
         }
     }
 

@@ -17,7 +17,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use super::faults::{self, Bug};
 use super::records::SessionRecord;
 use super::sync::{Mutex, MutexGuard, RwLock};
-use crate::model::{ChunkReceipt, Id, Place};
+use crate::model::{ChunkReceipt, Id, MAX_OBJECT_BYTES, Place};
 
 type Map = Arc<Mutex<HashMap<Id, Weak<Lease>>>>;
 
@@ -135,7 +135,9 @@ impl Claim {
             return Some(0);
         }
         let offset = live.stride?.checked_mul(u64::from(self.index))?;
-        (offset >= live.first_extent).then_some(offset)
+        // Parts may be numbered with gaps, and no file system has files of any length.
+        let fits = offset >= live.first_extent && offset <= MAX_OBJECT_BYTES;
+        fits.then_some(offset)
     }
 
     /// Whether the chunk may grow to `length` bytes where it is.

@@ -1,28 +1,27 @@
 //! What a session knows: the jobs that change it inside the index.
 //!
-//! Owns: the rules of acknowledging a chunk (repeat, replacement, number of chunks, stride, full set), of finishing, and of
-//! removing a session; those of the sizes that a client says are in `sizes`. Every function here runs inside one index job, so it reads and writes as if alone.
+//! Owns: the rules of acknowledging a chunk (repeat, replacement, number of chunks, stride, full set); those of the sizes that a client
+//! says are in `sizes`, those of the end of a session in `closing`, and what is different about uploads in parts in `parts`. Every
+//! function here runs inside one index job, so it reads and writes as if alone.
 //! Never does: touch files. What becomes free is put into the garbage table in the same job, and returned for unlinking.
 //!
 //! Invariants:
 //! 1. A receipt is written only for bytes that the caller has synced.
 //! 2. `received_chunks` and `received_bytes` are the sums over the receipts.
 
+use super::closing::close_or_complete;
 use super::index::Txn;
-use super::names::{Garbage, discard, name_object, refuse_taken_id};
+use super::names::{Garbage, discard, refuse_taken_id};
 use super::records::{
-    COMPLETING, RECEIPTS, SESSIONS, SESSIONS_DUE, SessionRecord, decode_receipt, decode_session,
-    due_key, encode, encode_session, id_key, open_session_key, receipt_key,
+    RECEIPTS, SESSIONS, SESSIONS_DUE, SessionRecord, decode_receipt, decode_session, due_key,
+    encode, encode_session, id_key, open_session_key, receipt_key,
 };
-use super::sizes;
+use super::{sizes, tagged};
 use crate::model::{
-    ChunkReceipt, Digests, Id, MAX_CHUNKS, MAX_OBJECT_BYTES, NewUpload, ObjectMeta, Place,
-    SaidSizes, UploadSession, UploadState,
+    Checksum, ChunkReceipt, Digests, Id, MAX_CHUNKS, MAX_OBJECT_BYTES, NewUpload, ObjectMeta,
+    PartRules, Place, SaidSizes, Timestamp, UploadSession, UploadState,
 };
 use crate::store::{ChunkSpec, StoreError};
-
-/// Most missing chunks that are named.
-const MAX_MISSING_NAMED: usize = 100;
 
 /// A chunk whose bytes are on stable storage and whose receipt is not.
 #[derive(Debug)]
@@ -39,6 +38,10 @@ pub(super) struct Arrival {
     pub(super) digests: Digests,
     /// The object that this chunk is all of; its label is already on the file.
     pub(super) whole: Option<ObjectMeta>,
+    /// A checksum that is to be kept with its receipt.
+    pub(super) checksum: Option<Checksum>,
+    /// When it arrived.
+    pub(super) received_at: Option<Timestamp>,
 }
 
 /// What became of an [`Arrival`].
@@ -54,8 +57,12 @@ pub(super) struct Acknowledged {
     pub(super) garbage: Garbage,
 }
 
-/// Starts a session.
-pub(super) fn create(txn: &mut Txn<'_>, new: NewUpload) -> Result<UploadSession, StoreError> {
+/// Starts a session: of forms, or of an upload in parts.
+pub(super) fn create(
+    txn: &mut Txn<'_>,
+    new: NewUpload,
+    parts: Option<PartRules>,
+) -> Result<UploadSession, StoreError> {
     refuse_taken_id(txn, new.id)?;
     let id = new.id;
     if let Some(pipeline) = &new.pipeline {
@@ -72,14 +79,20 @@ pub(super) fn create(txn: &mut Txn<'_>, new: NewUpload) -> Result<UploadSession,
         received_chunks: 0,
         received_bytes: 0,
         sizes: SaidSizes::default(),
+        parts,
     };
-    let record = SessionRecord {
+    let mut record = SessionRecord {
         session: session.clone(),
         stride: None,
         last_index: None,
         next_spill: 0,
         assembled: None,
+        condition: None,
+        tags_apart: 0,
     };
+    for (number, piece) in (0..).zip(tagged::take_out(&mut record)?) {
+        txn.put(tagged::session_piece_key(id, number), piece)?;
+    }
     put_session(txn, &record)?;
     Ok(session)
 }
@@ -98,6 +111,9 @@ pub(super) fn put_session(txn: &mut Txn<'_>, record: &SessionRecord) -> Result<(
 
 /// Whether a chunk may be part of the session.
 pub(super) fn check_spec(record: &SessionRecord, spec: ChunkSpec) -> Result<(), StoreError> {
+    if record.session.parts.is_some() && !record.is_open() {
+        return Err(StoreError::NoSuchUpload);
+    }
     if let (Some(known), Some(given)) = (record.session.nb_chunks, spec.nb_chunks)
         && known != given
     {
@@ -120,7 +136,8 @@ pub(super) fn acknowledge(txn: &mut Txn<'_>, arrival: Arrival) -> Result<Acknowl
     let mut record = session(txn, arrival.id)?;
     check_spec(&record, arrival.spec)?;
     let old = receipt(txn, arrival.id, arrival.spec.index)?;
-    let repeated = old.filter(|old| (old.length, old.digests) == (arrival.length, arrival.digests));
+    let same = |old: &ChunkReceipt| (old.length, old.digests) == (arrival.length, arrival.digests);
+    let repeated = old.clone().filter(same);
     if !record.is_open() {
         return acknowledge_again(&record, &arrival, repeated);
     }
@@ -129,10 +146,11 @@ pub(super) fn acknowledge(txn: &mut Txn<'_>, arrival: Arrival) -> Result<Acknowl
     record.session.sizes = known.or(arrival.spec.sizes);
     sizes::check_lengths(txn, &record, &arrival, known.stride.is_none())?;
     let mut garbage = Garbage::new();
+    let is_repeated = repeated.is_some();
     let receipt = match repeated {
         Some(receipt) => receipt,
         None => {
-            let receipt = take_in(txn, &mut record, &arrival, old, &mut garbage)?;
+            let receipt = take_in(txn, &mut record, &arrival, old.as_ref(), &mut garbage)?;
             let key = receipt_key(arrival.id, arrival.spec.index);
             txn.put(key, encode(&receipt)?)?;
             receipt
@@ -140,41 +158,16 @@ pub(super) fn acknowledge(txn: &mut Txn<'_>, arrival: Arrival) -> Result<Acknowl
     };
     if record.session.nb_chunks == Some(record.session.received_chunks) {
         sizes::check_total(&record.session, record.session.received_bytes)?;
-        let whole = arrival.whole.filter(|_| repeated.is_none());
+        let whole = arrival.whole.filter(|_| !is_repeated);
         close_or_complete(txn, &mut record, whole, &mut garbage)?;
     }
     put_session(txn, &record)?;
     Ok(Acknowledged {
         receipt,
-        repeated: repeated.is_some(),
+        repeated: is_repeated,
         state: record.session.state,
         garbage,
     })
-}
-
-/// Fixes the number of chunks and moves the session on when all are here.
-pub(super) fn finish(
-    txn: &mut Txn<'_>,
-    id: Id,
-    nb_chunks: u32,
-) -> Result<UploadSession, StoreError> {
-    let mut record = session(txn, id)?;
-    if let Some(known) = record.session.nb_chunks.filter(|known| *known != nb_chunks) {
-        let given = nb_chunks;
-        return Err(StoreError::ChunkCountDiffers { known, given });
-    }
-    if !record.is_open() {
-        return Ok(record.session);
-    }
-    check_count(&record, nb_chunks)?;
-    if record.session.received_chunks < nb_chunks {
-        return Err(missing(txn, id, nb_chunks)?);
-    }
-    sizes::check_total(&record.session, record.session.received_bytes)?;
-    record.session.nb_chunks = Some(nb_chunks);
-    close_or_complete(txn, &mut record, None, &mut Garbage::new())?;
-    put_session(txn, &record)?;
-    Ok(record.session)
 }
 
 /// The receipt of one chunk.
@@ -194,69 +187,8 @@ pub(super) fn receipts(txn: &mut Txn<'_>, id: Id) -> Result<Vec<ChunkReceipt>, S
     pairs.iter().map(|(_, v)| decode_receipt(v)).collect()
 }
 
-/// Names the object of a session whose file is whole and labelled.
-pub(super) fn name_session(
-    txn: &mut Txn<'_>,
-    id: Id,
-    meta: &ObjectMeta,
-) -> Result<Garbage, StoreError> {
-    let mut record = session(txn, id)?;
-    let mut garbage = Garbage::new();
-    if record.session.state != UploadState::Completing {
-        return Ok(garbage);
-    }
-    for receipt in receipts(txn, id)? {
-        if let Place::Spill(n) = receipt.place {
-            discard(txn, id, Some(n), &mut garbage)?;
-        }
-    }
-    name_object(txn, meta, None, &mut garbage)?;
-    close(txn, &mut record, UploadState::Completed)?;
-    put_session(txn, &record)?;
-    Ok(garbage)
-}
-
-/// Gives up on a session whose stored bytes are damaged.
-pub(super) fn fail(txn: &mut Txn<'_>, id: Id) -> Result<(), StoreError> {
-    let mut record = session(txn, id)?;
-    if record.session.state == UploadState::Completing {
-        close(txn, &mut record, UploadState::Failed)?;
-        put_session(txn, &record)?;
-    }
-    Ok(())
-}
-
-/// Removes a session and its receipts. The chunks of one that is not completed become garbage.
-pub(super) fn remove_session(
-    txn: &mut Txn<'_>,
-    record: &SessionRecord,
-) -> Result<Garbage, StoreError> {
-    let upload = &record.session.upload;
-    let id = upload.id;
-    let mut garbage = Garbage::new();
-    let completed = record.session.state == UploadState::Completed;
-    for receipt in receipts(txn, id)? {
-        if let Place::Spill(n) = receipt.place
-            && !completed
-        {
-            discard(txn, id, Some(n), &mut garbage)?;
-        }
-        txn.delete(receipt_key(id, receipt.index));
-    }
-    if !completed {
-        discard(txn, id, None, &mut garbage)?;
-        if let Some(n) = record.assembled {
-            discard(txn, id, Some(n), &mut garbage)?;
-        }
-    }
-    forget_open(txn, upload);
-    txn.delete(due_key(SESSIONS_DUE, upload.abandoned_at, id.as_bytes()));
-    txn.delete(id_key(COMPLETING, id));
-    txn.delete(id_key(SESSIONS, id));
-    Ok(garbage)
-}
-
-fn check_count(record: &SessionRecord, given: u32) -> Result<(), StoreError> {
+/// Whether an upload can have so many chunks, after what arrived.
+pub(super) fn check_count(record: &SessionRecord, given: u32) -> Result<(), StoreError> {
     let arrived = record.last_index.map_or(0, |last| last.saturating_add(1));
     if given == 0 || given > MAX_CHUNKS || given < arrived {
         let known = arrived;
@@ -291,7 +223,7 @@ fn take_in(
     txn: &mut Txn<'_>,
     record: &mut SessionRecord,
     arrival: &Arrival,
-    old: Option<ChunkReceipt>,
+    old: Option<&ChunkReceipt>,
     garbage: &mut Garbage,
 ) -> Result<ChunkReceipt, StoreError> {
     // The bytes were only hashed because the same chunk was here; it was replaced meanwhile.
@@ -321,6 +253,8 @@ fn take_in(
         place,
         length: arrival.length,
         digests: arrival.digests,
+        checksum: arrival.checksum.clone(),
+        received_at: arrival.received_at,
     })
 }
 
@@ -342,47 +276,4 @@ fn learn_stride(
     }
     record.stride = stride.filter(|stride| *stride > 0);
     Ok(())
-}
-
-/// All chunks are here: names the object at once when it is whole already, else says that it is to be made whole.
-fn close_or_complete(
-    txn: &mut Txn<'_>,
-    record: &mut SessionRecord,
-    whole: Option<ObjectMeta>,
-    garbage: &mut Garbage,
-) -> Result<(), StoreError> {
-    if let Some(meta) = whole {
-        name_object(txn, &meta, None, garbage)?;
-        return close(txn, record, UploadState::Completed);
-    }
-    record.session.state = UploadState::Completing;
-    txn.put(id_key(COMPLETING, record.session.upload.id), Vec::new())
-}
-
-fn close(
-    txn: &mut Txn<'_>,
-    record: &mut SessionRecord,
-    state: UploadState,
-) -> Result<(), StoreError> {
-    record.session.state = state;
-    forget_open(txn, &record.session.upload);
-    txn.delete(id_key(COMPLETING, record.session.upload.id));
-    Ok(())
-}
-
-fn forget_open(txn: &mut Txn<'_>, upload: &NewUpload) {
-    if let Some(pipeline) = &upload.pipeline {
-        txn.delete(open_session_key(pipeline.id, upload.id));
-    }
-}
-
-fn missing(txn: &mut Txn<'_>, id: Id, nb_chunks: u32) -> Result<StoreError, StoreError> {
-    let here = receipts(txn, id)?;
-    let mut here = here.iter().map(|receipt| receipt.index).peekable();
-    let absent = (0..nb_chunks).filter(|index| here.next_if_eq(index).is_none());
-    let absent: Vec<u32> = absent.collect();
-    Ok(StoreError::MissingChunks {
-        count: u32::try_from(absent.len()).unwrap_or(u32::MAX),
-        first: absent.into_iter().take(MAX_MISSING_NAMED).collect(),
-    })
 }

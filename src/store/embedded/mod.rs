@@ -1,8 +1,8 @@
 //! The embedded engine: plain files for bytes, one ordered index for names.
 //!
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `hashing` and `lane` take the bytes of a chunk to
-//! disk, `ledger` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
-//! `objects` reads, `list` and `keys` list, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens, `rebuild` rebuilds and
+//! disk, `ledger`, `closing`, `parts` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
+//! `objects` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens, `rebuild` rebuilds and
 //! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags),
 //! `label`, `damage` (of the index, seen by a read), `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
 //! `disk` (the only one that touches the file system) and `fuse`.
@@ -16,6 +16,7 @@
 
 mod assembler;
 mod catalog;
+mod closing;
 mod complete;
 mod damage;
 mod disk;
@@ -36,6 +37,7 @@ mod memory;
 mod names;
 mod objects;
 mod orphans;
+mod parts;
 mod rebuild;
 mod recent;
 mod records;
@@ -46,6 +48,7 @@ mod sync;
 mod tagged;
 #[cfg(test)]
 mod tests;
+mod uploads;
 
 use std::fmt;
 use std::io;
@@ -245,7 +248,7 @@ impl fmt::Debug for Engine {
 #[async_trait]
 impl ObjectStore for EmbeddedStore {
     async fn create_upload(&self, new: NewUpload) -> Result<UploadSession, StoreError> {
-        let job = move |txn: &mut index::Txn<'_>| ledger::create(txn, new);
+        let job = move |txn: &mut index::Txn<'_>| ledger::create(txn, new, None);
         self.engine.index.commit(job).await
     }
 

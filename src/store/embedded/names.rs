@@ -109,9 +109,9 @@ pub(super) fn unname_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), 
     count(txn, |objects| objects.saturating_sub(1))
 }
 
-/// Removes what of an object's tags lies beside its record.
+/// Removes what of an object lies beside its record.
 pub(super) fn forget_tags(txn: &mut Txn<'_>, meta: &ObjectMeta) {
-    if !meta.attributes.tags.is_empty() {
+    if !meta.attributes.tags.is_empty() || meta.parts.is_some() {
         (0..tagged::MAX_PIECES).for_each(|n| txn.delete(tagged::piece_key(meta.id, n)));
     }
 }
@@ -156,6 +156,7 @@ pub(super) fn object_of(
         crc64,
         headers: upload.headers.clone(),
         attributes: upload.attributes.clone(),
+        parts: None,
         created_at: upload.created_at,
         updated_at: now,
         finished_at: now,

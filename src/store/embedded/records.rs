@@ -14,7 +14,7 @@ use crate::model::{
     Bucket, ChunkReceipt, Id, ObjectKey, ObjectMeta, PipelineRef, Timestamp, UploadSession,
     UploadState,
 };
-use crate::store::StoreError;
+use crate::store::{StoreError, WriteCondition};
 
 /// The version byte that begins every record.
 const RECORD_VERSION: u8 = 1;
@@ -45,6 +45,10 @@ pub(super) const CATALOG_EXPIRY: u8 = b't';
 pub(super) const GARBAGE: u8 = b'g';
 /// id, number -> a piece of an object's tags, when they do not fit its record.
 pub(super) const TAGS: u8 = b'a';
+/// bucket, 0, key, end, id -> nothing: uploads in parts that are not finished.
+pub(super) const UPLOADS: u8 = b'u';
+/// id, number -> a piece of a session's tags, when they do not fit its record.
+pub(super) const SESSION_TAGS: u8 = b'e';
 /// name -> value.
 pub(super) const META: u8 = b'm';
 
@@ -61,6 +65,16 @@ pub(super) struct SessionRecord {
     pub(super) next_spill: u32,
     /// The spill that holds the whole object and is to become the main file.
     pub(super) assembled: Option<u32>,
+    /// What must be true of the object that has its key when its own is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) condition: Option<WriteCondition>,
+    /// How many values hold its tags; none when they are in this record.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) tags_apart: u8,
+}
+
+fn is_zero(number: &u8) -> bool {
+    *number == 0
 }
 
 impl SessionRecord {

@@ -1,27 +1,34 @@
-//! The record of an object as the index holds it: in one value, or with its tags apart when it would be too large for one.
+//! The record of an object as the index holds it: in one value, or with its tags and parts apart when it would be too large for one.
 //!
 //! Owns: the split of a record, and how it is put together again. Key, headers and everything else an object has fit one value of
-//! [`MAX_VALUE_BYTES`]; ten tags of full length do not. They are then cut into at most [`MAX_PIECES`] values in a table of their own,
-//! and the record begins with another version byte, their number and their CRC64NVME, by which tags that belong to another record
-//! under the same id are found out.
+//! [`MAX_VALUE_BYTES`]; ten tags of full length do not, nor do parts of many sizes. They are then cut into at most [`MAX_PIECES`] values
+//! in a table of their own, and the record begins with another version byte, their number and their CRC64NVME, by which those that
+//! belong to another record under the same id are found out. The tags of a session are cut likewise, once and for all.
 //! Never does: reach for the index; callers pass a look-up in. A label is never split: it holds the whole record.
 //!
 //! Invariants: an object reads back as it was written, or not at all; a record without its tags is never taken for one that has none.
 
 use super::index::MAX_VALUE_BYTES;
-use super::records::{self, TAGS};
-use crate::model::{Crc64, Id, ObjectMeta, Tags};
+use super::records::{self, SESSION_TAGS, SessionRecord, TAGS};
+use crate::model::{Crc64, Id, ObjectMeta, ObjectParts, Tags};
 use crate::store::StoreError;
 
-/// The version byte of a record whose tags lie apart. Any other is the record's own.
+/// The version byte of a record whose tags lie apart. Any other than this and the next is the record's own.
 const APART_VERSION: u8 = 2;
+/// The version byte of a record whose tags and parts lie apart.
+const PARTS_APART_VERSION: u8 = 3;
 /// The version byte, the number of pieces, the checksum.
 const HEAD_BYTES: usize = 1 + 1 + 8;
-/// Most values that the tags of one object take.
-pub(super) const MAX_PIECES: u8 = 4;
+/// Most values that the tags and parts of one object take.
+pub(super) const MAX_PIECES: u8 = 5;
+/// Bytes by which the record of a session may grow while it is one.
+const GROWTH_BYTES: usize = 512;
 
-// The largest tags fit their pieces.
-const _: () = assert!(Tags::MAX_JSON_BYTES <= MAX_PIECES as usize * MAX_VALUE_BYTES);
+// The largest tags fit their pieces, with the largest parts beside them.
+const _: () = assert!(
+    Tags::MAX_JSON_BYTES + ObjectParts::MAX_JSON_BYTES + "[,]".len()
+        <= MAX_PIECES as usize * MAX_VALUE_BYTES
+);
 
 /// What the index is to hold of an object.
 pub(super) struct Parts {
@@ -41,14 +48,19 @@ pub(super) fn split(meta: &ObjectMeta) -> Result<Parts, StoreError> {
         let pieces = Vec::new();
         return Ok(Parts { record, pieces });
     }
-    let tags = serde_json::to_vec(&meta.attributes.tags).map_err(|e| unreadable(&e))?;
-    let pieces: Vec<_> = tags.chunks(MAX_VALUE_BYTES).map(<[u8]>::to_vec).collect();
+    let tags = &meta.attributes.tags;
+    let (version, apart) = match &meta.parts {
+        None => (APART_VERSION, serde_json::to_vec(tags)),
+        Some(parts) => (PARTS_APART_VERSION, serde_json::to_vec(&(tags, parts))),
+    };
+    let apart = apart.map_err(|e| unreadable(&e))?;
+    let pieces = cut(&apart);
     let count = u8::try_from(pieces.len()).unwrap_or(u8::MAX);
-    let mut untagged = meta.clone();
-    untagged.attributes.tags = Tags::default();
-    let mut record = vec![APART_VERSION, count];
-    record.extend_from_slice(&Crc64::of(&tags).to_bytes());
-    record.extend_from_slice(&records::encode_object(&untagged)?);
+    let mut rest = meta.clone();
+    (rest.attributes.tags, rest.parts) = (Tags::default(), None);
+    let mut record = vec![version, count];
+    record.extend_from_slice(&Crc64::of(&apart).to_bytes());
+    record.extend_from_slice(&records::encode_object(&rest)?);
     if record.len() > MAX_VALUE_BYTES || count > MAX_PIECES {
         return Err(StoreError::RecordTooLarge);
     }
@@ -63,20 +75,74 @@ pub(super) fn join(
     let Some((head, untagged)) = head_of(record) else {
         return records::decode_object(record).map(Some);
     };
-    let [_, count, checksum @ ..] = *head;
+    let [version, count, checksum @ ..] = *head;
     let mut meta = records::decode_object(untagged)?;
-    let mut tags = Vec::new();
+    let mut apart = Vec::new();
     for number in 0..count.min(MAX_PIECES) {
-        tags.extend(piece(&piece_key(meta.id, number))?.unwrap_or_default());
+        apart.extend(piece(&piece_key(meta.id, number))?.unwrap_or_default());
     }
-    if Crc64::of(&tags) != Crc64::from_bytes(checksum) {
+    if Crc64::of(&apart) != Crc64::from_bytes(checksum) {
         return Ok(None);
     }
-    meta.attributes.tags = serde_json::from_slice(&tags).map_err(|e| unreadable(&e))?;
+    if version == APART_VERSION {
+        meta.attributes.tags = serde_json::from_slice(&apart).map_err(|e| unreadable(&e))?;
+    } else {
+        let both = serde_json::from_slice(&apart).map_err(|e| unreadable(&e))?;
+        (meta.attributes.tags, meta.parts) = both;
+    }
     Ok(Some(meta))
 }
 
-/// The part of a record that is there whether the tags are in it or apart.
+/// Takes the tags out of a session that is about to be recorded, when they would not fit; the values of [`session_piece_key`], from 0.
+///
+/// # Errors
+/// [`StoreError::RecordTooLarge`] when it does not fit even then, as large as it may become.
+pub(super) fn take_out(record: &mut SessionRecord) -> Result<Vec<Vec<u8>>, StoreError> {
+    let fits = |record: &SessionRecord| {
+        let length = records::encode_session(record)?.len();
+        Ok::<_, StoreError>(length + GROWTH_BYTES <= MAX_VALUE_BYTES)
+    };
+    let tags = &mut record.session.upload.attributes.tags;
+    if tags.is_empty() || fits(record)? {
+        return Ok(Vec::new());
+    }
+    let tags = std::mem::take(&mut record.session.upload.attributes.tags);
+    let pieces = cut(&serde_json::to_vec(&tags).map_err(|e| unreadable(&e))?);
+    record.tags_apart = u8::try_from(pieces.len()).unwrap_or(u8::MAX);
+    match fits(record)? {
+        true => Ok(pieces),
+        false => Err(StoreError::RecordTooLarge),
+    }
+}
+
+/// Puts the tags of a session back that [`take_out`] took.
+pub(super) fn put_back(
+    record: &mut SessionRecord,
+    piece: impl Fn(&[u8]) -> Result<Option<Vec<u8>>, StoreError>,
+) -> Result<(), StoreError> {
+    if record.tags_apart == 0 {
+        return Ok(());
+    }
+    let upload = &mut record.session.upload;
+    let mut tags = Vec::new();
+    for number in 0..record.tags_apart {
+        tags.extend(piece(&session_piece_key(upload.id, number))?.unwrap_or_default());
+    }
+    upload.attributes.tags = serde_json::from_slice(&tags).map_err(|e| unreadable(&e))?;
+    Ok(())
+}
+
+/// The key of one piece of a session's tags.
+pub(super) fn session_piece_key(id: Id, number: u8) -> Vec<u8> {
+    records::key(SESSION_TAGS, &[id.as_bytes(), &[number]])
+}
+
+fn cut(bytes: &[u8]) -> Vec<Vec<u8>> {
+    let pieces = bytes.chunks(MAX_VALUE_BYTES);
+    pieces.map(<[u8]>::to_vec).collect()
+}
+
+/// The part of a record that is there whether tags and parts are in it or apart.
 pub(super) fn untagged(record: &[u8]) -> &[u8] {
     head_of(record).map_or(record, |(_, untagged)| untagged)
 }
@@ -89,7 +155,7 @@ pub(super) fn piece_key(id: Id, number: u8) -> Vec<u8> {
 /// What stands in front of a record whose tags lie apart.
 fn head_of(record: &[u8]) -> Option<(&[u8; HEAD_BYTES], &[u8])> {
     let (head, untagged) = record.split_first_chunk::<HEAD_BYTES>()?;
-    matches!(head, [APART_VERSION, ..]).then_some((head, untagged))
+    matches!(head, [APART_VERSION | PARTS_APART_VERSION, ..]).then_some((head, untagged))
 }
 
 fn unreadable(error: &dyn std::fmt::Display) -> StoreError {
@@ -103,10 +169,14 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::model::NewUpload;
+    use crate::model::{NewUpload, ObjectKey};
+    use crate::store::embedded::index::Txn;
     use crate::store::embedded::tests::{Folder, NOW, upload};
-    use crate::store::embedded::{EmbeddedStore, label};
+    use crate::store::embedded::{EmbeddedStore, label, names};
     use crate::store::{ClockReading, Expected, ObjectChange, ObjectName, ObjectStore as _};
+
+    /// What the largest tags take without parts beside them.
+    const LARGEST_PIECES: usize = Tags::MAX_JSON_BYTES.div_ceil(MAX_VALUE_BYTES);
 
     /// Ten tags of full length, all different.
     fn largest(letter: char) -> Tags {
@@ -146,7 +216,7 @@ mod tests {
         post(&store, tagged("few", few.clone())).await;
         assert_eq!(pieces(&store), 0);
         let many = post(&store, tagged("many", largest('\u{20000}'))).await;
-        assert_eq!(pieces(&store), usize::from(MAX_PIECES));
+        assert_eq!(pieces(&store), LARGEST_PIECES);
         assert_eq!(found(&store, "many").await.as_ref(), Some(&many));
         assert_eq!(found(&store, "few").await.unwrap().attributes.tags, few);
         post(&store, tagged("many", largest('a'))).await;
@@ -178,7 +248,35 @@ mod tests {
         drop(store);
         let store = EmbeddedStore::reindex(folder.options(), NOW).await.unwrap();
         assert_eq!(found(&store, "kept").await, Some(changed));
+        assert_eq!(pieces(&store), LARGEST_PIECES);
+    }
+
+    #[tokio::test]
+    async fn parts_of_many_sizes_lie_apart_with_the_tags_and_go_with_their_object() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let mut new = tagged("parts", largest('\u{20000}'));
+        new.key = ObjectKey::parse(&"k".repeat(1024)).unwrap();
+        assert!(new.headers.set("x-amz-meta-a", &"v".repeat(2000)));
+        let mut meta = post(&store, new).await;
+        let sizes = (0..ObjectParts::MAX_RUNS as u64).map(|n| (5 << 40) - n);
+        meta.parts = Some(ObjectParts::of(sizes, None));
+        let (parts, known) = (split(&meta).unwrap(), meta.clone());
+        assert_eq!(parts.pieces.len(), usize::from(MAX_PIECES));
+        let number = |key: &[u8]| key.last().map_or(0, |n| usize::from(*n));
+        let joined = join(&parts.record, |key| {
+            Ok(parts.pieces.get(number(key)).cloned())
+        });
+        assert_eq!(joined.unwrap().as_ref(), Some(&meta));
+        let label = label::encode(&meta).unwrap();
+        assert_eq!(label::decode(&[label]).as_ref(), Some(&meta));
+        let rename = move |txn: &mut Txn<'_>| names::put_object(txn, &known);
+        store.engine.index.commit(rename).await.unwrap();
         assert_eq!(pieces(&store), usize::from(MAX_PIECES));
+        let name = ObjectName::Id(meta.id);
+        assert_eq!(store.object(&name, NOW).await.unwrap(), meta);
+        store.delete_object(&name, NOW).await.unwrap();
+        assert_eq!(pieces(&store), 0);
     }
 
     #[tokio::test]

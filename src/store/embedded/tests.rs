@@ -140,6 +140,8 @@ pub(super) async fn acknowledge_only(
         length: bytes.len() as u64,
         digests: hasher.finish(),
         whole: None,
+        checksum: None,
+        received_at: None,
     };
     let job = move |txn: &mut index::Txn<'_>| ledger::acknowledge(txn, arrival);
     store.engine.index.commit(job).await.unwrap();

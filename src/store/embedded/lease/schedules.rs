@@ -104,10 +104,13 @@ fn with_stride(stride: u64) -> SessionRecord {
             received_chunks: 0,
             received_bytes: 0,
             sizes: SaidSizes::default(),
+            parts: None,
         },
         stride: Some(stride),
         last_index: None,
         next_spill: 0,
         assembled: None,
+        condition: None,
+        tags_apart: 0,
     }
 }

@@ -1,0 +1,181 @@
+//! ListParts and ListMultipartUploads.
+//!
+//! Owns: their parameters and documents. Parts are in the order of their numbers, uploads in that of their keys' bytes, and those of one
+//! key in that of their ids, which begin with the second in which they were started.
+//! Never does: show an upload that is finished, or a session of forms.
+//!
+//! Invariants: a page has at most 1,000 entries. A list that is gone on with from its markers shows everything that was there all the
+//! time exactly once.
+//!
+//! Source: Amazon S3 API Reference, the operations of these names.
+
+use super::super::call::{Call, Reply};
+use super::super::error::ApiError;
+use super::buckets::owner;
+use super::list::{argument, is_encoded, limit, shown};
+use super::multipart::Upload;
+use super::part::put_checksum;
+use super::xml::Document;
+use crate::model::{Bucket, ChunkReceipt, ETag, Id, MAX_CHUNKS, ObjectKey, UploadSession};
+use crate::store::{UploadEntry, UploadPage, UploadQuery};
+
+/// A page of an upload's parts.
+///
+/// # Errors
+/// `NoSuchUpload`, `InvalidArgument`.
+pub(super) async fn parts(call: &Call<'_>, at: (Bucket, ObjectKey)) -> Result<Reply, ApiError> {
+    let upload = Upload::find_open(call, &at).await?;
+    let max_parts = limit(call, ("max-parts", "max-parts"))?;
+    let marker = part_marker(call)?;
+    let receipts = call.app.store.receipts(upload.id).await;
+    let receipts = receipts.map_err(|error| upload.refusal(error))?;
+    let behind = receipts.partition_point(|receipt| receipt.index < marker);
+    let behind = receipts.get(behind..).unwrap_or_default();
+    let page = behind
+        .get(..max_parts.min(behind.len()))
+        .unwrap_or_default();
+    let mut document = Document::new("ListPartsResult");
+    put_upload(&mut document, &upload.session, None);
+    document.element("PartNumberMarker", &marker.to_string());
+    let next = page.last().map_or(0, number);
+    document.element("NextPartNumberMarker", &next.to_string());
+    document.element("MaxParts", &max_parts.to_string());
+    let truncated = max_parts > 0 && behind.len() > page.len();
+    document.element("IsTruncated", if truncated { "true" } else { "false" });
+    for receipt in page {
+        document.within("Part", |inner| put_part(inner, &upload, receipt));
+    }
+    Ok(Reply::Raw(document.answer()))
+}
+
+/// The number of the last part that was seen: only those behind it are shown.
+fn part_marker(call: &Call<'_>) -> Result<u32, ApiError> {
+    let name = "part-number-marker";
+    let Some(text) = call.params.query(name).filter(|text| !text.is_empty()) else {
+        return Ok(0);
+    };
+    let number = text.parse::<i32>().ok().and_then(|n| u32::try_from(n).ok());
+    number.map(|number| number.min(MAX_CHUNKS)).ok_or_else(|| {
+        argument(
+            name,
+            "Provided part-number-marker not an integer or within integer range",
+        )
+    })
+}
+
+fn number(receipt: &ChunkReceipt) -> u32 {
+    receipt.index.saturating_add(1)
+}
+
+fn put_part(document: &mut Document, upload: &Upload, receipt: &ChunkReceipt) {
+    document.element("PartNumber", &number(receipt).to_string());
+    let at = receipt.received_at;
+    let at = at.unwrap_or(upload.session.upload.created_at);
+    document.element("LastModified", &at.whole_second().rfc3339());
+    let etag = ETag::of_whole(receipt.digests.md5);
+    document.element("ETag", &etag.quoted());
+    document.element("Size", &receipt.length.to_string());
+    let wanted = upload.rules.checksum.map(|(algorithm, _)| algorithm);
+    let kept = receipt.checksum.as_ref();
+    if let Some(algorithm) = wanted.or(kept.map(|kept| kept.algorithm())) {
+        put_checksum(document, receipt, algorithm);
+    }
+}
+
+/// What both lists show of an upload; `initiated` for the list of uploads only.
+fn put_upload(document: &mut Document, session: &UploadSession, encoded: Option<bool>) {
+    let upload = &session.upload;
+    if encoded.is_none() {
+        document.element("Bucket", upload.bucket.as_str());
+    }
+    let key = shown(upload.key.as_str(), encoded.unwrap_or(false));
+    document.element("Key", &key);
+    document.element("UploadId", &upload.id.to_string());
+    owner(document, "Initiator");
+    owner(document, "Owner");
+    let class = upload.headers.get("x-amz-storage-class");
+    document.element("StorageClass", class.unwrap_or("STANDARD"));
+    if encoded.is_some() {
+        let initiated = upload.created_at.whole_second();
+        document.element("Initiated", &initiated.rfc3339());
+    }
+    if let Some((algorithm, kind)) = session.parts.and_then(|rules| rules.checksum) {
+        document.element("ChecksumAlgorithm", &algorithm.as_str().to_uppercase());
+        document.element("ChecksumType", kind.as_str());
+    }
+}
+
+/// A page of a bucket's unfinished uploads.
+///
+/// # Errors
+/// `InvalidArgument`; what the store says.
+pub(super) async fn uploads(call: &Call<'_>, bucket: Bucket) -> Result<Reply, ApiError> {
+    let text = |name: &str| call.params.query(name).unwrap_or_default().to_owned();
+    let encoded = is_encoded(call)?;
+    let max_uploads = limit(call, ("max-uploads", "max-uploads"))?;
+    let (key_marker, id_marker) = (text("key-marker"), text("upload-id-marker"));
+    let query = UploadQuery {
+        prefix: text("prefix"),
+        delimiter: Some(text("delimiter")).filter(|text| !text.is_empty()),
+        after: after(&key_marker, &id_marker)?,
+        limit: max_uploads,
+        ..UploadQuery::of(bucket)
+    };
+    let page = call.app.store.list_uploads(&query).await?;
+    let mut document = Document::new("ListMultipartUploadsResult");
+    document.element("Bucket", query.bucket.as_str());
+    document.element("KeyMarker", &shown(&key_marker, encoded));
+    document.element("UploadIdMarker", &id_marker);
+    put_next(&mut document, &page, encoded);
+    document.element("Prefix", &shown(&query.prefix, encoded));
+    if let Some(delimiter) = &query.delimiter {
+        document.element("Delimiter", &shown(delimiter, encoded));
+    }
+    if encoded {
+        document.element("EncodingType", "url");
+    }
+    document.element("MaxUploads", &max_uploads.to_string());
+    document.element("IsTruncated", if page.more { "true" } else { "false" });
+    for entry in &page.entries {
+        if let UploadEntry::Upload(session) = entry {
+            document.within("Upload", |inner| put_upload(inner, session, Some(encoded)));
+        }
+    }
+    for entry in &page.entries {
+        if let UploadEntry::Group(group) = entry {
+            document.within("CommonPrefixes", |inner| {
+                inner.element("Prefix", &shown(group, encoded));
+            });
+        }
+    }
+    Ok(Reply::Raw(document.answer()))
+}
+
+/// Where the next page begins.
+fn put_next(document: &mut Document, page: &UploadPage, encoded: bool) {
+    let last = page.entries.last().filter(|_| page.more);
+    let (key, id) = match last {
+        None => return,
+        Some(UploadEntry::Upload(session)) => {
+            let upload = &session.upload;
+            (upload.key.as_str(), upload.id.to_string())
+        }
+        Some(UploadEntry::Group(group)) => (group.as_str(), String::new()),
+    };
+    document.element("NextKeyMarker", &shown(key, encoded));
+    document.element("NextUploadIdMarker", &id);
+}
+
+/// Where to go on. The marker of an upload counts only beside that of a key.
+fn after(key: &str, id: &str) -> Result<Option<(String, Option<Id>)>, ApiError> {
+    if key.is_empty() {
+        return Ok(None);
+    }
+    let id = match id {
+        "" => None,
+        id => Some(
+            Id::parse(id).ok_or_else(|| argument("upload-id-marker", "Invalid uploadId marker"))?,
+        ),
+    };
+    Ok(Some((key.to_owned(), id)))
+}

@@ -1,0 +1,191 @@
+//! How a session ends: all chunks are here, its object is named, it fails, or it is removed.
+//!
+//! Owns: the jobs that move a session on from taking chunks, inside the index.
+//! Never does: touch files. What becomes free is put into the garbage table in the same job, and returned for unlinking.
+//!
+//! Invariants:
+//! 1. A session is in the table of those to be completed exactly while its state is `Completing`, and in those of open ones while
+//!    chunks may come.
+//! 2. An object that waits for a condition is named in the job that looks at the condition; when it does not hold, the session is
+//!    removed in that job.
+
+use super::index::Txn;
+use super::ledger::{check_count, put_session, receipts, session};
+use super::names::{Garbage, discard, name_object};
+use super::records::{
+    COMPLETING, SESSIONS, SESSIONS_DUE, SessionRecord, due_key, id_key, open_session_key,
+    receipt_key,
+};
+use super::{parts, sizes, tagged, uploads};
+use crate::model::{Id, ObjectMeta, Place, Timestamp, UploadSession, UploadState};
+use crate::store::StoreError;
+
+/// Most missing chunks that are named.
+const MAX_MISSING_NAMED: usize = 100;
+
+/// Fixes the number of chunks and moves the session on when all are here.
+pub(super) fn finish(
+    txn: &mut Txn<'_>,
+    id: Id,
+    nb_chunks: u32,
+) -> Result<UploadSession, StoreError> {
+    let mut record = session(txn, id)?;
+    if record.session.parts.is_some() {
+        return Err(StoreError::NoSuchUpload);
+    }
+    if let Some(known) = record.session.nb_chunks.filter(|known| *known != nb_chunks) {
+        let given = nb_chunks;
+        return Err(StoreError::ChunkCountDiffers { known, given });
+    }
+    if !record.is_open() {
+        return Ok(record.session);
+    }
+    check_count(&record, nb_chunks)?;
+    if record.session.received_chunks < nb_chunks {
+        return Err(missing(txn, id, nb_chunks)?);
+    }
+    sizes::check_total(&record.session, record.session.received_bytes)?;
+    record.session.nb_chunks = Some(nb_chunks);
+    close_or_complete(txn, &mut record, None, &mut Garbage::new())?;
+    put_session(txn, &record)?;
+    Ok(record.session)
+}
+
+/// What became of an object whose file is whole and labelled.
+#[derive(Debug)]
+pub(super) struct Named {
+    /// Whether it has its name; not when its condition was overtaken.
+    pub(super) is_named: bool,
+    /// What became free.
+    pub(super) garbage: Garbage,
+}
+
+/// Names the object of a session whose file is whole and labelled.
+pub(super) fn name_session(
+    txn: &mut Txn<'_>,
+    id: Id,
+    meta: &ObjectMeta,
+    now: Timestamp,
+) -> Result<Named, StoreError> {
+    let mut record = session(txn, id)?;
+    let mut garbage = Garbage::new();
+    let is_named = true;
+    if record.session.state != UploadState::Completing {
+        return Ok(Named { is_named, garbage });
+    }
+    match parts::check_condition(txn, &record, record.condition.as_ref(), now) {
+        Err(StoreError::ConditionFailed | StoreError::NoSuchObject) => {
+            let (is_named, garbage) = (false, remove_session(txn, &record)?);
+            return Ok(Named { is_named, garbage });
+        }
+        holds => holds?,
+    }
+    for receipt in receipts(txn, id)? {
+        if let Place::Spill(n) = receipt.place {
+            discard(txn, id, Some(n), &mut garbage)?;
+        }
+    }
+    name_object(txn, meta, None, &mut garbage)?;
+    close(txn, &mut record, UploadState::Completed)?;
+    put_session(txn, &record)?;
+    Ok(Named { is_named, garbage })
+}
+
+/// Gives up on a session whose stored bytes are damaged.
+pub(super) fn fail(txn: &mut Txn<'_>, id: Id) -> Result<(), StoreError> {
+    let mut record = session(txn, id)?;
+    if record.session.state == UploadState::Completing {
+        close(txn, &mut record, UploadState::Failed)?;
+        put_session(txn, &record)?;
+    }
+    Ok(())
+}
+
+/// Removes a session and its receipts. The chunks of one that is not completed become garbage.
+pub(super) fn remove_session(
+    txn: &mut Txn<'_>,
+    record: &SessionRecord,
+) -> Result<Garbage, StoreError> {
+    let upload = &record.session.upload;
+    let id = upload.id;
+    let mut garbage = Garbage::new();
+    let completed = record.session.state == UploadState::Completed;
+    for receipt in receipts(txn, id)? {
+        if let Place::Spill(n) = receipt.place
+            && !completed
+        {
+            discard(txn, id, Some(n), &mut garbage)?;
+        }
+        txn.delete(receipt_key(id, receipt.index));
+    }
+    if !completed {
+        discard(txn, id, None, &mut garbage)?;
+        if let Some(n) = record.assembled {
+            discard(txn, id, Some(n), &mut garbage)?;
+        }
+    }
+    forget_open(txn, &record.session);
+    (0..record.tags_apart).for_each(|n| txn.delete(tagged::session_piece_key(id, n)));
+    txn.delete(due_key(SESSIONS_DUE, upload.abandoned_at, id.as_bytes()));
+    txn.delete(id_key(COMPLETING, id));
+    txn.delete(id_key(SESSIONS, id));
+    Ok(garbage)
+}
+
+/// All chunks are here: names the object at once when it is whole already, else says that it is to be made whole.
+pub(super) fn close_or_complete(
+    txn: &mut Txn<'_>,
+    record: &mut SessionRecord,
+    whole: Option<ObjectMeta>,
+    garbage: &mut Garbage,
+) -> Result<(), StoreError> {
+    if let Some(meta) = whole {
+        name_object(txn, &meta, None, garbage)?;
+        return close(txn, record, UploadState::Completed);
+    }
+    begin_completing(txn, record)
+}
+
+/// Says that the object of a session is to be made whole.
+pub(super) fn begin_completing(
+    txn: &mut Txn<'_>,
+    record: &mut SessionRecord,
+) -> Result<(), StoreError> {
+    record.session.state = UploadState::Completing;
+    if record.session.parts.is_some() {
+        forget_open(txn, &record.session);
+    }
+    txn.put(id_key(COMPLETING, record.session.upload.id), Vec::new())
+}
+
+fn close(
+    txn: &mut Txn<'_>,
+    record: &mut SessionRecord,
+    state: UploadState,
+) -> Result<(), StoreError> {
+    record.session.state = state;
+    forget_open(txn, &record.session);
+    txn.delete(id_key(COMPLETING, record.session.upload.id));
+    Ok(())
+}
+
+fn forget_open(txn: &mut Txn<'_>, session: &UploadSession) {
+    let upload = &session.upload;
+    if let Some(pipeline) = &upload.pipeline {
+        txn.delete(open_session_key(pipeline.id, upload.id));
+    }
+    if session.parts.is_some() {
+        txn.delete(uploads::place(upload));
+    }
+}
+
+fn missing(txn: &mut Txn<'_>, id: Id, nb_chunks: u32) -> Result<StoreError, StoreError> {
+    let here = receipts(txn, id)?;
+    let mut here = here.iter().map(|receipt| receipt.index).peekable();
+    let absent = (0..nb_chunks).filter(|index| here.next_if_eq(index).is_none());
+    let absent: Vec<u32> = absent.collect();
+    Ok(StoreError::MissingChunks {
+        count: u32::try_from(absent.len()).unwrap_or(u32::MAX),
+        first: absent.into_iter().take(MAX_MISSING_NAMED).collect(),
+    })
+}

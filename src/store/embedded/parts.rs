@@ -1,0 +1,275 @@
+//! What is different about uploads in parts, inside the index.
+//!
+//! Owns: their start, the job that says which parts count, and the condition under which their objects are named.
+//! Never does: touch files, or judge the sizes of parts. A part is acknowledged like any chunk (`ledger`).
+//!
+//! Invariants:
+//! 1. The receipts of parts that do not count go in the job that says which do; so from there on a session's receipts are its object,
+//!    and whatever makes the object whole (`complete`) needs to know no more.
+//! 2. What was named stays so: a repeat with other parts is refused.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::closing::begin_completing;
+use super::index::Txn;
+use super::names::{self, Garbage, discard};
+use super::records::{SessionRecord, object_key, receipt_key};
+use super::{EmbeddedStore, Engine, complete, ledger, objects, tagged, uploads};
+use crate::model::{
+    Checksum, ChecksumType, ChunkReceipt, Crc64, ETag, Id, MAX_CHUNKS, Md5, NewUpload, ObjectMeta,
+    PartRules, Place, Timestamp, UploadSession, UploadState,
+};
+use crate::store::{Completion, PartStore, StoreError, UploadPage, UploadQuery, WriteCondition};
+
+#[async_trait]
+impl PartStore for EmbeddedStore {
+    async fn create_parts(
+        &self,
+        new: NewUpload,
+        rules: PartRules,
+    ) -> Result<UploadSession, StoreError> {
+        check_fits(&new, rules)?;
+        let job = move |txn: &mut Txn<'_>| {
+            txn.put(uploads::place(&new), Vec::new())?;
+            ledger::create(txn, new, Some(rules))
+        };
+        self.engine.index.commit(job).await
+    }
+
+    async fn complete_parts(
+        &self,
+        id: Id,
+        completion: Completion,
+        now: Timestamp,
+    ) -> Result<Option<ObjectMeta>, StoreError> {
+        let engine = Arc::clone(&self.engine);
+        let work = async move { complete_parts(&engine, id, completion, now).await };
+        self.engine.carry_out(work).await
+    }
+
+    async fn list_uploads(&self, query: &UploadQuery) -> Result<UploadPage, StoreError> {
+        uploads::list(&self.engine, query.clone()).await
+    }
+}
+
+/// An object that the index would refuse is refused before its first byte.
+fn check_fits(new: &NewUpload, rules: PartRules) -> Result<(), StoreError> {
+    let md5 = Md5::of(b"");
+    let etag = ETag::of_chunks(std::iter::repeat_n(md5, MAX_CHUNKS as usize));
+    let tags = (etag, Some(md5), Crc64::of(b""));
+    let mut meta = names::object_of(new, u64::MAX, tags, new.created_at);
+    if let Some((algorithm, ChecksumType::FullObject)) = rules.checksum {
+        meta.attributes.checksum = Some(Checksum::of(algorithm, b""));
+    }
+    tagged::split(&meta).map(drop)
+}
+
+async fn complete_parts(
+    engine: &Arc<Engine>,
+    id: Id,
+    completion: Completion,
+    now: Timestamp,
+) -> Result<Option<ObjectMeta>, StoreError> {
+    let job = move |txn: &mut Txn<'_>| close(txn, id, &completion, now);
+    let (state, garbage) = engine.index.commit(job).await?;
+    engine.collect(garbage);
+    if state == UploadState::Completed {
+        let there = objects::by_id(engine, id)?.filter(|meta| meta.is_live(now));
+        return there.map(Some).ok_or(StoreError::NoSuchUpload);
+    }
+    if let Some(meta) = complete::complete_and_wait(engine, id, now).await? {
+        return Ok(Some(meta));
+    }
+    // It may have been made, and replaced or deleted a moment later.
+    let record = engine.session(id)?;
+    match record.session.state {
+        UploadState::Completed => {
+            let receipts = complete::receipts(engine, id)?;
+            Ok(Some(complete::describe(&record, &receipts, now)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Says which parts count; the state in which the session is then, and what became free.
+fn close(
+    txn: &mut Txn<'_>,
+    id: Id,
+    completion: &Completion,
+    now: Timestamp,
+) -> Result<(UploadState, Garbage), StoreError> {
+    let mut record = ledger::session(txn, id)?;
+    if record.session.parts.is_none() {
+        return Err(StoreError::NoSuchUpload);
+    }
+    let here = ledger::receipts(txn, id)?;
+    let (mut garbage, state) = (Garbage::new(), record.session.state);
+    match state {
+        UploadState::Uploading => {}
+        UploadState::Completing | UploadState::Completed if is_all(&here, completion) => {
+            return Ok((state, garbage));
+        }
+        _ => return Err(StoreError::NoSuchUpload),
+    }
+    check_parts(&here, completion)?;
+    check_condition(txn, &record, completion.condition.as_ref(), now)?;
+    let (mut chunks, mut bytes) = (0_u32, 0_u64);
+    for receipt in &here {
+        if names(completion, receipt) {
+            (chunks, bytes) = (chunks + 1, bytes.saturating_add(receipt.length));
+            continue;
+        }
+        if let Place::Spill(n) = receipt.place {
+            discard(txn, id, Some(n), &mut garbage)?;
+        }
+        txn.delete(receipt_key(id, receipt.index));
+    }
+    record.session.nb_chunks = Some(chunks);
+    (
+        record.session.received_chunks,
+        record.session.received_bytes,
+    ) = (chunks, bytes);
+    record.condition.clone_from(&completion.condition);
+    begin_completing(txn, &mut record)?;
+    ledger::put_session(txn, &record)?;
+    Ok((UploadState::Completing, garbage))
+}
+
+/// Whether what must be true of the object that has the key of a session is.
+///
+/// # Errors
+/// [`StoreError::ConditionFailed`]; [`StoreError::NoSuchObject`] when there is none whose tag could match.
+pub(super) fn check_condition(
+    txn: &Txn<'_>,
+    record: &SessionRecord,
+    condition: Option<&WriteCondition>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let Some(condition) = condition else {
+        return Ok(());
+    };
+    let upload = &record.session.upload;
+    let there = names::object_at(txn, &object_key(&upload.bucket, &upload.key))?;
+    condition.check(there.as_ref(), now)
+}
+
+/// Whether every part that is named is here, in ascending order.
+fn check_parts(here: &[ChunkReceipt], completion: &Completion) -> Result<(), StoreError> {
+    let mut rest = here.iter();
+    for (index, md5) in &completion.parts {
+        // What is not ascending is not found behind the one before it.
+        let found = rest.find(|receipt| receipt.index == *index);
+        if found.is_none_or(|receipt| receipt.digests.md5 != *md5) {
+            return Err(StoreError::PartDiffers { index: *index });
+        }
+    }
+    match completion.parts.is_empty() {
+        true => Err(StoreError::PartDiffers { index: 0 }),
+        false => Ok(()),
+    }
+}
+
+fn names(completion: &Completion, receipt: &ChunkReceipt) -> bool {
+    let parts = &completion.parts;
+    let found = parts.binary_search_by_key(&receipt.index, |(index, _)| *index);
+    found.is_ok()
+}
+
+fn is_all(here: &[ChunkReceipt], completion: &Completion) -> bool {
+    let here = here
+        .iter()
+        .map(|receipt| (receipt.index, receipt.digests.md5));
+    here.eq(completion.parts.iter().copied())
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::store::embedded::disk::FileName;
+    use crate::store::embedded::tests::{Folder, NOW, read, send, upload};
+    use crate::store::{Expected, ObjectName, ObjectStore as _};
+
+    /// An upload that was told to end, and not made whole yet; its id.
+    async fn told_to_end(store: &EmbeddedStore, condition: Option<WriteCondition>) -> Id {
+        let new = upload("parts.bin");
+        let id = new.id;
+        store.create_parts(new, PartRules::default()).await.unwrap();
+        let parts: [&[u8]; 3] = [b"first ", b"unnamed", b"last"];
+        for (index, bytes) in (0..).zip(parts) {
+            send(store, id, (index, None), bytes).await.unwrap();
+        }
+        let parts = vec![(0, Md5::of(parts[0])), (2, Md5::of(parts[2]))];
+        let completion = Completion { parts, condition };
+        let job = move |txn: &mut Txn<'_>| close(txn, id, &completion, NOW);
+        let (state, garbage) = store.engine.index.commit(job).await.unwrap();
+        assert_eq!(state, UploadState::Completing);
+        store.engine.collect(garbage);
+        id
+    }
+
+    async fn post(store: &EmbeddedStore, bytes: &'static [u8]) -> Id {
+        let mut writer = store.write_object(upload("parts.bin")).await.unwrap();
+        writer.write(Bytes::from_static(bytes)).await.unwrap();
+        let committed = writer.commit(Expected::default(), NOW).await.unwrap();
+        committed.object.unwrap().id
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_was_told_to_end_when_the_store_died_is_made_whole_at_start() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = told_to_end(&store, Some(WriteCondition::Absent)).await;
+        drop(store);
+        let store = folder.open().await;
+        assert_eq!(read(&store, id).await.unwrap(), "first last");
+        let state = store.upload(id).await.unwrap().state;
+        assert_eq!(state, UploadState::Completed);
+    }
+
+    #[tokio::test]
+    async fn a_condition_that_was_overtaken_ends_the_upload_also_at_start() {
+        for restarts in [false, true] {
+            let folder = Folder::new();
+            let mut store = folder.open().await;
+            let id = told_to_end(&store, Some(WriteCondition::Absent)).await;
+            let other = post(&store, b"quicker").await;
+            if restarts {
+                drop(store);
+                store = folder.open().await;
+            } else {
+                let ended = complete::complete(Arc::clone(&store.engine), id, NOW).await;
+                assert!(
+                    matches!(ended, Err(StoreError::ConditionOvertaken)),
+                    "{ended:?}"
+                );
+            }
+            assert_eq!(read(&store, other).await.unwrap(), "quicker");
+            let gone = store.upload(id).await;
+            assert!(matches!(gone, Err(StoreError::NoSuchUpload)), "{gone:?}");
+            store.close().await.unwrap();
+            let path = store.engine.disk.path(FileName::Main(id));
+            assert!(!path.exists(), "its file is garbage");
+            drop(store);
+            let store = EmbeddedStore::reindex(folder.options(), NOW).await.unwrap();
+            let found = store.object(&ObjectName::Id(id), NOW).await;
+            assert!(matches!(found, Err(StoreError::NoSuchObject)), "{found:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_cannot_be_made_whole_can_still_be_aborted() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = told_to_end(&store, None).await;
+        store.abort_upload(id).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        let store = folder.open().await;
+        assert!(store.upload(id).await.is_err());
+        assert!(!store.engine.disk.path(FileName::Main(id)).exists());
+    }
+}
