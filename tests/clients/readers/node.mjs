@@ -182,14 +182,6 @@ const MINIO = {
 
   async copy(job) {
     const from = new minio.CopySourceOptions({ Bucket: job.bucket, Object: job.from });
-    if (job.part) {
-      const pieces = [];
-      for (let at = 0; at < job.size; at += job.part) {
-        const [Start, End] = [at, Math.min(at + job.part, job.size) - 1];
-        pieces.push(new minio.CopySourceOptions({ Bucket: job.bucket, Object: job.from, MatchRange: true, Start, End }));
-      }
-      return box(job).composeObject(new minio.CopyDestinationOptions({ Bucket: job.bucket, Object: job.key }), pieces);
-    }
     const replaced = job.meta && { UserMetadata: job.meta, MetadataDirective: "REPLACE" };
     await box(job).copyObject(from, new minio.CopyDestinationOptions({ Bucket: job.bucket, Object: job.key, ...replaced }));
   },

@@ -176,7 +176,7 @@ const RCLONE = {
     const extra = Object.entries(told).flatMap(([name, value]) => ["--metadata-set", `${name}=${value}`]);
     return rclone(job, "copyto", ...(extra.length ? ["--metadata", ...extra] : []), job.file, box(job));
   },
-  put_parts: (job) => rclone(job, "copyto", "--s3-upload-cutoff", String(job.part), "--s3-chunk-size", `${job.part / MIB}M`, job.file, box(job)),
+  put_parts: (job) => rclone(job, "copyto", "--s3-upload-cutoff", `${job.part / MIB}M`, "--s3-chunk-size", `${job.part / MIB}M`, job.file, box(job)),
   // To it, what is not there is an empty folder.
   async get(job) {
     await rclone(job, "copyto", box(job), job.file);
