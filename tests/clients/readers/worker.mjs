@@ -33,7 +33,7 @@ export function worker(program, args, options = {}) {
     const { child, ended, lines } = started;
     child.stdin.write(`${JSON.stringify(job)}\n`);
     const late = new Promise((_, reject) => setTimeout(reject, JOB_MS, new Error(`${job.op} took longer than ${JOB_MS} ms`)).unref());
-    const { value } = await Promise.race([lines.next(), ended, late]);
+    const { value } = await Promise.race([lines.next().then((line) => (line.done ? ended : line)), ended, late]);
     const answer = JSON.parse(value);
     if (answer.refused) throw new Refused(answer.refused, answer.text);
     return answer;
