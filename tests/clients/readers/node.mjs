@@ -192,12 +192,10 @@ const MINIO = {
   },
 };
 
-/** What the client said: the status and the code, without a code that only repeats it. */
+/** What the client said: the status when it tells it, and the code. */
 function refused(error) {
-  const status = error.$metadata?.httpStatusCode ?? error.statusCode;
-  const code = error.code ?? error.name;
-  const own = error.name.startsWith("Invalid") || status === undefined;
-  return new Refused(own ? "its own refusal" : `${status} ${code}`, error.stack ?? String(error));
+  const told = [error.$metadata?.httpStatusCode, error.code ?? error.name].filter(Boolean).join(" ");
+  return new Refused(told, error.stack ?? String(error));
 }
 
 const playing = (ops) => async (job) => {

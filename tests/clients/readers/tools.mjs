@@ -34,8 +34,7 @@ function aws(job, ...args) {
   const env = { AWS_ACCESS_KEY_ID: job.access_key, AWS_SECRET_ACCESS_KEY: job.secret, AWS_DEFAULT_REGION: "us-east-1", AWS_EC2_METADATA_DISABLED: "true" };
   if (job.ca) env.AWS_CA_BUNDLE = job.ca;
   return ran(path.join(path.dirname(PYTHON), "aws"), ["--endpoint-url", job.endpoint, "--output", "json", ...args], env, (err) => {
-    const [, code, words] = err.match(/An error occurred \((\S+)\) when calling the \w+ operation: (.*)/) ?? [];
-    return code && (/^\d+$/.test(code) ? `${code} ${words}` : code);
+    return err.match(/An error occurred \((\S+)\) when calling the \w+ operation: /)?.[1];
   });
 }
 
@@ -104,8 +103,8 @@ use_https = False
 multipart_copy_chunk_size_mb = 5
 `);
   return ran("s3cmd", ["--config", config, "--no-progress", ...args], {}, (err) => {
-    const [, status, code] = err.match(/S3 error: (\d+)(?: \((\w+)\))?/) ?? [];
-    return status && [status, code].filter(Boolean).join(" ");
+    const [, status, code] = err.match(/S3 error: (\d+) \((\w+)\)/) ?? [];
+    return status ? `${status} ${code}` : err.match(/Source object '.*' (does not exist)/)?.[1];
   });
 }
 
@@ -150,8 +149,8 @@ const S3CMD = {
 };
 
 const rcloneFailed = (err) => {
-  const [, code, status] = err.match(/(\w+): [^\n]*\n?\s*status code: (\d+)/) ?? [];
-  return status ? `${status} ${code}` : err.match(/: ([\w ]+ not found)/)?.[1];
+  const [, code, status] = err.match(/(\w+): [^:\n]*\n?\s*status code: (\d+)/) ?? [];
+  return status && `${status} ${code}`;
 };
 
 function rcloneEnv(job) {

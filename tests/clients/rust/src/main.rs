@@ -33,13 +33,20 @@ impl Job {
     }
 
     fn keys(&self) -> impl Iterator<Item = &str> {
-        self.0["keys"].as_array().into_iter().flatten().filter_map(Value::as_str)
+        self.0["keys"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
     }
 
     /// Names and values of an object's own metadata; none when they are not given.
     fn meta(&self) -> Option<impl Iterator<Item = (String, String)>> {
         let pairs = self.0["meta"].as_object()?.iter();
-        Some(pairs.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned())))
+        Some(
+            pairs
+                .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned())),
+        )
     }
 
     async fn read(&self) -> Result<Vec<u8>, Refused> {
@@ -47,7 +54,9 @@ impl Job {
     }
 
     async fn write(&self, bytes: &[u8]) -> Told {
-        tokio::fs::write(self.text("file"), bytes).await.map_err(ours)?;
+        tokio::fs::write(self.text("file"), bytes)
+            .await
+            .map_err(ours)?;
         Ok(json!({}))
     }
 }
@@ -72,7 +81,9 @@ async fn play(job: Job) -> Told {
 #[tokio::main]
 async fn main() {
     let provider = rustls::crypto::ring::default_provider();
-    provider.install_default().expect("the first provider of TLS");
+    provider
+        .install_default()
+        .expect("the first provider of TLS");
     // Nothing else is done on this thread.
     for line in std::io::stdin().lines().map_while(Result::ok) {
         let job = Job(serde_json::from_str(&line).expect("a job"));

@@ -28,7 +28,13 @@ impl<E: ProvideErrorMetadata + std::fmt::Debug> From<SdkError<E>> for Refused {
 }
 
 fn client(job: &Job) -> Client {
-    let credentials = Credentials::new(job.text("access_key"), job.text("secret"), None, None, "job");
+    let credentials = Credentials::new(
+        job.text("access_key"),
+        job.text("secret"),
+        None,
+        None,
+        "job",
+    );
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .http_client(aws_smithy_http_client::Builder::new().build_http())
@@ -88,7 +94,9 @@ async fn save(job: &Job, body: ByteStream) -> Told {
 /// A file goes with its checksum in a trailer, what is in memory with one in a header.
 async fn put(job: &Job, s3: &Client) -> Result<(), Refused> {
     let body = match job.flag("stream") {
-        true => ByteStream::from_path(job.text("file")).await.map_err(ours)?,
+        true => ByteStream::from_path(job.text("file"))
+            .await
+            .map_err(ours)?,
         false => job.read().await?.into(),
     };
     let given = |name| Some(job.text(name).to_owned()).filter(|text| !text.is_empty());
@@ -106,12 +114,22 @@ async fn put(job: &Job, s3: &Client) -> Result<(), Refused> {
 
 async fn put_parts(job: &Job, s3: &Client) -> Result<(), Refused> {
     let (bucket, key) = (job.text("bucket"), job.text("key"));
-    let upload = s3.create_multipart_upload().bucket(bucket).key(key).send().await?;
+    let upload = s3
+        .create_multipart_upload()
+        .bucket(bucket)
+        .key(key)
+        .send()
+        .await?;
     let id = upload.upload_id().unwrap_or_default();
     let bytes = job.read().await?;
     let mut parts = Vec::new();
     for (number, part) in (1..).zip(bytes.chunks(job.number("part").unwrap_or(8 << 20))) {
-        let asked = s3.upload_part().bucket(bucket).key(key).upload_id(id).part_number(number);
+        let asked = s3
+            .upload_part()
+            .bucket(bucket)
+            .key(key)
+            .upload_id(id)
+            .part_number(number);
         let told = asked.body(part.to_vec().into()).send().await?;
         let part = CompletedPart::builder().part_number(number);
         let sum = told.checksum_crc32().map(str::to_owned);
@@ -122,29 +140,67 @@ async fn put_parts(job: &Job, s3: &Client) -> Result<(), Refused> {
 
 async fn copy_parts(job: &Job, s3: &Client) -> Result<(), Refused> {
     let (bucket, key) = (job.text("bucket"), job.text("key"));
-    let upload = s3.create_multipart_upload().bucket(bucket).key(key).send().await?;
+    let upload = s3
+        .create_multipart_upload()
+        .bucket(bucket)
+        .key(key)
+        .send()
+        .await?;
     let id = upload.upload_id().unwrap_or_default();
-    let (size, part) = (job.number("size").unwrap_or_default(), job.number("part").unwrap_or(1));
+    let (size, part) = (
+        job.number("size").unwrap_or_default(),
+        job.number("part").unwrap_or(1),
+    );
     let mut parts = Vec::new();
     for (number, at) in (1..).zip((0..size).step_by(part)) {
         let range = format!("bytes={at}-{}", (at + part).min(size) - 1);
-        let asked = s3.upload_part_copy().bucket(bucket).key(key).upload_id(id).part_number(number);
-        let told = asked.copy_source(source(job)).copy_source_range(range).send().await?;
-        let etag = told.copy_part_result().and_then(|part| part.e_tag()).map(str::to_owned);
-        parts.push(CompletedPart::builder().part_number(number).set_e_tag(etag).build());
+        let asked = s3
+            .upload_part_copy()
+            .bucket(bucket)
+            .key(key)
+            .upload_id(id)
+            .part_number(number);
+        let told = asked
+            .copy_source(source(job))
+            .copy_source_range(range)
+            .send()
+            .await?;
+        let etag = told
+            .copy_part_result()
+            .and_then(|part| part.e_tag())
+            .map(str::to_owned);
+        parts.push(
+            CompletedPart::builder()
+                .part_number(number)
+                .set_e_tag(etag)
+                .build(),
+        );
     }
     complete(job, s3, id, parts).await
 }
 
-async fn complete(job: &Job, s3: &Client, id: &str, parts: Vec<CompletedPart>) -> Result<(), Refused> {
-    let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-    let asked = s3.complete_multipart_upload().bucket(job.text("bucket")).key(job.text("key"));
+async fn complete(
+    job: &Job,
+    s3: &Client,
+    id: &str,
+    parts: Vec<CompletedPart>,
+) -> Result<(), Refused> {
+    let parts = CompletedMultipartUpload::builder()
+        .set_parts(Some(parts))
+        .build();
+    let asked = s3
+        .complete_multipart_upload()
+        .bucket(job.text("bucket"))
+        .key(job.text("key"));
     asked.upload_id(id).multipart_upload(parts).send().await?;
     Ok(())
 }
 
 async fn head(job: &Job, s3: &Client) -> Told {
-    let asked = s3.head_object().bucket(job.text("bucket")).key(job.text("key"));
+    let asked = s3
+        .head_object()
+        .bucket(job.text("bucket"))
+        .key(job.text("key"));
     let told = asked.send().await?;
     Ok(json!({
         "size": told.content_length(),
@@ -156,7 +212,10 @@ async fn head(job: &Job, s3: &Client) -> Told {
 }
 
 async fn list_v2(job: &Job, s3: &Client) -> Told {
-    let asked = s3.list_objects_v2().bucket(job.text("bucket")).prefix(job.text("prefix"));
+    let asked = s3
+        .list_objects_v2()
+        .bucket(job.text("bucket"))
+        .prefix(job.text("prefix"));
     let asked = match job.text("delimiter") {
         "" => asked,
         delimiter => asked.delimiter(delimiter),
@@ -176,7 +235,10 @@ async fn list_v1(job: &Job, s3: &Client) -> Told {
     let (mut keys, mut prefixes) = (Vec::<Value>::new(), Vec::<Value>::new());
     let mut marker = None;
     loop {
-        let asked = s3.list_objects().bucket(job.text("bucket")).prefix(job.text("prefix"));
+        let asked = s3
+            .list_objects()
+            .bucket(job.text("bucket"))
+            .prefix(job.text("prefix"));
         let asked = match job.text("delimiter") {
             "" => asked,
             delimiter => asked.delimiter(delimiter),
@@ -198,14 +260,27 @@ fn names(objects: &[Object]) -> impl Iterator<Item = Value> {
 }
 
 fn groups(prefixes: &[CommonPrefix]) -> impl Iterator<Item = Value> {
-    prefixes.iter().filter_map(|one| one.prefix()).map(Value::from)
+    prefixes
+        .iter()
+        .filter_map(|one| one.prefix())
+        .map(Value::from)
 }
 
 async fn remove_many(job: &Job, s3: &Client) -> Result<(), Refused> {
-    let objects = job.keys().map(|key| ObjectIdentifier::builder().key(key).build());
+    let objects = job
+        .keys()
+        .map(|key| ObjectIdentifier::builder().key(key).build());
     let objects = objects.collect::<Result<Vec<_>, _>>().map_err(ours)?;
-    let list = Delete::builder().set_objects(Some(objects)).build().map_err(ours)?;
-    let told = s3.delete_objects().bucket(job.text("bucket")).delete(list).send().await?;
+    let list = Delete::builder()
+        .set_objects(Some(objects))
+        .build()
+        .map_err(ours)?;
+    let told = s3
+        .delete_objects()
+        .bucket(job.text("bucket"))
+        .delete(list)
+        .send()
+        .await?;
     match told.errors() {
         [] => Ok(()),
         errors => Err(ours(errors)),
@@ -224,7 +299,10 @@ fn source(job: &Job) -> String {
 }
 
 async fn copy(job: &Job, s3: &Client) -> Result<(), Refused> {
-    let asked = s3.copy_object().bucket(job.text("bucket")).key(job.text("key"));
+    let asked = s3
+        .copy_object()
+        .bucket(job.text("bucket"))
+        .key(job.text("key"));
     let asked = asked.copy_source(source(job));
     let asked = match job.meta() {
         None => asked,
@@ -241,8 +319,20 @@ async fn presign(job: &Job, s3: &Client) -> Told {
     let lives = Duration::from_secs(job.number("seconds").unwrap_or_default() as u64);
     let config = PresigningConfig::expires_in(lives).map_err(ours)?;
     let signed = match job.text("method") {
-        "PUT" => s3.put_object().bucket(bucket).key(key).presigned(config).await?,
-        _ => s3.get_object().bucket(bucket).key(key).presigned(config).await?,
+        "PUT" => {
+            s3.put_object()
+                .bucket(bucket)
+                .key(key)
+                .presigned(config)
+                .await?
+        }
+        _ => {
+            s3.get_object()
+                .bucket(bucket)
+                .key(key)
+                .presigned(config)
+                .await?
+        }
     };
     Ok(json!({ "url": signed.uri() }))
 }

@@ -70,7 +70,9 @@ pub async fn play(job: &Job) -> Told {
             let found = store.list_with_delimiter(Some(&prefix)).await?;
             let keys = found.objects.iter().map(|one| one.location.as_ref());
             let prefixes = found.common_prefixes.iter().map(|one| format!("{one}/"));
-            return Ok(json!({ "keys": keys.collect::<Vec<_>>(), "prefixes": prefixes.collect::<Vec<_>>() }));
+            return Ok(
+                json!({ "keys": keys.collect::<Vec<_>>(), "prefixes": prefixes.collect::<Vec<_>>() }),
+            );
         }
         "remove" => store.delete(&path(job.text("key"))?).await?,
         "remove_many" => {
@@ -79,11 +81,17 @@ pub async fn play(job: &Job) -> Told {
             let paths = futures_util::stream::iter(paths.into_iter().map(Ok)).boxed();
             store.delete_stream(paths).try_collect::<Vec<_>>().await?;
         }
-        "copy" => store.copy(&path(job.text("from"))?, &path(job.text("key"))?).await?,
+        "copy" => {
+            store
+                .copy(&path(job.text("from"))?, &path(job.text("key"))?)
+                .await?
+        }
         "presign" => {
             let method = job.text("method").parse().unwrap_or(Method::GET);
             let lives = Duration::from_secs(job.number("seconds").unwrap_or_default() as u64);
-            let url = store.signed_url(method, &path(job.text("key"))?, lives).await?;
+            let url = store
+                .signed_url(method, &path(job.text("key"))?, lives)
+                .await?;
             return Ok(json!({ "url": url.as_str() }));
         }
         other => return Err(no_word(other)),
@@ -93,7 +101,10 @@ pub async fn play(job: &Job) -> Told {
 
 async fn put(job: &Job, store: &AmazonS3) -> Result<(), Refused> {
     let mut attributes = Attributes::new();
-    for (name, attribute) in [("type", Attribute::ContentType), ("cache", Attribute::CacheControl)] {
+    for (name, attribute) in [
+        ("type", Attribute::ContentType),
+        ("cache", Attribute::CacheControl),
+    ] {
         if !job.text(name).is_empty() {
             attributes.insert(attribute, job.text(name).to_owned().into());
         }
@@ -103,7 +114,9 @@ async fn put(job: &Job, store: &AmazonS3) -> Result<(), Refused> {
     }
     let options = PutOptions::from(attributes);
     let bytes = job.read().await?;
-    store.put_opts(&path(job.text("key"))?, bytes.into(), options).await?;
+    store
+        .put_opts(&path(job.text("key"))?, bytes.into(), options)
+        .await?;
     Ok(())
 }
 
@@ -111,8 +124,13 @@ async fn put_parts(job: &Job, store: &AmazonS3) -> Result<(), Refused> {
     let bytes = job.read().await?;
     let mut upload = store.put_multipart(&path(job.text("key"))?).await?;
     let parts = bytes.chunks(job.number("part").unwrap_or(8 << 20));
-    let sent: Vec<_> = parts.map(|part| upload.put_part(part.to_vec().into())).collect();
-    futures_util::stream::iter(sent).buffer_unordered(4).try_collect::<Vec<_>>().await?;
+    let sent: Vec<_> = parts
+        .map(|part| upload.put_part(part.to_vec().into()))
+        .collect();
+    futures_util::stream::iter(sent)
+        .buffer_unordered(4)
+        .try_collect::<Vec<_>>()
+        .await?;
     upload.complete().await?;
     Ok(())
 }
@@ -121,10 +139,13 @@ async fn head(job: &Job, store: &AmazonS3) -> Told {
     let options = GetOptions::new().with_head(true);
     let told = store.get_opts(&path(job.text("key"))?, options).await?;
     let said = |attribute| told.attributes.get(&attribute).map(|value| value.as_ref());
-    let metadata = told.attributes.iter().filter_map(|(name, value)| match name {
-        Attribute::Metadata(name) => Some((name.to_string(), Value::from(value.as_ref()))),
-        _ => None,
-    });
+    let metadata = told
+        .attributes
+        .iter()
+        .filter_map(|(name, value)| match name {
+            Attribute::Metadata(name) => Some((name.to_string(), Value::from(value.as_ref()))),
+            _ => None,
+        });
     Ok(json!({
         "size": told.meta.size,
         "etag": told.meta.e_tag.as_deref().map(|tag| tag.trim_matches('"')),
@@ -143,11 +164,15 @@ async fn published(job: &Job, store: AmazonS3) -> Told {
             integration::put_get_delete_list(&unsigned).await;
         }
         "put_get_delete_list, SHA-256" => {
-            let summed = builder(job).with_checksum_algorithm(Checksum::SHA256).build()?;
+            let summed = builder(job)
+                .with_checksum_algorithm(Checksum::SHA256)
+                .build()?;
             integration::put_get_delete_list(&summed).await;
         }
         "put_get_delete_list, CRC-64/NVME" => {
-            let summed = builder(job).with_checksum_algorithm(Checksum::CRC64NVME).build()?;
+            let summed = builder(job)
+                .with_checksum_algorithm(Checksum::CRC64NVME)
+                .build()?;
             integration::put_get_delete_list(&summed).await;
         }
         "put_get_attributes" => integration::put_get_attributes(&store).await,
@@ -162,7 +187,10 @@ async fn published(job: &Job, store: AmazonS3) -> Told {
         "list_paginated" => integration::list_paginated(&store, &store).await,
         "get_nonexistent_object" => {
             let refused = integration::get_nonexistent_object(&store, None).await;
-            assert!(matches!(refused, Err(Error::NotFound { .. })), "{refused:?}");
+            assert!(
+                matches!(refused, Err(Error::NotFound { .. })),
+                "{refused:?}"
+            );
         }
         "rename_and_copy" => integration::rename_and_copy(&store).await,
         "copy_if_not_exists" => {
