@@ -12,6 +12,8 @@
 
 #[path = "support/dice.rs"]
 mod dice;
+#[path = "s3_model/parts.rs"]
+mod parts;
 #[path = "support/sigv4.rs"]
 mod sigv4;
 mod support;
@@ -21,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use dice::Dice;
+use parts::Open;
 use percent_encoding::percent_decode_str;
 use pillarbox::model::{ETag, Md5};
 use sigv4::{Signed, code, element, elements};
@@ -63,11 +66,14 @@ struct Stored {
     bytes: Vec<u8>,
     content_type: String,
     colour: String,
+    /// The tag of an object that came in parts.
+    tag_of_parts: Option<String>,
 }
 
 impl Stored {
     fn etag(&self) -> String {
-        ETag::of_whole(Md5::of(&self.bytes)).quoted()
+        let whole = || ETag::of_whole(Md5::of(&self.bytes)).quoted();
+        self.tag_of_parts.clone().unwrap_or_else(whole)
     }
 }
 
@@ -93,6 +99,7 @@ struct Play {
     dice: Dice,
     keys: Vec<String>,
     objects: BTreeMap<String, Stored>,
+    open: BTreeMap<String, Open>,
     counts: BTreeMap<&'static str, u32>,
 }
 
@@ -133,6 +140,7 @@ impl Play {
             dice,
             keys,
             objects: BTreeMap::new(),
+            open: BTreeMap::new(),
             counts: BTreeMap::new(),
         }
     }
@@ -149,11 +157,12 @@ impl Play {
 
     async fn operation(&mut self) {
         let (name, ()) = match self.dice.below(100) {
-            0..30 => ("put", self.put().await),
-            30..48 => ("get", self.get().await),
-            48..60 => ("delete", self.delete().await),
-            60..65 => ("delete many", self.delete_many().await),
-            65..77 => ("copy", self.copy().await),
+            0..24 => ("put", self.put().await),
+            24..42 => ("get", self.get().await),
+            42..51 => ("delete", self.delete().await),
+            51..55 => ("delete many", self.delete_many().await),
+            55..65 => ("copy", self.copy().await),
+            65..77 => ("upload in parts", self.upload_in_parts().await),
             77..79 => ("key too long", self.too_long().await),
             _ => ("list", self.list().await),
         };
@@ -175,6 +184,7 @@ impl Play {
                 .unwrap()
                 .to_owned(),
             colour: self.dice.pick(&["red", "blue"]).unwrap().to_owned(),
+            tag_of_parts: None,
         }
     }
 
@@ -365,8 +375,16 @@ impl Play {
         expect(&answer, 200, "", &what);
         let bytes = source.bytes.clone();
         let made = match replaced {
-            Some(new) => Stored { bytes, ..new },
-            None => source.clone(),
+            // Onto itself it moves no bytes.
+            Some(new) => Stored {
+                bytes,
+                tag_of_parts: source.tag_of_parts.clone().filter(|_| from == to),
+                ..new
+            },
+            None => Stored {
+                tag_of_parts: None,
+                ..source.clone()
+            },
         };
         let etag = element(&answer, "ETag").replace("&quot;", "\"");
         assert_eq!(etag, made.etag(), "{what}");
