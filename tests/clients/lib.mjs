@@ -147,11 +147,12 @@ export function devOn(data, url) {
   return ["dev", "--listen", listen, "--admin-listen", "127.0.0.1:0", "--data", data];
 }
 
-/** One request; the whole answer. `ca` is the PEM of whom to trust. */
-export function request(url, { method = "GET", headers = {}, body, ca } = {}) {
+/** One request; the whole answer. `ca` is the PEM of whom to trust; `path` is sent as it is, dots and all. */
+export function request(url, { method = "GET", headers = {}, body, ca, path } = {}) {
   return new Promise((resolve, reject) => {
     const client = url.startsWith("https:") ? https : http;
-    const req = client.request(url, { method, headers, ca, agent: false, timeout: ANSWER_MS }, (res) => {
+    const options = { method, headers, ca, agent: false, timeout: ANSWER_MS, ...(path && { path }) };
+    const req = client.request(url, options, (res) => {
       const parts = [];
       res.on("data", (part) => parts.push(part));
       res.on("error", reject);

@@ -10,6 +10,7 @@ import { HERE, check } from "./lib.mjs";
 
 const FILE = path.join(HERE, "MATRIX.md");
 const PINNED = JSON.parse(fs.readFileSync(path.join(HERE, "package.json"), "utf8")).devDependencies;
+const LOCKED = fs.readFileSync(path.join(HERE, "rust", "Cargo.lock"), "utf8");
 const REQUIRED = fs.readFileSync(path.join(HERE, "requirements.txt"), "utf8").split("\n").map((line) => line.split("=="));
 
 /** The pinned version of a client from npm. */
@@ -17,6 +18,9 @@ export const fromNpm = (name) => pinned(name, PINNED[name]?.replace(/^npm:.*@/, 
 
 /** The pinned version of a client from PyPI. */
 export const fromPypi = (name) => pinned(name, REQUIRED.find(([one]) => one === name)?.[1]);
+
+/** The pinned version of a client from crates.io. */
+export const fromCargo = (name) => pinned(name, LOCKED.match(new RegExp(`name = "${name}"\nversion = "(.*)"`))?.[1]);
 
 function pinned(name, version) {
   check(version, `no version is pinned for ${name}`);

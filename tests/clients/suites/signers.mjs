@@ -11,9 +11,9 @@ import * as minio from "minio";
 
 import { HERE, bytes, check, equal, link, request, rest, run, sha256, start, temporary } from "../lib.mjs";
 import { fromNpm, fromPypi, table } from "../matrix.mjs";
+import { PYTHON } from "../readers/python.mjs";
 import { ACCESS_KEY, BUCKET, SECRET, awsForm } from "../sign.mjs";
 
-const PYTHON = process.env.CLIENTS_PYTHON ?? path.join(HERE, "../../target/tools/python/bin/python");
 const REDIRECT = "http://127.0.0.1:9/done?from=form";
 const NAME = "Ünï côde vidéo.mp4";
 /** What a form says besides its key. */
