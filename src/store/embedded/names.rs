@@ -87,6 +87,19 @@ pub(super) fn put_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), Sto
     txn.put(name, parts.record)
 }
 
+/// Writes the changed record of an object that is there.
+pub(super) fn replace_object(
+    txn: &mut Txn<'_>,
+    old: &ObjectMeta,
+    new: &ObjectMeta,
+) -> Result<(), StoreError> {
+    if let Some(at) = old.expires_at {
+        txn.delete(due_key(EXPIRY, at, old.id.as_bytes()));
+    }
+    forget_tags(txn, old);
+    put_object(txn, new)
+}
+
 /// Removes an object's record, its id and its expiry; its file becomes garbage.
 pub(super) fn remove_object(
     txn: &mut Txn<'_>,
@@ -109,8 +122,8 @@ pub(super) fn unname_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), 
     count(txn, |objects| objects.saturating_sub(1))
 }
 
-/// Removes what of an object's tags lies beside its record.
-pub(super) fn forget_tags(txn: &mut Txn<'_>, meta: &ObjectMeta) {
+/// Removes the tags that lie beside an object's record, if any do.
+fn forget_tags(txn: &mut Txn<'_>, meta: &ObjectMeta) {
     if !meta.attributes.tags.is_empty() {
         (0..tagged::MAX_PIECES).for_each(|n| txn.delete(tagged::piece_key(meta.id, n)));
     }

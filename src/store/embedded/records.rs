@@ -45,6 +45,8 @@ pub(super) const CATALOG_EXPIRY: u8 = b't';
 pub(super) const GARBAGE: u8 = b'g';
 /// id, number -> a piece of an object's tags, when they do not fit its record.
 pub(super) const TAGS: u8 = b'a';
+/// kind, key, number -> a piece of a catalog entry, when it is too long for one value.
+pub(super) const ENTRY_PIECES: u8 = b'e';
 /// name -> value.
 pub(super) const META: u8 = b'm';
 
