@@ -56,6 +56,9 @@
 //! | what an object has besides its bytes | `model/object.rs`; how downloads show it, `api/stored_headers.rs` |
 //! | what our own forms say | `policy/issue.rs` |
 //! | an S3 operation | its file in `api/s3/`; which one a request is, `api/s3/mod.rs` |
+//! | what everybody may read | `api/s3/anonymous.rs`; what access lists there are `api/s3/acl.rs` |
+//! | what a bucket can be set to | `model/settings.rs`; over S3 `api/s3/settings.rs`, `bucket_cors.rs`, `lifecycle.rs` |
+//! | when lifecycle rules let something go | `model/lifecycle.rs`; the walk that does it `store/embedded/lifecycle.rs` |
 //! | who may sign a request, and what is signed | `policy/request.rs`; the canonical texts `policy/canonical.rs` |
 //! | how an S3 body comes | `api/s3/payload.rs`; its chunks `api/s3/aws_chunked.rs` |
 //! | conditions of writes | read by `api/s3/condition.rs`, judged by `store/condition.rs` |
@@ -103,6 +106,8 @@
 //!   another.
 //! * Ten tags of full length are 15 KiB and a value of the index at most 4: an object's tags that do not fit its record are cut
 //!   into values beside it. Its label, which is not bounded so, holds them whole.
+//! * Lifecycle rules are not entered into the index of expiry: a rule may be set, changed or removed when its objects are there already. One walk a day over
+//!   the buckets that have rules reads each object's record as it is, costs nothing where objects are written, and needs no index to be rebuilt.
 //! * After the index was rebuilt, files of unfinished uploads stay where they are and are counted in the log: nothing is
 //!   deleted because an index does not know it.
 

@@ -3,29 +3,37 @@
 //! Owns: which operation a request asks for: its method and the one subresource in its query. One file for each family of operations.
 //! Never does: take a form; `post_object.rs` does, and a form is refused here before anything else is looked at.
 //!
-//! Invariants: nothing is done, and nothing is told, before the signature was proven (`access.rs`); what is not matched is refused: a
+//! Invariants: nothing is done, and nothing is told, before the signature was proven (`access.rs`), but for what is public
+//! (`anonymous.rs`); what is not matched is refused: a
 //! subresource that Amazon has and we do not is `NotImplemented`, and never taken for a plain read or write of the object.
 //!
 //! Source: Amazon S3 API Reference, "Actions".
 
 mod access;
+mod acl;
+mod anonymous;
+mod attributes;
 mod aws_chunked;
+mod bucket_cors;
 mod buckets;
 mod condition;
 mod copy;
 mod delete;
 mod get;
 mod keep_alive;
+mod lifecycle;
 mod list;
 mod payload;
 mod put;
+mod settings;
+mod tagging;
 mod xml;
 
 use http::header::CONTENT_TYPE;
 
 use super::call::{Call, Reply};
 use super::error::{ApiError, ErrorCode};
-use crate::model::ObjectKey;
+use crate::model::{Bucket, ObjectKey};
 
 /// Parameters that say what is asked for, besides the method.
 const SUBRESOURCES: [&str; 31] = [
@@ -103,6 +111,9 @@ pub(super) async fn service(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 /// What authentication and the operation say.
 pub(super) async fn bucket(call: &mut Call<'_>, name: &str) -> Result<Reply, ApiError> {
     refuse_form(call)?;
+    if let Some(public) = anonymous::bucket(call, name).await? {
+        return Ok(public);
+    }
     let access = access::authenticate(call).await?;
     let method = call.head.method.clone();
     let asked = subresource(call)?;
@@ -116,12 +127,33 @@ pub(super) async fn bucket(call: &mut Call<'_>, name: &str) -> Result<Reply, Api
         ("GET", None) => list::objects(call, bucket).await,
         ("GET", Some("location")) => Ok(buckets::location(call)),
         ("GET", Some("versions")) => list::versions(call, bucket).await,
-        ("GET", Some("cors")) => buckets::cors(call, &bucket),
-        ("GET", Some(setting)) => buckets::setting(setting),
         ("POST", Some("delete")) => delete::many(call, access, bucket).await,
         ("DELETE", None) => buckets::remove(call, bucket).await,
-        (_, Some(other)) => Err(buckets::unknown(other)),
+        (_, Some(setting)) => bucket_setting(call, access, &bucket, setting).await,
         _ => Err(ApiError::method("GET, HEAD, PUT, POST, DELETE, OPTIONS")),
+    }
+}
+
+/// Requests to a setting of a bucket.
+async fn bucket_setting(
+    call: &mut Call<'_>,
+    access: access::Access,
+    bucket: &Bucket,
+    setting: &str,
+) -> Result<Reply, ApiError> {
+    let method = call.head.method.clone();
+    match (method.as_str(), setting) {
+        ("GET", "acl") => acl::get_bucket(call, bucket).await,
+        ("PUT", "acl") => acl::put_bucket(call, access, bucket).await,
+        ("GET", "cors") => bucket_cors::get(call, bucket).await,
+        ("PUT", "cors") => bucket_cors::put(call, access, bucket).await,
+        ("DELETE", "cors") => bucket_cors::delete(call, bucket).await,
+        ("GET", "lifecycle") => lifecycle::get(call, bucket).await,
+        ("PUT", "lifecycle") => lifecycle::put(call, access, bucket).await,
+        ("DELETE", "lifecycle") => lifecycle::delete(call, bucket).await,
+        ("GET", other) => settings::get_absent(other),
+        ("DELETE", other) => settings::remove_absent(other),
+        (_, other) => Err(settings::unknown(other)),
     }
 }
 
@@ -135,6 +167,9 @@ pub(super) async fn object(
     key: &str,
 ) -> Result<Reply, ApiError> {
     refuse_form(call)?;
+    if let Some(public) = anonymous::object(call, bucket, key).await? {
+        return Ok(public);
+    }
     let access = access::authenticate(call).await?;
     let method = call.head.method.clone();
     let asked = subresource(call)?;
@@ -144,13 +179,19 @@ pub(super) async fn object(
     let key = object_key(name)?;
     check_version(call)?;
     let done = match (method.as_str(), asked) {
-        ("GET" | "HEAD", None) => get::get(call, &access, bucket, key).await,
+        ("GET" | "HEAD", None) => get::get(call, Some(&access), bucket, key).await,
         ("PUT", None) if access.header(copy::SOURCE).is_some() => {
             copy::copy(call, access, bucket, key).await
         }
         ("PUT", None) => put::put(call, access, bucket, key).await,
         ("DELETE", None) => delete::one(call, &access, bucket, key.as_str()).await,
-        (_, Some(other)) => Err(buckets::unknown(other)),
+        ("GET", Some("acl")) => acl::get_object(call, bucket, key).await,
+        ("PUT", Some("acl")) => acl::put_object(call, access, bucket, key).await,
+        ("GET", Some("tagging")) => tagging::get(call, bucket, key).await,
+        ("PUT", Some("tagging")) => tagging::put(call, access, bucket, key).await,
+        ("DELETE", Some("tagging")) => tagging::delete(call, bucket, key).await,
+        ("GET", Some("attributes")) => attributes::get(call, &access, bucket, key).await,
+        (_, Some(other)) => Err(settings::unknown(other)),
         _ => Err(ApiError::method("GET, HEAD, PUT, DELETE, OPTIONS")),
     };
     done.map_err(|error| named(error, name))
