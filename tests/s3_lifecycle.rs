@@ -311,7 +311,7 @@ async fn a_walk_that_is_cut_into_many_sweeps_removes_all_that_is_due_and_nothing
 async fn rules_that_are_none_or_not_true_here_are_refused_and_change_nothing() {
     let rig = Rig::new().await;
     let good = rule("good", &prefix("a"), &days(1));
-    set(&rig, "uploads", &[good.clone()]).await;
+    set(&rig, "uploads", std::slice::from_ref(&good)).await;
     let with = |from: &str, to: &str| {
         assert!(good.contains(from), "{from}");
         rules(&good.replace(from, to))

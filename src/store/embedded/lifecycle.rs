@@ -98,7 +98,7 @@ pub(super) async fn walk(
         if room == 0 {
             break;
         }
-        let (known, most) = (rules.clone(), (left, room.min(STEP)));
+        let (known, most) = (Arc::clone(&rules), (left, room.min(STEP)));
         let look = move |engine: &Engine| look(engine, &known, place, most, now);
         let seen = engine.blocking(look).await?;
         left = left.saturating_sub(seen.read.max(1));
