@@ -1479,20 +1479,15 @@ async fn a_setting_is_there_as_long_as_its_bucket() {
     let store = fixture.store();
     let uploads = Bucket::parse("uploads").unwrap();
     let key = CatalogKey::Setting(uploads.clone(), SettingKind::Lifecycle);
+    let bucket = CatalogKey::Bucket(uploads);
+    assert!(store.remove(&bucket).await.unwrap());
     let refused = store.insert(lifecycle(Expiration::Days(1))).await;
     assert!(matches!(refused, Err(StoreError::NoSuchBucket)));
-    let bucket = BucketConfig {
-        name: uploads.clone(),
-        created_at: NOW,
-        public_write: false,
-    };
     for _ in 0..2 {
         assert!(store.find(&key).await.unwrap().is_none());
-        let entry = CatalogEntry::Bucket(bucket.clone());
-        store.insert(entry).await.unwrap();
+        add_bucket(store, "uploads").await;
         store.insert(lifecycle(Expiration::Days(1))).await.unwrap();
         assert!(store.find(&key).await.unwrap().is_some());
-        let bucket = CatalogKey::Bucket(uploads.clone());
         assert!(store.remove(&bucket).await.unwrap());
     }
     assert!(store.list(CatalogKind::Setting).await.unwrap().is_empty());
@@ -1501,13 +1496,6 @@ async fn a_setting_is_there_as_long_as_its_bucket() {
 #[tokio::test]
 async fn a_sweep_lets_go_what_the_rules_of_its_bucket_say() {
     let mut fixture = Fixture::new().await;
-    let bucket = BucketConfig {
-        name: Bucket::parse("uploads").unwrap(),
-        created_at: NOW,
-        public_write: false,
-    };
-    let entry = CatalogEntry::Bucket(bucket);
-    fixture.store().insert(entry).await.unwrap();
     let rules = lifecycle(Expiration::Days(1));
     fixture.store().insert(rules).await.unwrap();
     let name = ObjectName::Id(

@@ -20,7 +20,7 @@ use http_body_util::BodyExt;
 use super::super::body::{ResponseBody, empty};
 use super::super::call::{Call, Reply};
 use super::super::conditional::{self, Verdict};
-use super::super::error::ApiError;
+use super::super::error::{ApiError, ErrorCode};
 use super::super::object_answer::{SANDBOX, unsatisfiable};
 use super::super::object_body::ObjectBody;
 use super::super::range::{self, Wanted};

@@ -40,6 +40,7 @@ pub(super) async fn put(
     let condition = condition::of_write(&access)?;
     let headers = put_headers(&access)?;
     let claimed = headers.attributes.checksum.clone();
+    let rules = settings::lifecycle(call.app, &bucket).await?;
     let upload = new_upload(call, bucket, key, (headers.stored, headers.attributes))?;
     let app = call.app;
     let mut payload = Payload::new(call, &mut access, claimed)?;
@@ -64,7 +65,6 @@ pub(super) async fn put(
     let etag = ETag::of_whole(committed.receipt.digests.md5);
     let mut response = stored(&etag, checksum.as_ref());
     if let Some(meta) = &committed.object {
-        let rules = settings::lifecycle(app, &meta.bucket).await?;
         lifecycle::put_expiration(response.headers_mut(), &rules, meta);
     }
     Ok(Reply::Raw(response))
