@@ -59,6 +59,9 @@
 //! | what a limited access key may do | `model/key_limits.rs`; what a request wants, `api/s3/access.rs` |
 //! | which requests may carry a form | `api/form_gate.rs` |
 //! | uploads in parts | `api/s3/multipart.rs`, `part.rs`, `complete.rs`, `uploads.rs`; the seam `store/parts.rs`; how they end, `store/embedded/parts.rs` |
+//! | what everybody may read | `api/s3/anonymous.rs`; what access lists there are `api/s3/acl.rs` |
+//! | what a bucket can be set to | `model/settings.rs`; over S3 `api/s3/settings.rs`, `bucket_cors.rs`, `lifecycle.rs` |
+//! | when lifecycle rules let something go | `model/lifecycle.rs`; the walk that does it `store/embedded/lifecycle.rs` |
 //! | who may sign a request, and what is signed | `policy/request.rs`; the canonical texts `policy/canonical.rs` |
 //! | how an S3 body comes | `api/s3/payload.rs`; its chunks `api/s3/aws_chunked.rs`, its trailer `api/s3/trailer.rs` |
 //! | conditions of writes | read by `api/s3/condition.rs`, judged by `store/condition.rs` |
@@ -111,6 +114,8 @@
 //! * The end of an S3 upload in parts is answered when the object is there, with a status that is true: parts of one size lie where they
 //!   belong. Parts that are not of one size are copied once, and only when that takes more than 10 s does the client hear blanks behind
 //!   a 200, as from Amazon.
+//! * Lifecycle rules are not entered into the index of expiry: a rule may be set, changed or removed when its objects are there already. One walk a day over
+//!   the buckets that have rules reads each object's record as it is, costs nothing where objects are written, and needs no index to be rebuilt.
 //! * After the index was rebuilt, files of unfinished uploads stay where they are and are counted in the log: nothing is
 //!   deleted because an index does not know it.
 

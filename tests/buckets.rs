@@ -22,6 +22,7 @@ const FILE: &[u8] = b"the bytes of the file";
 fn configured(options: &mut AppOptions) {
     let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
     let rule = CorsRule {
+        id: String::new(),
         origins: owned(&["https://*.example.com"]),
         methods: owned(&["POST"]),
         headers: owned(&["x-requested-with"]),

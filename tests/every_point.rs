@@ -18,14 +18,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use pillarbox::model::{
-    Bucket, BucketConfig, HeaderSet, Id, Md5, NewUpload, ObjectKey, PartRules, Tags, Timestamp,
-    UploadState,
+    Bucket, BucketConfig, BucketSetting, Expiration, HeaderSet, Id, LifecycleFilter, LifecycleRule,
+    Md5, NewUpload, ObjectKey, PartRules, SettingKind, SettingValue, Tags, Timestamp, UploadState,
 };
 use pillarbox::store::embedded::faults::{Fault, arm, disarm};
 use pillarbox::store::embedded::{EmbeddedStore, Options};
 use pillarbox::store::{
-    Catalog as _, CatalogEntry, ChunkSpec, ClockReading, Completion, Expected, ObjectChange,
-    ObjectName, ObjectStore as _, PartStore as _, StoreError, UploadQuery, WriteCondition,
+    Catalog as _, CatalogEntry, CatalogKey, ChunkSpec, ClockReading, Completion, Expected,
+    ObjectChange, ObjectName, ObjectStore as _, PartStore as _, StoreError, UploadQuery,
+    WriteCondition,
 };
 use tokio::runtime::Runtime;
 
@@ -79,6 +80,11 @@ struct Told {
     number: u64,
     /// What each key may hold.
     objects: BTreeMap<&'static str, BTreeSet<Option<Vec<u8>>>>,
+    /// What the tags of the object `retagged` may be.
+    retagged: Vec<Tags>,
+    /// Whether the rules of the bucket `rules` were acknowledged, and a sweep after them.
+    ruled: bool,
+    let_go: bool,
     /// Sessions that were started, with the chunks that were acknowledged.
     sessions: BTreeMap<Id, Session>,
     /// Uploads in parts that were started.
@@ -398,6 +404,12 @@ async fn workload(store: &EmbeddedStore, told: &mut Told) {
     .await;
     let change = ObjectChange::ExpiresAt(Some(NOW.plus(Duration::from_secs(60))));
     told.hears(store.change_object(&key("in order"), change, NOW).await);
+    told.retagged = vec![Tags::default()];
+    post(store, told, "retagged", b"the same").await;
+    for text in ["\u{20000}", "a"] {
+        retag(store, told, text).await;
+    }
+    settings(store, told).await;
     told.asks("posted", None);
     let gone = store.delete_object(&key("posted"), NOW).await;
     if told.hears(gone).is_some() {
@@ -405,6 +417,79 @@ async fn workload(store: &EmbeddedStore, told: &mut Told) {
     }
     abort(store, told).await;
     sweep(store, told).await;
+}
+
+/// Ten tags of full length, which lie beside the record, and such as fit it.
+async fn retag(store: &EmbeddedStore, told: &mut Told, text: &str) {
+    let tags = (0..10).map(|n| (n.to_string(), text.repeat(256)));
+    let tags = Tags::new(tags.collect()).unwrap();
+    told.retagged.push(tags.clone());
+    let change = ObjectChange::Tags(tags.clone());
+    let answer = store.change_object(&key("retagged"), change, NOW).await;
+    if told.hears(answer).is_some() {
+        told.retagged = vec![tags];
+    }
+}
+
+/// Rules that take many values of the index, and an object that they let go.
+async fn settings(store: &EmbeddedStore, told: &mut Told) {
+    let name = Bucket::parse("rules").unwrap();
+    let bucket = BucketConfig {
+        name: name.clone(),
+        created_at: NOW,
+        public_write: false,
+    };
+    told.hears(store.insert(CatalogEntry::Bucket(bucket)).await);
+    let rules = (0..100).map(|n| LifecycleRule {
+        id: n.to_string(),
+        enabled: true,
+        filter: LifecycleFilter::default(),
+        expiration: Some(Expiration::Days(1)),
+        abort_days: None,
+    });
+    let setting = BucketSetting {
+        bucket: name.clone(),
+        value: SettingValue::Lifecycle(rules.collect()),
+    };
+    let set = store.insert(CatalogEntry::Setting(setting)).await;
+    if told.hears(set).is_none() {
+        return;
+    }
+    told.ruled = true;
+    let mut new = told.upload("due", None);
+    new.bucket = name;
+    let answer = async {
+        let mut writer = store.write_object(new).await?;
+        writer.write((b"due" as &[u8]).into()).await?;
+        let long_ago = Timestamp::from_seconds(0);
+        writer.commit(Expected::default(), long_ago).await
+    };
+    told.hears(answer.await);
+}
+
+/// Rules that were acknowledged are there whole, and let go what they let go.
+async fn check_rules(store: &EmbeddedStore, told: &Told, when: &str) {
+    let name = Bucket::parse("rules").unwrap();
+    let key = CatalogKey::Setting(name.clone(), SettingKind::Lifecycle);
+    match store.find(&key).await.unwrap() {
+        None => assert!(!told.ruled, "{when}: the rules are lost"),
+        Some(CatalogEntry::Setting(setting)) => {
+            let all =
+                matches!(&setting.value, SettingValue::Lifecycle(rules) if rules.len() == 100);
+            assert!(all, "{when}: rules are missing");
+        }
+        Some(other) => panic!("{when}: {other:?}"),
+    }
+    let due = ObjectName::Key(name, ObjectKey::parse("due").unwrap());
+    let found = store.object(&due, NOW).await;
+    let fits = match found {
+        Ok(_) => !told.let_go,
+        Err(error) => matches!(error, StoreError::NoSuchObject),
+    };
+    assert!(
+        fits,
+        "{when}: what the rules let go is there, or cannot be read"
+    );
 }
 
 async fn abort(store: &EmbeddedStore, told: &mut Told) {
@@ -436,7 +521,8 @@ async fn sweep(store: &EmbeddedStore, told: &mut Told) {
         wall: NOW.plus(Duration::from_secs(10)),
         monotonic: Duration::from_secs(10),
     };
-    told.hears(store.sweep(clock, 100).await);
+    let swept = told.hears(store.sweep(clock, 100).await);
+    told.let_go = told.ruled && swept.is_some();
 }
 
 /// Compares, and then goes on: what is missing of a session is sent again, and it becomes whole.
@@ -449,6 +535,11 @@ async fn check(store: &EmbeddedStore, told: &mut Told, when: &str) {
             "{when}: {name} holds {found:?}, may hold {may:?}"
         );
     }
+    if let Ok(meta) = store.object(&key("retagged"), later).await {
+        let tags = &meta.attributes.tags;
+        assert!(told.retagged.contains(tags), "{when}: tags are {tags:?}");
+    }
+    check_rules(store, told, when).await;
     for id in &told.aborted {
         let seen = store.upload(*id).await;
         assert!(
@@ -566,7 +657,9 @@ async fn read(store: &EmbeddedStore, name: &str, now: Timestamp) -> Option<Vec<u
     };
     store.verify(&key(name), now).await.unwrap();
     let bytes = reader.read_at(0, 1 << 20).await.unwrap().to_vec();
-    assert_eq!(reader.meta().attributes.tags, tags_of(name, &bytes));
+    if name != "retagged" {
+        assert_eq!(reader.meta().attributes.tags, tags_of(name, &bytes));
+    }
     Some(bytes)
 }
 

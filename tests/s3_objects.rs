@@ -288,7 +288,7 @@ async fn nothing_is_stored_unless_all_that_was_claimed_is_true() {
         ),
         (
             "acl",
-            new().header("x-amz-acl", "public-read"),
+            new().header("x-amz-acl", "authenticated-read"),
             "NotImplemented",
         ),
         (
@@ -323,7 +323,7 @@ async fn nothing_is_stored_unless_all_that_was_claimed_is_true() {
         ),
         (
             "subresource",
-            Signed::new("PUT", "/uploads/a?acl").body(BYTES),
+            Signed::new("PUT", "/uploads/a?retention").body(BYTES),
             "NotImplemented",
         ),
         (

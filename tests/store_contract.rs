@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pillarbox::model::{
-    AccessKey, AnswerStyle, Application, Attributes, Bucket, BucketConfig, CannedAcl, Checksum,
-    ChecksumAlgorithm, ChecksumType, Crc64, ETag, HeaderSet, Id, KeyPurpose, Md5, NewUpload,
-    ObjectKey, ObjectMeta, PartRules, Pipeline, PipelineRef, PipelineSettings, SaidSizes, Scopes,
-    Secret, Tags, Timestamp, Token, TokenHash, UploadState,
+    AccessKey, AnswerStyle, Application, Attributes, Bucket, BucketConfig, BucketSetting,
+    CannedAcl, Checksum, ChecksumAlgorithm, ChecksumType, Crc64, ETag, Expiration, HeaderSet, Id,
+    KeyPurpose, LifecycleFilter, LifecycleRule, Md5, NewUpload, ObjectKey, ObjectMeta, PartRules,
+    Pipeline, PipelineRef, PipelineSettings, SaidSizes, Scopes, Secret, SettingKind, SettingValue,
+    Tags, Timestamp, Token, TokenHash, UploadState,
 };
 use pillarbox::store::embedded::{EmbeddedStore, Options};
 use pillarbox::store::{
@@ -1019,6 +1020,41 @@ async fn a_used_object_does_not_expire() {
 }
 
 #[tokio::test]
+async fn tags_and_access_list_of_an_object_are_changed_durably_and_nothing_else_is() {
+    let mut fixture = Fixture::new().await;
+    let stored = post(fixture.store(), upload("a"), &data(1, 10)).await;
+    let mut expected = stored.unwrap();
+    let name = ObjectName::Id(expected.id);
+    let large = (0..10).map(|n| (format!("{n}"), "\u{20000}".repeat(256)));
+    let small = vec![("k".to_owned(), "v".to_owned())];
+    for tags in [large.collect(), small, Vec::new()] {
+        let tags = Tags::new(tags).unwrap();
+        let later = NOW.plus(Duration::from_secs(u64::from(expected.version)));
+        let change = ObjectChange::Tags(tags.clone());
+        let changed = fixture.store().change_object(&name, change, later).await;
+        expected.attributes.tags = tags;
+        expected.version += 1;
+        expected.updated_at = later;
+        assert_eq!(changed.unwrap(), expected);
+        fixture.restart().await;
+        let found = fixture.store().object(&name, NOW).await;
+        assert_eq!(found.unwrap(), expected);
+    }
+    let change = ObjectChange::Acl(CannedAcl::PublicRead);
+    let changed = fixture.store().change_object(&name, change, NOW).await;
+    expected.attributes.acl = CannedAcl::PublicRead;
+    (expected.updated_at, expected.version) = (NOW, expected.version + 1);
+    assert_eq!(changed.unwrap(), expected);
+    fixture.restart().await;
+    let found = fixture.store().object(&name, NOW).await;
+    assert_eq!(found.unwrap(), expected);
+    let gone = ObjectName::Id(new_id());
+    let change = ObjectChange::Tags(Tags::default());
+    let refused = fixture.store().change_object(&gone, change, NOW).await;
+    assert!(matches!(refused, Err(StoreError::NoSuchObject)));
+}
+
+#[tokio::test]
 async fn a_deleted_object_is_gone_and_its_file_too() {
     let mut fixture = Fixture::new().await;
     let meta = post(fixture.store(), upload("delete.bin"), &data(1, 10))
@@ -1386,7 +1422,8 @@ async fn the_catalog_keeps_lists_and_removes_its_entries() {
         fixture.store().insert(entry).await.unwrap();
     }
     fixture.restart().await;
-    for entry in catalog() {
+    // A bucket takes its settings with it.
+    for entry in catalog().into_iter().rev() {
         let found = fixture.store().find(&entry.key()).await.unwrap().unwrap();
         assert_eq!(format!("{found:?}"), format!("{entry:?}"));
         assert_eq!(fixture.store().list(entry.kind()).await.unwrap().len(), 1);
@@ -1438,6 +1475,64 @@ async fn expired_tokens_and_keys_are_swept() {
     assert!(store.list(CatalogKind::Token).await.unwrap().is_empty());
     assert!(store.list(CatalogKind::AccessKey).await.unwrap().is_empty());
     assert_eq!(store.list(CatalogKind::Bucket).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_setting_is_there_as_long_as_its_bucket() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let uploads = Bucket::parse("uploads").unwrap();
+    let key = CatalogKey::Setting(uploads.clone(), SettingKind::Lifecycle);
+    let bucket = CatalogKey::Bucket(uploads);
+    assert!(store.remove(&bucket).await.unwrap());
+    let refused = store.insert(lifecycle(Expiration::Days(1))).await;
+    assert!(matches!(refused, Err(StoreError::NoSuchBucket)));
+    for _ in 0..2 {
+        assert!(store.find(&key).await.unwrap().is_none());
+        add_bucket(store, "uploads").await;
+        store.insert(lifecycle(Expiration::Days(1))).await.unwrap();
+        assert!(store.find(&key).await.unwrap().is_some());
+        assert!(store.remove(&bucket).await.unwrap());
+    }
+    assert!(store.list(CatalogKind::Setting).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_sweep_lets_go_what_the_rules_of_its_bucket_say() {
+    let mut fixture = Fixture::new().await;
+    let rules = lifecycle(Expiration::Days(1));
+    fixture.store().insert(rules).await.unwrap();
+    let name = ObjectName::Id(
+        post(fixture.store(), upload("a"), &data(1, 10))
+            .await
+            .unwrap()
+            .id,
+    );
+    let session = upload("b");
+    let id = session.id;
+    fixture.store().create_upload(session).await.unwrap();
+    let day = 24 * 3600;
+    let midnight = (NOW.seconds() / day + 2) * day;
+    let sweep = async |fixture: &Fixture, seconds: i64| {
+        let wall = Timestamp::from_seconds(seconds);
+        let monotonic = Duration::from_secs((seconds - NOW.seconds()).unsigned_abs());
+        let clock = ClockReading { wall, monotonic };
+        let report = fixture.store().sweep(clock, 100).await.unwrap();
+        (report.objects, report.sessions, report.more)
+    };
+    assert_eq!(sweep(&fixture, NOW.seconds()).await, (0, 0, false));
+    assert_eq!(sweep(&fixture, midnight - 1).await, (0, 0, false));
+    assert_eq!(sweep(&fixture, midnight).await, (1, 0, false));
+    // The time of a run is noted once a minute; a start takes no clock that jumped further than a day from it.
+    assert_eq!(sweep(&fixture, midnight + 60).await, (0, 0, false));
+    let gone = fixture.store().object(&name, NOW).await;
+    assert!(matches!(gone, Err(StoreError::NoSuchObject)));
+    fixture.restart().await;
+    let gone = fixture.store().object(&name, NOW).await;
+    assert!(matches!(gone, Err(StoreError::NoSuchObject)));
+    assert_eq!(sweep(&fixture, midnight + day).await, (0, 1, false));
+    let gone = fixture.store().upload(id).await;
+    assert!(matches!(gone, Err(StoreError::NoSuchUpload)));
 }
 
 #[tokio::test]
@@ -1647,7 +1742,7 @@ fn a_pipeline(id: Id) -> Pipeline {
 }
 
 /// One entry of each kind; the token and the key expire after a minute.
-fn catalog() -> [CatalogEntry; 5] {
+fn catalog() -> [CatalogEntry; 6] {
     let id = Id::new(NOW, [1; 8]);
     let expires_at = Some(NOW.plus(Duration::from_secs(60)));
     [
@@ -1682,7 +1777,23 @@ fn catalog() -> [CatalogEntry; 5] {
             created_at: NOW,
             public_write: false,
         }),
+        lifecycle(Expiration::Days(1)),
     ]
+}
+
+/// The one rule of the bucket `uploads`.
+fn lifecycle(expiration: Expiration) -> CatalogEntry {
+    let rule = LifecycleRule {
+        id: "rule".to_owned(),
+        enabled: true,
+        filter: LifecycleFilter::default(),
+        expiration: Some(expiration),
+        abort_days: Some(2),
+    };
+    CatalogEntry::Setting(BucketSetting {
+        bucket: Bucket::parse("uploads").unwrap(),
+        value: SettingValue::Lifecycle(vec![rule]),
+    })
 }
 
 /// The names of the files of one id, wherever the engine keeps them.

@@ -7,6 +7,8 @@
 //! host the path is the key, and nothing tells `/prefix/key` of a proxy that passes the prefix on from the key `prefix/key`: it is the
 //! key `key` there, and the other one is reached with the bucket in the path only.
 
+use std::borrow::Cow;
+
 use http::Uri;
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -17,6 +19,8 @@ use super::cors_rules::BucketRules;
 use super::error::ApiError;
 use super::host;
 use super::route::{self, Route};
+use crate::model::{Bucket, BucketSetting, CorsRule, SettingKind, SettingValue};
+use crate::store::{CatalogEntry, CatalogKey};
 
 /// Where a request leads.
 pub(super) struct Address {
@@ -48,17 +52,38 @@ impl App {
         (host, bucket)
     }
 
-    /// By what cross-origin requests to a resource are answered.
-    pub(super) fn cors(&self, route: &Route) -> Cors<'_> {
+    /// By what cross-origin requests to a resource are answered: the configured rules of its bucket, those that were set over S3, or the
+    /// configured origins. Where rules may be set and cannot be read, nobody is let in.
+    pub(super) async fn cors(&self, route: &Route) -> Cors<'_> {
         let (bucket, resource) = match route {
             Route::Bucket(bucket) => (bucket, "BUCKET"),
             Route::Object { bucket, .. } => (bucket, "OBJECT"),
             _ => return Cors::Origins(&self.options.cors_origins),
         };
         let configured = self.options.bucket_options(bucket);
-        match configured.and_then(|bucket| bucket.cors.as_deref()) {
+        let rules = match configured.and_then(|bucket| bucket.cors.as_deref()) {
+            Some(rules) => Some(Cow::Borrowed(rules)),
+            None => self.set_rules(bucket).await.map(Cow::Owned),
+        };
+        match rules {
             Some(rules) => Cors::Rules(BucketRules { rules, resource }),
             None => Cors::Origins(&self.options.cors_origins),
+        }
+    }
+
+    /// The rules that were set for a bucket over S3, if any were.
+    async fn set_rules(&self, bucket: &str) -> Option<Vec<CorsRule>> {
+        let key = CatalogKey::Setting(Bucket::parse(bucket).ok()?, SettingKind::Cors);
+        match self.store.find(&key).await {
+            Ok(Some(CatalogEntry::Setting(BucketSetting {
+                value: SettingValue::Cors(rules),
+                ..
+            }))) => Some(rules),
+            Ok(_) => None,
+            Err(error) => {
+                tracing::error!(%error, "the cross-origin rules of a bucket cannot be read");
+                Some(Vec::new())
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use http::header::{
 
 use httpdate::HttpDate;
 
-use crate::model::ObjectMeta;
+use crate::model::{ObjectMeta, Timestamp};
 
 /// The last second an HTTP date can show: the end of the year 9999.
 const LAST_SECOND: i64 = 253_402_300_799;
@@ -68,7 +68,12 @@ pub fn range_counts(headers: &HeaderMap, meta: &ObjectMeta) -> bool {
 
 /// When the bytes became whole, as an HTTP date can show it: whole seconds, 1970 to 9999.
 pub fn last_modified(meta: &ObjectMeta) -> HttpDate {
-    let seconds = meta.finished_at.seconds().clamp(0, LAST_SECOND);
+    http_date(meta.finished_at)
+}
+
+/// A moment as an HTTP date can show it: whole seconds, 1970 to 9999.
+pub fn http_date(moment: Timestamp) -> HttpDate {
+    let seconds = moment.seconds().clamp(0, LAST_SECOND);
     HttpDate::from(UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()))
 }
 

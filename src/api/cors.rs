@@ -47,7 +47,7 @@ fn allowed_origin(request: &HeaderMap, origins: &[String]) -> Option<HeaderValue
 }
 
 /// By what cross-origin requests to one resource are answered.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Cors<'a> {
     /// By the origins that may come; `*` is any.
     Origins(&'a [String]),

@@ -7,6 +7,8 @@
 //!
 //! Sources: Amazon S3's recorded answers to preflights; Amazon S3 User Guide, "Using cross-origin resource sharing (CORS)".
 
+use std::borrow::Cow;
+
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
@@ -23,10 +25,10 @@ use crate::model::CorsRule;
 const ALWAYS_EXPOSED: &str = "x-pillarbox-explain";
 
 /// The rules of one bucket, and whether the request names the bucket or an object in it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BucketRules<'a> {
     /// The rules, in order.
-    pub rules: &'a [CorsRule],
+    pub rules: Cow<'a, [CorsRule]>,
     /// `BUCKET` or `OBJECT`, as a refusal names it.
     pub resource: &'static str,
 }
@@ -48,7 +50,8 @@ impl BucketRules<'_> {
         let asked = text(request, ACCESS_CONTROL_REQUEST_HEADERS);
         let headers = names(asked);
         let found = asked.len() <= MAX_REQUESTED_BYTES;
-        let rule = CorsRule::first_that_allows(self.rules, text(request, ORIGIN), method, &headers);
+        let origin = text(request, ORIGIN);
+        let rule = CorsRule::first_that_allows(&self.rules, origin, method, &headers);
         let Some(rule) = rule.filter(|_| found) else {
             return Err(self.not_allowed(method));
         };
@@ -82,7 +85,7 @@ impl BucketRules<'_> {
             false => (method.as_str(), Vec::new()),
         };
         let shown = origin.to_str().unwrap_or_default();
-        let rule = CorsRule::first_that_allows(self.rules, shown, method, &headers);
+        let rule = CorsRule::first_that_allows(&self.rules, shown, method, &headers);
         let Some(rule) = rule else {
             return;
         };
@@ -134,6 +137,7 @@ mod tests {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         vec![
             CorsRule {
+                id: String::new(),
                 origins: owned(&["https://*.example.com"]),
                 methods: owned(&["POST", "PUT"]),
                 headers: owned(&["x-requested-with"]),
@@ -141,6 +145,7 @@ mod tests {
                 max_age: Some(600),
             },
             CorsRule {
+                id: String::new(),
                 origins: owned(&["*"]),
                 methods: owned(&["GET"]),
                 headers: Vec::new(),
@@ -162,6 +167,7 @@ mod tests {
 
     fn preflight(rules: &[CorsRule], request: &HeaderMap) -> Result<HeaderMap, ApiError> {
         let resource = "BUCKET";
+        let rules = rules.into();
         let bucket = BucketRules { rules, resource };
         let mut headers = bucket.preflight(request)?.headers().clone();
         bucket.decorate(&Method::OPTIONS, request, &mut headers);
@@ -218,7 +224,7 @@ mod tests {
     fn any_other_request_that_no_rule_allows_is_answered_without_the_headers() {
         let (rules, resource) = (rules(), "OBJECT");
         let bucket = BucketRules {
-            rules: &rules,
+            rules: rules.into(),
             resource,
         };
         for (origin, method, shown) in [

@@ -55,7 +55,7 @@ impl App {
             .map(|bytes| encode_hex(&bytes).to_uppercase())
             .unwrap_or_default();
         let address = self.address(&head, connection);
-        let cors = self.cors(&address.route);
+        let cors = self.cors(&address.route).await;
         let answering = self.answer(&head, &mut body, connection, address, &request_id);
         let mut response = match AssertUnwindSafe(answering).catch_unwind().await {
             Ok(response) => response,
@@ -156,7 +156,7 @@ impl App {
 async fn dispatch(call: &mut Call<'_>, route: &Route) -> Result<Reply, ApiError> {
     let method = call.head.method.clone();
     if method == Method::OPTIONS {
-        let cors = call.app.cors(route);
+        let cors = call.app.cors(route).await;
         return cors.preflight(&call.head.headers).map(Reply::Raw);
     }
     form_gate::refuse_form(call, route)?;

@@ -136,6 +136,8 @@ error_codes! {
     InvalidToken => BAD_REQUEST, INVALID;
     /// The key is longer than 1,024 bytes.
     KeyTooLongError => BAD_REQUEST, INVALID;
+    /// The access control list breaks its schema.
+    MalformedACLError => BAD_REQUEST, INVALID;
     /// The body is not well-formed multipart/form-data.
     MalformedPOSTRequest => BAD_REQUEST, INVALID;
     /// A trailer that was not announced, or is not what was announced.
@@ -200,6 +202,8 @@ error_codes! {
     SignatureDoesNotMatch => FORBIDDEN, TOKEN;
     /// Too much at once; try again.
     SlowDown => SERVICE_UNAVAILABLE, BUSY;
+    /// A body where a header says it all.
+    UnexpectedContent => BAD_REQUEST, INVALID;
     /// The bytes do not hash to what was signed.
     XAmzContentSHA256Mismatch => BAD_REQUEST, INVALID;
 }

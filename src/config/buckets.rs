@@ -110,6 +110,7 @@ fn cors_rule(reader: &mut Reader) -> Option<CorsRule> {
         }
     }
     Some(CorsRule {
+        id: String::new(),
         origins,
         methods,
         headers: headers?,

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 /// What pages of some origins may do with a bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CorsRule {
+    /// Its name, at most [`CorsRule::MAX_ID_CHARS`] characters; empty when it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
     /// Patterns of origins; `*` is any.
     pub origins: Vec<String>,
     /// Methods, in upper case, of [`CorsRule::METHODS`].
@@ -30,6 +33,8 @@ impl CorsRule {
     pub const MAX_RULES: usize = 100;
     /// Methods that a rule may name.
     pub const METHODS: [&str; 5] = ["GET", "PUT", "POST", "DELETE", "HEAD"];
+    /// Longest name, in characters.
+    pub const MAX_ID_CHARS: usize = 255;
     /// Longest pattern or header name, in bytes.
     pub const MAX_PATTERN_BYTES: usize = 255;
 
@@ -87,6 +92,7 @@ mod tests {
     fn rule(origins: &[&str], methods: &[&str], headers: &[&str]) -> CorsRule {
         let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
         CorsRule {
+            id: String::new(),
             origins: owned(origins),
             methods: owned(methods),
             headers: owned(headers),

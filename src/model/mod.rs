@@ -16,8 +16,10 @@ mod digest;
 mod id;
 mod key;
 mod key_limits;
+mod lifecycle;
 mod object;
 mod parts;
+mod settings;
 mod tags;
 mod time;
 mod upload;
@@ -33,8 +35,10 @@ pub use digest::{Crc64, Crc64Hasher, Digests, ETag, Hasher, Md5, decode_hex, enc
 pub use id::Id;
 pub use key::{Bucket, NameError, ObjectKey};
 pub use key_limits::{Action, BeyondLimits, KeyLimits, LimitsError, Permission, Target};
+pub use lifecycle::{Expiration, LifecycleFilter, LifecycleRule};
 pub use object::{Attributes, HeaderSet, ObjectMeta, PipelineRef};
 pub use parts::{ChecksumType, ObjectParts, PartRules, WholeChecksum};
+pub use settings::{BucketSetting, SettingKind, SettingValue};
 pub use tags::{TagError, Tags};
 pub use time::Timestamp;
 pub use upload::{

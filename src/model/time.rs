@@ -61,6 +61,15 @@ impl Timestamp {
         )
     }
 
+    /// Reads RFC 3339 with any offset, or a date alone, which is its midnight in UTC; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let date = || text.parse::<jiff::civil::Date>().ok();
+        let midnight = || date()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+        let moment = text.parse::<jiff::Timestamp>().ok();
+        let moment = moment.or_else(|| midnight().map(|zoned| zoned.timestamp()))?;
+        Some(Self(moment.as_millisecond()))
+    }
+
     /// RFC 3339 in UTC with milliseconds, for example `2026-11-22T13:15:09.279Z`.
     pub fn rfc3339(self) -> String {
         let moment = jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::MAX);
@@ -88,6 +97,24 @@ mod tests {
             Timestamp::from_millis(1_403_257_566_279).rfc3339(),
             "2014-06-20T09:46:06.279Z"
         );
+    }
+
+    #[test]
+    fn a_moment_is_read_with_any_offset_and_a_date_is_its_midnight() {
+        for (text, seconds) in [
+            ("2014-06-20T09:46:06Z", Some(1_403_257_566)),
+            ("2014-06-20T11:46:06.000+02:00", Some(1_403_257_566)),
+            ("2014-06-20", Some(1_403_222_400)),
+            ("2014-06-31", None),
+            ("20 June 2014", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                Timestamp::parse(text),
+                seconds.map(Timestamp::from_seconds),
+                "{text}"
+            );
+        }
     }
 
     #[test]

@@ -65,5 +65,5 @@ pub use request_error::{RequestError, RequestErrorKind};
 pub use requirements::{PolicyExplanation, Requirement, explain_policy};
 pub use signature::{Claim, SignatureClaim, claim};
 pub use signing::{sign_v2, sign_v4};
-pub use tagging::{MAX_DEPTH, MAX_XML_BYTES, parse_tagging};
+pub use tagging::{MAX_DEPTH, MAX_XML_BYTES, checked_tags, parse_tagging};
 pub use uploader::ANSWER_FIELD;

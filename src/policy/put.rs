@@ -86,7 +86,7 @@ impl PutHeaders {
 fn parse_tags(text: &str) -> Result<Tags, PolicyError> {
     let pairs = form_urlencoded::parse(text.as_bytes());
     let pairs = pairs.map(|(key, value)| (key.into_owned(), value.into_owned()));
-    Tags::new(pairs.collect()).map_err(tagging::refused)
+    tagging::checked_tags(pairs.collect())
 }
 
 fn without_chunked(codings: &str) -> String {
@@ -95,12 +95,13 @@ fn without_chunked(codings: &str) -> String {
     kept.collect::<Vec<_>>().join(", ")
 }
 
-/// The owner always has everything and nobody else has anything, so no list that says otherwise is taken.
+/// The owner always has everything, and everybody may read what is public; no list that says something else is taken. That everybody
+/// may write is nothing that an object's list decides, at Amazon neither.
 fn check_acl(name: &str) -> Result<(), PolicyError> {
     use CannedAcl as A;
     match A::parse(name) {
-        Some(A::Private | A::BucketOwnerRead | A::BucketOwnerFullControl) => Ok(()),
-        Some(_) => Err(not_implemented("x-amz-acl")),
+        Some(A::AwsExecRead | A::AuthenticatedRead) => Err(not_implemented("x-amz-acl")),
+        Some(_) => Ok(()),
         None => {
             let message = "The canned ACL you provided is not valid.";
             Err(PolicyError::argument("x-amz-acl", name, message))

@@ -38,7 +38,15 @@ pub fn parse_tagging(xml: &str) -> Result<Tags, PolicyError> {
             event => document.take(&event)?,
         }
     }
-    Tags::new(document.finish()?).map_err(refused)
+    checked_tags(document.finish()?)
+}
+
+/// The tags with these keys and values.
+///
+/// # Errors
+/// `InvalidTag` and `TooManyTags` for what breaks the rules of [`Tags`].
+pub fn checked_tags(tags: Vec<(String, String)>) -> Result<Tags, PolicyError> {
+    Tags::new(tags).map_err(refused)
 }
 
 /// What was read so far.
@@ -155,7 +163,7 @@ fn malformed() -> PolicyError {
 }
 
 /// In the words of Amazon's answers to PutObjectTagging.
-pub(super) fn refused(error: TagError) -> PolicyError {
+fn refused(error: TagError) -> PolicyError {
     let invalid = |message| PolicyError::new(PolicyErrorKind::InvalidTag, message);
     match error {
         TagError::TooMany => PolicyError::new(

@@ -22,9 +22,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::model::{
-    AccessKey, Application, Attributes, Bucket, BucketConfig, Checksum, ChunkReceipt, Crc64,
-    HeaderSet, Id, Md5, NewUpload, ObjectKey, ObjectMeta, Pipeline, SaidSizes, Timestamp, Token,
-    TokenHash, UploadSession,
+    AccessKey, Application, Attributes, Bucket, BucketConfig, BucketSetting, CannedAcl, Checksum,
+    ChunkReceipt, Crc64, HeaderSet, Id, Md5, NewUpload, ObjectKey, ObjectMeta, Pipeline, SaidSizes,
+    SettingKind, Tags, Timestamp, Token, TokenHash, UploadSession,
 };
 
 mod condition;
@@ -112,6 +112,10 @@ pub enum ObjectChange {
     Headers(HeaderSet),
     /// Replaces the stored headers and the attributes, as a copy onto itself does: the object is as old as the change.
     Rewritten(HeaderSet, Attributes),
+    /// Replaces the tags.
+    Tags(Tags),
+    /// Sets who may do what with it.
+    Acl(CannedAcl),
 }
 
 /// What the engine reads off both clocks, for the sweep.
@@ -236,7 +240,8 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// One page of a bucket's live objects, by key. What a group holds is passed over, not read. A `limit` of 0 is an empty page.
     async fn list_keys(&self, query: &KeyQuery, now: Timestamp) -> Result<KeyPage, StoreError>;
 
-    /// Removes at most `limit` of what is expired or abandoned. The only call that destroys data by design: it never
+    /// Removes at most `limit` of what is expired or abandoned, or what a lifecycle rule of its bucket lets go: at the first sweep of a
+    /// day, after a start, and after the rules changed. The only call that destroys data by design: it never
     /// trusts a wall clock that jumped more than 24 h against the monotonic one, or since the last run, until that has
     /// been steady for 10 minutes.
     async fn sweep(&self, clock: ClockReading, limit: usize) -> Result<SweepReport, StoreError>;
@@ -300,6 +305,8 @@ pub enum CatalogEntry {
     Pipeline(Pipeline),
     /// A bucket.
     Bucket(BucketConfig),
+    /// What was set for a bucket.
+    Setting(BucketSetting),
 }
 
 /// Names one entry of the catalog.
@@ -315,6 +322,8 @@ pub enum CatalogKey {
     Pipeline(Id),
     /// A bucket, by its name.
     Bucket(Bucket),
+    /// One setting of a bucket.
+    Setting(Bucket, SettingKind),
 }
 
 impl CatalogEntry {
@@ -326,6 +335,7 @@ impl CatalogEntry {
             Self::AccessKey(key) => CatalogKey::AccessKey(key.id.clone()),
             Self::Pipeline(pipeline) => CatalogKey::Pipeline(pipeline.id),
             Self::Bucket(bucket) => CatalogKey::Bucket(bucket.name.clone()),
+            Self::Setting(set) => CatalogKey::Setting(set.bucket.clone(), set.value.kind()),
         }
     }
 
@@ -337,6 +347,7 @@ impl CatalogEntry {
             Self::AccessKey(_) => CatalogKind::AccessKey,
             Self::Pipeline(_) => CatalogKind::Pipeline,
             Self::Bucket(_) => CatalogKind::Bucket,
+            Self::Setting(_) => CatalogKind::Setting,
         }
     }
 }
@@ -354,9 +365,11 @@ pub enum CatalogKind {
     Pipeline,
     /// Buckets.
     Bucket,
+    /// Settings of buckets.
+    Setting,
 }
 
-/// Tokens, applications, access keys, pipelines and buckets.
+/// Tokens, applications, access keys, pipelines, buckets and their settings.
 #[async_trait]
 pub trait Catalog: Send + Sync {
     /// One entry. Expiry is the caller's business.
@@ -365,11 +378,12 @@ pub trait Catalog: Send + Sync {
     /// All entries of a kind, by key; at most [`MAX_CATALOG_ENTRIES`].
     async fn list(&self, kind: CatalogKind) -> Result<Vec<CatalogEntry>, StoreError>;
 
-    /// Creates or replaces an entry. [`StoreError::CatalogFull`] at [`MAX_CATALOG_ENTRIES`] of a kind.
+    /// Creates or replaces an entry. [`StoreError::CatalogFull`] at [`MAX_CATALOG_ENTRIES`] of a kind; for a setting
+    /// [`StoreError::NoSuchBucket`] when its bucket is not there, [`StoreError::RecordTooLarge`] above [`MAX_ENTRY_BYTES`].
     async fn insert(&self, entry: CatalogEntry) -> Result<(), StoreError>;
 
     /// Removes an entry; false when there was none. A pipeline with open sessions, and a bucket with any object, also one that has
-    /// expired and was not swept, is refused with [`StoreError::InUse`].
+    /// expired and was not swept, is refused with [`StoreError::InUse`]. A bucket takes its settings with it.
     async fn remove(&self, key: &CatalogKey) -> Result<bool, StoreError>;
 
     /// Removes a bucket without live objects; false when there was none. No object is named in it from that moment on.
@@ -379,5 +393,7 @@ pub trait Catalog: Send + Sync {
     async fn remove_bucket(&self, bucket: &Bucket, now: Timestamp) -> Result<bool, StoreError>;
 }
 
+/// Longest entry, in bytes of JSON; only the rules of a bucket come near it.
+pub const MAX_ENTRY_BYTES: usize = 512 << 10;
 /// Most entries of one kind.
 pub const MAX_CATALOG_ENTRIES: usize = 100_000;

@@ -76,6 +76,7 @@ async fn catalog(table: &Table) -> Vec<usize> {
         CatalogKind::AccessKey,
         CatalogKind::Pipeline,
         CatalogKind::Bucket,
+        CatalogKind::Setting,
     ];
     let mut counts = Vec::new();
     for kind in kinds {

@@ -371,6 +371,8 @@ impl Model {
                 (meta.headers, meta.attributes) = (headers.clone(), attributes.clone());
                 meta.finished_at = now;
             }
+            ObjectChange::Tags(tags) => meta.attributes.tags = tags.clone(),
+            ObjectChange::Acl(acl) => meta.attributes.acl = *acl,
         }
         (meta.updated_at, meta.version) = (now, meta.version + 1);
         let key = meta.key.as_str().to_owned();

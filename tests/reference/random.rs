@@ -284,7 +284,9 @@ pub(crate) fn change(dice: &mut Dice, now: Timestamp) -> ObjectChange {
         60..75 => ObjectChange::ExpiresAt(None),
         75..85 => ObjectChange::UsedBy(dice.pick(&["job-1", "job-2"]).unwrap().to_owned()),
         85..87 => ObjectChange::UsedBy("j".repeat(65)),
-        87..93 => ObjectChange::Rewritten(headers(dice), attributes(dice)),
+        87..90 => ObjectChange::Rewritten(headers(dice), attributes(dice)),
+        90..93 => ObjectChange::Tags(attributes(dice).tags),
+        93..95 => ObjectChange::Acl(attributes(dice).acl),
         _ => ObjectChange::Headers(headers(dice)),
     }
 }

@@ -104,6 +104,33 @@ impl Rig {
         rig
     }
 
+    /// The same after the program was stopped and started again, with other options.
+    pub async fn restarted(self, change: impl FnOnce(&mut AppOptions)) -> Self {
+        let Self {
+            app,
+            store,
+            clock,
+            folder,
+        } = self;
+        store.close().await.unwrap();
+        drop((app, store));
+        let store: Arc<dyn Store> = open_store(&folder, |_| {}).await;
+        let mut options = AppOptions {
+            dev: true,
+            ..AppOptions::default()
+        };
+        change(&mut options);
+        let app = App::start(options, Arc::clone(&store), clock.clone())
+            .await
+            .unwrap();
+        Self {
+            app,
+            store,
+            clock,
+            folder,
+        }
+    }
+
     /// The folder that the store lives in.
     pub fn folder(&self) -> &std::path::Path {
         self.folder.path()

@@ -1,11 +1,10 @@
-//! Buckets: listed, made, looked at, removed; and what of their settings is absent.
+//! Buckets: listed, made, looked at, removed.
 //!
-//! Owns: ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation, and the right "there is none" for settings that no
-//! bucket has here.
-//! Never does: pretend. A setting that cannot be made is refused with `NotImplemented`.
+//! Owns: ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation. Never does: settings; `settings.rs`, `acl.rs`,
+//! `bucket_cors.rs` and `lifecycle.rs` do.
 //!
 //! Invariants: a bucket that the configuration names stays: the next start would make it again. The store removes a bucket only when no
-//! live object is in it, in one step, and names no object in a bucket that is gone.
+//! live object is in it, in one step and with its settings, and names no object in a bucket that is gone.
 //!
 //! Source: Amazon S3 API Reference, the operations of these names.
 
@@ -17,11 +16,12 @@ use super::super::body::empty;
 use super::super::call::{Call, Reply};
 use super::super::error::{ApiError, ErrorCode};
 use super::access::{Access, not_implemented};
+use super::acl;
 use super::list::{parse_token, token};
 use super::payload::Payload;
 use super::put::put_headers;
 use super::xml::{self, Document};
-use crate::model::{Action, Bucket, BucketConfig, Target};
+use crate::model::{Action, Bucket, BucketConfig, CannedAcl, Target};
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind, StoreError};
 
 /// Largest `CreateBucketConfiguration`, in bytes.
@@ -61,6 +61,17 @@ async fn find(call: &Call<'_>, bucket: &Bucket) -> Result<Option<BucketConfig>, 
         Some(CatalogEntry::Bucket(config)) => Ok(Some(config)),
         _ => Ok(None),
     }
+}
+
+/// Whether anybody may post a form without a policy.
+///
+/// # Errors
+/// What the store says.
+pub(super) async fn is_open_to_forms(call: &Call<'_>, bucket: &Bucket) -> Result<bool, ApiError> {
+    let configured = call.app.options.bucket_options(bucket.as_str());
+    let stored = find(call, bucket).await?;
+    Ok(configured.is_some_and(|bucket| bucket.public_write)
+        || stored.is_some_and(|bucket| bucket.public_write))
 }
 
 /// A page of the buckets that the key reaches, by name; all of them when no `max-buckets` is given, as Amazon does.
@@ -148,6 +159,10 @@ pub(super) async fn create(
         return Err(not_implemented("x-amz-object-ownership"));
     }
     let headers = put_headers(&access)?;
+    let asked = headers.attributes.acl;
+    if asked == CannedAcl::PublicReadWrite {
+        return Err(not_implemented("x-amz-acl"));
+    }
     let (app, now) = (call.app, call.now);
     let payload = Payload::new(call, &mut access, headers.attributes.checksum)?;
     let body = payload
@@ -159,6 +174,9 @@ pub(super) async fn create(
     }
     let config = BucketConfig::new(bucket.clone(), now);
     app.store.insert(CatalogEntry::Bucket(config)).await?;
+    if acl::is_public(asked) {
+        acl::set_bucket(call, &bucket, asked).await?;
+    }
     Ok(made(&bucket))
 }
 
@@ -252,85 +270,4 @@ pub(super) async fn remove(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Api
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(Reply::Raw(response))
-}
-
-/// A bucket's cross-origin rules are the configuration's; only that there are none can be said here.
-///
-/// # Errors
-/// `NoSuchCORSConfiguration`, `NotImplemented` when there are some.
-pub(super) fn cors(call: &Call<'_>, bucket: &Bucket) -> Result<Reply, ApiError> {
-    let configured = call.app.options.bucket_options(bucket.as_str());
-    match configured.and_then(|bucket| bucket.cors.as_ref()) {
-        Some(rules) if !rules.is_empty() => Err(unknown("cors")),
-        _ => {
-            let message = "The CORS configuration does not exist";
-            Err(ApiError::new(ErrorCode::NoSuchCORSConfiguration, message))
-        }
-    }
-}
-
-/// The answer to the question for a setting that no bucket has.
-pub(super) fn setting(name: &str) -> Result<Reply, ApiError> {
-    use ErrorCode as C;
-    let (code, message) = match name {
-        "versioning" => {
-            return Ok(Reply::Raw(
-                Document::new("VersioningConfiguration").answer(),
-            ));
-        }
-        "logging" => return Ok(Reply::Raw(Document::new("BucketLoggingStatus").answer())),
-        "notification" => {
-            return Ok(Reply::Raw(
-                Document::new("NotificationConfiguration").answer(),
-            ));
-        }
-        "accelerate" => {
-            return Ok(Reply::Raw(
-                Document::new("AccelerateConfiguration").answer(),
-            ));
-        }
-        "requestPayment" => {
-            let mut document = Document::new("RequestPaymentConfiguration");
-            document.element("Payer", "BucketOwner");
-            return Ok(Reply::Raw(document.answer()));
-        }
-        "policy" => (C::NoSuchBucketPolicy, "The bucket policy does not exist"),
-        "lifecycle" => (
-            C::NoSuchLifecycleConfiguration,
-            "The lifecycle configuration does not exist",
-        ),
-        "tagging" => (C::NoSuchTagSet, "The TagSet does not exist"),
-        "website" => (
-            C::NoSuchWebsiteConfiguration,
-            "The specified bucket does not have a website configuration",
-        ),
-        "encryption" => (
-            C::ServerSideEncryptionConfigurationNotFoundError,
-            "The server side encryption configuration was not found",
-        ),
-        "object-lock" => (
-            C::ObjectLockConfigurationNotFoundError,
-            "Object Lock configuration does not exist for this bucket",
-        ),
-        "replication" => (
-            C::ReplicationConfigurationNotFoundError,
-            "The replication configuration was not found",
-        ),
-        "publicAccessBlock" => (
-            C::NoSuchPublicAccessBlockConfiguration,
-            "The public access block configuration was not found",
-        ),
-        "ownershipControls" => (
-            C::OwnershipControlsNotFoundError,
-            "The bucket ownership controls were not found",
-        ),
-        _ => return Err(unknown(name)),
-    };
-    Err(ApiError::new(code, message))
-}
-
-/// A subresource that is Amazon's and not ours.
-pub(super) fn unknown(name: &str) -> ApiError {
-    let message = format!("The subresource {name} is not implemented here.");
-    ApiError::new(ErrorCode::NotImplemented, message)
 }

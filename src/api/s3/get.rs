@@ -2,6 +2,7 @@
 //!
 //! Owns: which headers an authenticated reader gets, and the overrides of `response-*`. A browser that opens a presigned URL gets the
 //! same, so the answer still says: do not guess the type, run nothing, belong to no origin.
+//! When a lifecycle rule lets the object go, the answer says when. What nobody signed gets what is public.
 //! Never does: judge conditions or ranges; `conditional.rs` and `range.rs` do, for every road to an object.
 //!
 //! Invariants: HEAD gets the headers of GET, also those of a range, which Amazon looks at there (RFC 9110 does not). Only a whole answer
@@ -21,13 +22,14 @@ use http_body_util::BodyExt;
 use super::super::body::{ResponseBody, empty};
 use super::super::call::{Call, Reply};
 use super::super::conditional::{self, Verdict};
-use super::super::error::ApiError;
+use super::super::error::{ApiError, ErrorCode};
 use super::super::object_answer::{SANDBOX, unsatisfiable};
 use super::super::object_body::ObjectBody;
 use super::super::range::{self, Wanted};
 use super::super::stored_headers::{self, CHECKSUM_TYPE, put as set};
 use super::access::{Access, KEY_OF_CLIENT};
 use super::get_part::{self, Part};
+use super::{acl, lifecycle, settings};
 use crate::model::{Bucket, ChecksumType, ObjectKey, ObjectMeta};
 use crate::store::{ObjectName, ObjectReader};
 
@@ -45,56 +47,98 @@ const OVERRIDES: [(&str, HeaderName); 6] = [
     ("response-expires", EXPIRES),
 ];
 
-/// Answers GET or HEAD of an object.
+/// Answers GET or HEAD of an object; without an [`Access`] if everybody may read it.
 ///
 /// # Errors
-/// `NoSuchKey`, `PreconditionFailed`, `InvalidRange`, what the store says.
+/// `NoSuchKey`, `PreconditionFailed`, `InvalidRange`, what the store says; `AccessDenied` and `InvalidRequest` for what only a signature
+/// opens.
 pub(super) async fn get(
     call: &Call<'_>,
-    access: &Access,
+    access: Option<&Access>,
     bucket: Bucket,
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
-    access.refuse_headers(&KEY_OF_CLIENT)?;
+    access.map_or(Ok(()), |access| access.refuse_headers(&KEY_OF_CLIENT))?;
+    let rules = settings::lifecycle(call.app, &bucket).await?;
     let name = ObjectName::Key(bucket, key);
     let request = &call.head.headers;
-    let mut response = if call.head.method == Method::HEAD {
+    let checked = wants_checksums(call, access);
+    let (mut response, meta) = if call.head.method == Method::HEAD {
         let meta = call.app.store.object(&name, call.now).await?;
-        match conditional::judge(request, &meta) {
+        check_reader(access, &meta)?;
+        let response = match conditional::judge(request, &meta) {
             Verdict::Proceed => match get_part::asked(call, &meta)? {
                 Some(part) => of_part(part, &meta, empty()),
-                None => send(request, access, None, &meta)?,
+                None => send(request, checked, None, &meta)?,
             },
             verdict => stopped(request, verdict, &meta)?,
-        }
+        };
+        (response, meta)
     } else {
         let reader = call.app.store.open(&name, call.now).await?;
         let meta = reader.meta().clone();
-        match conditional::judge(request, &meta) {
+        check_reader(access, &meta)?;
+        let response = match conditional::judge(request, &meta) {
             Verdict::Proceed => match get_part::asked(call, &meta)? {
                 Some(part) => {
                     let body = ObjectBody::part(reader, part.offset, part.length);
                     of_part(part, &meta, body.boxed_unsync())
                 }
-                None => send(request, access, Some(reader), &meta)?,
+                None => send(request, checked, Some(reader), &meta)?,
             },
             verdict => stopped(request, verdict, &meta)?,
-        }
+        };
+        (response, meta)
     };
     if response.status().is_success() {
-        for (parameter, header) in OVERRIDES {
-            if let Some(value) = call.params.query(parameter) {
-                set(response.headers_mut(), header, value);
+        put_overrides(call, access, response.headers_mut())?;
+        lifecycle::put_expiration(response.headers_mut(), &rules, &meta);
+    }
+    Ok(Reply::Raw(response))
+}
+
+/// Whether the answer is to carry the checksums of the whole.
+fn wants_checksums(call: &Call<'_>, access: Option<&Access>) -> bool {
+    const MODE: &str = "x-amz-checksum-mode";
+    let mode = match access {
+        Some(access) => access.header(MODE),
+        None => call.header(HeaderName::from_static(MODE)),
+    };
+    mode.is_some_and(|mode| mode.eq_ignore_ascii_case("enabled"))
+}
+
+/// Judged of the very object that is sent, which may have replaced another one a moment ago.
+fn check_reader(access: Option<&Access>, meta: &ObjectMeta) -> Result<(), ApiError> {
+    match access.is_some() || acl::is_public(meta.attributes.acl) {
+        true => Ok(()),
+        false => Err(ApiError::new(ErrorCode::AccessDenied, "Access Denied")),
+    }
+}
+
+/// Replaces headers as the query says; only who signed the query may.
+fn put_overrides(
+    call: &Call<'_>,
+    access: Option<&Access>,
+    headers: &mut HeaderMap,
+) -> Result<(), ApiError> {
+    for (parameter, header) in OVERRIDES {
+        match (call.params.query(parameter), access) {
+            (None, _) => {}
+            (Some(value), Some(_)) => set(headers, header, value),
+            (Some(_), None) => {
+                let message =
+                    "Request specific response headers cannot be used for anonymous GET requests.";
+                return Err(ApiError::new(ErrorCode::InvalidRequest, message));
             }
         }
     }
-    Ok(Reply::Raw(response))
+    Ok(())
 }
 
 /// All of the object or the range that is wanted; without a reader, its headers.
 fn send(
     request: &HeaderMap,
-    access: &Access,
+    checked: bool,
     reader: Option<Box<dyn ObjectReader>>,
     meta: &ObjectMeta,
 ) -> Result<Response<ResponseBody>, ApiError> {
@@ -106,7 +150,7 @@ fn send(
         Wanted::Whole => {
             let body = reader.map(ObjectBody::whole);
             Ok(whole(
-                access,
+                checked,
                 meta,
                 body.map_or_else(empty, BodyExt::boxed_unsync),
             ))
@@ -165,10 +209,9 @@ fn stopped(
     Ok(response)
 }
 
-fn whole(access: &Access, meta: &ObjectMeta, body: ResponseBody) -> Response<ResponseBody> {
+fn whole(checked: bool, meta: &ObjectMeta, body: ResponseBody) -> Response<ResponseBody> {
     let mut response = with_headers(meta, meta.size, body);
-    let asked = access.header("x-amz-checksum-mode");
-    if asked.is_some_and(|mode| mode.eq_ignore_ascii_case("enabled")) {
+    if checked {
         let parts = meta.parts.as_ref();
         match parts.and_then(|parts| Some((parts.composite()?, parts.count()))) {
             Some((composite, count)) => {

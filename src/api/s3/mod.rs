@@ -4,13 +4,17 @@
 //! Never does: take a form; `post_object.rs` does, and none comes here (`form_gate.rs`).
 //!
 //! Invariants: nothing is done, and nothing is told, before the signature was proven and the key was found to reach that far
-//! (`access.rs`); what is not matched is refused: a subresource that Amazon has and we do not is `NotImplemented`, and never taken for a
-//! plain read or write of the object.
+//! (`access.rs`), but for what is public (`anonymous.rs`); what is not matched is refused: a subresource that Amazon has and we do not is
+//! `NotImplemented`, and never taken for a plain read or write of the object.
 //!
 //! Source: Amazon S3 API Reference, "Actions".
 
 mod access;
+mod acl;
+mod anonymous;
+mod attributes;
 mod aws_chunked;
+mod bucket_cors;
 mod buckets;
 mod complete;
 mod condition;
@@ -19,12 +23,15 @@ mod delete;
 mod get;
 mod get_part;
 mod keep_alive;
+mod lifecycle;
 mod list;
 mod multipart;
 mod part;
 mod payload;
 mod put;
 mod query;
+mod settings;
+mod tagging;
 mod trailer;
 mod uploads;
 mod xml;
@@ -84,7 +91,7 @@ pub(super) async fn service(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let access = access::authenticate(call, Place::Service).await?;
     query::check(call, query::OF_SERVICE)?;
     if let Some(other) = subresource(call)? {
-        return Err(buckets::unknown(other));
+        return Err(settings::unknown(other));
     }
     match call.head.method.as_str() {
         "GET" | "HEAD" => buckets::list(call, &access).await,
@@ -97,6 +104,9 @@ pub(super) async fn service(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 /// # Errors
 /// What authentication and the operation say.
 pub(super) async fn bucket(call: &mut Call<'_>, name: &str) -> Result<Reply, ApiError> {
+    if let Some(public) = anonymous::bucket(call, name).await? {
+        return Ok(public);
+    }
     let access = access::authenticate(call, Place::Bucket(name)).await?;
     let method = call.head.method.clone();
     let lists = matches!(method.as_str(), "GET" | "HEAD");
@@ -113,12 +123,33 @@ pub(super) async fn bucket(call: &mut Call<'_>, name: &str) -> Result<Reply, Api
         ("GET", Some("uploads")) => uploads::uploads(call, bucket).await,
         ("GET", Some("location")) => Ok(buckets::location(call)),
         ("GET", Some("versions")) => list::versions(call, bucket).await,
-        ("GET", Some("cors")) => buckets::cors(call, &bucket),
-        ("GET", Some(setting)) => buckets::setting(setting),
         ("POST", Some("delete")) => delete::many(call, access, bucket).await,
         ("DELETE", None) => buckets::remove(call, bucket).await,
-        (_, Some(other)) => Err(buckets::unknown(other)),
+        (_, Some(setting)) => bucket_setting(call, access, &bucket, setting).await,
         _ => Err(ApiError::method("GET, HEAD, PUT, POST, DELETE, OPTIONS")),
+    }
+}
+
+/// Requests to a setting of a bucket.
+async fn bucket_setting(
+    call: &mut Call<'_>,
+    access: access::Access,
+    bucket: &Bucket,
+    setting: &str,
+) -> Result<Reply, ApiError> {
+    let method = call.head.method.clone();
+    match (method.as_str(), setting) {
+        ("GET", "acl") => acl::get_bucket(call, bucket).await,
+        ("PUT", "acl") => acl::put_bucket(call, access, bucket).await,
+        ("GET", "cors") => bucket_cors::get(call, bucket).await,
+        ("PUT", "cors") => bucket_cors::put(call, access, bucket).await,
+        ("DELETE", "cors") => bucket_cors::delete(call, bucket).await,
+        ("GET", "lifecycle") => lifecycle::get(call, bucket).await,
+        ("PUT", "lifecycle") => lifecycle::put(call, access, bucket).await,
+        ("DELETE", "lifecycle") => lifecycle::delete(call, bucket).await,
+        ("GET", other) => settings::get_absent(other),
+        ("DELETE", other) => settings::remove_absent(other),
+        (_, other) => Err(settings::unknown(other)),
     }
 }
 
@@ -131,6 +162,9 @@ pub(super) async fn object(
     bucket: &str,
     key: &str,
 ) -> Result<Reply, ApiError> {
+    if let Some(public) = anonymous::object(call, bucket, key).await? {
+        return Ok(public);
+    }
     let access = access::authenticate(call, Place::Object(bucket, key)).await?;
     let method = call.head.method.clone();
     query::check(call, query::OF_OBJECT)?;
@@ -169,13 +203,19 @@ async fn whole_object(
         return Err(error.with("ArgumentName", PART_NUMBER));
     }
     match (method.as_str(), asked) {
-        ("GET" | "HEAD", None) => get::get(call, &access, bucket, key).await,
+        ("GET" | "HEAD", None) => get::get(call, Some(&access), bucket, key).await,
         ("PUT", None) if access.header(copy::SOURCE).is_some() => {
             copy::copy(call, access, bucket, key).await
         }
         ("PUT", None) => put::put(call, access, bucket, key).await,
         ("DELETE", None) => delete::one(call, &access, bucket, key.as_str()).await,
-        (_, Some(other)) => Err(buckets::unknown(other)),
+        ("GET", Some("acl")) => acl::get_object(call, bucket, key).await,
+        ("PUT", Some("acl")) => acl::put_object(call, access, bucket, key).await,
+        ("GET", Some("tagging")) => tagging::get(call, bucket, key).await,
+        ("PUT", Some("tagging")) => tagging::put(call, access, bucket, key).await,
+        ("DELETE", Some("tagging")) => tagging::delete(call, bucket, key).await,
+        ("GET", Some("attributes")) => attributes::get(call, &access, bucket, key).await,
+        (_, Some(other)) => Err(settings::unknown(other)),
         _ => Err(ApiError::method("GET, HEAD, PUT, POST, DELETE, OPTIONS")),
     }
 }

@@ -19,6 +19,7 @@ use super::super::stored_headers::{CHECKSUM_TYPE, WHOLE};
 use super::access::Access;
 use super::condition;
 use super::payload::Payload;
+use super::{lifecycle, settings};
 use crate::model::{
     AnswerStyle, Attributes, Bucket, Checksum, ETag, HeaderSet, MAX_CHUNK_BYTES, NewUpload,
     ObjectKey,
@@ -39,6 +40,7 @@ pub(super) async fn put(
     let condition = condition::of_write(&access)?;
     let headers = put_headers(&access)?;
     let claimed = headers.attributes.checksum.clone();
+    let rules = settings::lifecycle(call.app, &bucket).await?;
     let upload = new_upload(call, bucket, key, (headers.stored, headers.attributes))?;
     let app = call.app;
     let mut payload = Payload::new(call, &mut access, claimed)?;
@@ -61,7 +63,11 @@ pub(super) async fn put(
     let committed = writer.commit(expected, app.clock.now()).await;
     let committed = committed.map_err(|error| condition::refusal(error, condition.as_ref()))?;
     let etag = ETag::of_whole(committed.receipt.digests.md5);
-    Ok(Reply::Raw(stored(&etag, checksum.as_ref())))
+    let mut response = stored(&etag, checksum.as_ref());
+    if let Some(meta) = &committed.object {
+        lifecycle::put_expiration(response.headers_mut(), &rules, meta);
+    }
+    Ok(Reply::Raw(response))
 }
 
 /// What the headers say of the object.

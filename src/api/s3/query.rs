@@ -11,7 +11,7 @@
 
 use super::super::call::Call;
 use super::super::error::ApiError;
-use super::{FOREIGN, PART_NUMBER, SUBRESOURCES, buckets};
+use super::{FOREIGN, PART_NUMBER, SUBRESOURCES, settings};
 
 /// Of the list of all buckets; each may be sent without a value.
 pub(super) const OF_SERVICE: &[&str] = &[
@@ -74,6 +74,6 @@ pub(super) fn check(call: &Call<'_>, known: &[&str]) -> Result<(), ApiError> {
     let mut bare = call.params.pairs().filter(|(_, value)| value.is_empty());
     match bare.find(|(name, _)| !is_known(name)) {
         None => Ok(()),
-        Some((name, _)) => Err(buckets::unknown(name)),
+        Some((name, _)) => Err(settings::unknown(name)),
     }
 }

@@ -1,4 +1,4 @@
-//! The XML of S3: documents out, two small ones in.
+//! The XML of S3: documents out, small ones in.
 //!
 //! Owns: how text is written so that a reader gets back exactly what was stored: a carriage return and the characters that XML 1.0 does
 //! not allow are references, as Amazon writes them (a strict reader refuses the latter; `encoding-type=url` is for that).
@@ -51,6 +51,18 @@ impl Document {
     /// Elements within an element.
     pub(super) fn within(&mut self, name: &str, fill: impl FnOnce(&mut Self)) {
         self.open(name);
+        fill(self);
+        self.close(name);
+    }
+
+    /// Elements within an element that has these attributes, as they are to be written.
+    pub(super) fn within_as(
+        &mut self,
+        name: &str,
+        attributes: &'static str,
+        fill: impl FnOnce(&mut Self),
+    ) {
+        self.open(&format!("{name} {attributes}"));
         fill(self);
         self.close(name);
     }
@@ -116,8 +128,12 @@ pub(super) struct Element {
 impl Element {
     /// The text of the first child of this name.
     pub(super) fn child(&self, name: &str) -> Option<&str> {
-        let found = self.children.iter().find(|child| child.name == name)?;
-        Some(&found.text)
+        self.element(name).map(|found| found.text.as_str())
+    }
+
+    /// The first child of this name.
+    pub(super) fn element(&self, name: &str) -> Option<&Element> {
+        self.children.iter().find(|child| child.name == name)
     }
 
     /// Its text.

@@ -1,4 +1,4 @@
-//! The catalog: tokens, applications, access keys, pipelines and buckets.
+//! The catalog: tokens, applications, access keys, pipelines, buckets and their settings.
 //!
 //! Owns: its entries in the index, their number per kind, and `catalog.json`, the snapshot from which they are rebuilt.
 //! Never does: judge expiry (callers and the sweep do), or print a secret.
@@ -9,22 +9,26 @@
 //!    index has lost writes.
 //! 3. Tokens that were issued to an application are short-lived and stay out of the snapshot: after a rebuild their holders
 //!    ask for new ones.
+//! 4. A setting is there only as long as its bucket.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Engine;
+use super::entry::{Entry, KINDS, decode, encode, entry_key, kind_byte};
 use super::index::{Index, Txn};
 use super::records::{self, CATALOG, CATALOG_EXPIRY, META, OPEN_SESSIONS};
-use crate::model::{AccessKey, Application, Bucket, BucketConfig, Pipeline, Timestamp, Token};
+use super::{Engine, long};
+use crate::model::{Bucket, SettingKind, Timestamp};
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_ENTRIES, StoreError};
 
 /// Objects of a bucket that are looked at, at most, before it is removed.
 const MAX_LOOKED_AT: usize = 1000;
 /// The version of the snapshot's form.
 const SNAPSHOT_VERSION: u32 = 1;
+/// How often an entry is read again when it was replaced while its pieces were read.
+const MAX_TRIES: usize = 8;
 
 /// Orders the writers of the snapshot: one at a time, and one for all who wait.
 #[derive(Debug, Default)]
@@ -36,15 +40,51 @@ pub(super) struct Snapshot {
 
 /// One entry.
 pub(super) fn find(engine: &Engine, key: &CatalogKey) -> Result<Option<CatalogEntry>, StoreError> {
-    let entry = engine.index.get(&entry_key(key))?;
-    entry.as_deref().map(decode).transpose()
+    read(&engine.index, &entry_key(key))
+}
+
+/// The entry at a place; read again when it was replaced before all of it was read.
+fn read(index: &Index, place: &[u8]) -> Result<Option<CatalogEntry>, StoreError> {
+    for _ in 0..MAX_TRIES {
+        let Some(value) = index.get(place)? else {
+            return Ok(None);
+        };
+        if let Some(entry) = long::join(place, value, |piece| index.get(piece))? {
+            return decode(&entry).map(Some);
+        }
+    }
+    Err(torn())
+}
+
+/// The entry at a place inside a job, and the value that stands for it.
+fn entry_at(txn: &Txn<'_>, place: &[u8]) -> Result<Option<(CatalogEntry, Vec<u8>)>, StoreError> {
+    let Some(value) = txn.get(place)? else {
+        return Ok(None);
+    };
+    // Nobody writes in between.
+    let entry = long::join(place, value.clone(), |piece| txn.get(piece))?.ok_or_else(torn)?;
+    Ok(Some((decode(&entry)?, value)))
+}
+
+/// One entry, inside a job.
+pub(super) fn find_in(txn: &Txn<'_>, key: &CatalogKey) -> Result<Option<CatalogEntry>, StoreError> {
+    let found = entry_at(txn, &entry_key(key))?;
+    Ok(found.map(|(entry, _)| entry))
+}
+
+fn torn() -> StoreError {
+    StoreError::Corrupt("the pieces of a catalog entry are not its own".to_owned())
 }
 
 /// All entries of a kind, by key.
 pub(super) fn list(index: &Index, kind: CatalogKind) -> Result<Vec<CatalogEntry>, StoreError> {
     let mut entries = Vec::new();
-    index.scan(&[CATALOG, kind_byte(kind)], |_, value| {
-        entries.push(decode(value)?);
+    index.scan(&[CATALOG, kind_byte(kind)], |place, value| {
+        let whole = long::join(place, value.to_vec(), |piece| index.get(piece))?;
+        entries.extend(match whole {
+            Some(entry) => Some(decode(&entry)?),
+            None => read(index, place)?,
+        });
         Ok(match entries.len() {
             MAX_CATALOG_ENTRIES.. => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
@@ -58,7 +98,11 @@ pub(super) async fn insert(engine: &Arc<Engine>, entry: CatalogEntry) -> Result<
     let owner = Arc::clone(engine);
     let work = async move {
         let in_snapshot = is_lasting(&entry);
+        let sets = matches!(entry, CatalogEntry::Setting(_));
         owner.index.commit(move |txn| put(txn, &entry)).await?;
+        if sets {
+            owner.lifecycle.begin_again();
+        }
         match in_snapshot {
             true => write_snapshot(&owner).await,
             false => Ok(()),
@@ -111,7 +155,10 @@ fn is_needed(txn: &mut Txn<'_>, key: &CatalogKey, now: Timestamp) -> Result<bool
                 _ => Ok(false),
             }
         }
-        CatalogKey::Token(_) | CatalogKey::Application(_) | CatalogKey::AccessKey(_) => Ok(false),
+        CatalogKey::Token(_)
+        | CatalogKey::Application(_)
+        | CatalogKey::AccessKey(_)
+        | CatalogKey::Setting(..) => Ok(false),
     }
 }
 
@@ -127,11 +174,16 @@ pub(super) fn take_out(
     key: &CatalogKey,
 ) -> Result<Option<CatalogEntry>, StoreError> {
     let place = entry_key(key);
-    let Some(old) = txn.get(&place)? else {
+    let Some((old, value)) = entry_at(txn, &place)? else {
         return Ok(None);
     };
-    let old = decode(&old)?;
     forget_expiry(txn, &place, &old);
+    long::forget(txn, &place, &value);
+    if let CatalogKey::Bucket(bucket) = key {
+        for kind in SettingKind::ALL {
+            take_out(txn, &CatalogKey::Setting(bucket.clone(), kind))?;
+        }
+    }
     let count = count(txn, old.kind())?;
     set_count(txn, old.kind(), count.saturating_sub(1))?;
     count_change(txn, &old)?;
@@ -142,8 +194,16 @@ pub(super) fn take_out(
 /// Writes an entry inside a job.
 pub(super) fn put(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreError> {
     let place = entry_key(&entry.key());
-    match txn.get(&place)? {
-        Some(old) => forget_expiry(txn, &place, &decode(&old)?),
+    if let CatalogEntry::Setting(setting) = entry
+        && !has_bucket(txn, &setting.bucket)?
+    {
+        return Err(StoreError::NoSuchBucket);
+    }
+    match entry_at(txn, &place)? {
+        Some((old, value)) => {
+            forget_expiry(txn, &place, &old);
+            long::forget(txn, &place, &value);
+        }
         None => {
             let count = count(txn, entry.kind())?;
             if count >= MAX_CATALOG_ENTRIES as u64 {
@@ -157,7 +217,7 @@ pub(super) fn put(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreEr
         txn.put(records::due_key(CATALOG_EXPIRY, at, rest), Vec::new())?;
     }
     count_change(txn, entry)?;
-    txn.put(place, encode(entry)?)
+    long::put(txn, place, encode(entry)?)
 }
 
 /// The entry whose key ends a key of the expiry table, if it is due.
@@ -166,8 +226,8 @@ pub(super) fn due_entry(
     rest: &[u8],
     now: Timestamp,
 ) -> Result<Option<CatalogEntry>, StoreError> {
-    let entry = txn.get(&records::key(CATALOG, &[rest]))?;
-    let entry = entry.as_deref().map(decode).transpose()?;
+    let entry = entry_at(txn, &records::key(CATALOG, &[rest]))?;
+    let entry = entry.map(|(entry, _)| entry);
     Ok(entry.filter(|entry| expiry(entry).is_some_and(|at| at <= now)))
 }
 
@@ -236,76 +296,6 @@ struct SnapshotFile {
     version: u32,
     generation: u64,
     entries: Vec<Entry>,
-}
-
-/// [`CatalogEntry`] in the form it is stored in.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Entry {
-    Token(Token),
-    Application(Application),
-    AccessKey(AccessKey),
-    Pipeline(Pipeline),
-    Bucket(BucketConfig),
-}
-
-impl Entry {
-    fn from_seam(entry: CatalogEntry) -> Self {
-        match entry {
-            CatalogEntry::Token(token) => Self::Token(token),
-            CatalogEntry::Application(application) => Self::Application(application),
-            CatalogEntry::AccessKey(key) => Self::AccessKey(key),
-            CatalogEntry::Pipeline(pipeline) => Self::Pipeline(pipeline),
-            CatalogEntry::Bucket(bucket) => Self::Bucket(bucket),
-        }
-    }
-
-    fn into_seam(self) -> CatalogEntry {
-        match self {
-            Self::Token(token) => CatalogEntry::Token(token),
-            Self::Application(application) => CatalogEntry::Application(application),
-            Self::AccessKey(key) => CatalogEntry::AccessKey(key),
-            Self::Pipeline(pipeline) => CatalogEntry::Pipeline(pipeline),
-            Self::Bucket(bucket) => CatalogEntry::Bucket(bucket),
-        }
-    }
-}
-
-const KINDS: [CatalogKind; 5] = [
-    CatalogKind::Token,
-    CatalogKind::Application,
-    CatalogKind::AccessKey,
-    CatalogKind::Pipeline,
-    CatalogKind::Bucket,
-];
-
-const fn kind_byte(kind: CatalogKind) -> u8 {
-    match kind {
-        CatalogKind::Token => b't',
-        CatalogKind::Application => b'a',
-        CatalogKind::AccessKey => b'k',
-        CatalogKind::Pipeline => b'p',
-        CatalogKind::Bucket => b'b',
-    }
-}
-
-fn entry_key(key: &CatalogKey) -> Vec<u8> {
-    let (kind, name) = match key {
-        CatalogKey::Token(hash) => (CatalogKind::Token, hash.as_bytes().as_slice()),
-        CatalogKey::Application(id) => (CatalogKind::Application, id.as_bytes().as_slice()),
-        CatalogKey::AccessKey(id) => (CatalogKind::AccessKey, id.as_bytes()),
-        CatalogKey::Pipeline(id) => (CatalogKind::Pipeline, id.as_bytes().as_slice()),
-        CatalogKey::Bucket(name) => (CatalogKind::Bucket, name.as_str().as_bytes()),
-    };
-    records::key(CATALOG, &[&[kind_byte(kind)], name])
-}
-
-fn encode(entry: &CatalogEntry) -> Result<Vec<u8>, StoreError> {
-    records::encode(&Entry::from_seam(entry.clone()))
-}
-
-fn decode(bytes: &[u8]) -> Result<CatalogEntry, StoreError> {
-    records::decode(bytes).map(Entry::into_seam)
 }
 
 fn expiry(entry: &CatalogEntry) -> Option<Timestamp> {

@@ -2,8 +2,8 @@
 //!
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `hashing` and `lane` take the bytes of a chunk to
 //! disk, `ledger`, `closing`, `parts` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
-//! `objects` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `sweep` removes what is due, `recover` opens, `rebuild` rebuilds and
-//! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags),
+//! `objects` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `sweep` removes what is due and `lifecycle` what a bucket's rules let go, `recover` opens, `rebuild` rebuilds and
+//! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags), `entry` (of the catalog), `long` (such as are),
 //! `label`, `damage` (of the index, seen by a read), `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
 //! `disk` (the only one that touches the file system) and `fuse`.
 //! Never does: HTTP, policies, reading a clock.
@@ -20,6 +20,7 @@ mod closing;
 mod complete;
 mod damage;
 mod disk;
+mod entry;
 pub mod faults;
 mod fuse;
 #[cfg(fuzzing)]
@@ -31,7 +32,9 @@ mod label;
 mod lane;
 mod lease;
 mod ledger;
+mod lifecycle;
 mod list;
+mod long;
 #[cfg(feature = "schedules")]
 mod memory;
 mod names;
@@ -139,6 +142,7 @@ struct Engine {
     tasks: TaskTracker,
     snapshot: catalog::Snapshot,
     clock: Mutex<sweep::ClockWatch>,
+    lifecycle: lifecycle::Walk,
 }
 
 impl Engine {

@@ -87,6 +87,19 @@ pub(super) fn put_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), Sto
     txn.put(name, parts.record)
 }
 
+/// Writes the changed record of an object that is there.
+pub(super) fn replace_object(
+    txn: &mut Txn<'_>,
+    old: &ObjectMeta,
+    new: &ObjectMeta,
+) -> Result<(), StoreError> {
+    if let Some(at) = old.expires_at {
+        txn.delete(due_key(EXPIRY, at, old.id.as_bytes()));
+    }
+    forget_tags(txn, old);
+    put_object(txn, new)
+}
+
 /// Removes an object's record, its id and its expiry; its file becomes garbage.
 pub(super) fn remove_object(
     txn: &mut Txn<'_>,

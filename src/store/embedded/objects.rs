@@ -19,7 +19,7 @@ use super::disk::FileName;
 use super::faults::{self, Bug};
 use super::index::Txn;
 use super::names::{self, Garbage};
-use super::records::{self, EXPIRY, OBJECT_IDS, OBJECTS};
+use super::records::{self, OBJECT_IDS, OBJECTS};
 use super::{Engine, label, tagged};
 use crate::model::{Hasher, Id, ObjectMeta, Timestamp};
 use crate::store::{ObjectChange, ObjectName, ObjectReader, StoreError, WriteCondition};
@@ -184,11 +184,7 @@ async fn change_in_turn(
         if live_in(txn, &ObjectName::Id(id), now)? != old {
             return Err(StoreError::NoSuchObject);
         }
-        if let Some(at) = old.expires_at {
-            txn.delete(records::due_key(EXPIRY, at, id.as_bytes()));
-        }
-        names::forget_tags(txn, &old);
-        names::put_object(txn, &new)?;
+        names::replace_object(txn, &old, &new)?;
         Ok(new)
     };
     engine.index.commit(store).await
@@ -307,6 +303,8 @@ fn changed(
             new.attributes = attributes;
             new.finished_at = now;
         }
+        ObjectChange::Tags(tags) => new.attributes.tags = tags,
+        ObjectChange::Acl(acl) => new.attributes.acl = acl,
     }
     new.updated_at = now;
     new.version = old.version.saturating_add(1);

@@ -49,6 +49,8 @@ pub(super) const TAGS: u8 = b'a';
 pub(super) const UPLOADS: u8 = b'u';
 /// id, number -> a piece of a session's tags, when they do not fit its record.
 pub(super) const SESSION_TAGS: u8 = b'e';
+/// kind, key, number -> a piece of a catalog entry, when it is too long for one value.
+pub(super) const ENTRY_PIECES: u8 = b'n';
 /// name -> value.
 pub(super) const META: u8 = b'm';
 

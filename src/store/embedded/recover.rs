@@ -129,6 +129,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         tasks: Default::default(),
         snapshot: Default::default(),
         clock: Default::default(),
+        lifecycle: Default::default(),
     };
     Ok((engine, clean))
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::index::Txn;
 use super::names::{self, Garbage};
 use super::records::{self, CATALOG_EXPIRY, EXPIRY, META, SESSIONS_DUE, SessionRecord};
-use super::{Engine, catalog, complete, recover};
+use super::{Engine, catalog, complete, lifecycle, recover};
 use crate::model::{Timestamp, UploadState};
 use crate::store::{ClockReading, StoreError, SweepReport};
 
@@ -117,7 +117,12 @@ async fn sweep_once(
     let left = limit - report.objects.min(limit);
     report.sessions = sweep_sessions(engine, clock.wall, left).await?;
     let left = left - report.sessions.min(left);
+    let walked = lifecycle::walk(engine, clock.wall, left).await?;
+    report.objects += walked.objects;
+    report.sessions += walked.sessions;
+    let left = left - (walked.objects + walked.sessions).min(left);
     report.catalog = sweep_catalog(engine, clock.wall, left).await?;
+    report.more = walked.more;
     for table in [EXPIRY, SESSIONS_DUE, CATALOG_EXPIRY] {
         report.more |= !due(engine, table, clock.wall, 1)?.is_empty();
     }
