@@ -458,8 +458,8 @@ async fn a_start_with_one_thing_wrong_is_refused() {
         ),
         (
             "acl",
-            start().header("x-amz-acl", "public-read"),
-            "NotImplemented",
+            start().header("x-amz-acl", "everybody"),
+            "InvalidArgument",
         ),
         (
             "condition",
@@ -1048,7 +1048,7 @@ async fn a_part_of_an_object_is_read_by_its_number() {
         (ask("partNumber=4"), said(416, "InvalidPartNumber")),
         (ask("partNumber=0"), said(400, "InvalidArgument")),
         (ask("partNumber=x"), said(400, "InvalidArgument")),
-        (ask("partNumber=1&acl"), said(501, "NotImplemented")),
+        (ask("partNumber=1&torrent"), said(501, "NotImplemented")),
         (
             ask("partNumber=1").header("range", "bytes=0-1"),
             said(400, "InvalidRequest"),
