@@ -803,6 +803,12 @@ async fn a_checksum_of_checksums_is_verified_kept_and_given_back() {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(element(&answer, "ChecksumSHA256"), whole);
     assert_eq!(element(&answer, "ChecksumType"), "COMPOSITE");
+    let asked = Signed::new("GET", &format!("{PATH}?attributes"))
+        .header("x-amz-object-attributes", "Checksum,ObjectParts");
+    let asked = asked.send(&rig).await;
+    assert_eq!(element(&asked, "ChecksumSHA256"), whole);
+    assert_eq!(element(&asked, "ChecksumType"), "COMPOSITE");
+    assert_eq!(element(&asked, "PartsCount"), "2");
     let read = Signed::new("GET", PATH).header("x-amz-checksum-mode", "ENABLED");
     let read = read.send(&rig).await;
     assert_eq!(read.header(field), whole);

@@ -138,9 +138,11 @@ impl ObjectParts {
         self.count
     }
 
-    /// The checksum of their checksums.
-    pub const fn composite(&self) -> Option<&Checksum> {
-        self.composite.as_ref()
+    /// That checksum as Amazon writes it: in base64, with the number of parts.
+    pub fn composite_text(&self) -> Option<(ChecksumAlgorithm, String)> {
+        let composite = self.composite.as_ref()?;
+        let text = format!("{}-{}", composite.base64(), self.count);
+        Some((composite.algorithm(), text))
     }
 
     /// Their sizes in bytes, in order; nothing when they are not known.

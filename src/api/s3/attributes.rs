@@ -14,8 +14,9 @@ use super::super::conditional;
 use super::super::error::{ApiError, ErrorCode};
 use super::super::stored_headers;
 use super::access::Access;
+use super::part::element;
 use super::xml::Document;
-use crate::model::{Bucket, ChecksumAlgorithm, ObjectKey, ObjectMeta};
+use crate::model::{Bucket, ChecksumAlgorithm, ChecksumType, ObjectKey, ObjectMeta, ObjectParts};
 use crate::store::ObjectName;
 
 const ASKED: &str = "x-amz-object-attributes";
@@ -69,15 +70,7 @@ fn asked(names: &str) -> Result<Vec<&str>, ApiError> {
 fn write(document: &mut Document, name: &str, meta: &ObjectMeta) {
     match name {
         "ETag" => document.element("ETag", meta.etag.as_str()),
-        "Checksum" => document.within("Checksum", |checksums| {
-            let crc64 = ChecksumAlgorithm::Crc64Nvme;
-            checksums.element(element(crc64), &meta.crc64.base64());
-            let named = meta.attributes.checksum.as_ref();
-            if let Some(named) = named.filter(|named| named.algorithm() != crc64) {
-                checksums.element(element(named.algorithm()), &named.base64());
-            }
-            checksums.element("ChecksumType", "FULL_OBJECT");
-        }),
+        "Checksum" => document.within("Checksum", |checksums| write_checksums(checksums, meta)),
         "ObjectParts" => {
             if let Some((_, count)) = meta.etag.as_str().split_once('-') {
                 document.within("ObjectParts", |parts| {
@@ -93,12 +86,19 @@ fn write(document: &mut Document, name: &str, meta: &ObjectMeta) {
     }
 }
 
-const fn element(algorithm: ChecksumAlgorithm) -> &'static str {
-    match algorithm {
-        ChecksumAlgorithm::Crc32 => "ChecksumCRC32",
-        ChecksumAlgorithm::Crc32c => "ChecksumCRC32C",
-        ChecksumAlgorithm::Crc64Nvme => "ChecksumCRC64NVME",
-        ChecksumAlgorithm::Sha1 => "ChecksumSHA1",
-        ChecksumAlgorithm::Sha256 => "ChecksumSHA256",
+/// The checksum of an object's parts is one of checksums, and stands alone.
+fn write_checksums(checksums: &mut Document, meta: &ObjectMeta) {
+    let parts = meta.parts.as_ref();
+    if let Some((algorithm, value)) = parts.and_then(ObjectParts::composite_text) {
+        checksums.element(element(algorithm), &value);
+        checksums.element("ChecksumType", ChecksumType::Composite.as_str());
+        return;
     }
+    let crc64 = ChecksumAlgorithm::Crc64Nvme;
+    checksums.element(element(crc64), &meta.crc64.base64());
+    let named = meta.attributes.checksum.as_ref();
+    if let Some(named) = named.filter(|named| named.algorithm() != crc64) {
+        checksums.element(element(named.algorithm()), &named.base64());
+    }
+    checksums.element("ChecksumType", ChecksumType::FullObject.as_str());
 }

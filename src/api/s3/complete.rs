@@ -27,7 +27,7 @@ use super::xml::{self, Document, Element};
 use super::{condition, keep_alive};
 use crate::model::{
     Bucket, Checksum, ChecksumAlgorithm, ChecksumType, ChunkReceipt, ETag, MAX_CHUNKS, Md5,
-    ObjectKey, ObjectMeta, UploadState, decode_hex,
+    ObjectKey, ObjectMeta, ObjectParts, UploadState, decode_hex,
 };
 use crate::store::{Completion, StoreError, WriteCondition};
 
@@ -119,11 +119,10 @@ fn document(base_url: &str, meta: &ObjectMeta) -> Document {
     document.element("Key", meta.key.as_str());
     document.element("ETag", &meta.etag.quoted());
     let parts = meta.parts.as_ref();
-    let composite = parts.and_then(|parts| Some((parts.composite()?, parts.count())));
+    let composite = parts.and_then(ObjectParts::composite_text);
     let kind = match (composite, &meta.attributes.checksum) {
-        (Some((checksum, count)), _) => {
-            let value = format!("{}-{count}", checksum.base64());
-            document.element(element(checksum.algorithm()), &value);
+        (Some((algorithm, value)), _) => {
+            document.element(element(algorithm), &value);
             ChecksumType::Composite
         }
         (None, Some(checksum)) => {

@@ -30,7 +30,7 @@ use super::super::stored_headers::{self, CHECKSUM_TYPE, put as set};
 use super::access::{Access, KEY_OF_CLIENT};
 use super::get_part::{self, Part};
 use super::{acl, lifecycle, settings};
-use crate::model::{Bucket, ChecksumType, ObjectKey, ObjectMeta};
+use crate::model::{Bucket, ChecksumType, ObjectKey, ObjectMeta, ObjectParts};
 use crate::store::{ObjectName, ObjectReader};
 
 /// What an object is whose uploader said nothing.
@@ -213,10 +213,9 @@ fn whole(checked: bool, meta: &ObjectMeta, body: ResponseBody) -> Response<Respo
     let mut response = with_headers(meta, meta.size, body);
     if checked {
         let parts = meta.parts.as_ref();
-        match parts.and_then(|parts| Some((parts.composite()?, parts.count()))) {
-            Some((composite, count)) => {
-                let name = HeaderName::from_static(composite.algorithm().field());
-                let value = format!("{}-{count}", composite.base64());
+        match parts.and_then(ObjectParts::composite_text) {
+            Some((algorithm, value)) => {
+                let name = HeaderName::from_static(algorithm.field());
                 set(response.headers_mut(), name, &value);
                 let kind = ChecksumType::Composite.as_str();
                 set(response.headers_mut(), CHECKSUM_TYPE, kind);
