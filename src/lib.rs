@@ -1,7 +1,8 @@
-//! Pillarbox: hands out signed upload forms, and is itself the slot they are posted through.
+//! Pillarbox: hands out signed upload forms, is itself the slot they are posted through, and speaks S3 to read and write what it keeps.
 //!
-//! One program: a bearer-token REST API that starts upload sessions, the form post that the sessions' forms are posted to, a
-//! store on plain files with a rebuildable index, and download links. No S3 behind it, no second service.
+//! One program: a bearer-token REST API that starts upload sessions, the form post that the sessions' forms are posted to, the S3 dialect
+//! in which the same objects are read and written, a store on plain files with a rebuildable index, and download links. No S3 behind it, no
+//! second service.
 //!
 //! # Floors
 //!
@@ -24,11 +25,13 @@
 //! * A byte of a file is kept only under a [`policy::Grant`], and only [`policy::authorize`] makes one; or for a request that was
 //!   proven, and only [`policy::RequestClaim::verify`] proves one.
 //! * Nothing is committed before the closing delimiter of its form was seen.
-//! * An object is absent from the moment it expires, before any sweep.
+//! * An object is absent from the moment it expires, before any sweep; one that a lifecycle rule lets go, from the sweep that takes it.
 //! * The client's names never become paths: files carry our ids.
 //! * Time is an argument everywhere; the one clock is [`api::app::Clock`], and tests set it.
 //! * Every list, buffer, field, queue and wait has a named maximum with its unit.
-//! * Tokens, policies, signatures and secrets never reach a log or an error; a cause goes to the log, never to a client.
+//! * Tokens, policies, signatures and secrets never reach a log, nor what an error shows there. In an answer a client whose signature does
+//!   not match finds, as at Amazon, only what it sent itself and the text that it should have signed; an explanation shows the policy of
+//!   its form, and no signature, token or secret. A cause goes to the log, never to a client.
 //! * Deliberately absent: a temporary file, a rename of an upload in the usual case, a channel between network and disk (only MD5 may
 //!   lag behind, by two batches).
 //!

@@ -1,4 +1,4 @@
-//! Requests in, answers out: the REST dialect, the form post, the download links, the admin pages.
+//! Requests in, answers out: the REST dialect, the form post, the S3 dialect, the download links, the admin pages.
 //!
 //! Owns: routes, dialects, authentication, and the translation between HTTP and the floors below.
 //!

@@ -34,7 +34,7 @@ pub enum Route {
     Pipelines,
     /// `/v1/pipelines/ID`
     Pipeline(String),
-    /// `/v1/explain/ID`: why a form post was refused.
+    /// `/v1/explain/ID`: why a form post was refused, or a request over S3 by the limits of its key.
     Explain(String),
     /// `/`: the S3 service.
     Service,

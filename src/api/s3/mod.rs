@@ -1,4 +1,4 @@
-//! The S3 read-back dialect: what was uploaded is an S3 object, for boto3, the aws cli and the SDKs.
+//! The S3 dialect: whatever is kept here is read and written as S3 objects, by boto3, the aws cli and the SDKs.
 //!
 //! Owns: which operation a request asks for: its method and the one subresource in its query. One file for each family of operations.
 //! Never does: take a form; `post_object.rs` does, and none comes here (`form_gate.rs`).
