@@ -237,7 +237,7 @@ const ROWS: &[Row] = &[
         || Ask::raw("PUT", "/uploads/in/a.bin", Some("image/png"), b"x"),
         403,
         "AccessDenied",
-        "sent by PUT, and nobody signed the request. An upload is a form here",
+        "sent by PUT, and nobody signed the request: sign it, or upload by a form",
     ),
     (
         "the key in the path",

@@ -301,6 +301,22 @@ async fn in_version_2_a_url_makes_one_header_of_one_parameter() {
 }
 
 #[tokio::test]
+async fn in_version_2_no_parameter_that_is_not_signed_chooses_what_is_done() {
+    let rig = with_objects(&["/uploads/a"]).await;
+    for (parameter, expected) in [
+        ("anything=1", ""),
+        ("attributes", "AccessDenied"),
+        ("attributes=", "AccessDenied"),
+        ("encryption", "AccessDenied"),
+    ] {
+        let query = v2_query("GET", ("\n", ""), "/uploads/a");
+        let uri = format!("/uploads/a?{parameter}&{query}");
+        let answer = rig.request("GET", &uri, &[], "").await;
+        assert_eq!(code(&answer), expected, "{parameter}");
+    }
+}
+
+#[tokio::test]
 async fn in_version_2_the_path_of_the_public_url_is_no_part_of_a_key_below_a_buckets_host() {
     let rig = Rig::with(|options| {
         options.public_url = Some("http://files.example.com/box".to_owned());

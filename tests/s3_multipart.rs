@@ -1132,7 +1132,10 @@ async fn an_upload_in_parts_and_a_session_of_forms_are_not_taken_for_each_other(
         assert_eq!(told(&request.send(&rig).await), said(404, "NoSuchUpload"));
     }
     let listed = get(&rig, "/uploads?uploads").await;
-    assert_eq!(elements(&listed, "UploadId"), [upload.id.clone()]);
+    assert_eq!(
+        elements(&listed, "UploadId"),
+        std::slice::from_ref(&upload.id)
+    );
     assert_eq!(upload.complete(&[(1, &etag)]).await.status, 200);
 }
 

@@ -118,6 +118,14 @@ const ROWS: &[Row] = &[
     Row("GetBucketPolicy", "GET", "/box?policy", READS_WHOLE, Some((404, "NoSuchBucketPolicy"))),
     Row("a question that nobody knows", "GET", "/box?inventory", READS_WHOLE, Some((501, "NotImplemented"))),
     Row("a change that nobody knows", "PUT", "/box?inventory", WRITES_WHOLE, Some((501, "NotImplemented"))),
+    Row("GetBucketAcl", "GET", "/box?acl", READS_WHOLE, Some((200, ""))),
+    Row("PutBucketAcl", "PUT", "/box?acl", WRITES_WHOLE, Some((400, "MissingSecurityHeader"))),
+    Row("GetBucketCors", "GET", "/box?cors", READS_WHOLE, Some((404, "NoSuchCORSConfiguration"))),
+    Row("PutBucketCors", "PUT", "/box?cors", WRITES_WHOLE, Some((400, "MalformedXML"))),
+    Row("DeleteBucketCors", "DELETE", "/box?cors", WRITES_WHOLE, Some((204, ""))),
+    Row("GetBucketLifecycle", "GET", "/box?lifecycle", READS_WHOLE, Some((404, "NoSuchLifecycleConfiguration"))),
+    Row("PutBucketLifecycle", "PUT", "/box?lifecycle", WRITES_WHOLE, Some((400, "MalformedXML"))),
+    Row("DeleteBucketLifecycle", "DELETE", "/box?lifecycle", WRITES_WHOLE, Some((204, ""))),
     Row("a setting is changed", "PUT", "/box?versioning", WRITES_WHOLE, None),
     Row("a setting is removed", "DELETE", "/box?website", WRITES_WHOLE, None),
     Row("two questions at once", "GET", "/box?location&versioning", READS_WHOLE, Some((400, "InvalidArgument"))),
@@ -631,4 +639,28 @@ async fn limits_outlive_the_index_and_keys_of_the_time_before_have_none() {
     );
     assert!(of_largest.check(Action::Write, Target::Any).is_err());
     assert_eq!(of_largest.prefixes().len(), KeyLimits::MAX_PREFIXES);
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_read_cannot_let_everybody_read() {
+    for (limits, expected) in [
+        (json!({"permission": "write"}), (403, "AccessDenied")),
+        (json!({}), (200, "")),
+    ] {
+        let rig = Rig::new().await;
+        fill(&rig).await;
+        let key = Key::new(&rig, "of the test", limits).await;
+        for path in ["/box/in/a?acl", "/box?acl", "/fresh"] {
+            let request = Signed::new("PUT", path).header("x-amz-acl", "public-read");
+            let answer = key.signs(request).send(&rig).await;
+            let found = (answer.status.as_u16(), code(&answer));
+            assert_eq!(found, (expected.0, expected.1.to_owned()), "{path}");
+        }
+        // What was its own before, or changes nothing, it may.
+        for (path, acl) in [("/box/in/a?acl", "private"), ("/box?acl", "private")] {
+            let request = Signed::new("PUT", path).header("x-amz-acl", acl);
+            let answer = key.signs(request).send(&rig).await;
+            assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        }
+    }
 }

@@ -60,6 +60,12 @@ pub(super) fn is_form_post(call: &Call<'_>) -> bool {
     says_form(call.head) || call.params.query("delete").is_none()
 }
 
+/// The same, as far as the head tells.
+pub(super) fn may_be_form(head: &Parts) -> bool {
+    let mut names = form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes());
+    says_form(head) || !names.any(|(name, _)| name == "delete")
+}
+
 /// Refuses a form that is sent where none is taken.
 ///
 /// # Errors

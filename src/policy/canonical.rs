@@ -24,7 +24,7 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 /// In a path, the slash neither.
 const ENCODED_IN_PATH: &AsciiSet = &ENCODED.remove(b'/');
 
-/// Parameters that Signature Version 2 signs; no other may choose what is done.
+/// Parameters that Signature Version 2 signs; no other may choose what is done (`api/s3/access.rs`).
 const V2_SIGNED: [&str; 37] = [
     "accelerate",
     "acl",
@@ -64,6 +64,11 @@ const V2_SIGNED: [&str; 37] = [
     "versions",
     "website",
 ];
+
+/// Whether Version 2 signs this parameter; it passes over all others.
+pub fn is_signed_in_version_2(parameter: &str) -> bool {
+    V2_SIGNED.contains(&parameter)
+}
 
 /// Headers that Version 2 signs besides those of Amazon; a presigned URL may carry them in its query.
 pub const V2_PLAIN_HEADERS: [&str; 2] = ["content-md5", "content-type"];

@@ -41,7 +41,7 @@ mod signing;
 mod tagging;
 mod uploader;
 
-pub use canonical::{SentRequest, V2_PLAIN_HEADERS};
+pub use canonical::{SentRequest, V2_PLAIN_HEADERS, is_signed_in_version_2};
 pub use cause::only_fields_of_an_uploader;
 pub use checksum::claimed_checksum;
 pub use chunk_chain::ChunkChain;

@@ -151,10 +151,10 @@ impl<'a> Claim<'a> {
     fn matches(&self, key: &AccessKey, text: &str, signature: &str) -> bool {
         match &self.signature {
             SignatureClaim::Anonymous => false,
-            SignatureClaim::V2 { .. } => verify_v2(&key.secret, text, signature),
+            SignatureClaim::V2 { .. } => verify_v2(&key.secret, text.as_bytes(), signature),
             SignatureClaim::V4 { day, region, .. } => verify_v4(
                 &v4_signing_key(&key.secret, day, region, V4_SERVICE),
-                text,
+                text.as_bytes(),
                 signature,
             ),
         }

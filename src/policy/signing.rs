@@ -73,7 +73,7 @@ pub fn sign_v4(secret: &Secret, day: &str, region: &str, policy: &str) -> String
     encode_hex(hmac::sign(&key, policy.as_bytes()).as_ref())
 }
 
-pub(super) fn v2_key(secret: &Secret) -> hmac::Key {
+fn v2_key(secret: &Secret) -> hmac::Key {
     hmac::Key::new(
         hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
         secret.reveal().as_bytes(),
@@ -92,15 +92,16 @@ pub(super) fn v4_signing_key(secret: &Secret, day: &str, region: &str, service: 
     key
 }
 
-pub(super) fn verify_v2(secret: &Secret, policy: &str, signature: &str) -> bool {
+/// Of a form's policy or a request's text alike: whether a signature of Version 2 is the one over it, compared in constant time.
+pub(super) fn verify_v2(secret: &Secret, text: &[u8], signature: &str) -> bool {
     STANDARD
         .decode(signature)
-        .is_ok_and(|tag| hmac::verify(&v2_key(secret), policy.as_bytes(), &tag).is_ok())
+        .is_ok_and(|tag| hmac::verify(&v2_key(secret), text, &tag).is_ok())
 }
 
-pub(super) fn verify_v4(key: &hmac::Key, policy: &str, signature: &str) -> bool {
-    decode_hex::<32>(signature)
-        .is_some_and(|tag| hmac::verify(key, policy.as_bytes(), &tag).is_ok())
+/// The same for Version 4.
+pub(super) fn verify_v4(key: &hmac::Key, text: &[u8], signature: &str) -> bool {
+    decode_hex::<32>(signature).is_some_and(|tag| hmac::verify(key, text, &tag).is_ok())
 }
 
 #[cfg(test)]
@@ -129,7 +130,11 @@ mod tests {
         );
         let secret = secret("uV3F3YluFJax1cknvbcGwgjvx4QpvB+leU8dUj2o");
         assert_eq!(sign_v2(&secret, &policy), "0RavWzkygo6QX9caELEqKi9kDbU=");
-        assert!(verify_v2(&secret, &policy, "0RavWzkygo6QX9caELEqKi9kDbU="));
+        assert!(verify_v2(
+            &secret,
+            policy.as_bytes(),
+            "0RavWzkygo6QX9caELEqKi9kDbU="
+        ));
     }
 
     #[test]
@@ -177,9 +182,9 @@ mod tests {
     fn a_signature_verifies_only_whole_and_over_the_same_text_and_secret() {
         let (key, policy) = (secret("one"), "cG9saWN5");
         let v2 = sign_v2(&key, policy);
-        assert!(verify_v2(&key, policy, &v2));
-        assert!(!verify_v2(&secret("two"), policy, &v2));
-        assert!(!verify_v2(&key, "cG9saWN6", &v2));
+        assert!(verify_v2(&key, policy.as_bytes(), &v2));
+        assert!(!verify_v2(&secret("two"), policy.as_bytes(), &v2));
+        assert!(!verify_v2(&key, b"cG9saWN6", &v2));
         for bad in [
             "",
             "=",
@@ -187,15 +192,15 @@ mod tests {
             &v2[..v2.len() - 4],
             &format!("{v2}AAAA"),
         ] {
-            assert!(!verify_v2(&key, policy, bad), "{bad}");
+            assert!(!verify_v2(&key, policy.as_bytes(), bad), "{bad}");
         }
         let v4 = sign_v4(&key, "20291231", "us-east-1", policy);
         let derived = v4_signing_key(&key, "20291231", "us-east-1", V4_SERVICE);
-        assert!(verify_v4(&derived, policy, &v4));
+        assert!(verify_v4(&derived, policy.as_bytes(), &v4));
         let other_day = v4_signing_key(&key, "20291230", "us-east-1", V4_SERVICE);
-        assert!(!verify_v4(&other_day, policy, &v4));
+        assert!(!verify_v4(&other_day, policy.as_bytes(), &v4));
         for bad in ["", "zz", &v4[..62], &format!("{v4}00")] {
-            assert!(!verify_v4(&derived, policy, bad), "{bad}");
+            assert!(!verify_v4(&derived, policy.as_bytes(), bad), "{bad}");
         }
     }
 }

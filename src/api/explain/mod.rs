@@ -30,6 +30,7 @@ use super::body::{ResponseBody, full};
 use super::call::{Call, Reply, random_bytes};
 use super::dialect::{Dialect, RestStyle};
 use super::error::{ApiError, ErrorCode};
+use super::form_gate;
 use super::host;
 use super::route::{EXPLAIN_PATH, Route};
 use crate::model::{AccessKey, Bucket};
@@ -52,10 +53,12 @@ fn is_explained(head: &Parts, route: &Route, error: &ApiError) -> bool {
     let (is_post, is_put) = (head.method == Method::POST, head.method == Method::PUT);
     let is_meant = match error.code {
         ErrorCode::MethodNotAllowed => is_post,
-        ErrorCode::AccessDenied => is_put && is_unsigned(head),
+        ErrorCode::AccessDenied => {
+            is_put && is_unsigned(head) && matches!(route, Route::Object { .. })
+        }
         _ => false,
     };
-    let is_post = is_post && matches!(route, Route::Bucket(_));
+    let is_post = is_post && matches!(route, Route::Bucket(_)) && form_gate::may_be_form(head);
     let seen = error.seen.as_ref();
     let is_known = seen.is_some_and(|seen| seen.why().is_some());
     !route.is_rest() && (is_meant || is_post || is_known)

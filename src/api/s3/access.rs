@@ -18,12 +18,12 @@ use http::header::HOST;
 
 use super::super::call::Call;
 use super::super::error::{ApiError, ErrorCode};
-use super::SUBRESOURCES;
 use super::buckets::OWNER;
+use super::{FOREIGN, SUBRESOURCES};
 use crate::model::{AccessKey, Action, KeyLimits, Target};
 use crate::policy::{
     ProvenRequest, RequestError, RequestErrorKind as Kind, SentRequest, V2_PLAIN_HEADERS,
-    claim_request,
+    claim_request, is_signed_in_version_2,
 };
 use crate::store::{CatalogEntry, CatalogKey};
 
@@ -141,6 +141,9 @@ pub(super) async fn authenticate(call: &Call<'_>, place: Place<'_>) -> Result<Ac
     };
     let key = access_key(call, claim.access_key_id()).await?;
     let proven = claim.verify(key.as_ref(), call.now).map_err(refusal)?;
+    if proven.version_2 {
+        refuse_unsigned_choice(call)?;
+    }
     let headers = headers_of(call, &proven)?;
     // Without a key nothing is proven, so there always is one; no limits would be the wrong thing to fall back to.
     let limits = key
@@ -154,6 +157,22 @@ pub(super) async fn authenticate(call: &Call<'_>, place: Place<'_>) -> Result<Ac
     let (action, target) = wish(call, place);
     access.check(action, target)?;
     Ok(access)
+}
+
+/// Fails when the query chooses an operation by a parameter that Version 2 passes over: whoever holds the URL could have added it.
+fn refuse_unsigned_choice(call: &Call<'_>) -> Result<(), ApiError> {
+    let mut choices = SUBRESOURCES.into_iter().chain(FOREIGN);
+    let unsigned =
+        choices.find(|name| call.params.query(name).is_some() && !is_signed_in_version_2(name));
+    match unsigned {
+        None => Ok(()),
+        Some(name) => {
+            let why = format!(
+                "Signature Version 2 does not cover the parameter '{name}'; sign with Version 4."
+            );
+            Err(denied().because(why))
+        }
+    }
 }
 
 /// What a request wants: to read, if its method only asks, or to write.

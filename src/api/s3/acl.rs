@@ -5,7 +5,7 @@
 //! Never does: let anybody write. Who may post a form without a policy into a bucket is said by the configuration, and shown here.
 //!
 //! Invariants: what is shown is what is so. A list that would have to be pretended is `NotImplemented`; one that changes nothing is
-//! taken, whatever it is, so that a client may write back what it read.
+//! taken, whatever it is, so that a client may write back what it read. A key that may not read cannot let everybody read.
 //!
 //! Sources: Amazon S3 User Guide, "Access control list overview", canned ACL; Amazon S3 API Reference, the operations of these names.
 
@@ -15,7 +15,7 @@ use super::access::{Access, not_implemented};
 use super::buckets::{self, OWNER};
 use super::settings::{self, done};
 use super::xml::{self, Document, Element};
-use crate::model::{Bucket, CannedAcl, ObjectKey, SettingKind, SettingValue};
+use crate::model::{Action, Bucket, CannedAcl, ObjectKey, SettingKind, SettingValue, Target};
 use crate::store::{ObjectChange, ObjectName};
 
 /// Largest `AccessControlPolicy`, in bytes; Amazon takes 100 grants.
@@ -71,12 +71,15 @@ pub(super) async fn put_object(
     bucket: Bucket,
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
+    let may_read = access.check(Action::Read, Target::Object(bucket.as_str(), key.as_str()));
     let wanted = wanted(call, access).await?;
     let name = ObjectName::Key(bucket, key);
     let meta = call.app.store.object(&name, call.now).await?;
-    if grants(meta.attributes.acl) == wanted {
+    let now = grants(meta.attributes.acl);
+    if now == wanted {
         return Ok(done());
     }
+    opens(&now, &wanted).then_some(may_read).transpose()?;
     let acl = canned(&wanted).ok_or_else(|| not_implemented(HEADER))?;
     let change = ObjectChange::Acl(acl);
     call.app
@@ -104,11 +107,13 @@ pub(super) async fn put_bucket(
     access: Access,
     bucket: &Bucket,
 ) -> Result<Reply, ApiError> {
+    let may_read = access.check(Action::Read, Target::Whole(bucket.as_str()));
     let wanted = wanted(call, access).await?;
     let now = grants_of_bucket(call, bucket).await?;
     if now == wanted {
         return Ok(done());
     }
+    opens(&now, &wanted).then_some(may_read).transpose()?;
     let acl = canned(&wanted).ok_or_else(|| not_implemented(HEADER))?;
     let writes = |grants: &Grants| grants.iter().any(|(_, what)| what == "WRITE");
     match (writes(&now), writes(&wanted)) {
@@ -123,6 +128,12 @@ pub(super) async fn put_bucket(
             Ok(done())
         }
     }
+}
+
+/// Whether a change lets everybody read what only keys could: who may not read it cannot do that either.
+fn opens(now: &Grants, wanted: &Grants) -> bool {
+    let reads = |grants: &Grants| grants.iter().any(|(_, what)| what == "READ");
+    reads(wanted) && !reads(now)
 }
 
 /// Makes a new bucket's list what its creator asked for.

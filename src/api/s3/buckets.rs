@@ -163,6 +163,9 @@ pub(super) async fn create(
     if asked == CannedAcl::PublicReadWrite {
         return Err(not_implemented("x-amz-acl"));
     }
+    if acl::is_public(asked) {
+        access.check(Action::Read, Target::Whole(name))?;
+    }
     let (app, now) = (call.app, call.now);
     let payload = Payload::new(call, &mut access, headers.attributes.checksum)?;
     let body = payload

@@ -21,7 +21,7 @@ use super::lane::{self, Lane, Target, whole_object};
 use super::ledger;
 use super::names::{self, Garbage};
 use super::sync::JoinHandle;
-use super::{Engine, complete};
+use super::{Engine, complete, label, objects};
 use crate::model::{
     Checksum, ChunkReceipt, Digests, Id, MAX_CHUNK_BYTES, NewUpload, Place, Timestamp, UploadState,
 };
@@ -235,7 +235,7 @@ async fn commit_chunk(
     let object = match acknowledged.state {
         UploadState::Completed if !acknowledged.repeated => whole,
         UploadState::Completing => complete::complete_and_wait(engine, id, now).await?,
-        UploadState::Completed => super::objects::by_id(engine, id)?,
+        UploadState::Completed => objects::by_id(engine, id)?,
         UploadState::Uploading | UploadState::Failed => None,
     };
     Ok(Committed {
@@ -256,9 +256,19 @@ async fn commit_object(
     let condition = expected.condition.clone();
     let (mut lane, meta, digests) = engine
         .blocking(move |engine| {
+            let condition = expected.condition.clone();
             let digests = rest.settle(engine, &mut lane, expected)?;
             let meta = whole_object(&new, lane.length, digests, now);
-            lane.settle_object(&meta)?;
+            let label = match &condition {
+                None => label::encode(&meta)?,
+                // It is judged when the object is named; what cannot hold even now leaves no labelled file behind.
+                Some(condition) => {
+                    let held = objects::holder(engine, &meta.bucket, &meta.key)?;
+                    condition.check(held.as_ref(), now)?;
+                    label::encode_conditional(&meta)?
+                }
+            };
+            lane.settle_object(meta.id, &label)?;
             Ok((lane, meta, digests))
         })
         .await?;
@@ -271,8 +281,9 @@ async fn commit_object(
             names::refuse_taken_id(txn, named.id)?;
             let mut garbage = Garbage::new();
             names::name_object(txn, &named, condition.as_ref(), &mut garbage)?;
-            // What takes the place of another is synced, so that a crash can never give the key back.
-            if garbage.is_empty() && recent.label_suffices(&named) {
+            // What takes the place of another is synced, so that a crash can never give the key back; and so is what was written on a
+            // condition, whose label promises nothing.
+            if condition.is_none() && garbage.is_empty() && recent.label_suffices(&named) {
                 txn.need_not_sync();
             }
             Ok(garbage)

@@ -32,7 +32,7 @@ pub fn try_laws(data: &[u8]) {
             Some(&meta)
         );
         let label = label::encode(&meta).expect("what the index takes can be a label");
-        assert_eq!(label::decode(&[label]), Some(meta));
+        assert_eq!(label::decode(&[label]), Some((meta, true)));
     }
     let _ = tagged::join(data, |_| Ok(Some(data.to_vec())));
     if let Ok(session) = records::decode_session(data) {

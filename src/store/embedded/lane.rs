@@ -262,16 +262,14 @@ impl Lane {
     }
 
     /// Labels and syncs the file of an object without a session; it is new, so one `fdatasync` does.
-    pub(super) fn settle_object(&mut self, meta: &ObjectMeta) -> Result<(), StoreError> {
+    pub(super) fn settle_object(&mut self, id: Id, label: &[u8]) -> Result<(), StoreError> {
         let engine = Arc::clone(&self.engine);
         if let Some((file, _)) = self.open()? {
-            engine
-                .disk
-                .label_new(meta.id, file, &label::encode(meta)?)?;
+            engine.disk.label_new(id, file, label)?;
             engine.disk.sync_data(file)?;
             if faults::is_planted(Bug::NoFolderSync) {
-                let late = FileName::Spill(meta.id, 0);
-                engine.disk.rename(late, FileName::Main(meta.id))?;
+                let late = FileName::Spill(id, 0);
+                engine.disk.rename(late, FileName::Main(id))?;
             }
         }
         Ok(())

@@ -21,7 +21,7 @@ use super::index::Txn;
 use super::names::{self, Garbage};
 use super::records::{self, OBJECT_IDS, OBJECTS};
 use super::{Engine, label, tagged};
-use crate::model::{Hasher, Id, ObjectMeta, Timestamp};
+use crate::model::{Bucket, Hasher, Id, ObjectKey, ObjectMeta, Timestamp};
 use crate::store::{ObjectChange, ObjectName, ObjectReader, StoreError, WriteCondition};
 
 /// How often a name is looked up again when its object was replaced in between.
@@ -32,6 +32,15 @@ const MAX_JOB_BYTES: usize = 64;
 const VERIFY_BYTES: usize = 1 << 20;
 /// Bytes that are copied from the kernel's memory on the caller's thread at most; it takes 20 µs, as handing over does.
 const AT_ONCE_BYTES: usize = 128 << 10;
+
+/// The record that has this key, live or not.
+pub(super) fn holder(
+    engine: &Engine,
+    bucket: &Bucket,
+    key: &ObjectKey,
+) -> Result<Option<ObjectMeta>, StoreError> {
+    at(engine, &records::object_key(bucket, key))
+}
 
 /// A live object's record.
 pub(super) fn find_live(

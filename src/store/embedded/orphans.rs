@@ -6,8 +6,8 @@
 //! orphans when it does not name them: the index was there when they were made. Once objects are served, nothing is named any
 //! more, and a whole object is left where it is: a deletion that is under way looks the same.
 //!
-//! Invariant: an object is named here only when its bytes are what its label says, and while no record has its key: an acknowledged
-//! object without a durable record never replaced another, since such a replacement is synced, and so is every removal before it. One
+//! Invariant: an object is named here only when its label alone may have been promised (`label.rs`), its bytes are what that says, and while
+//! no record has its key: an acknowledged object without a durable record never replaced another, since such a replacement is synced, and so is every removal before it. One
 //! that nobody was promised may have wanted the key to be free, and must not take it from another who was promised it.
 
 use std::collections::hash_map::Entry;
@@ -92,8 +92,8 @@ fn unknown(engine: &Engine, folders: RangeInclusive<u8>) -> Result<Vec<Id>, Stor
 fn name_unknown(engine: &Engine, ids: Vec<Id>) -> Result<(), StoreError> {
     let mut named = 0_usize;
     for id in ids {
-        if let Some(meta) = rebuild::read_label(&engine.disk, id)? {
-            let sound = bytes_are_sound(engine, &meta)?;
+        if let Some((meta, promised)) = rebuild::read_promise(&engine.disk, id)? {
+            let sound = promised && bytes_are_sound(engine, &meta)?;
             named += usize::from(decide(engine, meta, sound)?);
         }
     }

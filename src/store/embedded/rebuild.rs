@@ -101,12 +101,17 @@ fn read_labels(
 
 /// The object that a main file is, by its label, when that is sound and the size matches.
 pub(super) fn read_label(disk: &Disk, id: Id) -> Result<Option<ObjectMeta>, StoreError> {
+    Ok(read_promise(disk, id)?.map(|(meta, _)| meta))
+}
+
+/// The same, with whether the label alone may have been promised to somebody.
+pub(super) fn read_promise(disk: &Disk, id: Id) -> Result<Option<(ObjectMeta, bool)>, StoreError> {
     let Some(file) = disk.open_to_read(FileName::Main(id))? else {
         return Ok(None);
     };
     let size = disk.length(&file)?;
-    let meta = label::decode(&disk.read_labels(id, &file)?);
-    Ok(meta.filter(|meta| meta.id == id && meta.size == size))
+    let found = label::decode(&disk.read_labels(id, &file)?);
+    Ok(found.filter(|(meta, _)| meta.id == id && meta.size == size))
 }
 
 /// Whether an object is to have the key that another one has.

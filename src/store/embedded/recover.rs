@@ -57,10 +57,13 @@ pub(super) async fn open(
 /// Does what an earlier process left undone.
 async fn settle(engine: &Arc<Engine>, now: Timestamp, clean: bool) -> Result<(), StoreError> {
     empty_garbage(engine).await?;
-    resume(engine, now).await?;
     if !clean {
+        // Before uploads are gone on with: who was promised a key by a label has it, and their conditions are judged against that.
         orphans::name_recent(engine, now).await?;
         empty_garbage(engine).await?;
+    }
+    resume(engine, now).await?;
+    if !clean {
         orphans::search(engine).await?;
         catalog::write_snapshot(engine).await?;
     }

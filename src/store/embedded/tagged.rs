@@ -269,7 +269,7 @@ mod tests {
         });
         assert_eq!(joined.unwrap().as_ref(), Some(&meta));
         let label = label::encode(&meta).unwrap();
-        assert_eq!(label::decode(&[label]).as_ref(), Some(&meta));
+        assert_eq!(label::decode(&[label]), Some((meta.clone(), true)));
         let rename = move |txn: &mut Txn<'_>| names::put_object(txn, &known);
         store.engine.index.commit(rename).await.unwrap();
         assert_eq!(pieces(&store), usize::from(MAX_PIECES));

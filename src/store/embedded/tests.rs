@@ -482,7 +482,7 @@ async fn a_whole_object_that_the_index_does_not_know_goes_when_its_bucket_was_re
 }
 
 /// A store whose index has lost, as a crash may lose it, the record of an object that was acknowledged.
-async fn lose_record(store: &EmbeddedStore, meta: &ObjectMeta) {
+pub(super) async fn lose_record(store: &EmbeddedStore, meta: &ObjectMeta) {
     let lost = meta.clone();
     let forget = move |txn: &mut index::Txn<'_>| {
         names::unname_object(txn, &lost)?;
@@ -505,6 +505,49 @@ async fn a_file_of_the_right_length_with_other_bytes_than_its_label_says_is_not_
         let found = store.object(&ObjectName::Id(meta.id), NOW).await;
         assert_eq!((found.is_ok(), path.exists()), (named, named));
     }
+}
+
+#[tokio::test]
+async fn an_object_on_a_condition_is_one_by_its_record_and_never_by_its_label_alone() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let put = async |condition: WriteCondition| {
+        let mut writer = store.write_object(upload("lock")).await.unwrap();
+        writer.write(Bytes::from_static(b"mine")).await.unwrap();
+        let expected = Expected {
+            condition: Some(condition),
+            ..Expected::default()
+        };
+        writer.commit(expected, NOW).await
+    };
+    let meta = put(WriteCondition::Absent).await.unwrap().object.unwrap();
+    let refused = put(WriteCondition::Absent).await;
+    assert!(matches!(refused, Err(StoreError::ConditionFailed)));
+    lose_record(&store, &meta).await;
+    let path = store.locate(&meta).unwrap();
+    assert!(path.exists());
+    drop(store);
+    // As after a crash before the index took it in: nobody was told that the key is his.
+    let store = folder.open().await;
+    let found = store.object(&ObjectName::Id(meta.id), NOW).await;
+    assert!(matches!(found, Err(StoreError::NoSuchObject)), "{found:?}");
+    assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_rebuilt_index_takes_in_what_was_written_on_a_condition() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let mut writer = store.write_object(upload("lock")).await.unwrap();
+    writer.write(Bytes::from_static(b"mine")).await.unwrap();
+    let expected = Expected {
+        condition: Some(WriteCondition::Absent),
+        ..Expected::default()
+    };
+    let meta = writer.commit(expected, NOW).await.unwrap().object.unwrap();
+    drop(store);
+    let store = EmbeddedStore::reindex(folder.options(), NOW).await.unwrap();
+    assert_eq!(read(&store, meta.id).await.unwrap(), "mine");
 }
 
 #[tokio::test]

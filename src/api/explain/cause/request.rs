@@ -9,8 +9,8 @@ use crate::api::route::Route;
 
 pub(super) fn put_for_post(f: &Facts<'_>) -> Option<String> {
     when(
-        f.asked.method == "PUT",
-        "The file was sent by PUT, and nobody signed the request. An upload is a form here: POST multipart/form-data to /BUCKET/, with the session's fields and then the file.",
+        f.asked.method == "PUT" && matches!(f.asked.route, Some(Route::Object { .. })),
+        "The file was sent by PUT, and nobody signed the request: sign it, or upload by a form: POST multipart/form-data to /BUCKET/, with the session's fields and then the file.",
     )
 }
 
