@@ -2012,10 +2012,15 @@ async fn of_chunks_of_two_sizes_that_arrive_side_by_side_one_size_wins() {
             let mut writer = store.write_chunk(id, spec).await.unwrap();
             let bytes = data(1, usize::try_from(stride).unwrap());
             writer.write(bytes).await.unwrap();
-            writers.push(tokio::spawn(writer.commit(Expected::default(), NOW)));
+            writers.push(writer);
         }
+        // All have begun before the first of them ends; who begins later is refused at once.
+        let commit = |writer: Box<dyn pillarbox::store::ChunkWriter>| {
+            writer.commit(Expected::default(), NOW)
+        };
+        let commits: Vec<_> = writers.into_iter().map(commit).map(tokio::spawn).collect();
         let mut refused = 0;
-        for writer in writers {
+        for writer in commits {
             match writer.await.unwrap() {
                 Ok(_) => {}
                 Err(StoreError::ChunkSizesDiffer { .. }) => refused += 1,
