@@ -735,3 +735,34 @@ async fn a_deleted_object_stays_deleted_when_a_power_cut_undoes_the_removal_of_i
         assert!(!path.exists());
     }
 }
+
+#[tokio::test]
+async fn a_session_that_is_still_being_made_whole_neither_stops_the_sweep_nor_keeps_it_going() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let id = begin(&store).await;
+    fs::write(store.engine.disk.path(FileName::Main(id)), "whole").unwrap();
+    acknowledge_only(&store, id, (0, Some(1)), Some(Place::Main(0)), b"whole").await;
+    let abandoned = begin(&store).await;
+    let later = Duration::from_secs(2 * 86_400);
+    let clock = ClockReading {
+        wall: NOW.plus(later),
+        monotonic: later,
+    };
+    let lease = store.engine.leases.take(id);
+    let turn = lease.turn.lock().await;
+    for swept in [(1, true), (0, false)] {
+        let sweep = tokio::time::timeout(Duration::from_secs(60), store.sweep(clock, 10));
+        let report = sweep.await.expect("it waits for nobody").unwrap();
+        assert_eq!((report.sessions, report.more), swept);
+    }
+    assert!(store.upload(abandoned).await.is_err());
+    let state = store.upload(id).await.unwrap().state;
+    assert_eq!(state, UploadState::Completing);
+    drop(turn);
+    drop(lease);
+    let engine = Arc::clone(&store.engine);
+    complete::complete(engine, id, NOW).await.unwrap();
+    let report = store.sweep(clock, 10).await.unwrap();
+    assert_eq!((report.sessions, report.more), (1, false));
+}
