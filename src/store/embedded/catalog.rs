@@ -278,11 +278,13 @@ pub(super) fn parse_snapshot(bytes: &[u8]) -> Result<(u64, Vec<CatalogEntry>), S
 fn snapshot(index: &Index) -> Result<Vec<u8>, StoreError> {
     // Read first: what is listed is then at least as new.
     let generation = generation(index)?;
-    let mut entries = Vec::new();
-    for kind in KINDS {
-        let listed = list(index, kind)?.into_iter().filter(is_lasting);
-        entries.extend(listed.map(Entry::from_seam));
+    let mut lists = Vec::new();
+    // From the last one on: a setting that is made meanwhile must not be here without its bucket, which is made before it.
+    for kind in KINDS.into_iter().rev() {
+        lists.push(list(index, kind)?);
     }
+    let lasting = lists.into_iter().rev().flatten().filter(is_lasting);
+    let entries = lasting.map(Entry::from_seam).collect();
     let file = SnapshotFile {
         version: SNAPSHOT_VERSION,
         generation,
