@@ -20,7 +20,7 @@ use super::entry::{Entry, KINDS, decode, encode, entry_key, kind_byte};
 use super::index::{Index, Txn};
 use super::records::{self, CATALOG, CATALOG_EXPIRY, META, OPEN_SESSIONS};
 use super::{Engine, long};
-use crate::model::{Bucket, SettingKind, Timestamp};
+use crate::model::{Bucket, NewUpload, SettingKind, Timestamp};
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_ENTRIES, StoreError};
 
 /// Objects of a bucket that are looked at, at most, before it is removed.
@@ -166,6 +166,23 @@ fn is_needed(txn: &mut Txn<'_>, key: &CatalogKey, now: Timestamp) -> Result<bool
 pub(super) fn has_bucket(txn: &Txn<'_>, bucket: &Bucket) -> Result<bool, StoreError> {
     let entry = txn.get(&entry_key(&CatalogKey::Bucket(bucket.clone())))?;
     Ok(entry.is_some())
+}
+
+/// Whether the bucket of an upload was removed since it began, and there is another one of that name now.
+pub(super) fn has_other_bucket(engine: &Engine, upload: &NewUpload) -> Result<bool, StoreError> {
+    let there = find(engine, &CatalogKey::Bucket(upload.bucket.clone()))?;
+    Ok(is_later(there.as_ref(), upload))
+}
+
+/// As [`has_other_bucket`], inside a job.
+pub(super) fn has_other_bucket_in(txn: &Txn<'_>, upload: &NewUpload) -> Result<bool, StoreError> {
+    let there = find_in(txn, &CatalogKey::Bucket(upload.bucket.clone()))?;
+    Ok(is_later(there.as_ref(), upload))
+}
+
+/// Whether a bucket was made later than an upload began, which is never before its own (`ledger`).
+pub(super) fn is_later(bucket: Option<&CatalogEntry>, upload: &NewUpload) -> bool {
+    matches!(bucket, Some(CatalogEntry::Bucket(bucket)) if upload.created_at < bucket.created_at)
 }
 
 /// Removes an entry inside a job and returns it.
