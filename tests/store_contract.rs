@@ -726,6 +726,84 @@ async fn a_session_whose_bucket_was_removed_fails() {
 }
 
 #[tokio::test]
+async fn a_session_begins_only_in_a_bucket_that_is_there_and_never_before_it() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let bucket = Bucket::parse("films").unwrap();
+    let early = || NewUpload {
+        created_at: Timestamp::from_seconds(NOW.seconds() - 60),
+        ..in_bucket(&bucket, "a")
+    };
+    let started = store.create_upload(early()).await;
+    assert!(matches!(started, Err(StoreError::NoSuchBucket)));
+    let started = store.create_parts(early(), PartRules::default()).await;
+    assert!(matches!(started, Err(StoreError::NoSuchBucket)));
+    add_bucket(store, "films").await;
+    // The clock went back since the bucket was made.
+    let new = early();
+    let session = store.create_upload(new.clone()).await.unwrap();
+    assert_eq!(session.upload.created_at, NOW);
+    send(store, new.id, (0, Some(1)), &data(1, 10))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_session_does_not_pass_to_another_bucket_of_the_same_name() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let bucket = add_bucket(store, "films").await;
+    let (first, last) = (data(1, 100), data(2, 10));
+    let news = ["forms", "whole", "dir/parts"].map(|key| in_bucket(&bucket, key));
+    let [forms, whole, parts] = [0, 1, 2].map(|n: usize| news[n].id);
+    let [a, b, c] = news;
+    store.create_upload(a).await.unwrap();
+    store.create_upload(b).await.unwrap();
+    store.create_parts(c, PartRules::default()).await.unwrap();
+    send(store, forms, (0, Some(2)), &first).await.unwrap();
+    send(store, parts, (0, None), &first).await.unwrap();
+    assert!(store.remove_bucket(&bucket, NOW).await.unwrap());
+    let later = NOW.plus(Duration::from_secs(1));
+    let next = CatalogEntry::Bucket(BucketConfig::new(bucket.clone(), later));
+    store.insert(next).await.unwrap();
+    for id in [forms, whole, parts] {
+        let gone = store.upload(id).await;
+        assert!(matches!(gone, Err(StoreError::NoSuchUpload)), "{gone:?}");
+    }
+    let sent = send(store, forms, (1, Some(2)), &last).await;
+    assert!(
+        matches!(sent, Err(StoreError::UploadFailed(UploadState::Failed))),
+        "{sent:?}"
+    );
+    let sent = send(store, whole, (0, Some(1)), &last).await;
+    assert!(matches!(sent, Err(StoreError::NoSuchBucket)), "{sent:?}");
+    let ended = complete(store, parts, &[(0, &first)]).await;
+    assert!(matches!(ended, Err(StoreError::NoSuchUpload)), "{ended:?}");
+    assert_eq!(total(store).await, 0);
+    let mine = NewUpload {
+        created_at: later,
+        ..in_bucket(&bucket, "dirt")
+    };
+    let id = mine.id;
+    store
+        .create_parts(mine, PartRules::default())
+        .await
+        .unwrap();
+    for delimiter in [None, Some("/")] {
+        let mut query = UploadQuery::of(bucket.clone());
+        (query.delimiter, query.limit) = (delimiter.map(str::to_owned), 1);
+        let page = store.list_uploads(&query).await.unwrap();
+        let [UploadEntry::Upload(session)] = &page.entries[..] else {
+            panic!("{:?}", page.entries);
+        };
+        assert_eq!((session.upload.id, page.more), (id, false));
+    }
+    send(store, id, (0, None), &first).await.unwrap();
+    complete(store, id, &[(0, &first)]).await.unwrap();
+    assert_eq!(total(store).await, 1);
+}
+
+#[tokio::test]
 async fn wrong_bytes_are_refused_and_nothing_is_kept() {
     let fixture = Fixture::new().await;
     let store = fixture.store();

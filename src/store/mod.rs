@@ -152,10 +152,11 @@ pub struct Health {
 }
 
 /// Sessions, chunks and objects. No object becomes visible in a bucket that the catalog does not have ([`StoreError::NoSuchBucket`]);
-/// a session whose bucket was removed fails.
+/// a session whose bucket was removed fails, and is gone once there is another bucket of that name.
 #[async_trait]
 pub trait ObjectStore: Send + Sync + Debug {
-    /// Starts an upload. Fails with [`StoreError::Exists`] when the id is taken.
+    /// Starts an upload, at the earliest when its bucket was made. Fails with [`StoreError::Exists`] when the id is taken,
+    /// [`StoreError::NoSuchBucket`] when the bucket is not there.
     async fn create_upload(&self, new: NewUpload) -> Result<UploadSession, StoreError>;
 
     /// The session, also after it is finished, until it is swept; [`StoreError::NoSuchUpload`] otherwise.

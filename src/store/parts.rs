@@ -77,7 +77,7 @@ pub struct UploadPage {
 /// Uploads in numbered parts.
 #[async_trait]
 pub trait PartStore: Send + Sync {
-    /// Starts an upload in parts. Fails with [`StoreError::Exists`] when the id is taken.
+    /// Starts an upload in parts. Fails as [`super::ObjectStore::create_upload`] does.
     async fn create_parts(
         &self,
         new: NewUpload,
@@ -92,7 +92,7 @@ pub trait PartStore: Send + Sync {
     /// [`StoreError::NoSuchObject`] (there is none whose tag could match) when the condition does not hold: nothing is lost and the
     /// upload stays open. [`StoreError::ConditionOvertaken`] when it did hold, and no longer did in the moment in which the
     /// object was to become visible: the upload is gone. [`StoreError::NoSuchUpload`] for an upload that is finished with
-    /// other parts, or whose object is gone.
+    /// other parts, or whose object or bucket is gone.
     async fn complete_parts(
         &self,
         id: Id,

@@ -20,7 +20,7 @@ use super::entry::{Entry, KINDS, decode, encode, entry_key, kind_byte};
 use super::index::{Index, Txn};
 use super::records::{self, CATALOG, CATALOG_EXPIRY, META, OPEN_SESSIONS};
 use super::{Engine, long};
-use crate::model::{Bucket, SettingKind, Timestamp};
+use crate::model::{Bucket, NewUpload, SettingKind, Timestamp};
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_ENTRIES, StoreError};
 
 /// Objects of a bucket that are looked at, at most, before it is removed.
@@ -168,6 +168,23 @@ pub(super) fn has_bucket(txn: &Txn<'_>, bucket: &Bucket) -> Result<bool, StoreEr
     Ok(entry.is_some())
 }
 
+/// Whether the bucket of an upload was removed since it began, and there is another one of that name now.
+pub(super) fn has_other_bucket(engine: &Engine, upload: &NewUpload) -> Result<bool, StoreError> {
+    let there = find(engine, &CatalogKey::Bucket(upload.bucket.clone()))?;
+    Ok(is_later(there.as_ref(), upload))
+}
+
+/// As [`has_other_bucket`], inside a job.
+pub(super) fn has_other_bucket_in(txn: &Txn<'_>, upload: &NewUpload) -> Result<bool, StoreError> {
+    let there = find_in(txn, &CatalogKey::Bucket(upload.bucket.clone()))?;
+    Ok(is_later(there.as_ref(), upload))
+}
+
+/// Whether a bucket was made later than an upload began, which is never before its own (`ledger`).
+pub(super) fn is_later(bucket: Option<&CatalogEntry>, upload: &NewUpload) -> bool {
+    matches!(bucket, Some(CatalogEntry::Bucket(bucket)) if upload.created_at < bucket.created_at)
+}
+
 /// Removes an entry inside a job and returns it.
 pub(super) fn take_out(
     txn: &mut Txn<'_>,
@@ -278,11 +295,13 @@ pub(super) fn parse_snapshot(bytes: &[u8]) -> Result<(u64, Vec<CatalogEntry>), S
 fn snapshot(index: &Index) -> Result<Vec<u8>, StoreError> {
     // Read first: what is listed is then at least as new.
     let generation = generation(index)?;
-    let mut entries = Vec::new();
-    for kind in KINDS {
-        let listed = list(index, kind)?.into_iter().filter(is_lasting);
-        entries.extend(listed.map(Entry::from_seam));
+    let mut lists = Vec::new();
+    // From the last one on: a setting that is made meanwhile must not be here without its bucket, which is made before it.
+    for kind in KINDS.into_iter().rev() {
+        lists.push(list(index, kind)?);
     }
+    let lasting = lists.into_iter().rev().flatten().filter(is_lasting);
+    let entries = lasting.map(Entry::from_seam).collect();
     let file = SnapshotFile {
         version: SNAPSHOT_VERSION,
         generation,

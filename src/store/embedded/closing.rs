@@ -16,7 +16,7 @@ use super::records::{
     COMPLETING, SESSIONS, SESSIONS_DUE, SessionRecord, due_key, id_key, open_session_key,
     receipt_key,
 };
-use super::{parts, sizes, tagged, uploads};
+use super::{catalog, parts, sizes, tagged, uploads};
 use crate::model::{Id, ObjectMeta, Place, Timestamp, UploadSession, UploadState};
 use crate::store::StoreError;
 
@@ -85,7 +85,7 @@ pub(super) fn name_session(
             discard(txn, id, Some(n), &mut garbage)?;
         }
     }
-    name_object(txn, meta, None, &mut garbage)?;
+    name_at_home(txn, &record, meta, &mut garbage)?;
     close(txn, &mut record, UploadState::Completed)?;
     put_session(txn, &record)?;
     Ok(Named { is_named, garbage })
@@ -140,7 +140,7 @@ pub(super) fn close_or_complete(
     garbage: &mut Garbage,
 ) -> Result<(), StoreError> {
     if let Some(meta) = whole {
-        name_object(txn, &meta, None, garbage)?;
+        name_at_home(txn, record, &meta, garbage)?;
         return close(txn, record, UploadState::Completed);
     }
     begin_completing(txn, record)
@@ -156,6 +156,19 @@ pub(super) fn begin_completing(
         forget_open(txn, &record.session);
     }
     txn.put(id_key(COMPLETING, record.session.upload.id), Vec::new())
+}
+
+/// Names the object of a session, unless its bucket was removed; another one of that name is not its bucket.
+fn name_at_home(
+    txn: &mut Txn<'_>,
+    record: &SessionRecord,
+    meta: &ObjectMeta,
+    garbage: &mut Garbage,
+) -> Result<(), StoreError> {
+    if catalog::has_other_bucket_in(txn, &record.session.upload)? {
+        return Err(StoreError::NoSuchBucket);
+    }
+    name_object(txn, meta, None, garbage)
 }
 
 fn close(

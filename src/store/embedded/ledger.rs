@@ -16,12 +16,12 @@ use super::records::{
     RECEIPTS, SESSIONS, SESSIONS_DUE, SessionRecord, decode_receipt, decode_session, due_key,
     encode, encode_session, id_key, open_session_key, receipt_key,
 };
-use super::{sizes, tagged};
+use super::{catalog, sizes, tagged};
 use crate::model::{
     Checksum, ChunkReceipt, Digests, Id, MAX_CHUNKS, MAX_OBJECT_BYTES, NewUpload, ObjectMeta,
     PartRules, Place, SaidSizes, Timestamp, UploadSession, UploadState,
 };
-use crate::store::{ChunkSpec, StoreError};
+use crate::store::{CatalogEntry, CatalogKey, ChunkSpec, StoreError};
 
 /// A chunk whose bytes are on stable storage and whose receipt is not.
 #[derive(Debug)]
@@ -60,10 +60,16 @@ pub(super) struct Acknowledged {
 /// Starts a session: of forms, or of an upload in parts.
 pub(super) fn create(
     txn: &mut Txn<'_>,
-    new: NewUpload,
+    mut new: NewUpload,
     parts: Option<PartRules>,
 ) -> Result<UploadSession, StoreError> {
     refuse_taken_id(txn, new.id)?;
+    let bucket = catalog::find_in(txn, &CatalogKey::Bucket(new.bucket.clone()))?;
+    let Some(CatalogEntry::Bucket(bucket)) = bucket else {
+        return Err(StoreError::NoSuchBucket);
+    };
+    // Also after a clock that went back: what is older than its bucket began in another one.
+    new.created_at = new.created_at.max(bucket.created_at);
     let id = new.id;
     if let Some(pipeline) = &new.pipeline {
         txn.put(open_session_key(pipeline.id, id), Vec::new())?;

@@ -257,7 +257,7 @@ impl ObjectStore for EmbeddedStore {
     }
 
     async fn upload(&self, id: Id) -> Result<UploadSession, StoreError> {
-        Ok(self.engine.session(id)?.session)
+        uploads::find(&self.engine, id)
     }
 
     async fn receipts(&self, id: Id) -> Result<Vec<ChunkReceipt>, StoreError> {

@@ -16,7 +16,7 @@ use super::closing::begin_completing;
 use super::index::Txn;
 use super::names::{self, Garbage, discard};
 use super::records::{SessionRecord, object_key, receipt_key};
-use super::{EmbeddedStore, Engine, complete, ledger, objects, tagged, uploads};
+use super::{EmbeddedStore, Engine, catalog, complete, ledger, objects, tagged, uploads};
 use crate::model::{
     Checksum, ChecksumType, ChunkReceipt, Crc64, ETag, Id, MAX_CHUNKS, Md5, NewUpload, ObjectMeta,
     PartRules, Place, Timestamp, UploadSession, UploadState,
@@ -107,6 +107,10 @@ fn close(
     let here = ledger::receipts(txn, id)?;
     let (mut garbage, state) = (Garbage::new(), record.session.state);
     match state {
+        // It was begun in a bucket that was removed.
+        UploadState::Uploading if catalog::has_other_bucket_in(txn, &record.session.upload)? => {
+            return Err(StoreError::NoSuchUpload);
+        }
         UploadState::Uploading => {}
         UploadState::Completing | UploadState::Completed if is_all(&here, completion) => {
             return Ok((state, garbage));

@@ -59,10 +59,17 @@ pub(super) fn rebuild(
     Ok(())
 }
 
+/// Writes entries of the catalog. A setting without its bucket, which was removed while the snapshot was taken, is passed over.
 fn put_entries(txn: &mut Txn<'_>, entries: &[CatalogEntry]) -> Result<(), StoreError> {
-    entries
-        .iter()
-        .try_for_each(|entry| catalog::put(txn, entry))
+    for entry in entries {
+        match (catalog::put(txn, entry), entry) {
+            (Err(StoreError::NoSuchBucket), CatalogEntry::Setting(setting)) => {
+                tracing::warn!(bucket = %setting.bucket, "a setting has no bucket and is left out");
+            }
+            (put, _) => put?,
+        }
+    }
+    Ok(())
 }
 
 /// Names objects, the newest of each key. What loses stays on disk.

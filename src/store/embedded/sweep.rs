@@ -123,7 +123,10 @@ async fn sweep_once(
     let left = left - (walked.objects + walked.sessions).min(left);
     report.catalog = sweep_catalog(engine, clock.wall, left).await?;
     report.more = walked.more;
-    for table in [EXPIRY, SESSIONS_DUE, CATALOG_EXPIRY] {
+    // A session that is being made whole stays due, for hours maybe: that alone is no reason to be called again at once.
+    let went_on = report.objects + report.sessions + report.catalog > 0;
+    let sessions = went_on.then_some(SESSIONS_DUE);
+    for table in [EXPIRY, CATALOG_EXPIRY].into_iter().chain(sessions) {
         report.more |= !due(engine, table, clock.wall, 1)?.is_empty();
     }
     Ok(report)
@@ -205,7 +208,13 @@ async fn sweep_sessions(
             continue;
         };
         let check = move |record: &SessionRecord| may_go(record, now);
-        match complete::drop_session(engine, id, check).await {
+        // Whoever makes it whole has its turn until that is done; nothing else waits for it.
+        let free = engine.session(id).and_then(|record| check(&record));
+        let dropped = match free {
+            Ok(()) => complete::drop_session(engine, id, check).await,
+            stays => stays,
+        };
+        match dropped {
             Ok(()) => swept += 1,
             Err(StoreError::NoSuchUpload | StoreError::InUse) => {}
             Err(error) => return Err(error),

@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use super::*;
 use crate::model::{
-    Application, Bucket, BucketConfig, Hasher, HeaderSet, ObjectKey, Place, Scopes, Secret, Token,
-    TokenHash, UploadState,
+    Application, Bucket, BucketConfig, BucketSetting, CannedAcl, Hasher, HeaderSet, ObjectKey,
+    Place, Scopes, Secret, SettingKind, SettingValue, Token, TokenHash, UploadState,
 };
 use crate::store::Expected;
 
@@ -777,4 +777,66 @@ async fn a_deleted_object_stays_deleted_when_a_power_cut_undoes_the_removal_of_i
         assert!(matches!(found, Err(StoreError::NoSuchObject)));
         assert!(!path.exists());
     }
+}
+
+#[tokio::test]
+async fn a_session_that_is_still_being_made_whole_neither_stops_the_sweep_nor_keeps_it_going() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let id = begin(&store).await;
+    fs::write(store.engine.disk.path(FileName::Main(id)), "whole").unwrap();
+    acknowledge_only(&store, id, (0, Some(1)), Some(Place::Main(0)), b"whole").await;
+    let abandoned = begin(&store).await;
+    let later = Duration::from_secs(2 * 86_400);
+    let clock = ClockReading {
+        wall: NOW.plus(later),
+        monotonic: later,
+    };
+    let lease = store.engine.leases.take(id);
+    let turn = lease.turn.lock().await;
+    for swept in [(1, true), (0, false)] {
+        let sweep = tokio::time::timeout(Duration::from_secs(60), store.sweep(clock, 10));
+        let report = sweep.await.expect("it waits for nobody").unwrap();
+        assert_eq!((report.sessions, report.more), swept);
+    }
+    assert!(store.upload(abandoned).await.is_err());
+    let state = store.upload(id).await.unwrap().state;
+    assert_eq!(state, UploadState::Completing);
+    drop(turn);
+    drop(lease);
+    let engine = Arc::clone(&store.engine);
+    complete::complete(engine, id, NOW).await.unwrap();
+    let report = store.sweep(clock, 10).await.unwrap();
+    assert_eq!((report.sessions, report.more), (1, false));
+}
+
+#[tokio::test]
+async fn a_setting_whose_bucket_is_not_in_the_snapshot_does_not_stop_a_rebuild() {
+    let folder = Folder::new();
+    let (meta, chunked) = filled(&folder).await;
+    let store = folder.open().await;
+    let names = ["gone", "kept"].map(|name| Bucket::parse(name).unwrap());
+    for name in &names {
+        let bucket = BucketConfig::new(name.clone(), NOW);
+        store.insert(CatalogEntry::Bucket(bucket)).await.unwrap();
+        let (bucket, value) = (name.clone(), SettingValue::Acl(CannedAcl::PublicRead));
+        let setting = BucketSetting { bucket, value };
+        store.insert(CatalogEntry::Setting(setting)).await.unwrap();
+    }
+    drop(store);
+    folder.settle().await;
+    let path = folder.0.join("catalog.json");
+    let mut file: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let entries = file["entries"].as_array_mut().unwrap();
+    let place = |kind| move |entry: &serde_json::Value| entry.get(kind).is_some();
+    let last_bucket = entries.iter().rposition(place("bucket")).unwrap();
+    let first_setting = entries.iter().position(place("setting")).unwrap();
+    assert!(last_bucket < first_setting);
+    entries.retain(|entry| entry["bucket"]["name"] != "gone");
+    fs::write(&path, file.to_string()).unwrap();
+    let store = EmbeddedStore::reindex(folder.options(), NOW).await.unwrap();
+    assert_all_back(&store, &meta, chunked).await;
+    let found = names.map(|name| CatalogKey::Setting(name, SettingKind::Acl));
+    assert!(store.find(&found[0]).await.unwrap().is_none());
+    assert!(store.find(&found[1]).await.unwrap().is_some());
 }

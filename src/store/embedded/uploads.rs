@@ -1,4 +1,4 @@
-//! Lists of unfinished uploads in parts, in the order of their keys.
+//! Lists of unfinished uploads in parts, in the order of their keys; and which sessions are seen at all.
 //!
 //! Owns: the form of their places in the index: bucket, 0, the key, an end, the id. A zero byte in a key is followed by 255, and the end
 //! is two zero bytes; so no key is mistaken for the beginning of another, and places sort as keys do.
@@ -10,10 +10,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::Engine;
 use super::records::{self, UPLOADS};
-use crate::model::{Bucket, Id, NewUpload};
-use crate::store::{StoreError, UploadEntry, UploadPage, UploadQuery};
+use super::{Engine, catalog};
+use crate::model::{Bucket, Id, NewUpload, UploadSession};
+use crate::store::{CatalogEntry, CatalogKey, StoreError, UploadEntry, UploadPage, UploadQuery};
 
 /// Ends a key.
 const END: [u8; 2] = [0, 0];
@@ -26,6 +26,15 @@ pub(super) fn place(upload: &NewUpload) -> Vec<u8> {
     place.extend_from_slice(&END);
     place.extend_from_slice(upload.id.as_bytes());
     place
+}
+
+/// A session. One that is open is gone when its bucket was removed and there is another one of that name.
+pub(super) fn find(engine: &Engine, id: Id) -> Result<UploadSession, StoreError> {
+    let record = engine.session(id)?;
+    if record.is_open() && catalog::has_other_bucket(engine, &record.session.upload)? {
+        return Err(StoreError::NoSuchUpload);
+    }
+    Ok(record.session)
 }
 
 /// One page.
@@ -42,6 +51,7 @@ fn page(engine: &Engine, query: &UploadQuery) -> Result<UploadPage, StoreError> 
     if limit == 0 {
         return Ok(page);
     }
+    let bucket = catalog::find(engine, &CatalogKey::Bucket(query.bucket.clone()))?;
     let first = of_key(&query.bucket, &query.prefix);
     let mut from = behind(query).map_or(first.clone(), |behind| behind.max(first.clone()));
     loop {
@@ -54,6 +64,9 @@ fn page(engine: &Engine, query: &UploadQuery) -> Result<UploadPage, StoreError> 
                 behind_group = Some(end_of(of_key(&query.bucket, group)));
                 return Ok(ControlFlow::Break(()));
             }
+            let Some(session) = open(engine, id, bucket.as_ref())? else {
+                return Ok(ControlFlow::Continue(()));
+            };
             if page.entries.len() >= limit {
                 page.more = true;
                 return Ok(ControlFlow::Break(()));
@@ -63,21 +76,28 @@ fn page(engine: &Engine, query: &UploadQuery) -> Result<UploadPage, StoreError> 
                 behind_group = Some(end_of(of_key(&query.bucket, group)));
                 return Ok(ControlFlow::Break(()));
             }
-            match engine.session(id) {
-                Ok(record) => {
-                    let upload = Box::new(record.session);
-                    page.entries.push(UploadEntry::Upload(upload));
-                }
-                // It ended while it was looked at.
-                Err(StoreError::NoSuchUpload) => {}
-                Err(error) => return Err(error),
-            }
+            let upload = UploadEntry::Upload(Box::new(session));
+            page.entries.push(upload);
             Ok(ControlFlow::Continue(()))
         })?;
         match behind_group {
             Some(place) => from = place,
             None => return Ok(page),
         }
+    }
+}
+
+/// The session of an upload, unless it ended while it was looked at, or was begun in another bucket of that name.
+fn open(
+    engine: &Engine,
+    id: Id,
+    bucket: Option<&CatalogEntry>,
+) -> Result<Option<UploadSession>, StoreError> {
+    match engine.session(id) {
+        Ok(record) if catalog::is_later(bucket, &record.session.upload) => Ok(None),
+        Ok(record) => Ok(Some(record.session)),
+        Err(StoreError::NoSuchUpload) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
