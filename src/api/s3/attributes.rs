@@ -1,7 +1,8 @@
 //! GetObjectAttributes: what is known of an object besides its bytes, without them.
 //!
 //! Owns: its document and the list of what is asked for.
-//! Never does: invent. Of an object in parts only their number is known here; there is no checksum of a part to show.
+//! Never does: invent. Of an object in parts it tells the checksum of checksums, if one was asked for, and only how many parts there were:
+//! Amazon lists parts only with their checksums, and those are not kept.
 //!
 //! Invariant: what was not asked for is not shown, and what the object does not have is left out.
 //!
