@@ -743,6 +743,9 @@ async fn a_session_begins_only_in_a_bucket_that_is_there_and_never_before_it() {
     let new = early();
     let session = store.create_upload(new.clone()).await.unwrap();
     assert_eq!(session.upload.created_at, NOW);
+    // Two may make a bucket at the same time; it is the same one when it is written again.
+    let later = BucketConfig::new(bucket.clone(), NOW.plus(Duration::from_secs(1)));
+    store.insert(CatalogEntry::Bucket(later)).await.unwrap();
     send(store, new.id, (0, Some(1)), &data(1, 10))
         .await
         .unwrap();

@@ -216,7 +216,10 @@ pub(super) fn put(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreEr
     {
         return Err(StoreError::NoSuchBucket);
     }
-    match entry_at(txn, &place)? {
+    let there = entry_at(txn, &place)?;
+    let kept = there.as_ref().and_then(|(old, _)| as_old_as(old, entry));
+    let entry = kept.as_ref().unwrap_or(entry);
+    match there {
         Some((old, value)) => {
             forget_expiry(txn, &place, &old);
             long::forget(txn, &place, &value);
@@ -235,6 +238,16 @@ pub(super) fn put(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreEr
     }
     count_change(txn, entry)?;
     long::put(txn, place, encode(entry)?)
+}
+
+/// A bucket that is written again stays as old as it was: uploads that began in it are still its own.
+fn as_old_as(old: &CatalogEntry, entry: &CatalogEntry) -> Option<CatalogEntry> {
+    let (CatalogEntry::Bucket(old), CatalogEntry::Bucket(new)) = (old, entry) else {
+        return None;
+    };
+    let mut bucket = new.clone();
+    bucket.created_at = old.created_at;
+    Some(CatalogEntry::Bucket(bucket))
 }
 
 /// The entry whose key ends a key of the expiry table, if it is due.

@@ -124,7 +124,7 @@ async fn sweep_once(
     report.catalog = sweep_catalog(engine, clock.wall, left).await?;
     report.more = walked.more;
     // A session that is being made whole stays due, for hours maybe: that alone is no reason to be called again at once.
-    let went_on = report.objects + report.sessions + report.catalog > 0;
+    let went_on = limit == 0 || report.objects + report.sessions + report.catalog > 0;
     let sessions = went_on.then_some(SESSIONS_DUE);
     for table in [EXPIRY, CATALOG_EXPIRY].into_iter().chain(sessions) {
         report.more |= !due(engine, table, clock.wall, 1)?.is_empty();
