@@ -156,7 +156,7 @@ async function s3ReadsBack({ server, key, file }) {
 }
 
 /** The code of a refusal: in Amazon's XML, in JSON, in text. */
-const codeOf = (answer) => [/<Code>(.*?)<\/Code>/, /"code":"(.*?)"/, /\((\w+), request \w+\)$/].map((form) => form.exec(answer)?.[1]).find(Boolean);
+const codeOf = (answer) => [/<Code>(.*?)<\/Code>/, /"code":"(.*?)"/, /\((\w+), request \w+\)/].map((form) => form.exec(answer)?.[1]).find(Boolean);
 
 /** What each client is asked to do; what the cell says. */
 const TASKS = {
