@@ -40,17 +40,23 @@ pub(super) struct Snapshot {
 
 /// One entry.
 pub(super) fn find(engine: &Engine, key: &CatalogKey) -> Result<Option<CatalogEntry>, StoreError> {
-    read(&engine.index, &entry_key(key))
+    let (place, version) = (entry_key(key), engine.index.version(CATALOG));
+    if let Some(entry) = engine.known.get(version, &place) {
+        return Ok(entry);
+    }
+    let (entry, bytes) = read(&engine.index, &place)?;
+    engine.known.keep(version, place, (entry.clone(), bytes));
+    Ok(entry)
 }
 
-/// The entry at a place; read again when it was replaced before all of it was read.
-fn read(index: &Index, place: &[u8]) -> Result<Option<CatalogEntry>, StoreError> {
+/// The entry at a place and how many bytes it takes; read again when it was replaced before all of it was read.
+fn read(index: &Index, place: &[u8]) -> Result<(Option<CatalogEntry>, usize), StoreError> {
     for _ in 0..MAX_TRIES {
         let Some(value) = index.get(place)? else {
-            return Ok(None);
+            return Ok((None, 0));
         };
         if let Some(entry) = long::join(place, value, |piece| index.get(piece))? {
-            return decode(&entry).map(Some);
+            return Ok((Some(decode(&entry)?), entry.len()));
         }
     }
     Err(torn())
@@ -83,7 +89,7 @@ pub(super) fn list(index: &Index, kind: CatalogKind) -> Result<Vec<CatalogEntry>
         let whole = long::join(place, value.to_vec(), |piece| index.get(piece))?;
         entries.extend(match whole {
             Some(entry) => Some(decode(&entry)?),
-            None => read(index, place)?,
+            None => read(index, place)?.0,
         });
         Ok(match entries.len() {
             MAX_CATALOG_ENTRIES.. => ControlFlow::Break(()),

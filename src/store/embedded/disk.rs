@@ -10,6 +10,7 @@
 //! 2. Every verb goes through [`Disk::run`], which is the place where tests inject faults.
 //! 3. A failed sync blows the fuse and is never retried.
 
+mod blocks;
 mod read;
 mod root;
 
@@ -77,6 +78,7 @@ pub(super) struct Disk {
     root: PathBuf,
     fuse: Fuse,
     attributes: bool,
+    blocks: blocks::Blocks,
     _lock: File,
 }
 
@@ -94,6 +96,7 @@ impl Disk {
             root: data.to_owned(),
             fuse,
             attributes: true,
+            blocks: blocks::Blocks::default(),
             _lock: lock,
         };
         disk.run("make the object folders", || disk.make_folders())?;

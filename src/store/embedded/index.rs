@@ -15,6 +15,7 @@
 
 mod committer;
 mod open;
+mod versions;
 
 use std::fmt;
 use std::fs::File;
@@ -34,6 +35,7 @@ use committer::{Committer, Job, Ran, run_job};
 pub(super) use committer::{Mark, Txn};
 pub(super) use open::OpenError;
 use open::open_in_time;
+use versions::Versions;
 
 /// Longest value, in bytes; sled keeps longer ones in files that it never syncs.
 pub(super) const MAX_VALUE_BYTES: usize = 4096;
@@ -48,6 +50,7 @@ pub(super) struct Index {
     db: sled::Db,
     jobs: Option<mpsc::Sender<Job>>,
     committer: Mutex<Option<sync::thread::JoinHandle<()>>>,
+    versions: Versions,
     /// What reading it has shown.
     pub(super) damage: Damage,
 }
@@ -64,15 +67,17 @@ impl Index {
     /// Starts the committer, which syncs `file`.
     fn start(db: sled::Db, file: File, fuse: Fuse, mark: Mark) -> Result<Self, OpenError> {
         let (jobs, queue) = mpsc::channel(MAX_WAITING_JOBS);
-        let tree = db.clone();
+        let versions = Versions::default();
+        let committer = Committer::new((db.clone(), versions.clone()), file, fuse, mark);
         let committer = sync::thread::Builder::new()
             .name("index-committer".to_owned())
-            .spawn(move || Committer::new(tree, file, fuse, mark).run(queue))
+            .spawn(move || committer.run(queue))
             .map_err(|e| OpenError::Io(StoreError::from_io("start the committer", e)))?;
         Ok(Self {
             db,
             jobs: Some(jobs),
             committer: Mutex::new(Some(committer)),
+            versions,
             damage: Damage::default(),
         })
     }
@@ -120,6 +125,11 @@ impl Index {
             job(txn)
         };
         self.commit(lazy).await
+    }
+
+    /// How often what begins with this byte has changed: counted up when a change is applied, before it is answered.
+    pub(super) fn version(&self, table: u8) -> u64 {
+        self.versions.of(table)
     }
 
     /// One value.

@@ -252,7 +252,7 @@ impl ObjectReader for Reader {
         if length <= AT_ONCE_BYTES
             && let Some(bytes) = self.engine.disk.read_at_once(&self.file, offset, length)?
         {
-            return Ok(bytes.into());
+            return Ok(bytes);
         }
         let file = Arc::clone(&self.file);
         let read = move |engine: &Engine| engine.disk.read_at(&file, offset, length);

@@ -131,6 +131,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         leases: Default::default(),
         tasks: Default::default(),
         snapshot: Default::default(),
+        known: Default::default(),
         clock: Default::default(),
         lifecycle: Default::default(),
     };

@@ -9,6 +9,7 @@
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 
+use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, ReadWriteFlags};
@@ -78,15 +79,15 @@ impl Disk {
         file: &File,
         offset: u64,
         length: usize,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        self.run("read a file", || {
-            let mut bytes = vec![0; length];
-            let into = &mut [IoSliceMut::new(&mut bytes)];
+    ) -> Result<Option<Bytes>, StoreError> {
+        let read = |into: &mut [u8]| {
+            let into = &mut [IoSliceMut::new(into)];
             match rustix::io::preadv2(file, into, offset, ReadWriteFlags::NOWAIT) {
-                Ok(read) => Ok((read == length).then_some(bytes)),
-                Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(None),
+                Ok(read) => Ok(read),
+                Err(Errno::AGAIN | Errno::INTR | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(0),
                 Err(error) => Err(io::Error::from(error)),
             }
-        })
+        };
+        self.run("read a file", || self.blocks.read(length, read))
     }
 }

@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokio::sync::mpsc;
 
-use super::{MAX_VALUE_BYTES, Pair, damaged, first_of, guarded, lookup};
+use super::{MAX_VALUE_BYTES, Pair, Versions, damaged, first_of, guarded, lookup};
 use crate::store::StoreError;
 use crate::store::embedded::faults::{self, Bug};
 use crate::store::embedded::fuse::Fuse;
@@ -59,6 +59,7 @@ pub(super) enum Effect {
 pub(super) struct Pending {
     db: sled::Db,
     fuse: Fuse,
+    versions: Versions,
     writes: Writes,
 }
 
@@ -74,6 +75,12 @@ impl Pending {
         if self.writes.is_empty() {
             return Ok(());
         }
+        let mut tables: Vec<u8> = self
+            .writes
+            .keys()
+            .filter_map(|key| key.first().copied())
+            .collect();
+        tables.dedup();
         let mut batch = sled::Batch::default();
         for (key, value) in std::mem::take(&mut self.writes) {
             match value {
@@ -82,6 +89,7 @@ impl Pending {
             }
         }
         let applied = guarded(|| self.db.apply_batch(batch).map_err(|e| damaged(&e)));
+        self.versions.count_up(&tables);
         applied.inspect_err(|error| self.fuse.blow("write to the index", error))
     }
 }
@@ -182,8 +190,13 @@ pub(super) struct Committer {
 }
 
 impl Committer {
-    /// Writes to `db` and syncs `file`.
-    pub(super) fn new(db: sled::Db, file: File, fuse: Fuse, mark: Mark) -> Self {
+    /// Writes to `db`, counts what it changed, and syncs `file`.
+    pub(super) fn new(
+        (db, versions): (sled::Db, Versions),
+        file: File,
+        fuse: Fuse,
+        mark: Mark,
+    ) -> Self {
         Self {
             file,
             fuse: fuse.clone(),
@@ -191,6 +204,7 @@ impl Committer {
             pending: Pending {
                 db,
                 fuse,
+                versions,
                 writes: Writes::new(),
             },
             unsynced: 0,
@@ -293,7 +307,8 @@ mod tests {
     fn committer(folder: &Folder, file: &str) -> Committer {
         let db = open_in_time(&folder.0).unwrap();
         let file = File::open(folder.0.join(file)).unwrap();
-        Committer::new(db, file, Fuse::default(), Box::new(|| None))
+        let versions = Versions::default();
+        Committer::new((db, versions), file, Fuse::default(), Box::new(|| None))
     }
 
     #[test]
