@@ -1,6 +1,6 @@
 //! The catalog: tokens, applications, access keys, pipelines, buckets and their settings.
 //!
-//! Owns: its entries in the index, their number per kind, and `catalog.json`, the snapshot from which they are rebuilt.
+//! Owns: its entries in the index, their number per kind, and how many bytes the settings take; `snapshot` keeps them beside the index.
 //! Never does: judge expiry (callers and the sweep do), or print a secret.
 //!
 //! Invariants:
@@ -14,29 +14,19 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use super::entry::{Entry, KINDS, decode, encode, entry_key, kind_byte};
+use super::entry::{decode, encode, entry_key, kind_byte};
 use super::index::{Index, Txn};
 use super::records::{self, CATALOG, CATALOG_EXPIRY, META, OPEN_SESSIONS};
-use super::{Engine, long};
+use super::{Engine, long, snapshot};
 use crate::model::{Bucket, NewUpload, SettingKind, Timestamp};
-use crate::store::{CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_ENTRIES, StoreError};
+use crate::store::{
+    CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_ENTRIES, MAX_SETTINGS_BYTES, StoreError,
+};
 
 /// Objects of a bucket that are looked at, at most, before it is removed.
 const MAX_LOOKED_AT: usize = 1000;
-/// The version of the snapshot's form.
-const SNAPSHOT_VERSION: u32 = 1;
 /// How often an entry is read again when it was replaced while its pieces were read.
 const MAX_TRIES: usize = 8;
-
-/// Orders the writers of the snapshot: one at a time, and one for all who wait.
-#[derive(Debug, Default)]
-pub(super) struct Snapshot {
-    /// Counts changes; the guarded value is the count that the snapshot on disk includes.
-    changes: std::sync::atomic::AtomicU64,
-    written: tokio::sync::Mutex<u64>,
-}
 
 /// One entry.
 pub(super) fn find(engine: &Engine, key: &CatalogKey) -> Result<Option<CatalogEntry>, StoreError> {
@@ -110,7 +100,7 @@ pub(super) async fn insert(engine: &Arc<Engine>, entry: CatalogEntry) -> Result<
             owner.lifecycle.begin_again();
         }
         match in_snapshot {
-            true => write_snapshot(&owner).await,
+            true => snapshot::write(&owner).await,
             false => Ok(()),
         }
     };
@@ -133,7 +123,7 @@ pub(super) async fn remove(
         };
         let removed = owner.index.commit(job).await?;
         if removed.as_ref().is_some_and(is_lasting) {
-            write_snapshot(&owner).await?;
+            snapshot::write(&owner).await?;
         }
         Ok(removed.is_some())
     };
@@ -209,6 +199,7 @@ pub(super) fn take_out(
     }
     let count = count(txn, old.kind())?;
     set_count(txn, old.kind(), count.saturating_sub(1))?;
+    weigh(txn, &old, false)?;
     count_change(txn, &old)?;
     txn.delete(place);
     Ok(Some(old))
@@ -228,6 +219,7 @@ pub(super) fn put(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreEr
     match there {
         Some((old, value)) => {
             forget_expiry(txn, &place, &old);
+            weigh(txn, &old, false)?;
             long::forget(txn, &place, &value);
         }
         None => {
@@ -243,6 +235,7 @@ pub(super) fn put(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreEr
         txn.put(records::due_key(CATALOG_EXPIRY, at, rest), Vec::new())?;
     }
     count_change(txn, entry)?;
+    weigh(txn, entry, true)?;
     long::put(txn, place, encode(entry)?)
 }
 
@@ -272,22 +265,6 @@ pub(super) fn is_lasting(entry: &CatalogEntry) -> bool {
     !matches!(entry, CatalogEntry::Token(token) if token.application.is_some())
 }
 
-/// Replaces the snapshot with what the index holds; callers that come while one is being written share the next.
-pub(super) async fn write_snapshot(engine: &Arc<Engine>) -> Result<(), StoreError> {
-    use std::sync::atomic::Ordering::SeqCst;
-    let mine = engine.snapshot.changes.fetch_add(1, SeqCst) + 1;
-    let mut written = engine.snapshot.written.lock().await;
-    if *written >= mine {
-        return Ok(());
-    }
-    let includes = engine.snapshot.changes.load(SeqCst);
-    engine
-        .blocking(|engine| engine.disk.write_catalog(&snapshot(&engine.index)?))
-        .await?;
-    *written = includes;
-    Ok(())
-}
-
 /// The generation of the catalog in the index.
 pub(super) fn generation(index: &Index) -> Result<u64, StoreError> {
     let generation = index.get(&generation_key())?;
@@ -297,43 +274,6 @@ pub(super) fn generation(index: &Index) -> Result<u64, StoreError> {
 /// Sets the generation, inside a job.
 pub(super) fn set_generation(txn: &mut Txn<'_>, generation: u64) -> Result<(), StoreError> {
     txn.put(generation_key(), records::encode(&generation)?)
-}
-
-/// The generation and the entries of a snapshot.
-pub(super) fn parse_snapshot(bytes: &[u8]) -> Result<(u64, Vec<CatalogEntry>), StoreError> {
-    let file: SnapshotFile = serde_json::from_slice(bytes)
-        .map_err(|e| StoreError::Corrupt(format!("catalog.json: {e}")))?;
-    if file.version != SNAPSHOT_VERSION {
-        let what = format!("catalog.json has the unknown version {}", file.version);
-        return Err(StoreError::Corrupt(what));
-    }
-    let entries = file.entries.into_iter().map(Entry::into_seam);
-    Ok((file.generation, entries.collect()))
-}
-
-fn snapshot(index: &Index) -> Result<Vec<u8>, StoreError> {
-    // Read first: what is listed is then at least as new.
-    let generation = generation(index)?;
-    let mut lists = Vec::new();
-    // From the last one on: a setting that is made meanwhile must not be here without its bucket, which is made before it.
-    for kind in KINDS.into_iter().rev() {
-        lists.push(list(index, kind)?);
-    }
-    let lasting = lists.into_iter().rev().flatten().filter(is_lasting);
-    let entries = lasting.map(Entry::from_seam).collect();
-    let file = SnapshotFile {
-        version: SNAPSHOT_VERSION,
-        generation,
-        entries,
-    };
-    serde_json::to_vec_pretty(&file).map_err(|e| StoreError::Corrupt(format!("catalog.json: {e}")))
-}
-
-#[derive(Serialize, Deserialize)]
-struct SnapshotFile {
-    version: u32,
-    generation: u64,
-    entries: Vec<Entry>,
 }
 
 fn expiry(entry: &CatalogEntry) -> Option<Timestamp> {
@@ -375,4 +315,76 @@ fn count(txn: &Txn<'_>, kind: CatalogKind) -> Result<u64, StoreError> {
 
 fn set_count(txn: &mut Txn<'_>, kind: CatalogKind, count: u64) -> Result<(), StoreError> {
     txn.put(count_key(kind), records::encode(&count)?)
+}
+
+/// Counts the bytes of a setting that comes or goes; all of them are read and written together with every change of the catalog.
+fn weigh(txn: &mut Txn<'_>, entry: &CatalogEntry, comes: bool) -> Result<(), StoreError> {
+    if !matches!(entry, CatalogEntry::Setting(_)) {
+        return Ok(());
+    }
+    let held = txn.get(&settings_bytes_key())?;
+    let held: u64 = held.as_deref().map_or(Ok(0), records::decode)?;
+    let bytes = encode(entry)?.len() as u64;
+    let held = match comes {
+        true if held + bytes > MAX_SETTINGS_BYTES => return Err(StoreError::CatalogFull),
+        true => held + bytes,
+        false => held.saturating_sub(bytes),
+    };
+    txn.put(settings_bytes_key(), records::encode(&held)?)
+}
+
+fn settings_bytes_key() -> Vec<u8> {
+    records::key(META, &[b"bytes of settings"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{BucketConfig, BucketSetting, CorsRule, SettingValue};
+    use crate::store::embedded::tests::{Folder, NOW};
+
+    /// A setting of about half a megabyte.
+    fn large(bucket: &Bucket) -> CatalogEntry {
+        let rule = CorsRule {
+            id: "x".repeat(500_000),
+            origins: vec!["*".to_owned()],
+            methods: vec!["GET".to_owned()],
+            headers: Vec::new(),
+            expose: Vec::new(),
+            max_age: None,
+        };
+        let (bucket, value) = (bucket.clone(), SettingValue::Cors(vec![rule]));
+        CatalogEntry::Setting(BucketSetting { bucket, value })
+    }
+
+    fn bucket(number: u64) -> Bucket {
+        Bucket::parse(&format!("bucket-{number}")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn all_settings_together_have_a_limit_and_what_goes_makes_room() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let set = async |number: u64| {
+            let job = move |txn: &mut Txn<'_>| {
+                let bucket = bucket(number);
+                let config = BucketConfig::new(bucket.clone(), NOW);
+                put(txn, &CatalogEntry::Bucket(config))?;
+                put(txn, &large(&bucket))
+            };
+            store.engine.index.commit(job).await
+        };
+        let most = MAX_SETTINGS_BYTES / encode(&large(&bucket(1))).unwrap().len() as u64;
+        for number in 0..most {
+            set(number).await.unwrap();
+        }
+        assert!(matches!(set(most).await, Err(StoreError::CatalogFull)));
+        set(0)
+            .await
+            .expect("what replaces its like is no more than that");
+        let remove = |txn: &mut Txn<'_>| take_out(txn, &CatalogKey::Bucket(bucket(0)));
+        store.engine.index.commit(remove).await.unwrap();
+        set(most).await.expect("there is room again");
+        assert!(matches!(set(0).await, Err(StoreError::CatalogFull)));
+    }
 }

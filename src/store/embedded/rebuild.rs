@@ -10,7 +10,7 @@ use super::disk::{Disk, FileName};
 use super::index::{Index, Txn};
 use super::records::{self, META};
 use super::sync::Handle;
-use super::{catalog, label, names};
+use super::{catalog, label, names, snapshot};
 use crate::model::{Id, ObjectMeta, Timestamp};
 use crate::store::{CatalogEntry, StoreError};
 
@@ -26,7 +26,7 @@ pub(super) fn rebuild(
 ) -> Result<(), StoreError> {
     let runtime = Handle::current();
     let snapshot = disk.read_catalog()?;
-    let snapshot = snapshot.map(|bytes| catalog::parse_snapshot(&bytes));
+    let snapshot = snapshot.map(|bytes| snapshot::parse(&bytes));
     let (generation, entries) = snapshot.transpose()?.unwrap_or_default();
     for step in entries.chunks(REBUILD_STEP) {
         let step = step.to_vec();

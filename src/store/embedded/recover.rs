@@ -21,7 +21,7 @@ use super::names::Garbage;
 use super::recent::{self, Recent};
 use super::records::{self, COMPLETING, GARBAGE, META};
 use super::sync::{self, Handle};
-use super::{Engine, Options, catalog, complete, orphans, rebuild};
+use super::{Engine, Options, catalog, complete, orphans, rebuild, snapshot};
 use crate::model::{Id, Timestamp, encode_hex};
 use crate::store::StoreError;
 
@@ -65,7 +65,7 @@ async fn settle(engine: &Arc<Engine>, now: Timestamp, clean: bool) -> Result<(),
     resume(engine, now).await?;
     if !clean {
         orphans::search(engine).await?;
-        catalog::write_snapshot(engine).await?;
+        snapshot::write(engine).await?;
     }
     engine.blocking(keep_ballast).await
 }
@@ -209,7 +209,7 @@ fn open_trusted(
         Err(error) => return Ok(Err(error.to_string())),
     }
     let snapshot = disk.read_catalog()?;
-    let snapshot = snapshot.and_then(|bytes| catalog::parse_snapshot(&bytes).ok());
+    let snapshot = snapshot.and_then(|bytes| snapshot::parse(&bytes).ok());
     match catalog::generation(&index) {
         Ok(here) if snapshot.is_some_and(|(generation, _)| generation > here) => {
             Ok(Err("it knows less than catalog.json".to_owned()))

@@ -16,7 +16,7 @@ use std::time::Duration;
 use super::index::Txn;
 use super::names::{self, Garbage};
 use super::records::{self, CATALOG_EXPIRY, EXPIRY, META, SESSIONS_DUE, SessionRecord};
-use super::{Engine, catalog, complete, lifecycle, recover};
+use super::{Engine, catalog, complete, lifecycle, recover, snapshot};
 use crate::model::{Timestamp, UploadState};
 use crate::store::{ClockReading, StoreError, SweepReport};
 
@@ -256,7 +256,7 @@ async fn sweep_catalog(
         Ok(lasting)
     };
     if engine.index.commit(remove).await? {
-        catalog::write_snapshot(engine).await?;
+        snapshot::write(engine).await?;
     }
     Ok(swept)
 }
