@@ -378,6 +378,27 @@ async fn a_list_is_taken_as_a_document_when_it_is_a_canned_one() {
 }
 
 #[tokio::test]
+async fn a_bucket_that_is_made_again_has_the_list_that_was_asked_for_last() {
+    let rig = Rig::new().await;
+    stored(&rig, "/uploads/a").await;
+    for (acl, listed) in [
+        (None, 403),
+        (Some("public-read"), 200),
+        (Some("private"), 403),
+        (Some("public-read"), 200),
+        (None, 403),
+    ] {
+        let mut make = Signed::new("PUT", "/uploads");
+        if let Some(acl) = acl {
+            make = make.header("x-amz-acl", acl);
+        }
+        assert_eq!(make.send(&rig).await.status, 200);
+        let list = rig.request("GET", "/uploads", &[], "").await;
+        assert_eq!(list.status, listed, "after {acl:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_bucket_is_listed_by_everybody_only_while_its_list_says_so() {
     let rig = Rig::new().await;
     let made = Signed::new("PUT", "/films").header("x-amz-acl", "public-read");

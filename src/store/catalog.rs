@@ -115,7 +115,8 @@ pub trait Catalog: Send + Sync {
 
 /// Longest entry, in bytes of JSON; only the rules of a bucket come near it.
 pub const MAX_ENTRY_BYTES: usize = 512 << 10;
-/// Most bytes of JSON that the settings of all buckets take together.
+/// Most bytes of JSON that the settings of all buckets take together, but for access control lists; as they are read, up to fifteen times as
+/// much.
 pub const MAX_SETTINGS_BYTES: u64 = 16 << 20;
 /// Most entries of one kind.
 pub const MAX_CATALOG_ENTRIES: usize = 100_000;

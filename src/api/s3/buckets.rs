@@ -173,7 +173,7 @@ pub(super) async fn create(
         .await?;
     check_configuration(&body, app.options.region.as_deref())?;
     if find(call, &bucket).await?.is_some() {
-        return already_there(call, &bucket);
+        return already_there(call, &bucket, asked).await;
     }
     let config = BucketConfig::new(bucket.clone(), now);
     app.store.insert(CatalogEntry::Bucket(config)).await?;
@@ -183,9 +183,20 @@ pub(super) async fn create(
     Ok(made(&bucket))
 }
 
-fn already_there(call: &Call<'_>, bucket: &Bucket) -> Result<Reply, ApiError> {
+/// In the default region Amazon makes a bucket again that is there, and its access control list with it: so does the repetition of a
+/// request of which only the first half was done.
+async fn already_there(
+    call: &Call<'_>,
+    bucket: &Bucket,
+    asked: CannedAcl,
+) -> Result<Reply, ApiError> {
     match call.app.options.region.as_deref() {
-        None | Some(DEFAULT_REGION) => Ok(made(bucket)),
+        None | Some(DEFAULT_REGION) => {
+            if acl::may_be_listed(call, bucket).await? != acl::is_public(asked) {
+                acl::set_bucket(call, bucket, asked).await?;
+            }
+            Ok(made(bucket))
+        }
         Some(_) => {
             let message = "Your previous request to create the named bucket succeeded and you already own it.";
             let error = ApiError::new(ErrorCode::BucketAlreadyOwnedByYou, message);

@@ -52,20 +52,35 @@ fn read(index: &Index, place: &[u8]) -> Result<(Option<CatalogEntry>, usize), St
     Err(torn())
 }
 
-/// The entry at a place inside a job, and the value that stands for it.
-fn entry_at(txn: &Txn<'_>, place: &[u8]) -> Result<Option<(CatalogEntry, Vec<u8>)>, StoreError> {
+/// An entry inside a job.
+struct Held {
+    entry: CatalogEntry,
+    /// The value that stands for it.
+    value: Vec<u8>,
+    /// How long it is, in bytes.
+    bytes: usize,
+}
+
+/// The entry at a place inside a job.
+fn entry_at(txn: &Txn<'_>, place: &[u8]) -> Result<Option<Held>, StoreError> {
     let Some(value) = txn.get(place)? else {
         return Ok(None);
     };
     // Nobody writes in between.
     let entry = long::join(place, value.clone(), |piece| txn.get(piece))?.ok_or_else(torn)?;
-    Ok(Some((decode(&entry)?, value)))
+    let bytes = entry.len();
+    let entry = decode(&entry)?;
+    Ok(Some(Held {
+        entry,
+        value,
+        bytes,
+    }))
 }
 
 /// One entry, inside a job.
 pub(super) fn find_in(txn: &Txn<'_>, key: &CatalogKey) -> Result<Option<CatalogEntry>, StoreError> {
     let found = entry_at(txn, &entry_key(key))?;
-    Ok(found.map(|(entry, _)| entry))
+    Ok(found.map(|held| held.entry))
 }
 
 fn torn() -> StoreError {
@@ -187,11 +202,12 @@ pub(super) fn take_out(
     key: &CatalogKey,
 ) -> Result<Option<CatalogEntry>, StoreError> {
     let place = entry_key(key);
-    let Some((old, value)) = entry_at(txn, &place)? else {
+    let Some(held) = entry_at(txn, &place)? else {
         return Ok(None);
     };
+    let old = held.entry;
     forget_expiry(txn, &place, &old);
-    long::forget(txn, &place, &value);
+    long::forget(txn, &place, &held.value);
     if let CatalogKey::Bucket(bucket) = key {
         for kind in SettingKind::ALL {
             take_out(txn, &CatalogKey::Setting(bucket.clone(), kind))?;
@@ -199,7 +215,7 @@ pub(super) fn take_out(
     }
     let count = count(txn, old.kind())?;
     set_count(txn, old.kind(), count.saturating_sub(1))?;
-    weigh(txn, &old, false)?;
+    weigh(txn, &old, (held.bytes, 0), u64::MAX)?;
     count_change(txn, &old)?;
     txn.delete(place);
     Ok(Some(old))
@@ -207,6 +223,20 @@ pub(super) fn take_out(
 
 /// Writes an entry inside a job.
 pub(super) fn put(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreError> {
+    write(txn, entry, MAX_SETTINGS_BYTES)
+}
+
+/// Writes an entry of the snapshot inside a job. However much was kept is kept: a snapshot that was taken beside changes may hold more
+/// than there ever was at a time.
+pub(super) fn restore(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreError> {
+    write(txn, entry, u64::MAX)
+}
+
+fn write(
+    txn: &mut Txn<'_>,
+    entry: &CatalogEntry,
+    max_settings_bytes: u64,
+) -> Result<(), StoreError> {
     let place = entry_key(&entry.key());
     if let CatalogEntry::Setting(setting) = entry
         && !has_bucket(txn, &setting.bucket)?
@@ -214,13 +244,13 @@ pub(super) fn put(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreEr
         return Err(StoreError::NoSuchBucket);
     }
     let there = entry_at(txn, &place)?;
-    let kept = there.as_ref().and_then(|(old, _)| as_old_as(old, entry));
+    let kept = there.as_ref().and_then(|old| as_old_as(&old.entry, entry));
     let entry = kept.as_ref().unwrap_or(entry);
+    let old_bytes = there.as_ref().map_or(0, |old| old.bytes);
     match there {
-        Some((old, value)) => {
-            forget_expiry(txn, &place, &old);
-            weigh(txn, &old, false)?;
-            long::forget(txn, &place, &value);
+        Some(old) => {
+            forget_expiry(txn, &place, &old.entry);
+            long::forget(txn, &place, &old.value);
         }
         None => {
             let count = count(txn, entry.kind())?;
@@ -235,8 +265,10 @@ pub(super) fn put(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreEr
         txn.put(records::due_key(CATALOG_EXPIRY, at, rest), Vec::new())?;
     }
     count_change(txn, entry)?;
-    weigh(txn, entry, true)?;
-    long::put(txn, place, encode(entry)?)
+    let encoded = encode(entry)?;
+    let sizes = (old_bytes, encoded.len());
+    long::put(txn, place, encoded)?;
+    weigh(txn, entry, sizes, max_settings_bytes)
 }
 
 /// A bucket that is written again stays as old as it was: uploads that began in it are still its own.
@@ -256,7 +288,7 @@ pub(super) fn due_entry(
     now: Timestamp,
 ) -> Result<Option<CatalogEntry>, StoreError> {
     let entry = entry_at(txn, &records::key(CATALOG, &[rest]))?;
-    let entry = entry.map(|(entry, _)| entry);
+    let entry = entry.map(|held| held.entry);
     Ok(entry.filter(|entry| expiry(entry).is_some_and(|at| at <= now)))
 }
 
@@ -317,19 +349,24 @@ fn set_count(txn: &mut Txn<'_>, kind: CatalogKind, count: u64) -> Result<(), Sto
     txn.put(count_key(kind), records::encode(&count)?)
 }
 
-/// Counts the bytes of a setting that comes or goes; all of them are read and written together with every change of the catalog.
-fn weigh(txn: &mut Txn<'_>, entry: &CatalogEntry, comes: bool) -> Result<(), StoreError> {
-    if !matches!(entry, CatalogEntry::Setting(_)) {
-        return Ok(());
+/// Counts the bytes of a setting that becomes longer or shorter; all of them are read and written together with every change of the catalog.
+/// What does not grow is never refused, nor are access control lists, which are short.
+fn weigh(
+    txn: &mut Txn<'_>,
+    entry: &CatalogEntry,
+    (old, new): (usize, usize),
+    max_bytes: u64,
+) -> Result<(), StoreError> {
+    match entry {
+        CatalogEntry::Setting(set) if set.value.kind() != SettingKind::Acl => {}
+        _ => return Ok(()),
     }
     let held = txn.get(&settings_bytes_key())?;
     let held: u64 = held.as_deref().map_or(Ok(0), records::decode)?;
-    let bytes = encode(entry)?.len() as u64;
-    let held = match comes {
-        true if held + bytes > MAX_SETTINGS_BYTES => return Err(StoreError::CatalogFull),
-        true => held + bytes,
-        false => held.saturating_sub(bytes),
-    };
+    let held = held.saturating_sub(old as u64) + new as u64;
+    if new > old && held > max_bytes {
+        return Err(StoreError::CatalogFull);
+    }
     txn.put(settings_bytes_key(), records::encode(&held)?)
 }
 
@@ -340,7 +377,7 @@ fn settings_bytes_key() -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BucketConfig, BucketSetting, CorsRule, SettingValue};
+    use crate::model::{BucketConfig, BucketSetting, CannedAcl, CorsRule, SettingValue};
     use crate::store::embedded::tests::{Folder, NOW};
 
     /// A setting of about half a megabyte.
@@ -386,5 +423,19 @@ mod tests {
         store.engine.index.commit(remove).await.unwrap();
         set(most).await.expect("there is room again");
         assert!(matches!(set(0).await, Err(StoreError::CatalogFull)));
+        let more = |txn: &mut Txn<'_>| {
+            let bucket = bucket(0);
+            restore(
+                txn,
+                &CatalogEntry::Bucket(BucketConfig::new(bucket.clone(), NOW)),
+            )?;
+            restore(txn, &large(&bucket))?;
+            put(txn, &large(&bucket))?;
+            let (bucket, value) = (bucket, SettingValue::Acl(CannedAcl::Private));
+            put(txn, &CatalogEntry::Setting(BucketSetting { bucket, value }))
+        };
+        let full = "a snapshot is taken in whole; what does not grow, and what is short, is set";
+        store.engine.index.commit(more).await.expect(full);
+        assert!(matches!(set(most + 1).await, Err(StoreError::CatalogFull)));
     }
 }

@@ -13,8 +13,10 @@ use std::sync::Arc;
 use super::sync::Mutex;
 use crate::store::CatalogEntry;
 
-/// Most bytes of what is kept: the entries as they are encoded, their places and [`EACH_BYTES`]. What does not fit makes room for itself.
-const MAX_BYTES: usize = 1 << 20;
+/// Most bytes of memory that is kept, as they are reckoned here. What does not fit makes room for itself.
+const MAX_BYTES: usize = 16 << 20;
+/// How many bytes of memory one byte of an entry's JSON takes at most: a list of patterns of one letter each.
+const DECODED: usize = 16;
 /// What keeping an entry takes besides, in bytes.
 const EACH_BYTES: usize = 256;
 
@@ -46,21 +48,24 @@ impl Known {
         place: Vec<u8>,
         (entry, bytes): (Option<CatalogEntry>, usize),
     ) {
-        let bytes = bytes + place.len() + EACH_BYTES;
+        let bytes = bytes * DECODED + place.len() + EACH_BYTES;
+        let mut old = Kept::default();
         let Ok(mut kept) = self.0.lock() else {
             return;
         };
-        if version < kept.version || bytes > MAX_BYTES {
+        let is_known = version == kept.version && kept.entries.contains_key(&place);
+        if version < kept.version || bytes > MAX_BYTES || is_known {
             return;
         }
         if version > kept.version || kept.bytes + bytes > MAX_BYTES {
-            *kept = Kept {
-                version,
-                ..Kept::default()
-            };
+            std::mem::swap(&mut *kept, &mut old);
+            kept.version = version;
         }
         kept.bytes += bytes;
         kept.entries.insert(place, entry.map(Arc::new));
+        // Freeing all that was kept takes a while; nobody is to wait for it.
+        drop(kept);
+        drop(old);
     }
 }
 
@@ -92,6 +97,9 @@ mod tests {
         let known = Known::default();
         known.keep(1, b"a".to_vec(), (Some(bucket("aaa")), 9));
         known.keep(1, b"b".to_vec(), (None, 0));
+        known.keep(1, b"b".to_vec(), (None, 0));
+        let each = EACH_BYTES + 1;
+        assert_eq!(known.0.lock().unwrap().bytes, 2 * each + 9 * DECODED);
         assert_eq!(name(&known, 1, b"a"), Some(Some("aaa".to_owned())));
         assert_eq!(name(&known, 1, b"b"), Some(None), "it is not there");
         assert_eq!(name(&known, 1, b"c"), None);
@@ -114,13 +122,13 @@ mod tests {
         let known = Known::default();
         known.keep(1, b"large".to_vec(), (None, MAX_BYTES));
         assert_eq!(name(&known, 1, b"large"), None);
-        for n in 0..10_000_u32 {
+        for n in 0..100_000_u32 {
             known.keep(1, n.to_be_bytes().to_vec(), (None, 0));
             let kept = known.0.lock().unwrap();
             assert!(kept.bytes <= MAX_BYTES);
             assert_eq!(kept.bytes, kept.entries.len() * (EACH_BYTES + 4));
         }
-        assert_eq!(name(&known, 1, &9_999_u32.to_be_bytes()), Some(None));
+        assert_eq!(name(&known, 1, &99_999_u32.to_be_bytes()), Some(None));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -62,7 +62,7 @@ pub(super) fn rebuild(
 /// Writes entries of the catalog. A setting without its bucket, which was removed while the snapshot was taken, is passed over.
 fn put_entries(txn: &mut Txn<'_>, entries: &[CatalogEntry]) -> Result<(), StoreError> {
     for entry in entries {
-        match (catalog::put(txn, entry), entry) {
+        match (catalog::restore(txn, entry), entry) {
             (Err(StoreError::NoSuchBucket), CatalogEntry::Setting(setting)) => {
                 tracing::warn!(bucket = %setting.bucket, "a setting has no bucket and is left out");
             }

@@ -89,6 +89,7 @@ impl Pending {
             }
         }
         let applied = guarded(|| self.db.apply_batch(batch).map_err(|e| damaged(&e)));
+        sync::point();
         self.versions.count_up(&tables);
         applied.inspect_err(|error| self.fuse.blow("write to the index", error))
     }
