@@ -24,7 +24,7 @@ use super::multipart::{Upload, headers_besides_checksums, invalid};
 use super::part::element;
 use super::payload::Payload;
 use super::xml::{self, Document, Element};
-use super::{condition, keep_alive};
+use super::{condition, keep_alive, lifecycle, settings};
 use crate::model::{
     Bucket, Checksum, ChecksumAlgorithm, ChecksumType, ChunkReceipt, ETag, MAX_CHUNKS, Md5,
     ObjectKey, ObjectMeta, ObjectParts, UploadState, decode_hex,
@@ -86,10 +86,13 @@ pub(super) async fn complete(
         parts: parts.collect::<Result<_, ApiError>>()?,
         condition: claims.condition,
     };
+    let rules = settings::lifecycle(call.app, &upload.session.upload.bucket).await?;
     let (app, base_url) = (Arc::clone(call.app), call.base_url.clone());
     let work = async move {
         let meta = make(&app, &upload, completion).await?;
-        Ok(document(&base_url, &meta))
+        let mut document = document(&base_url, &meta);
+        lifecycle::put_expiration(document.headers_mut(), &rules, &meta);
+        Ok(document)
     };
     let answer = keep_alive::answer(work, call.request_id).await?;
     Ok(Reply::Raw(answer))

@@ -23,10 +23,10 @@ use super::access::Access;
 use super::payload::Payload;
 use super::put::{new_upload, put_headers};
 use super::xml::Document;
-use super::{buckets, condition, keep_alive, no_such_version, object_key};
+use super::{buckets, condition, keep_alive, lifecycle, no_such_version, object_key, settings};
 use crate::model::{
-    Action, Attributes, Bucket, HeaderSet, MAX_CHUNK_BYTES, NewUpload, ObjectKey, ObjectMeta,
-    Target,
+    Action, Attributes, Bucket, HeaderSet, LifecycleRule, MAX_CHUNK_BYTES, NewUpload, ObjectKey,
+    ObjectMeta, Target,
 };
 use crate::policy::PutHeaders;
 use crate::store::{Expected, ObjectChange, ObjectName, ObjectReader, StoreError, WriteCondition};
@@ -73,14 +73,18 @@ pub(super) async fn copy(
     let reader = open(call, &source).await?;
     check_conditions(&access, reader.meta())?;
     let draft = Draft::of(&access, headers, reader.meta())?;
+    let rules = settings::lifecycle(call.app, &bucket).await?;
     if source == ObjectName::Key(bucket.clone(), key.clone()) {
         let meta = rewrite(call, reader.meta(), draft, condition).await?;
-        return Ok(Reply::Raw(document(&meta).answer()));
+        return Ok(Reply::Raw(document(&meta, &rules).answer()));
     }
     check_size(reader.meta().size)?;
     let upload = new_upload(call, bucket, key, (draft.stored, draft.attributes))?;
     let app = Arc::clone(call.app);
-    let work = async move { write(&app, reader, upload, condition).await };
+    let work = async move {
+        let made = write(&app, reader, upload, condition).await?;
+        Ok(document(&made, &rules))
+    };
     let answer = keep_alive::answer(work, call.request_id).await?;
     Ok(Reply::Raw(answer))
 }
@@ -165,11 +169,12 @@ async fn rewrite(
     }
 }
 
-fn document(meta: &ObjectMeta) -> Document {
+fn document(meta: &ObjectMeta, rules: &[LifecycleRule]) -> Document {
     let mut document = Document::new("CopyObjectResult");
     let modified = meta.finished_at.whole_second();
     document.element("LastModified", &modified.rfc3339());
     document.element("ETag", &meta.etag.quoted());
+    lifecycle::put_expiration(document.headers_mut(), rules, meta);
     document
 }
 
@@ -281,7 +286,7 @@ async fn write(
     reader: Box<dyn ObjectReader>,
     upload: NewUpload,
     condition: Option<WriteCondition>,
-) -> Result<Document, ApiError> {
+) -> Result<ObjectMeta, ApiError> {
     let source = reader.meta();
     let mut writer = app.store.write_object(upload).await?;
     let mut offset = 0;
@@ -298,9 +303,8 @@ async fn write(
     };
     let committed = writer.commit(expected, app.clock.now()).await;
     let committed = committed.map_err(|error| condition::refusal(error, condition.as_ref()))?;
-    let made = committed.object.ok_or_else(|| {
+    committed.object.ok_or_else(|| {
         let message = "The copy is still being made whole.";
         ApiError::new(ErrorCode::InternalError, message)
-    })?;
-    Ok(document(&made))
+    })
 }

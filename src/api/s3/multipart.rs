@@ -19,6 +19,7 @@ use super::access::Access;
 use super::payload::Payload;
 use super::put::new_upload;
 use super::xml::Document;
+use super::{lifecycle, settings};
 use crate::model::{
     Bucket, ChecksumAlgorithm, ChecksumType, Id, ObjectKey, PartRules, UploadSession, UploadState,
 };
@@ -118,11 +119,13 @@ pub(super) async fn create(
     let app = call.app;
     let payload = Payload::new(call, &mut access, None)?;
     payload.collected(0, headers.md5).await?;
+    let lifecycle_rules = settings::lifecycle(app, &upload.bucket).await?;
     let session = app.store.create_parts(upload, rules).await?;
     let mut document = Document::new("InitiateMultipartUploadResult");
     document.element("Bucket", session.upload.bucket.as_str());
     document.element("Key", session.upload.key.as_str());
     document.element("UploadId", &session.upload.id.to_string());
+    lifecycle::put_abort(document.headers_mut(), &lifecycle_rules, &session.upload);
     let mut response = document.answer();
     if let Some((algorithm, kind)) = rules.checksum {
         let headers = response.headers_mut();

@@ -16,6 +16,7 @@ use super::list::{argument, is_encoded, limit, shown};
 use super::multipart::Upload;
 use super::part::put_checksum;
 use super::xml::Document;
+use super::{lifecycle, settings};
 use crate::model::{Bucket, ChunkReceipt, ETag, Id, MAX_CHUNKS, ObjectKey, UploadSession};
 use crate::store::{UploadEntry, UploadPage, UploadQuery};
 
@@ -34,7 +35,9 @@ pub(super) async fn parts(call: &Call<'_>, at: (Bucket, ObjectKey)) -> Result<Re
     let page = behind
         .get(..max_parts.min(behind.len()))
         .unwrap_or_default();
+    let rules = settings::lifecycle(call.app, &upload.session.upload.bucket).await?;
     let mut document = Document::new("ListPartsResult");
+    lifecycle::put_abort(document.headers_mut(), &rules, &upload.session.upload);
     put_upload(&mut document, &upload.session, None);
     document.element("PartNumberMarker", &marker.to_string());
     let next = page.last().map_or(0, number);

@@ -9,7 +9,7 @@
 use std::fmt::Write as _;
 
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
@@ -27,13 +27,24 @@ const MAX_DEPTH: usize = 8;
 pub(super) struct Document {
     text: String,
     root: &'static str,
+    headers: HeaderMap,
 }
 
 impl Document {
     /// Begins a document.
     pub(super) fn new(root: &'static str) -> Self {
         let text = format!("{DECLARATION}<{root} xmlns=\"{NAMESPACE}\">");
-        Self { text, root }
+        let headers = HeaderMap::new();
+        Self {
+            text,
+            root,
+            headers,
+        }
+    }
+
+    /// Headers of the answer, which it has unless it began before the document was known.
+    pub(super) fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.headers
     }
 
     /// An element with this text.
@@ -68,8 +79,11 @@ impl Document {
     }
 
     /// The answer, 200.
-    pub(super) fn answer(self) -> Response<ResponseBody> {
-        answer_with(full(self.finish()))
+    pub(super) fn answer(mut self) -> Response<ResponseBody> {
+        let headers = std::mem::take(&mut self.headers);
+        let mut response = answer_with(full(self.finish()));
+        response.headers_mut().extend(headers);
+        response
     }
 
     /// The whole document, which begins with [`DECLARATION`].

@@ -224,10 +224,8 @@ fn look_at_sessions(
 }
 
 fn is_abandoned(rules: &[LifecycleRule], record: &SessionRecord, now: Timestamp) -> bool {
-    let mut ends = rules
-        .iter()
-        .filter_map(|rule| rule.aborts_at(&record.session.upload));
-    record.session.state == UploadState::Uploading && ends.any(|end| end <= now)
+    let first = LifecycleRule::first_to_abort(rules, &record.session.upload);
+    record.session.state == UploadState::Uploading && first.is_some_and(|(_, end)| end <= now)
 }
 
 async fn remove_objects(
