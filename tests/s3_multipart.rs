@@ -1076,6 +1076,78 @@ async fn a_part_of_an_object_is_read_by_its_number() {
 }
 
 #[tokio::test]
+async fn the_parts_of_an_object_are_told_with_their_sizes_page_by_page() {
+    let rig = Rig::new().await;
+    let upload = Upload::start(&rig, PATH, &[]).await;
+    let parts = [part_bytes(1, MIN), part_bytes(2, MIN + 1), b"last".to_vec()];
+    let mut named = Vec::new();
+    for (number, bytes) in [2, 5, 9].into_iter().zip(&parts) {
+        named.push((number, upload.send(number, bytes).await));
+    }
+    let named = named
+        .iter()
+        .map(|(n, etag)| (*n, etag.as_str()))
+        .collect::<Vec<_>>();
+    assert_eq!(upload.complete(&named).await.status, 200);
+    let asked = Signed::new("GET", &format!("{PATH}?attributes"))
+        .header("x-amz-object-attributes", "ObjectParts");
+    let sizes = parts.map(|part| part.len().to_string());
+    let page = async |max: &str, marker: &str| {
+        let request = asked.clone().header("x-amz-max-parts", max);
+        let request = request.header("x-amz-part-number-marker", marker);
+        request.send(&rig).await
+    };
+    // The numbers are those by which the parts are read, whatever they were uploaded with.
+    for (max, marker, numbers, next, more) in [
+        ("", "", &["1", "2", "3"][..], "3", "false"),
+        ("3", "0", &["1", "2", "3"], "3", "false"),
+        ("2", "0", &["1", "2"], "2", "true"),
+        ("2", "2", &["3"], "3", "false"),
+        ("1", "1", &["2"], "2", "true"),
+        ("9", "3", &[], "0", "false"),
+        ("9", "2147483647", &[], "0", "false"),
+        ("0", "0", &[], "0", "false"),
+    ] {
+        let answer = page(max, marker).await;
+        let case = format!("{max} behind {marker}: {}", answer.text());
+        assert_eq!(elements(&answer, "PartNumber"), numbers, "{case}");
+        let first = numbers.first().map_or(0, |first| first.parse().unwrap());
+        let shown = sizes.iter().skip(first.max(1) - 1).take(numbers.len());
+        let shown = shown.cloned().collect::<Vec<_>>();
+        assert_eq!(elements(&answer, "Size"), shown, "{case}");
+        assert_eq!(element(&answer, "NextPartNumberMarker"), next, "{case}");
+        assert_eq!(element(&answer, "IsTruncated"), more, "{case}");
+        assert_eq!(element(&answer, "PartsCount"), "3", "{case}");
+    }
+    for (max, marker) in [("x", "0"), ("-1", "0"), ("1", "x"), ("1", "-1")] {
+        let refused = page(max, marker).await;
+        assert_eq!(
+            told(&refused),
+            said(400, "InvalidArgument"),
+            "{max} {marker}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_parts_that_change_their_size_too_often_only_the_number_is_told() {
+    let rig = Rig::new().await;
+    let session = rig.start("uneven.bin").await;
+    for index in 0..102 {
+        let bytes = if index % 2 == 0 { "a" } else { "bb" };
+        rig.put_chunk(&session, index, Some(102), bytes).await;
+    }
+    let path = format!("/uploads/tmp/{}/uneven.bin?attributes", support::PIPELINE);
+    let asked = Signed::new("GET", &path).header("x-amz-object-attributes", "ObjectParts");
+    let answer = asked.send(&rig).await;
+    let told = answer.text();
+    assert!(
+        told.contains("<ObjectParts><PartsCount>102</PartsCount></ObjectParts>"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn a_copy_of_an_object_of_parts_is_an_object_of_one_piece() {
     let rig = Rig::new().await;
     let upload = Upload::start(&rig, PATH, &[("x-amz-checksum-algorithm", "CRC32")]).await;

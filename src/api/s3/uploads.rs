@@ -27,7 +27,8 @@ use crate::store::{UploadEntry, UploadPage, UploadQuery};
 pub(super) async fn parts(call: &Call<'_>, at: (Bucket, ObjectKey)) -> Result<Reply, ApiError> {
     let upload = Upload::find_open(call, &at).await?;
     let max_parts = limit(call, ("max-parts", "max-parts"))?;
-    let marker = part_marker(call)?;
+    let marker = "part-number-marker";
+    let marker = part_marker(call.params.query(marker), marker)?;
     let receipts = call.app.store.receipts(upload.id).await;
     let receipts = receipts.map_err(|error| upload.refusal(error))?;
     let behind = receipts.partition_point(|receipt| receipt.index < marker);
@@ -51,18 +52,18 @@ pub(super) async fn parts(call: &Call<'_>, at: (Bucket, ObjectKey)) -> Result<Re
     Ok(Reply::Raw(document.answer()))
 }
 
-/// The number of the last part that was seen: only those behind it are shown.
-fn part_marker(call: &Call<'_>) -> Result<u32, ApiError> {
-    let name = "part-number-marker";
-    let Some(text) = call.params.query(name).filter(|text| !text.is_empty()) else {
+/// The number of the last part that was seen, by what a parameter or a header of this name says: only those behind it are shown.
+///
+/// # Errors
+/// `InvalidArgument` for what is no number from 0 on.
+pub(super) fn part_marker(text: Option<&str>, name: &str) -> Result<u32, ApiError> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(0);
     };
     let number = text.parse::<i32>().ok().and_then(|n| u32::try_from(n).ok());
     number.map(|number| number.min(MAX_CHUNKS)).ok_or_else(|| {
-        argument(
-            name,
-            "Provided part-number-marker not an integer or within integer range",
-        )
+        let rule = format!("Provided {name} not an integer or within integer range");
+        argument(name, &rule)
     })
 }
 
