@@ -192,6 +192,29 @@ async fn a_copy_has_the_tags_of_its_source_or_those_it_was_given_and_a_form_give
     assert_eq!(tags(&rig, "/uploads/c").await, owned(&[("of", "a form")]));
 }
 
+#[tokio::test]
+async fn a_copy_onto_itself_leaves_the_tags_that_are_set_beside_it() {
+    let rig = Rig::new().await;
+    stored(&rig, "/uploads/a").await;
+    for round in 0..20 {
+        let tag = [("round", round.to_string())];
+        let tag = tag.each_ref().map(|(name, round)| (*name, round.as_str()));
+        let retagged = Signed::new("PUT", "/uploads/a?tagging").body(tagging(&tag));
+        let copied = Signed::new("PUT", "/uploads/a")
+            .header("x-amz-copy-source", "/uploads/a")
+            .header("x-amz-metadata-directive", "REPLACE")
+            .header("x-amz-meta-round", tag[0].1);
+        let (retagged, copied) = tokio::join!(retagged.send(&rig), copied.send(&rig));
+        assert_eq!(
+            (retagged.status.as_u16(), copied.status.as_u16()),
+            (200, 200)
+        );
+        assert_eq!(tags(&rig, "/uploads/a").await, owned(&tag));
+        let shown = ask(&rig, "HEAD", "/uploads/a").await;
+        assert_eq!(shown.header("x-amz-meta-round"), tag[0].1);
+    }
+}
+
 /// Who is granted what, in order; the owner by his id.
 fn grants(answer: &Answer) -> Vec<(String, String)> {
     let text = answer.text();

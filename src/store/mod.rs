@@ -22,17 +22,19 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::model::{
-    AccessKey, Application, Attributes, Bucket, BucketConfig, BucketSetting, CannedAcl, Checksum,
-    ChunkReceipt, Crc64, HeaderSet, Id, Md5, NewUpload, ObjectKey, ObjectMeta, Pipeline, SaidSizes,
-    SettingKind, Tags, Timestamp, Token, TokenHash, UploadSession,
+    AccessKey, Application, Bucket, BucketConfig, BucketSetting, Checksum, ChunkReceipt, Crc64, Id,
+    Md5, NewUpload, ObjectKey, ObjectMeta, Pipeline, SaidSizes, SettingKind, Timestamp, Token,
+    TokenHash, UploadSession,
 };
 
+mod change;
 mod condition;
 pub mod embedded;
 mod error;
 mod lists;
 mod parts;
 
+pub use change::{HeaderChange, ObjectChange, Rewrite};
 pub use condition::WriteCondition;
 pub use error::StoreError;
 pub use lists::{FilePage, FileQuery, KeyEntry, KeyPage, KeyQuery, SortKey};
@@ -98,24 +100,6 @@ pub enum ObjectName {
     Id(Id),
     /// By its place in a bucket.
     Key(Bucket, ObjectKey),
-}
-
-/// A change of an object's record; its bytes never change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ObjectChange {
-    /// Sets or lifts (`None`) the expiry. A used object keeps `None`: the change is then refused with
-    /// [`StoreError::InUse`].
-    ExpiresAt(Option<Timestamp>),
-    /// Records the Job that used the object, at most 64 bytes, and lifts the expiry for good.
-    UsedBy(String),
-    /// Replaces the stored headers.
-    Headers(HeaderSet),
-    /// Replaces the stored headers and the attributes, as a copy onto itself does: the object is as old as the change.
-    Rewritten(HeaderSet, Attributes),
-    /// Replaces the tags.
-    Tags(Tags),
-    /// Sets who may do what with it.
-    Acl(CannedAcl),
 }
 
 /// What the engine reads off both clocks, for the sweep.

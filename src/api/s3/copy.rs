@@ -3,7 +3,7 @@
 //! Owns: where a copy is made from, its conditions, and what it keeps of what was stored with its source.
 //! Never does: share bytes; a copy is an object like any other, and takes the same road to disk. Only a copy onto itself moves none.
 //!
-//! Invariants: a copy is checked against the checksum of its source before it is named, so damage does not spread. What is copied is
+//! Invariants: a copy onto itself replaces what its request names, and never what was changed beside it. A copy is checked against the checksum of its source before it is named, so damage does not spread. What is copied is
 //! named by a header that the signature covers, and must be what the key may read. A client that waits for a long copy hears from us
 //! (`keep_alive.rs`).
 //!
@@ -25,11 +25,14 @@ use super::put::{new_upload, put_headers};
 use super::xml::Document;
 use super::{buckets, condition, keep_alive, lifecycle, no_such_version, object_key, settings};
 use crate::model::{
-    Action, Attributes, Bucket, HeaderSet, LifecycleRule, MAX_CHUNK_BYTES, NewUpload, ObjectKey,
-    ObjectMeta, Target,
+    Action, Attributes, Bucket, CannedAcl, LifecycleRule, MAX_CHUNK_BYTES, NewUpload, ObjectKey,
+    ObjectMeta, Tags, Target,
 };
 use crate::policy::PutHeaders;
-use crate::store::{Expected, ObjectChange, ObjectName, ObjectReader, StoreError, WriteCondition};
+use crate::store::{
+    Expected, HeaderChange, ObjectChange, ObjectName, ObjectReader, Rewrite, StoreError,
+    WriteCondition,
+};
 
 /// The header that names the source.
 pub(super) const SOURCE: &str = "x-amz-copy-source";
@@ -72,14 +75,17 @@ pub(super) async fn copy(
     payload.collected(0, headers.md5).await?;
     let reader = open(call, &source).await?;
     check_conditions(&access, reader.meta())?;
-    let draft = Draft::of(&access, headers, reader.meta())?;
+    let draft = Draft::of(&access, headers)?;
     let rules = settings::lifecycle(call.app, &bucket).await?;
     if source == ObjectName::Key(bucket.clone(), key.clone()) {
         let meta = rewrite(call, reader.meta(), draft, condition).await?;
         return Ok(Reply::Raw(document(&meta, &rules).answer()));
     }
     check_size(reader.meta().size)?;
-    let upload = new_upload(call, bucket, key, (draft.stored, draft.attributes))?;
+    let stored = draft.headers.applied(&reader.meta().headers);
+    let stored = stored.ok_or_else(metadata_too_large)?;
+    let attributes = draft.attributes(&reader.meta().attributes);
+    let upload = new_upload(call, bucket, key, (stored, attributes))?;
     let app = Arc::clone(call.app);
     let work = async move {
         let made = write(&app, reader, upload, condition).await?;
@@ -106,38 +112,40 @@ pub(super) async fn open(
     })
 }
 
-/// What is stored with a copy.
+/// What is stored with a copy in place of what its source has.
 struct Draft {
-    stored: HeaderSet,
-    attributes: Attributes,
-    /// Whether that is anything else than what the source has.
+    headers: HeaderChange,
+    acl: CannedAcl,
+    /// `None` for those of the source.
+    tags: Option<Tags>,
+    /// Whether the request says anything else than what the source has.
     changes: bool,
 }
 
 impl Draft {
-    fn of(access: &Access, headers: PutHeaders, source: &ObjectMeta) -> Result<Self, ApiError> {
+    fn of(access: &Access, headers: PutHeaders) -> Result<Self, ApiError> {
         let retags = replaces(access, "x-amz-tagging-directive")?;
         let replaces = replaces(access, "x-amz-metadata-directive")?;
         let says = |name: &&str| access.header(name).is_some();
         let changes = retags || replaces || CHANGES.iter().any(says);
-        let stored = match replaces {
-            true => headers.stored,
-            false => kept(source, &headers.stored)?,
-        };
-        let old = &source.attributes;
-        let attributes = Attributes {
-            acl: headers.attributes.acl,
-            tags: match retags {
-                true => headers.attributes.tags,
-                false => old.tags.clone(),
-            },
-            checksum: old.checksum.clone(),
-        };
         Ok(Self {
-            stored,
-            attributes,
+            headers: match replaces {
+                true => HeaderChange::All(headers.stored),
+                false => HeaderChange::Named(&NOT_COPIED, headers.stored),
+            },
+            acl: headers.attributes.acl,
+            tags: retags.then_some(headers.attributes.tags),
             changes,
         })
+    }
+
+    /// What a new object has besides its headers.
+    fn attributes(self, source: &Attributes) -> Attributes {
+        Attributes {
+            acl: self.acl,
+            tags: self.tags.unwrap_or_else(|| source.tags.clone()),
+            checksum: source.checksum.clone(),
+        }
     }
 }
 
@@ -158,7 +166,15 @@ async fn rewrite(
         holds.map_err(|error| condition::refusal(error, Some(wanted)))?;
     }
     let name = ObjectName::Id(held.id);
-    let change = ObjectChange::Rewritten(draft.stored, draft.attributes);
+    draft
+        .headers
+        .applied(&held.headers)
+        .ok_or_else(metadata_too_large)?;
+    let change = ObjectChange::Rewritten(Rewrite {
+        headers: draft.headers,
+        acl: draft.acl,
+        tags: draft.tags,
+    });
     let now = call.app.clock.now();
     match call.app.store.change_object(&name, change, now).await {
         Err(StoreError::NoSuchObject) => {
@@ -250,21 +266,9 @@ fn replaces(access: &Access, directive: &str) -> Result<bool, ApiError> {
     }
 }
 
-/// What a copy keeps of its source, and what the request says of the copy itself.
-fn kept(meta: &ObjectMeta, asked: &HeaderSet) -> Result<HeaderSet, ApiError> {
-    let of_source = meta
-        .headers
-        .iter()
-        .filter(|(name, _)| !NOT_COPIED.contains(name));
-    let of_request = asked.iter().filter(|(name, _)| NOT_COPIED.contains(name));
-    let mut kept = HeaderSet::default();
-    for (name, value) in of_source.chain(of_request) {
-        if !kept.set(name, value) {
-            let message = "Your metadata headers exceed the maximum allowed metadata size.";
-            return Err(ApiError::new(ErrorCode::MetadataTooLarge, message));
-        }
-    }
-    Ok(kept)
+fn metadata_too_large() -> ApiError {
+    let message = "Your metadata headers exceed the maximum allowed metadata size.";
+    ApiError::new(ErrorCode::MetadataTooLarge, message)
 }
 
 /// Whether so many bytes may be copied at once.
