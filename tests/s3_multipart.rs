@@ -818,6 +818,16 @@ async fn a_checksum_of_checksums_is_verified_kept_and_given_back() {
         "",
         "it is of another type"
     );
+    let onto_itself = Signed::new("PUT", PATH)
+        .header("x-amz-copy-source", PATH)
+        .header("x-amz-checksum-algorithm", "SHA256");
+    let changed = onto_itself.send(&rig).await;
+    let all = STANDARD.encode(sha256(&parts.concat()));
+    assert_eq!(element(&changed, "ChecksumSHA256"), all);
+    let read = Signed::new("GET", PATH).header("x-amz-checksum-mode", "ENABLED");
+    let read = read.send(&rig).await;
+    assert_eq!(read.header(field), all);
+    assert_eq!(read.header("x-amz-checksum-type"), "FULL_OBJECT");
 }
 
 #[tokio::test]

@@ -215,6 +215,51 @@ async fn a_copy_onto_itself_leaves_the_tags_that_are_set_beside_it() {
     }
 }
 
+#[tokio::test]
+async fn a_copy_has_the_checksum_that_is_asked_for_also_one_onto_itself() {
+    let rig = Rig::new().await;
+    let sums = [
+        ("CRC32", "y/Q5Jg=="),
+        ("CRC32C", "4waSgw=="),
+        ("CRC64NVME", "rosUhgp5mIg="),
+        ("SHA1", "98O8HYCOBHMq32eZZczDTKeuNEE="),
+        ("SHA256", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="),
+    ];
+    let new = Signed::new("PUT", "/uploads/a")
+        .header("x-amz-checksum-sha1", sums[3].1)
+        .header("x-amz-meta-kept", "yes")
+        .body("123456789");
+    assert_eq!(new.send(&rig).await.status, 200);
+    let kept = Signed::new("PUT", "/uploads/b").header("x-amz-copy-source", "/uploads/a");
+    let kept = kept.send(&rig).await;
+    assert_eq!(element(&kept, "ChecksumSHA1"), sums[3].1);
+    for target in ["/uploads/b", "/uploads/a"] {
+        for (algorithm, sum) in sums {
+            let case = format!("{algorithm} of {target}");
+            let copy = Signed::new("PUT", target)
+                .header("x-amz-copy-source", "/uploads/a")
+                .header("x-amz-checksum-algorithm", algorithm);
+            let answer = copy.send(&rig).await;
+            assert_eq!(answer.status, 200, "{case}: {}", answer.text());
+            let name = format!("Checksum{algorithm}");
+            assert_eq!(element(&answer, &name), sum, "{case}");
+            assert_eq!(element(&answer, "ChecksumType"), "FULL_OBJECT", "{case}");
+            let read = Signed::new("GET", target).header("x-amz-checksum-mode", "ENABLED");
+            let read = read.send(&rig).await;
+            let header = format!("x-amz-checksum-{}", algorithm.to_lowercase());
+            assert_eq!(read.header(&header), sum, "{case}");
+            assert_eq!(read.header("x-amz-meta-kept"), "yes", "{case}");
+            assert_eq!(read.text(), "123456789", "{case}");
+        }
+    }
+    let refused = Signed::new("PUT", "/uploads/c")
+        .header("x-amz-copy-source", "/uploads/a")
+        .header("x-amz-checksum-algorithm", "MD4");
+    let refused = refused.send(&rig).await;
+    assert_eq!(told(&refused), (400, "InvalidRequest".to_owned()));
+    assert_eq!(ask(&rig, "GET", "/uploads/c").await.status, 404);
+}
+
 /// Who is granted what, in order; the owner by his id.
 fn grants(answer: &Answer) -> Vec<(String, String)> {
     let text = answer.text();

@@ -7,7 +7,7 @@
 //! Invariant: what a change does not name is as it was.
 
 use super::StoreError;
-use crate::model::{CannedAcl, HeaderSet, ObjectMeta, Tags, Timestamp};
+use crate::model::{CannedAcl, Checksum, HeaderSet, ObjectMeta, ObjectParts, Tags, Timestamp};
 
 /// A change of an object's record; its bytes never change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,9 @@ pub struct Rewrite {
     pub acl: CannedAcl,
     /// Its tags; `None` leaves those that it has.
     pub tags: Option<Tags>,
+    /// The checksum of all its bytes, which the caller has computed; it stands in place of one of its parts' checksums, too. `None` leaves
+    /// what it has.
+    pub checksum: Option<Checksum>,
 }
 
 /// Which stored headers are replaced.
@@ -75,6 +78,10 @@ impl Rewrite {
         meta.attributes.acl = self.acl;
         if let Some(tags) = self.tags {
             meta.attributes.tags = tags;
+        }
+        if let Some(checksum) = self.checksum {
+            meta.attributes.checksum = Some(checksum);
+            meta.parts = meta.parts.take().map(ObjectParts::without_composite);
         }
         Ok(())
     }

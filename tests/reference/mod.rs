@@ -389,6 +389,8 @@ impl Model {
                 meta.attributes.acl = rewrite.acl;
                 let tags = rewrite.tags.as_ref();
                 meta.attributes.tags = tags.unwrap_or(&meta.attributes.tags).clone();
+                let checksum = rewrite.checksum.as_ref();
+                meta.attributes.checksum = checksum.or(meta.attributes.checksum.as_ref()).cloned();
                 meta.finished_at = now;
             }
             ObjectChange::Tags(tags) => meta.attributes.tags = tags.clone(),

@@ -303,6 +303,7 @@ fn rewrite(dice: &mut Dice) -> Rewrite {
         },
         acl: attributes.acl,
         tags: dice.is(50).then_some(attributes.tags),
+        checksum: attributes.checksum,
     }
 }
 

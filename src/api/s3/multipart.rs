@@ -34,7 +34,7 @@ pub(super) const CONDITIONS: [&str; 4] = [
     "if-unmodified-since",
 ];
 /// Names the checksum that all parts are to have.
-const ALGORITHM: HeaderName = HeaderName::from_static("x-amz-checksum-algorithm");
+pub(super) const ALGORITHM: HeaderName = HeaderName::from_static("x-amz-checksum-algorithm");
 
 /// An upload in parts that a request is about.
 pub(super) struct Upload {
@@ -157,7 +157,7 @@ fn rules(access: &Access) -> Result<PartRules, ApiError> {
             ChecksumType::parse(kind).ok_or_else(invalid)
         })
         .transpose()?;
-    let Some(name) = access.header(ALGORITHM.as_str()) else {
+    let Some(algorithm) = algorithm(access)? else {
         return match kind {
             None => Ok(PartRules::default()),
             Some(_) => Err(invalid(
@@ -165,9 +165,6 @@ fn rules(access: &Access) -> Result<PartRules, ApiError> {
             )),
         };
     };
-    let algorithm = ChecksumAlgorithm::parse(name).ok_or_else(|| {
-        invalid("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
-    })?;
     let usual = match algorithm {
         ChecksumAlgorithm::Crc64Nvme => ChecksumType::FullObject,
         _ => ChecksumType::Composite,
@@ -181,6 +178,19 @@ fn rules(access: &Access) -> Result<PartRules, ApiError> {
     }
     let checksum = Some((algorithm, kind));
     Ok(PartRules { checksum })
+}
+
+/// The checksum that a request wants to have computed.
+///
+/// # Errors
+/// `InvalidRequest` for none that we know.
+pub(super) fn algorithm(access: &Access) -> Result<Option<ChecksumAlgorithm>, ApiError> {
+    let Some(name) = access.header(ALGORITHM.as_str()) else {
+        return Ok(None);
+    };
+    ChecksumAlgorithm::parse(name).map(Some).ok_or_else(|| {
+        invalid("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
+    })
 }
 
 /// Drops an upload and its parts.
