@@ -458,6 +458,23 @@ async fn a_bucket_is_listed_by_everybody_only_while_its_list_says_so() {
     );
     assert_eq!(elements(&anonymous("/films?versions").await, "Key"), ["a"]);
     assert_eq!(rig.request("HEAD", "/films", &[], "").await.status, 200);
+    let begun = ask(&rig, "POST", "/films/b?uploads").await;
+    let upload = element(&begun, "UploadId");
+    let uploads = anonymous("/films?uploads").await;
+    assert_eq!(elements(&uploads, "UploadId"), [upload.as_str()]);
+    for (method, path) in [
+        ("GET", format!("/films/b?uploadId={upload}")),
+        ("DELETE", format!("/films/b?uploadId={upload}")),
+        ("POST", "/films/b?uploads".to_owned()),
+        ("GET", "/uploads?uploads".to_owned()),
+    ] {
+        let answer = rig.request(method, &path, &[], "").await;
+        assert_eq!(
+            told(&answer),
+            (403, "AccessDenied".to_owned()),
+            "{method} {path}"
+        );
+    }
     assert_eq!(
         told(&anonymous("/films/a").await),
         (403, "AccessDenied".to_owned())
@@ -477,10 +494,13 @@ async fn a_bucket_is_listed_by_everybody_only_while_its_list_says_so() {
     assert_eq!(elements(&anonymous("/films").await, "Key"), ["a"]);
     let own = policy("pillarbox", &grant("pillarbox", "FULL_CONTROL"));
     assert_eq!(put(&rig, "/films?acl", &own).await.status, 200);
-    assert_eq!(
-        told(&anonymous("/films").await),
-        (403, "AccessDenied".to_owned())
-    );
+    for path in ["/films", "/films?uploads"] {
+        assert_eq!(
+            told(&anonymous(path).await),
+            (403, "AccessDenied".to_owned()),
+            "{path}"
+        );
+    }
     for path in ["/films?acl", "/more"] {
         let request = Signed::new("PUT", path).header("x-amz-acl", "public-read-write");
         assert_eq!(code(&request.send(&rig).await), "NotImplemented", "{path}");
@@ -830,8 +850,18 @@ async fn what_is_absent_can_be_removed_and_not_be_made() {
             "{setting}"
         );
     }
+    stored(&rig, "/uploads/a").await;
+    for lock in ["retention", "legal-hold"] {
+        let answer = ask(&rig, "GET", &format!("/uploads/a?{lock}")).await;
+        assert_eq!(told(&answer), (400, "InvalidRequest".to_owned()), "{lock}");
+        assert_eq!(
+            element(&answer, "Message"),
+            "Bucket is missing Object Lock Configuration"
+        );
+    }
     for (method, path) in [
         ("PUT", "/uploads/a?legal-hold"),
+        ("PUT", "/uploads/a?retention"),
         ("GET", "/uploads/a?torrent"),
         ("POST", "/uploads/a?restore"),
         ("POST", "/uploads/a?tagging"),
