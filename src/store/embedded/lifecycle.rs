@@ -6,7 +6,7 @@
 //! Never does: remove anything that is not still due, by the rules as they are inside the job that removes it.
 //!
 //! Invariants: one call reads at most [`MAX_READ`] records and removes no more than it is told; the next one goes on from there. A rule
-//! costs nothing where objects are written or read.
+//! costs nothing where objects are written or read. What cannot be read is passed over and stays as it is: it stops nothing else.
 //!
 //! Source: Amazon S3 User Guide, "Managing the lifecycle of objects": rules run once a day.
 
@@ -101,6 +101,7 @@ pub(super) async fn walk(
         let (known, most) = (Arc::clone(&rules), (left, room.min(STEP)));
         let look = move |engine: &Engine| look(engine, &known, place, most, now);
         let seen = engine.blocking(look).await?;
+        seen.tell_unreadable();
         left = left.saturating_sub(seen.read.max(1));
         walked.objects += remove_objects(engine, seen.objects, now).await?;
         walked.sessions += remove_sessions(engine, seen.sessions, now).await?;
@@ -134,8 +135,38 @@ struct Seen {
     /// Uploads that are due.
     sessions: Vec<Id>,
     read: usize,
+    /// How many records could not be read.
+    unreadable: usize,
+    /// The place of the first of them.
+    first_unreadable: Option<Vec<u8>>,
     /// Where to go on.
     next: Option<Vec<u8>>,
+}
+
+impl Seen {
+    /// What a record says; nothing when it is damaged. Any other failure, of the disk say, may be over the next time.
+    fn readable<T>(
+        &mut self,
+        place: &[u8],
+        record: Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        match record {
+            Err(StoreError::Corrupt(_)) => {
+                self.unreadable += 1;
+                self.first_unreadable.get_or_insert_with(|| place.to_vec());
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
+    /// Only places: what is wrong with a record could show what is in it.
+    fn tell_unreadable(&self) {
+        if let Some(place) = &self.first_unreadable {
+            let (records, first) = (self.unreadable, place.escape_ascii());
+            tracing::warn!(records, %first, "lifecycle rules passed over records that cannot be read");
+        }
+    }
 }
 
 /// Looks from a place on, at the rest of one bucket's objects, or at all uploads.
@@ -177,7 +208,8 @@ fn look_at_objects(
         }
         seen.read += 1;
         // One that was replaced a moment ago is new.
-        let meta = tagged::join(record, |piece| engine.index.get(piece))?;
+        let meta = tagged::join(record, |piece| engine.index.get(piece));
+        let meta = seen.readable(place, meta)?.flatten();
         let end = meta.and_then(|meta| LifecycleRule::first(rules, &meta).map(|(_, end)| end));
         if end.is_some_and(|end| end <= now) {
             seen.objects.push(place.to_vec());
@@ -211,7 +243,10 @@ fn look_at_sessions(
             return Ok(ControlFlow::Break(()));
         }
         seen.read += 1;
-        let record = records::decode_session(record)?;
+        let record = records::decode_session(record);
+        let Some(record) = seen.readable(place, record)? else {
+            return Ok(ControlFlow::Continue(()));
+        };
         let upload = &record.session.upload;
         let of_bucket = rules.iter().find(|(bucket, _)| *bucket == upload.bucket);
         let rules = of_bucket.map_or(&[][..], |(_, rules)| rules);
@@ -288,6 +323,9 @@ async fn remove_sessions(
         match complete::drop_session(engine, id, check).await {
             Ok(()) => removed += 1,
             Err(StoreError::NoSuchUpload | StoreError::InUse) => {}
+            Err(StoreError::Corrupt(_)) => {
+                tracing::warn!(%id, "an upload that lifecycle rules let go stays: what is known of it cannot be read");
+            }
             Err(error) => return Err(error),
         }
     }
@@ -302,5 +340,82 @@ fn still_due(engine: &Engine, record: &SessionRecord, now: Timestamp) -> Result<
     match is_abandoned(&rules, record, now) {
         true => Ok(()),
         false => Err(StoreError::InUse),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{Expiration, LifecycleFilter, PartRules};
+    use crate::store::embedded::EmbeddedStore;
+    use crate::store::embedded::tests::{Folder, NOW, post, send, upload};
+    use crate::store::{Catalog as _, ObjectName, ObjectStore as _, PartStore as _};
+
+    /// A rule that lets everything go after a day.
+    async fn set_rule(store: &EmbeddedStore) {
+        let rule = LifecycleRule {
+            id: "all".to_owned(),
+            enabled: true,
+            filter: LifecycleFilter::default(),
+            expiration: Some(Expiration::Days(1)),
+            abort_days: Some(1),
+        };
+        let setting = BucketSetting {
+            bucket: Bucket::parse("uploads").unwrap(),
+            value: SettingValue::Lifecycle(vec![rule]),
+        };
+        let entry = CatalogEntry::Setting(setting);
+        store.insert(entry).await.unwrap();
+    }
+
+    async fn spoil(store: &EmbeddedStore, place: Vec<u8>) {
+        let spoil = move |txn: &mut Txn<'_>| txn.put(place, b"\x01unreadable".to_vec());
+        store.engine.index.commit(spoil).await.unwrap();
+    }
+
+    async fn begin_parts(store: &EmbeddedStore, key: &str) -> Id {
+        let new = upload(key);
+        let id = new.id;
+        store.create_parts(new, PartRules::default()).await.unwrap();
+        id
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_passed_over_and_stays_while_the_rest_goes() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        set_rule(&store).await;
+        let mut objects = Vec::new();
+        for key in ["a", "b", "c"] {
+            objects.push(post(&store, key, b"bytes").await);
+        }
+        let mut uploads = Vec::new();
+        for key in ["d", "e", "f"] {
+            uploads.push(begin_parts(&store, key).await);
+        }
+        send(&store, uploads[1], (0, None), b"part").await.unwrap();
+        let spoiled = [
+            records::object_key(&objects[1].bucket, &objects[1].key),
+            records::id_key(SESSIONS, uploads[0]),
+            // The session itself can be read.
+            records::receipt_key(uploads[1], 0),
+        ];
+        for place in &spoiled {
+            spoil(&store, place.clone()).await;
+        }
+        let later = NOW.plus(Duration::from_secs(3 * 86_400));
+        let walked = walk(&store.engine, later, 1000).await.unwrap();
+        assert_eq!((walked.objects, walked.sessions), (2, 1));
+        assert!(!walked.more, "it came to its end");
+        for place in &spoiled {
+            assert!(store.engine.index.get(place).unwrap().is_some());
+        }
+        for meta in [&objects[0], &objects[2]] {
+            let gone = store.object(&ObjectName::Id(meta.id), NOW).await;
+            assert!(matches!(gone, Err(StoreError::NoSuchObject)), "{gone:?}");
+        }
+        assert!(store.upload(uploads[2]).await.is_err());
     }
 }

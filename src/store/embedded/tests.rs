@@ -111,7 +111,7 @@ pub(super) async fn send(
     writer.commit(Expected::default(), NOW).await
 }
 
-async fn post(store: &EmbeddedStore, key: &str, bytes: &[u8]) -> ObjectMeta {
+pub(super) async fn post(store: &EmbeddedStore, key: &str, bytes: &[u8]) -> ObjectMeta {
     let mut writer = store.write_object(upload(key)).await.unwrap();
     writer.write(Bytes::copy_from_slice(bytes)).await.unwrap();
     let committed = writer.commit(Expected::default(), NOW).await.unwrap();
