@@ -911,6 +911,46 @@ async fn a_checksum_that_nobody_asked_for_is_verified_and_echoed() {
 }
 
 #[tokio::test]
+async fn of_a_part_that_is_sent_again_the_last_checksum_counts() {
+    let rig = Rig::new().await;
+    let upload = Upload::start(&rig, PATH, &[]).await;
+    let bytes = b"the same bytes";
+    let (crc, sha) = (crc32(bytes), STANDARD.encode(sha256(bytes)));
+    let (crc_field, sha_field) = ("x-amz-checksum-crc32", "x-amz-checksum-sha256");
+    for (claimed, told_crc, told_sha) in [
+        (None, vec![], vec![]),
+        (Some((crc_field, &crc)), vec![crc.clone()], vec![]),
+        (Some((sha_field, &sha)), vec![], vec![sha.clone()]),
+        (None, vec![], vec![]),
+        (Some((crc_field, &crc)), vec![crc.clone()], vec![]),
+    ] {
+        rig.advance(Duration::from_secs(1));
+        let part = upload.part(1, bytes);
+        let part = match claimed {
+            Some((field, value)) => part.header(field, value),
+            None => part,
+        };
+        assert_eq!(part.send(&rig).await.status, 200);
+        let listed = upload.on("GET").send(&rig).await;
+        assert_eq!(elements(&listed, "ChecksumCRC32"), told_crc, "{claimed:?}");
+        assert_eq!(elements(&listed, "ChecksumSHA256"), told_sha, "{claimed:?}");
+    }
+    let listed = upload.on("GET").send(&rig).await;
+    assert_eq!(element(&listed, "LastModified"), "2026-11-22T13:20:05.000Z");
+    let etag = hex(&md5_of(bytes));
+    let list = |element: &str, value: &str| {
+        format!(
+            "<CompleteMultipartUpload><Part><ETag>{etag}</ETag><{element}>{value}</{element}><PartNumber>1</PartNumber></Part></CompleteMultipartUpload>"
+        )
+    };
+    let earlier = upload.on("POST").body(list("ChecksumSHA256", &sha));
+    assert_eq!(told(&earlier.send(&rig).await), said(400, "InvalidPart"));
+    let last = upload.on("POST").body(list("ChecksumCRC32", &crc));
+    assert_eq!(last.send(&rig).await.status, 200);
+    assert_eq!(get(&rig, PATH).await.body, bytes);
+}
+
+#[tokio::test]
 async fn an_unsigned_trailer_carries_the_checksum_of_a_part() {
     let rig = Rig::new().await;
     let upload = Upload::start(&rig, PATH, &[("x-amz-checksum-algorithm", "CRC32")]).await;

@@ -84,7 +84,8 @@ pub struct Expected {
 /// What a committed chunk became.
 #[derive(Clone, Debug)]
 pub struct Committed {
-    /// The receipt of the chunk. For a repeat it is the receipt of the first one.
+    /// The receipt of the chunk. For a repeat it is the receipt of the first one; in an upload in parts with the checksum and the time of
+    /// the last.
     pub receipt: ChunkReceipt,
     /// Whether the same chunk, with the same bytes, was already here.
     pub repeated: bool,

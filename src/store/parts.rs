@@ -2,7 +2,8 @@
 //!
 //! Owns: the trait [`PartStore`] and its values. Such an upload is a session like any other: its parts are chunks, they take the same
 //! road, and it is aborted and swept like one. What differs: nobody says how many parts there will be, so a part never makes the object
-//! whole; a part that is sent again replaces the earlier one; and the end is said by naming the parts that count.
+//! whole; a part that is sent again replaces the earlier one, also when only its checksum is another; and the end is said by naming the
+//! parts that count.
 //!
 //! Never does: know Amazon's rules about the sizes of parts; its callers do.
 //!
