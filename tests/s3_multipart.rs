@@ -1286,6 +1286,59 @@ async fn an_abandoned_upload_is_swept() {
     );
 }
 
+/// The names of all files that hold bytes of uploads or objects.
+fn files(rig: &Rig) -> Vec<String> {
+    let mut folders = vec![rig.folder().join("objects")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            match entry.file_type().unwrap().is_dir() {
+                true => folders.push(entry.path()),
+                false => files.push(entry.file_name().into_string().unwrap()),
+            }
+        }
+    }
+    files
+}
+
+#[tokio::test]
+async fn an_upload_that_is_hidden_because_its_bucket_was_made_anew_is_freed_when_it_is_abandoned() {
+    let rig = Rig::new().await;
+    let bucket = async |method: &str| Signed::new(method, "/films").send(&rig).await.status;
+    assert_eq!(bucket("PUT").await, 200);
+    let upload = Upload::start(&rig, "/films/a", &[]).await;
+    let etag = upload.send(1, b"part").await;
+    assert_eq!(files(&rig).len(), 1);
+    assert_eq!(bucket("DELETE").await, 204);
+    let second = Duration::from_secs(1);
+    rig.advance(second);
+    assert_eq!(bucket("PUT").await, 200);
+    let listed = get(&rig, "/films?uploads").await;
+    assert_eq!(elements(&listed, "UploadId").len(), 0);
+    for request in [
+        upload.on("GET"),
+        upload.on("DELETE"),
+        upload.part(2, b"more"),
+        upload.completion(&[(1, &etag)]),
+    ] {
+        assert_eq!(told(&request.send(&rig).await), said(404, "NoSuchUpload"));
+    }
+    let life = pillarbox::api::app::AppOptions::default().session_lifetime;
+    for (age, left) in [(life - second, 1), (life, 0)] {
+        let clock = ClockReading {
+            wall: support::NOW.plus(age),
+            monotonic: age,
+        };
+        let report = rig.store.sweep(clock, 100).await.unwrap();
+        assert_eq!(report.sessions, 1 - left, "{age:?}");
+        assert!(left == 0 || files(&rig).len() == 1);
+    }
+    // Files are unlinked behind the answer.
+    rig.store.close().await.unwrap();
+    assert_eq!(files(&rig).len(), 0);
+}
+
 #[tokio::test]
 async fn the_longest_key_with_the_most_headers_and_tags_is_kept() {
     let rig = Rig::new().await;
