@@ -191,6 +191,7 @@ fn is_all(here: &[ChunkReceipt], completion: &Completion) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use futures_util::FutureExt as _;
 
     use super::*;
     use crate::store::embedded::disk::FileName;
@@ -264,6 +265,35 @@ mod tests {
             let store = EmbeddedStore::reindex(folder.options(), NOW).await.unwrap();
             let found = store.object(&ObjectName::Id(id), NOW).await;
             assert!(matches!(found, Err(StoreError::NoSuchObject)), "{found:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_completion_that_fails_when_nobody_waits_any_more_is_told_to_the_log_once() {
+        let folder = Folder::new();
+        let path = folder.0.with_extension("log");
+        let file = Arc::new(std::fs::File::create(&path).unwrap());
+        let subscriber = tracing_subscriber::fmt().with_writer(file);
+        let subscriber = subscriber.with_ansi(false).finish();
+        let subscriber = tracing::subscriber::set_default(subscriber);
+        let store = folder.open().await;
+        let id = told_to_end(&store, Some(WriteCondition::Absent)).await;
+        post(&store, b"quicker").await;
+        let lease = store.engine.leases.take(id);
+        let turn = lease.turn.lock().await;
+        let waits = complete::complete_and_wait(&store.engine, id, NOW);
+        assert!(waits.now_or_never().is_none(), "who waited has left");
+        drop(turn);
+        store.close().await.unwrap();
+        drop(subscriber);
+        let log = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let told = log.lines().filter(|line| line.contains("not whole"));
+        let told = told.collect::<Vec<_>>();
+        assert_eq!(told.len(), 1, "{log}");
+        let cause = StoreError::ConditionOvertaken.to_string();
+        for part in ["WARN", &id.to_string(), &cause] {
+            assert!(told[0].contains(part), "{log}");
         }
     }
 
