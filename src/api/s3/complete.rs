@@ -70,7 +70,7 @@ pub(super) async fn complete(
     let md5 = headers_besides_checksums(&access)?.md5;
     let payload = Payload::new(call, &mut access, None)?;
     let body = payload.collected(MAX_LIST_BYTES, md5).await?;
-    let named = named_parts(&body)?;
+    let named = xml::parsed(body, named_parts).await?;
     check_order(&upload, &named)?;
     if upload.session.state == UploadState::Uploading {
         let receipts = call.app.store.receipts(upload.id).await;

@@ -65,7 +65,7 @@ pub(super) async fn many(
         return Err(ApiError::new(ErrorCode::InvalidRequest, message));
     }
     let body = payload.collected(MAX_LIST_BYTES, headers.md5).await?;
-    let list = List::read(&body)?;
+    let list = xml::parsed(body, List::read).await?;
     let call = &*call;
     let mut document = Document::new("DeleteResult");
     for batch in list.objects.chunks(AT_ONCE) {

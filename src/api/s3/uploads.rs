@@ -29,13 +29,12 @@ pub(super) async fn parts(call: &Call<'_>, at: (Bucket, ObjectKey)) -> Result<Re
     let max_parts = limit(call, ("max-parts", "max-parts"))?;
     let marker = "part-number-marker";
     let marker = part_marker(call.params.query(marker), marker)?;
-    let receipts = call.app.store.receipts(upload.id).await;
+    // The index of the part behind the marker, and one more than fits, to see whether there is one.
+    let (store, limit) = (&call.app.store, max_parts + 1);
+    let receipts = store.list_parts(upload.id, marker, limit).await;
     let receipts = receipts.map_err(|error| upload.refusal(error))?;
-    let behind = receipts.partition_point(|receipt| receipt.index < marker);
-    let behind = receipts.get(behind..).unwrap_or_default();
-    let page = behind
-        .get(..max_parts.min(behind.len()))
-        .unwrap_or_default();
+    let page = receipts.get(..max_parts.min(receipts.len()));
+    let page = page.unwrap_or_default();
     let rules = settings::lifecycle(call.app, &upload.session.upload.bucket).await?;
     let mut document = Document::new("ListPartsResult");
     lifecycle::put_abort(document.headers_mut(), &rules, &upload.session.upload);
@@ -44,7 +43,7 @@ pub(super) async fn parts(call: &Call<'_>, at: (Bucket, ObjectKey)) -> Result<Re
     let next = page.last().map_or(0, number);
     document.element("NextPartNumberMarker", &next.to_string());
     document.element("MaxParts", &max_parts.to_string());
-    let truncated = max_parts > 0 && behind.len() > page.len();
+    let truncated = max_parts > 0 && receipts.len() > page.len();
     document.element("IsTruncated", if truncated { "true" } else { "false" });
     for receipt in page {
         document.within("Part", |inner| put_part(inner, &upload, receipt));

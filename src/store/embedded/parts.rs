@@ -8,6 +8,7 @@
 //!    and whatever makes the object whole (`complete`) needs to know no more.
 //! 2. What was named stays so: a repeat with other parts is refused.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use async_trait::async_trait;
 use super::closing::begin_completing;
 use super::index::Txn;
 use super::names::{self, Garbage, discard};
-use super::records::{SessionRecord, object_key, receipt_key};
+use super::records::{RECEIPTS, SessionRecord, decode_receipt, id_key, object_key, receipt_key};
 use super::{EmbeddedStore, Engine, catalog, complete, ledger, objects, tagged, uploads};
 use crate::model::{
     Checksum, ChecksumType, ChunkReceipt, Crc64, ETag, Id, MAX_CHUNKS, Md5, NewUpload, ObjectMeta,
@@ -49,6 +50,16 @@ impl PartStore for EmbeddedStore {
         self.engine.carry_out(work).await
     }
 
+    async fn list_parts(
+        &self,
+        id: Id,
+        from: u32,
+        limit: usize,
+    ) -> Result<Vec<ChunkReceipt>, StoreError> {
+        let list = move |engine: &Engine| list_parts(engine, id, from, limit);
+        self.engine.blocking(list).await
+    }
+
     async fn list_uploads(&self, query: &UploadQuery) -> Result<UploadPage, StoreError> {
         uploads::list(&self.engine, query.clone()).await
     }
@@ -64,6 +75,25 @@ fn check_fits(new: &NewUpload, rules: PartRules) -> Result<(), StoreError> {
         meta.attributes.checksum = Some(Checksum::of(algorithm, b""));
     }
     tagged::split(&meta).map(drop)
+}
+
+fn list_parts(
+    engine: &Engine,
+    id: Id,
+    from: u32,
+    limit: usize,
+) -> Result<Vec<ChunkReceipt>, StoreError> {
+    engine.session(id)?;
+    let (first, all) = (receipt_key(id, from), id_key(RECEIPTS, id));
+    let mut receipts = Vec::new();
+    engine.index.scan_from(&first, &all, |_, record| {
+        if receipts.len() >= limit {
+            return Ok(ControlFlow::Break(()));
+        }
+        receipts.push(decode_receipt(record)?);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(receipts)
 }
 
 async fn complete_parts(
