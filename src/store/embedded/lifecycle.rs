@@ -17,7 +17,7 @@ use super::index::Txn;
 use super::names::{self, Garbage};
 use super::records::{self, OBJECTS, SESSIONS, SessionRecord};
 use super::sync::Mutex;
-use super::{Engine, catalog, complete, tagged};
+use super::{Engine, catalog, complete, damage, tagged};
 use crate::model::{
     Bucket, BucketSetting, Id, LifecycleRule, SettingKind, SettingValue, Timestamp, UploadState,
 };
@@ -151,7 +151,7 @@ impl Seen {
         record: Result<T, StoreError>,
     ) -> Result<Option<T>, StoreError> {
         match record {
-            Err(StoreError::Corrupt(_)) => {
+            Err(error) if damage::is_of_one_record(&error) => {
                 self.unreadable += 1;
                 self.first_unreadable.get_or_insert_with(|| place.to_vec());
                 Ok(None)
@@ -323,7 +323,7 @@ async fn remove_sessions(
         match complete::drop_session(engine, id, check).await {
             Ok(()) => removed += 1,
             Err(StoreError::NoSuchUpload | StoreError::InUse) => {}
-            Err(StoreError::Corrupt(_)) => {
+            Err(error) if damage::is_of_one_record(&error) => {
                 tracing::warn!(%id, "an upload that lifecycle rules let go stays: what is known of it cannot be read");
             }
             Err(error) => return Err(error),
