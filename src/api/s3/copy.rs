@@ -83,7 +83,11 @@ pub(super) async fn copy(
     let draft = Draft::of(&access, headers, algorithm)?;
     let rules = settings::lifecycle(call.app, &bucket).await?;
     let app = Arc::clone(call.app);
-    if source == ObjectName::Key(bucket.clone(), key.clone()) {
+    let onto_itself = source == ObjectName::Key(bucket.clone(), key.clone());
+    if !onto_itself || algorithm.is_some() {
+        check_size(reader.meta().size)?;
+    }
+    if onto_itself {
         let work = async move {
             let made = rewrite(&app, reader, draft, condition).await?;
             Ok(document(&made, &rules))
@@ -91,7 +95,6 @@ pub(super) async fn copy(
         let answer = keep_alive::answer(work, call.request_id).await?;
         return Ok(Reply::Raw(answer));
     }
-    check_size(reader.meta().size)?;
     let stored = draft.headers.applied(&reader.meta().headers);
     let stored = stored.ok_or_else(metadata_too_large)?;
     let attributes = draft.attributes(&reader.meta().attributes);
