@@ -39,7 +39,7 @@ const MAX_LIST_BYTES: usize = 4 << 20;
 const MAX_ELEMENTS: usize = 1 + MAX_CHUNKS as usize * 8;
 
 /// A part as the client names it.
-struct NamedPart {
+pub(super) struct NamedPart {
     number: u32,
     /// `None` for what is no MD5, so no part has it.
     md5: Option<Md5>,
@@ -143,7 +143,10 @@ fn document(base_url: &str, meta: &ObjectMeta) -> Document {
 }
 
 /// The parts that a body names.
-fn named_parts(body: &[u8]) -> Result<Vec<NamedPart>, ApiError> {
+///
+/// # Errors
+/// `MalformedXML`.
+pub(super) fn named_parts(body: &[u8]) -> Result<Vec<NamedPart>, ApiError> {
     let list = xml::read(body, "CompleteMultipartUpload", MAX_ELEMENTS)?;
     let parts = list.branch()?.iter().map(NamedPart::read);
     let parts = parts.collect::<Result<Vec<_>, _>>()?;

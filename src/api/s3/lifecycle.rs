@@ -125,7 +125,8 @@ pub(super) fn put_abort(headers: &mut HeaderMap, rules: &[LifecycleRule], upload
     }
 }
 
-fn write(document: &mut Document, rule: &LifecycleRule) {
+/// Writes what is in a `Rule`.
+pub(super) fn write(document: &mut Document, rule: &LifecycleRule) {
     document.element("ID", &rule.id);
     match rule.filter.is_old_form {
         true => document.element("Prefix", rule.filter.prefix()),
@@ -176,7 +177,11 @@ fn write_members(document: &mut Document, filter: &LifecycleFilter) {
     }
 }
 
-fn read(element: &Element) -> Result<LifecycleRule, ApiError> {
+/// Reads a `Rule`.
+///
+/// # Errors
+/// As [`put`].
+pub(super) fn read(element: &Element) -> Result<LifecycleRule, ApiError> {
     if element.name != "Rule" {
         return Err(xml::malformed());
     }

@@ -20,6 +20,8 @@ mod complete;
 mod condition;
 mod copy;
 mod delete;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod get;
 mod get_part;
 mod keep_alive;
