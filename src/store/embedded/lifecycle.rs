@@ -116,7 +116,10 @@ pub(super) async fn walk(
 type RulesOf = (Bucket, Vec<LifecycleRule>);
 
 fn all_rules(engine: &Engine) -> Result<Arc<Vec<RulesOf>>, StoreError> {
-    let entries = catalog::list(&engine.index, CatalogKind::Setting)?;
+    let entries = match catalog::list(&engine.index, CatalogKind::Setting) {
+        Err(error) if damage::is_of_one_record(&error) => readable_rules(engine)?,
+        entries => entries?,
+    };
     let rules = entries.into_iter().filter_map(|entry| match entry {
         CatalogEntry::Setting(BucketSetting {
             bucket,
@@ -125,6 +128,24 @@ fn all_rules(engine: &Engine) -> Result<Arc<Vec<RulesOf>>, StoreError> {
         _ => None,
     });
     Ok(Arc::new(rules.collect()))
+}
+
+/// The rules of each bucket by itself: where they cannot be read, nothing goes.
+fn readable_rules(engine: &Engine) -> Result<Vec<CatalogEntry>, StoreError> {
+    let mut entries = Vec::new();
+    for entry in catalog::list(&engine.index, CatalogKind::Bucket)? {
+        let CatalogEntry::Bucket(bucket) = entry else {
+            continue;
+        };
+        let key = CatalogKey::Setting(bucket.name.clone(), SettingKind::Lifecycle);
+        match catalog::find(engine, &key) {
+            Err(error) if damage::is_of_one_record(&error) => {
+                tracing::warn!(bucket = %bucket.name, "the lifecycle rules of a bucket cannot be read");
+            }
+            found => entries.extend(found?),
+        }
+    }
+    Ok(entries)
 }
 
 /// What one look found.
@@ -348,13 +369,15 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{Expiration, LifecycleFilter, PartRules};
-    use crate::store::embedded::EmbeddedStore;
+    use crate::model::{BucketConfig, Expiration, LifecycleFilter, PartRules};
+    use crate::store::Expected;
+    use crate::store::embedded::entry::entry_key;
     use crate::store::embedded::tests::{Folder, NOW, post, send, upload};
+    use crate::store::embedded::{EmbeddedStore, objects};
     use crate::store::{Catalog as _, ObjectName, ObjectStore as _, PartStore as _};
 
-    /// A rule that lets everything go after a day.
-    async fn set_rule(store: &EmbeddedStore) {
+    /// A rule that lets everything of a bucket go after a day.
+    async fn set_rule(store: &EmbeddedStore, bucket: &str) {
         let rule = LifecycleRule {
             id: "all".to_owned(),
             enabled: true,
@@ -363,7 +386,7 @@ mod tests {
             abort_days: Some(1),
         };
         let setting = BucketSetting {
-            bucket: Bucket::parse("uploads").unwrap(),
+            bucket: Bucket::parse(bucket).unwrap(),
             value: SettingValue::Lifecycle(vec![rule]),
         };
         let entry = CatalogEntry::Setting(setting);
@@ -386,7 +409,7 @@ mod tests {
     async fn what_cannot_be_read_is_passed_over_and_stays_while_the_rest_goes() {
         let folder = Folder::new();
         let store = folder.open().await;
-        set_rule(&store).await;
+        set_rule(&store, "uploads").await;
         let mut objects = Vec::new();
         for key in ["a", "b", "c"] {
             objects.push(post(&store, key, b"bytes").await);
@@ -417,5 +440,28 @@ mod tests {
             assert!(matches!(gone, Err(StoreError::NoSuchObject)), "{gone:?}");
         }
         assert!(store.upload(uploads[2]).await.is_err());
+    }
+    #[tokio::test]
+    async fn rules_that_cannot_be_read_let_nothing_go_and_those_of_other_buckets_count() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let films = Bucket::parse("films").unwrap();
+        let bucket = BucketConfig::new(films.clone(), NOW);
+        store.insert(CatalogEntry::Bucket(bucket)).await.unwrap();
+        set_rule(&store, "films").await;
+        set_rule(&store, "uploads").await;
+        let mut kept = upload("a");
+        kept.bucket = films.clone();
+        let kept_id = kept.id;
+        let writer = store.write_object(kept).await.unwrap();
+        writer.commit(Expected::default(), NOW).await.unwrap();
+        let gone = post(&store, "a", b"bytes").await;
+        let setting = CatalogKey::Setting(films, SettingKind::Lifecycle);
+        spoil(&store, entry_key(&setting)).await;
+        let later = NOW.plus(Duration::from_secs(3 * 86_400));
+        let walked = walk(&store.engine, later, 1000).await.unwrap();
+        assert_eq!((walked.objects, walked.more), (1, false));
+        assert!(objects::by_id(&store.engine, gone.id).unwrap().is_none());
+        assert!(objects::by_id(&store.engine, kept_id).unwrap().is_some());
     }
 }
