@@ -56,7 +56,7 @@
 //! | how answers are written | `api/dialect.rs`; for form posts `api/post_answer.rs` and `post_refusal.rs` |
 //! | what a form may do | `policy/evaluate.rs`; its grammar `policy/document.rs` |
 //! | what a field of a form means | `policy/fields.rs`; tags `policy/tagging.rs`, checksums `policy/checksum.rs` |
-//! | what an object has besides its bytes | `model/object.rs`; how downloads show it, `api/stored_headers.rs` |
+//! | what an object has besides its bytes | `model/object.rs`; what of it can be changed, `store/change.rs`; how downloads show it, `api/stored_headers.rs` |
 //! | what our own forms say | `policy/issue.rs` |
 //! | an S3 operation | its file in `api/s3/`; which one a request is, `api/s3/mod.rs` |
 //! | what a limited access key may do | `model/key_limits.rs`; what a request wants, `api/s3/access.rs` |

@@ -146,7 +146,11 @@ async fn an_object_goes_at_the_midnight_that_its_headers_named() {
     }
     let copy =
         Signed::new("PUT", "/uploads/logs/copy").header("x-amz-copy-source", "/uploads/kept");
-    assert_eq!(copy.send(&rig).await.status, 200);
+    let made = copy.send(&rig).await;
+    assert_eq!(
+        (made.status.as_u16(), made.header("x-amz-expiration")),
+        (200, goes)
+    );
     let copied = ask(&rig, "HEAD", "/uploads/logs/copy").await;
     assert_eq!(copied.header("x-amz-expiration"), goes);
     let end = midnight(2);
@@ -262,6 +266,64 @@ async fn an_upload_that_is_not_finished_goes_after_its_days() {
     assert_eq!(inspect(&gone).await, 404);
     assert_eq!(inspect(&kept).await, 200);
     assert_eq!(keys(&rig, "uploads").await, [format!("tmp/{PIPELINE}/a2")]);
+}
+
+#[tokio::test]
+async fn the_answers_about_an_upload_in_parts_say_when_it_goes_and_when_its_object_goes() {
+    let rig = Rig::new().await;
+    let abort = |days: u32| {
+        format!(
+            "<AbortIncompleteMultipartUpload><DaysAfterInitiation>{days}</DaysAfterInitiation></AbortIncompleteMultipartUpload>"
+        )
+    };
+    let all = [
+        rule("late", &prefix("logs/"), &abort(9)),
+        rule(
+            "too old",
+            &prefix("logs/"),
+            &format!("{}{}", days(2), abort(1)),
+        ),
+        rule("\u{fc}ber", &prefix("umlauts/"), &abort(1)),
+    ];
+    set(&rig, "uploads", &all).await;
+    let told = |answer: &Answer| {
+        let header = |name| answer.header(name).to_owned();
+        (header("x-amz-abort-date"), header("x-amz-abort-rule-id"))
+    };
+    for (path, rule) in [
+        ("/uploads/logs/a", "too old"),
+        ("/uploads/umlauts/a", "%C3%BCber"),
+        ("/uploads/kept", ""),
+    ] {
+        let date = match rule {
+            "" => "",
+            _ => "Tue, 24 Nov 2026 00:00:00 GMT",
+        };
+        let goes = (date.to_owned(), rule.to_owned());
+        let begun = ask(&rig, "POST", &format!("{path}?uploads")).await;
+        assert_eq!(told(&begun), goes, "{path}");
+        let id = element(&begun, "UploadId");
+        let named = format!("{path}?uploadId={id}");
+        assert_eq!(told(&ask(&rig, "GET", &named).await), goes, "{path}");
+        let part = put(&rig, &format!("{named}&partNumber=1"), "bytes").await;
+        let list = format!(
+            "<CompleteMultipartUpload {XMLNS}><Part><PartNumber>1</PartNumber><ETag>{}</ETag></Part></CompleteMultipartUpload>",
+            part.header("etag")
+        );
+        let done = Signed::new("POST", &named).body(list).send(&rig).await;
+        let object_goes = match rule {
+            "too old" => "expiry-date=\"Wed, 25 Nov 2026 00:00:00 GMT\", rule-id=\"too%20old\"",
+            _ => "",
+        };
+        assert_eq!(done.status, 200, "{}", done.text());
+        assert_eq!(done.header("x-amz-expiration"), object_goes, "{path}");
+    }
+    let onto_itself = Signed::new("PUT", "/uploads/logs/a")
+        .header("x-amz-copy-source", "/uploads/logs/a")
+        .header("x-amz-metadata-directive", "REPLACE");
+    let changed = onto_itself.send(&rig).await;
+    assert_eq!(changed.status, 200, "{}", changed.text());
+    assert!(changed.header("x-amz-expiration").contains("too%20old"));
 }
 
 #[tokio::test]

@@ -818,6 +818,16 @@ async fn a_checksum_of_checksums_is_verified_kept_and_given_back() {
         "",
         "it is of another type"
     );
+    let onto_itself = Signed::new("PUT", PATH)
+        .header("x-amz-copy-source", PATH)
+        .header("x-amz-checksum-algorithm", "SHA256");
+    let changed = onto_itself.send(&rig).await;
+    let all = STANDARD.encode(sha256(&parts.concat()));
+    assert_eq!(element(&changed, "ChecksumSHA256"), all);
+    let read = Signed::new("GET", PATH).header("x-amz-checksum-mode", "ENABLED");
+    let read = read.send(&rig).await;
+    assert_eq!(read.header(field), all);
+    assert_eq!(read.header("x-amz-checksum-type"), "FULL_OBJECT");
 }
 
 #[tokio::test]
@@ -898,6 +908,46 @@ async fn a_checksum_that_nobody_asked_for_is_verified_and_echoed() {
         said(400, "InvalidPart")
     );
     assert_eq!(complete(&sum).send(&rig).await.status, 200);
+}
+
+#[tokio::test]
+async fn of_a_part_that_is_sent_again_the_last_checksum_counts() {
+    let rig = Rig::new().await;
+    let upload = Upload::start(&rig, PATH, &[]).await;
+    let bytes = b"the same bytes";
+    let (crc, sha) = (crc32(bytes), STANDARD.encode(sha256(bytes)));
+    let (crc_field, sha_field) = ("x-amz-checksum-crc32", "x-amz-checksum-sha256");
+    for (claimed, told_crc, told_sha) in [
+        (None, vec![], vec![]),
+        (Some((crc_field, &crc)), vec![crc.clone()], vec![]),
+        (Some((sha_field, &sha)), vec![], vec![sha.clone()]),
+        (None, vec![], vec![]),
+        (Some((crc_field, &crc)), vec![crc.clone()], vec![]),
+    ] {
+        rig.advance(Duration::from_secs(1));
+        let part = upload.part(1, bytes);
+        let part = match claimed {
+            Some((field, value)) => part.header(field, value),
+            None => part,
+        };
+        assert_eq!(part.send(&rig).await.status, 200);
+        let listed = upload.on("GET").send(&rig).await;
+        assert_eq!(elements(&listed, "ChecksumCRC32"), told_crc, "{claimed:?}");
+        assert_eq!(elements(&listed, "ChecksumSHA256"), told_sha, "{claimed:?}");
+    }
+    let listed = upload.on("GET").send(&rig).await;
+    assert_eq!(element(&listed, "LastModified"), "2026-11-22T13:20:05.000Z");
+    let etag = hex(&md5_of(bytes));
+    let list = |element: &str, value: &str| {
+        format!(
+            "<CompleteMultipartUpload><Part><ETag>{etag}</ETag><{element}>{value}</{element}><PartNumber>1</PartNumber></Part></CompleteMultipartUpload>"
+        )
+    };
+    let earlier = upload.on("POST").body(list("ChecksumSHA256", &sha));
+    assert_eq!(told(&earlier.send(&rig).await), said(400, "InvalidPart"));
+    let last = upload.on("POST").body(list("ChecksumCRC32", &crc));
+    assert_eq!(last.send(&rig).await.status, 200);
+    assert_eq!(get(&rig, PATH).await.body, bytes);
 }
 
 #[tokio::test]
@@ -1076,6 +1126,78 @@ async fn a_part_of_an_object_is_read_by_its_number() {
 }
 
 #[tokio::test]
+async fn the_parts_of_an_object_are_told_with_their_sizes_page_by_page() {
+    let rig = Rig::new().await;
+    let upload = Upload::start(&rig, PATH, &[]).await;
+    let parts = [part_bytes(1, MIN), part_bytes(2, MIN + 1), b"last".to_vec()];
+    let mut named = Vec::new();
+    for (number, bytes) in [2, 5, 9].into_iter().zip(&parts) {
+        named.push((number, upload.send(number, bytes).await));
+    }
+    let named = named
+        .iter()
+        .map(|(n, etag)| (*n, etag.as_str()))
+        .collect::<Vec<_>>();
+    assert_eq!(upload.complete(&named).await.status, 200);
+    let asked = Signed::new("GET", &format!("{PATH}?attributes"))
+        .header("x-amz-object-attributes", "ObjectParts");
+    let sizes = parts.map(|part| part.len().to_string());
+    let page = async |max: &str, marker: &str| {
+        let request = asked.clone().header("x-amz-max-parts", max);
+        let request = request.header("x-amz-part-number-marker", marker);
+        request.send(&rig).await
+    };
+    // The numbers are those by which the parts are read, whatever they were uploaded with.
+    for (max, marker, numbers, next, more) in [
+        ("", "", &["1", "2", "3"][..], "3", "false"),
+        ("3", "0", &["1", "2", "3"], "3", "false"),
+        ("2", "0", &["1", "2"], "2", "true"),
+        ("2", "2", &["3"], "3", "false"),
+        ("1", "1", &["2"], "2", "true"),
+        ("9", "3", &[], "0", "false"),
+        ("9", "2147483647", &[], "0", "false"),
+        ("0", "0", &[], "0", "false"),
+    ] {
+        let answer = page(max, marker).await;
+        let case = format!("{max} behind {marker}: {}", answer.text());
+        assert_eq!(elements(&answer, "PartNumber"), numbers, "{case}");
+        let first = numbers.first().map_or(0, |first| first.parse().unwrap());
+        let shown = sizes.iter().skip(first.max(1) - 1).take(numbers.len());
+        let shown = shown.cloned().collect::<Vec<_>>();
+        assert_eq!(elements(&answer, "Size"), shown, "{case}");
+        assert_eq!(element(&answer, "NextPartNumberMarker"), next, "{case}");
+        assert_eq!(element(&answer, "IsTruncated"), more, "{case}");
+        assert_eq!(element(&answer, "PartsCount"), "3", "{case}");
+    }
+    for (max, marker) in [("x", "0"), ("-1", "0"), ("1", "x"), ("1", "-1")] {
+        let refused = page(max, marker).await;
+        assert_eq!(
+            told(&refused),
+            said(400, "InvalidArgument"),
+            "{max} {marker}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn of_parts_that_change_their_size_too_often_only_the_number_is_told() {
+    let rig = Rig::new().await;
+    let session = rig.start("uneven.bin").await;
+    for index in 0..102 {
+        let bytes = if index % 2 == 0 { "a" } else { "bb" };
+        rig.put_chunk(&session, index, Some(102), bytes).await;
+    }
+    let path = format!("/uploads/tmp/{}/uneven.bin?attributes", support::PIPELINE);
+    let asked = Signed::new("GET", &path).header("x-amz-object-attributes", "ObjectParts");
+    let answer = asked.send(&rig).await;
+    let told = answer.text();
+    assert!(
+        told.contains("<ObjectParts><PartsCount>102</PartsCount></ObjectParts>"),
+        "{told}"
+    );
+}
+
+#[tokio::test]
 async fn a_copy_of_an_object_of_parts_is_an_object_of_one_piece() {
     let rig = Rig::new().await;
     let upload = Upload::start(&rig, PATH, &[("x-amz-checksum-algorithm", "CRC32")]).await;
@@ -1162,6 +1284,59 @@ async fn an_abandoned_upload_is_swept() {
         elements(&get(&rig, "/uploads?uploads").await, "Key").len(),
         0
     );
+}
+
+/// The names of all files that hold bytes of uploads or objects.
+fn files(rig: &Rig) -> Vec<String> {
+    let mut folders = vec![rig.folder().join("objects")];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            match entry.file_type().unwrap().is_dir() {
+                true => folders.push(entry.path()),
+                false => files.push(entry.file_name().into_string().unwrap()),
+            }
+        }
+    }
+    files
+}
+
+#[tokio::test]
+async fn an_upload_that_is_hidden_because_its_bucket_was_made_anew_is_freed_when_it_is_abandoned() {
+    let rig = Rig::new().await;
+    let bucket = async |method: &str| Signed::new(method, "/films").send(&rig).await.status;
+    assert_eq!(bucket("PUT").await, 200);
+    let upload = Upload::start(&rig, "/films/a", &[]).await;
+    let etag = upload.send(1, b"part").await;
+    assert_eq!(files(&rig).len(), 1);
+    assert_eq!(bucket("DELETE").await, 204);
+    let second = Duration::from_secs(1);
+    rig.advance(second);
+    assert_eq!(bucket("PUT").await, 200);
+    let listed = get(&rig, "/films?uploads").await;
+    assert_eq!(elements(&listed, "UploadId").len(), 0);
+    for request in [
+        upload.on("GET"),
+        upload.on("DELETE"),
+        upload.part(2, b"more"),
+        upload.completion(&[(1, &etag)]),
+    ] {
+        assert_eq!(told(&request.send(&rig).await), said(404, "NoSuchUpload"));
+    }
+    let life = pillarbox::api::app::AppOptions::default().session_lifetime;
+    for (age, left) in [(life - second, 1), (life, 0)] {
+        let clock = ClockReading {
+            wall: support::NOW.plus(age),
+            monotonic: age,
+        };
+        let report = rig.store.sweep(clock, 100).await.unwrap();
+        assert_eq!(report.sessions, 1 - left, "{age:?}");
+        assert!(left == 0 || files(&rig).len() == 1);
+    }
+    // Files are unlinked behind the answer.
+    rig.store.close().await.unwrap();
+    assert_eq!(files(&rig).len(), 0);
 }
 
 #[tokio::test]

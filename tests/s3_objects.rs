@@ -502,6 +502,44 @@ async fn a_signed_trailer_is_verified_and_so_is_its_checksum() {
 }
 
 #[tokio::test]
+async fn a_wrong_signature_of_a_chunk_or_a_trailer_is_answered_with_what_it_should_have_been_over()
+{
+    let rig = Rig::new().await;
+    let line = "x-amz-checksum-crc32:y/Q5Jg==";
+    let request = chunked(SIGNED_TRAILER, 9).header("x-amz-trailer", "x-amz-checksum-crc32");
+    let seed = request.seed().1;
+    let right = Chunks::signed(&request).push(b"123456789").push(b"");
+    let (before_trailer, body) = (right.last.clone(), right.trailer(line));
+    let (empty, bytes) = (sha256(b""), sha256(b"123456789"));
+    let (of_chunk, of_trailer) = (
+        format!("AWS4-HMAC-SHA256-PAYLOAD\n{DATE}\n{SCOPE}\n{seed}\n{empty}\n{bytes}"),
+        format!(
+            "AWS4-HMAC-SHA256-TRAILER\n{DATE}\n{SCOPE}\n{before_trailer}\n{}",
+            sha256(format!("{line}\n").as_bytes())
+        ),
+    );
+    let forged = "0".repeat(64);
+    let text = String::from_utf8(body).unwrap();
+    let chunk_signature = text.split_once('=').unwrap().1.get(..64).unwrap();
+    let trailer_signature = text.trim_end().rsplit_once(':').unwrap().1;
+    for (signature, signed) in [(chunk_signature, of_chunk), (trailer_signature, of_trailer)] {
+        let body = text.replacen(signature, &forged, 1);
+        let answer = request.clone().body(body).send(&rig).await;
+        let bytes = signed.bytes().map(|byte| format!("{byte:02x}"));
+        for (name, value) in [
+            ("Code", "SignatureDoesNotMatch"),
+            ("AWSAccessKeyId", sigv4::KEY_ID),
+            ("StringToSign", &signed),
+            ("SignatureProvided", &forged),
+            ("StringToSignBytes", &bytes.collect::<Vec<_>>().join(" ")),
+        ] {
+            assert_eq!(element(&answer, name), value, "{name}");
+        }
+        assert_eq!(get(&rig, "/uploads/a").await.status, 404);
+    }
+}
+
+#[tokio::test]
 async fn an_unsigned_trailer_carries_the_checksum() {
     let rig = Rig::new().await;
     let request = chunked(UNSIGNED_TRAILER, 9).header("x-amz-trailer", "x-amz-checksum-sha1");

@@ -452,6 +452,91 @@ async fn a_bucket_in_the_host_is_the_bucket_that_counts() {
     }
 }
 
+/// A whole upload in parts by this key; the first refusal, or the answer to its end.
+async fn upload_in_parts(rig: &Rig, key: &Key, path: &str) -> Answer {
+    let begun = key.ask(rig, "POST", &format!("{path}?uploads")).await;
+    if begun.status != 200 {
+        return begun;
+    }
+    let id = element(&begun, "UploadId");
+    let named = format!("{path}?uploadId={id}");
+    let mut parts = String::new();
+    for (number, bytes) in [(1, vec![b'x'; 5 << 20]), (2, BYTES.to_vec())] {
+        let part = Signed::new("PUT", &format!("{named}&partNumber={number}")).body(bytes);
+        let stored = key.signs(part).send(rig).await;
+        assert_eq!(stored.status, 200, "{}", stored.text());
+        let etag = stored.header("etag");
+        parts.push_str(&format!(
+            "<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
+        ));
+    }
+    let list = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
+    let end = Signed::new("POST", &named).body(list);
+    key.signs(end).send(rig).await
+}
+
+/// An upload that the dev key began, with one part; its id, and the list that would end it.
+async fn foreign_upload(rig: &Rig, path: &str) -> (String, String) {
+    let begun = Signed::new("POST", &format!("{path}?uploads"))
+        .send(rig)
+        .await;
+    let id = element(&begun, "UploadId");
+    let part = Signed::new("PUT", &format!("{path}?uploadId={id}&partNumber=1")).body(BYTES);
+    let part = part.send(rig).await;
+    let etag = part.header("etag");
+    let list = format!(
+        "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part></CompleteMultipartUpload>"
+    );
+    (id, list)
+}
+
+#[tokio::test]
+async fn a_limited_key_carries_out_a_whole_upload_in_parts_within_its_limits_and_none_outside() {
+    let rig = Rig::new().await;
+    fill(&rig).await;
+    let keys = keys(&rig).await;
+    for (path, may) in [
+        ("/box/in/parts", WRITES),
+        ("/box/out/parts", [true, false, true, false, true, false]),
+        ("/films/in/parts", [true, false, true, true, false, true]),
+    ] {
+        for (key, may) in keys.iter().zip(may) {
+            let case = format!("{path} by {}", key.name);
+            let before = contents(&rig).await;
+            let answer = upload_in_parts(&rig, key, path).await;
+            let there = Signed::new("GET", path).send(&rig).await;
+            if may {
+                assert_eq!(answer.status, 200, "{case}: {}", answer.text());
+                assert_eq!(there.body.len(), (5 << 20) + BYTES.len(), "{case}");
+                let removed = Signed::new("DELETE", path).send(&rig).await;
+                assert_eq!(removed.status, 204, "{case}");
+            } else {
+                assert_denied(&answer, &case);
+            }
+            assert_eq!(contents(&rig).await, before, "{case}");
+        }
+        // Nor can a key take part in an upload that somebody else began where it may not write.
+        let (id, list) = foreign_upload(&rig, path).await;
+        for (key, _) in keys.iter().zip(may).filter(|(_, may)| !may) {
+            let at = |rest: &str| format!("{path}?uploadId={id}{rest}");
+            for request in [
+                Signed::new("PUT", &at("&partNumber=2")).body(BYTES),
+                Signed::new("POST", &at("")).body(list.clone()),
+                Signed::new("DELETE", &at("")),
+            ] {
+                let case = format!("{} {path} by {}", request.method, key.name);
+                assert_denied(&key.signs(request).send(&rig).await, &case);
+            }
+        }
+        let there = Signed::new("GET", path).send(&rig).await;
+        assert_eq!(code(&there), "NoSuchKey", "{path}");
+        let parts = Signed::new("GET", &format!("{path}?uploadId={id}"))
+            .send(&rig)
+            .await;
+        assert_eq!(elements(&parts, "PartNumber"), ["1"], "{path}");
+    }
+}
+
 #[tokio::test]
 async fn a_temporary_key_may_have_limits_too() {
     let rig = Rig::new().await;

@@ -192,6 +192,74 @@ async fn a_copy_has_the_tags_of_its_source_or_those_it_was_given_and_a_form_give
     assert_eq!(tags(&rig, "/uploads/c").await, owned(&[("of", "a form")]));
 }
 
+#[tokio::test]
+async fn a_copy_onto_itself_leaves_the_tags_that_are_set_beside_it() {
+    let rig = Rig::new().await;
+    stored(&rig, "/uploads/a").await;
+    for round in 0..20 {
+        let tag = [("round", round.to_string())];
+        let tag = tag.each_ref().map(|(name, round)| (*name, round.as_str()));
+        let retagged = Signed::new("PUT", "/uploads/a?tagging").body(tagging(&tag));
+        let copied = Signed::new("PUT", "/uploads/a")
+            .header("x-amz-copy-source", "/uploads/a")
+            .header("x-amz-metadata-directive", "REPLACE")
+            .header("x-amz-meta-round", tag[0].1);
+        let (retagged, copied) = tokio::join!(retagged.send(&rig), copied.send(&rig));
+        assert_eq!(
+            (retagged.status.as_u16(), copied.status.as_u16()),
+            (200, 200)
+        );
+        assert_eq!(tags(&rig, "/uploads/a").await, owned(&tag));
+        let shown = ask(&rig, "HEAD", "/uploads/a").await;
+        assert_eq!(shown.header("x-amz-meta-round"), tag[0].1);
+    }
+}
+
+#[tokio::test]
+async fn a_copy_has_the_checksum_that_is_asked_for_also_one_onto_itself() {
+    let rig = Rig::new().await;
+    let sums = [
+        ("CRC32", "y/Q5Jg=="),
+        ("CRC32C", "4waSgw=="),
+        ("CRC64NVME", "rosUhgp5mIg="),
+        ("SHA1", "98O8HYCOBHMq32eZZczDTKeuNEE="),
+        ("SHA256", "FeKw08M4keuw8e9gnsQZQgwg4yDOlMZfvIwzEkSOsiU="),
+    ];
+    let new = Signed::new("PUT", "/uploads/a")
+        .header("x-amz-checksum-sha1", sums[3].1)
+        .header("x-amz-meta-kept", "yes")
+        .body("123456789");
+    assert_eq!(new.send(&rig).await.status, 200);
+    let kept = Signed::new("PUT", "/uploads/b").header("x-amz-copy-source", "/uploads/a");
+    let kept = kept.send(&rig).await;
+    assert_eq!(element(&kept, "ChecksumSHA1"), sums[3].1);
+    for target in ["/uploads/b", "/uploads/a"] {
+        for (algorithm, sum) in sums {
+            let case = format!("{algorithm} of {target}");
+            let copy = Signed::new("PUT", target)
+                .header("x-amz-copy-source", "/uploads/a")
+                .header("x-amz-checksum-algorithm", algorithm);
+            let answer = copy.send(&rig).await;
+            assert_eq!(answer.status, 200, "{case}: {}", answer.text());
+            let name = format!("Checksum{algorithm}");
+            assert_eq!(element(&answer, &name), sum, "{case}");
+            assert_eq!(element(&answer, "ChecksumType"), "FULL_OBJECT", "{case}");
+            let read = Signed::new("GET", target).header("x-amz-checksum-mode", "ENABLED");
+            let read = read.send(&rig).await;
+            let header = format!("x-amz-checksum-{}", algorithm.to_lowercase());
+            assert_eq!(read.header(&header), sum, "{case}");
+            assert_eq!(read.header("x-amz-meta-kept"), "yes", "{case}");
+            assert_eq!(read.text(), "123456789", "{case}");
+        }
+    }
+    let refused = Signed::new("PUT", "/uploads/c")
+        .header("x-amz-copy-source", "/uploads/a")
+        .header("x-amz-checksum-algorithm", "MD4");
+    let refused = refused.send(&rig).await;
+    assert_eq!(told(&refused), (400, "InvalidRequest".to_owned()));
+    assert_eq!(ask(&rig, "GET", "/uploads/c").await.status, 404);
+}
+
 /// Who is granted what, in order; the owner by his id.
 fn grants(answer: &Answer) -> Vec<(String, String)> {
     let text = answer.text();
@@ -411,6 +479,23 @@ async fn a_bucket_is_listed_by_everybody_only_while_its_list_says_so() {
     );
     assert_eq!(elements(&anonymous("/films?versions").await, "Key"), ["a"]);
     assert_eq!(rig.request("HEAD", "/films", &[], "").await.status, 200);
+    let begun = ask(&rig, "POST", "/films/b?uploads").await;
+    let upload = element(&begun, "UploadId");
+    let uploads = anonymous("/films?uploads").await;
+    assert_eq!(elements(&uploads, "UploadId"), [upload.as_str()]);
+    for (method, path) in [
+        ("GET", format!("/films/b?uploadId={upload}")),
+        ("DELETE", format!("/films/b?uploadId={upload}")),
+        ("POST", "/films/b?uploads".to_owned()),
+        ("GET", "/uploads?uploads".to_owned()),
+    ] {
+        let answer = rig.request(method, &path, &[], "").await;
+        assert_eq!(
+            told(&answer),
+            (403, "AccessDenied".to_owned()),
+            "{method} {path}"
+        );
+    }
     assert_eq!(
         told(&anonymous("/films/a").await),
         (403, "AccessDenied".to_owned())
@@ -430,10 +515,13 @@ async fn a_bucket_is_listed_by_everybody_only_while_its_list_says_so() {
     assert_eq!(elements(&anonymous("/films").await, "Key"), ["a"]);
     let own = policy("pillarbox", &grant("pillarbox", "FULL_CONTROL"));
     assert_eq!(put(&rig, "/films?acl", &own).await.status, 200);
-    assert_eq!(
-        told(&anonymous("/films").await),
-        (403, "AccessDenied".to_owned())
-    );
+    for path in ["/films", "/films?uploads"] {
+        assert_eq!(
+            told(&anonymous(path).await),
+            (403, "AccessDenied".to_owned()),
+            "{path}"
+        );
+    }
     for path in ["/films?acl", "/more"] {
         let request = Signed::new("PUT", path).header("x-amz-acl", "public-read-write");
         assert_eq!(code(&request.send(&rig).await), "NotImplemented", "{path}");
@@ -783,8 +871,18 @@ async fn what_is_absent_can_be_removed_and_not_be_made() {
             "{setting}"
         );
     }
+    stored(&rig, "/uploads/a").await;
+    for lock in ["retention", "legal-hold"] {
+        let answer = ask(&rig, "GET", &format!("/uploads/a?{lock}")).await;
+        assert_eq!(told(&answer), (400, "InvalidRequest".to_owned()), "{lock}");
+        assert_eq!(
+            element(&answer, "Message"),
+            "Bucket is missing Object Lock Configuration"
+        );
+    }
     for (method, path) in [
         ("PUT", "/uploads/a?legal-hold"),
+        ("PUT", "/uploads/a?retention"),
         ("GET", "/uploads/a?torrent"),
         ("POST", "/uploads/a?restore"),
         ("POST", "/uploads/a?tagging"),

@@ -18,9 +18,9 @@ use bytes::Bytes;
 use pillarbox::model::{
     AccessKey, AnswerStyle, Application, Attributes, Bucket, BucketConfig, BucketSetting,
     CannedAcl, Checksum, ChecksumAlgorithm, ChecksumType, Crc64, ETag, Expiration, HeaderSet, Id,
-    KeyPurpose, LifecycleFilter, LifecycleRule, Md5, NewUpload, ObjectKey, ObjectMeta, PartRules,
-    Pipeline, PipelineRef, PipelineSettings, SaidSizes, Scopes, Secret, SettingKind, SettingValue,
-    Tags, Timestamp, Token, TokenHash, UploadState,
+    KeyPurpose, LifecycleFilter, LifecycleRule, MAX_CHUNKS, Md5, NewUpload, ObjectKey, ObjectMeta,
+    PartRules, Pipeline, PipelineRef, PipelineSettings, SaidSizes, Scopes, Secret, SettingKind,
+    SettingValue, Tags, Timestamp, Token, TokenHash, UploadState,
 };
 use pillarbox::store::embedded::{EmbeddedStore, Options};
 use pillarbox::store::{
@@ -2256,6 +2256,36 @@ async fn only_the_parts_that_are_named_count_and_the_others_go() {
     );
     assert_eq!(store.receipts(id).await.unwrap().len(), 2);
     assert_no_spills(&fixture, id).await;
+}
+
+#[tokio::test]
+async fn parts_are_listed_from_an_index_on_and_no_more_than_are_asked_for() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let id = begin_parts(store, "listed", PartRules::default()).await;
+    let other = begin_parts(store, "other", PartRules::default()).await;
+    for index in [0, 1, 255, 256, MAX_CHUNKS - 1] {
+        let bytes = data(u8::try_from(index % 7).unwrap(), 100);
+        send(store, id, (index, None), &bytes).await.unwrap();
+        send(store, other, (index, None), &bytes).await.unwrap();
+    }
+    let all = store.receipts(id).await.unwrap();
+    for (from, limit, expected) in [
+        (0, 100, &all[..]),
+        (0, 2, &all[..2]),
+        (1, 1, &all[1..2]),
+        (2, 100, &all[2..]),
+        (256, 2, &all[3..]),
+        (MAX_CHUNKS - 1, 9, &all[4..]),
+        (MAX_CHUNKS, 9, &[]),
+        (0, 0, &[]),
+    ] {
+        let listed = store.list_parts(id, from, limit).await.unwrap();
+        assert_eq!(listed, expected, "{limit} from {from}");
+    }
+    store.abort_upload(id).await.unwrap();
+    let gone = store.list_parts(id, 0, 9).await;
+    assert!(matches!(gone, Err(StoreError::NoSuchUpload)), "{gone:?}");
 }
 
 #[tokio::test]

@@ -61,3 +61,6 @@ pub mod upload_params;
 mod uploader_chunks;
 mod uploader_query;
 pub mod uploads;
+
+#[cfg(fuzzing)]
+pub use s3::fuzzing;

@@ -97,6 +97,17 @@ impl LifecycleRule {
             .filter_map(|rule| Some((rule, rule.expires_at(meta)?)));
         ends.min_by_key(|(_, end)| *end)
     }
+
+    /// The rule that lets an upload go first that is still not finished, and when.
+    pub fn first_to_abort<'r>(
+        rules: &'r [Self],
+        upload: &NewUpload,
+    ) -> Option<(&'r Self, Timestamp)> {
+        let ends = rules
+            .iter()
+            .filter_map(|rule| Some((rule, rule.aborts_at(upload)?)));
+        ends.min_by_key(|(_, end)| *end)
+    }
 }
 
 impl LifecycleFilter {

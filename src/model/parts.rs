@@ -145,6 +145,14 @@ impl ObjectParts {
         Some((composite.algorithm(), text))
     }
 
+    /// The same parts without a checksum of their checksums.
+    pub fn without_composite(self) -> Self {
+        Self {
+            composite: None,
+            ..self
+        }
+    }
+
     /// Their sizes in bytes, in order; nothing when they are not known.
     pub fn sizes(&self) -> impl Iterator<Item = u64> {
         let runs = self.sizes.iter();

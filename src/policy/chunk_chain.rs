@@ -11,6 +11,7 @@ use std::fmt;
 
 use ring::{digest, hmac};
 
+use super::request_error::RequestError;
 use crate::model::{decode_hex, encode_hex};
 
 /// SHA-256 of nothing, in hex.
@@ -18,6 +19,7 @@ const EMPTY_SHA256: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495
 
 /// Verifies the chunks of one body, in order.
 pub struct ChunkChain {
+    access_key_id: String,
     key: hmac::Key,
     date: String,
     scope: String,
@@ -25,8 +27,15 @@ pub struct ChunkChain {
 }
 
 impl ChunkChain {
-    pub(super) fn new(key: hmac::Key, date: String, scope: String, seed: String) -> Self {
+    /// A chain of the key with this id, from the signature of the request on.
+    pub(super) fn new(
+        (access_key_id, key): (String, hmac::Key),
+        date: String,
+        scope: String,
+        seed: String,
+    ) -> Self {
         Self {
+            access_key_id,
             key,
             date,
             scope,
@@ -34,29 +43,36 @@ impl ChunkChain {
         }
     }
 
-    /// Whether `signature` (hex) is that of the next chunk, whose bytes have this SHA-256.
-    pub fn chunk(&mut self, sha256: &digest::Digest, signature: &str) -> bool {
+    /// Goes on when `signature` (hex) is that of the next chunk, whose bytes have this SHA-256.
+    ///
+    /// # Errors
+    /// `SignatureDoesNotMatch`, with the text that it should have been over.
+    pub fn chunk(&mut self, sha256: &digest::Digest, signature: &str) -> Result<(), RequestError> {
         let hash = encode_hex(sha256.as_ref());
         let rest = format!("{EMPTY_SHA256}\n{hash}");
         self.next("AWS4-HMAC-SHA256-PAYLOAD", &rest, signature)
     }
 
-    /// Whether `signature` (hex) is that of the trailer, whose headers are these lines, each `name:value` and a line feed.
-    pub fn trailer(&mut self, lines: &str, signature: &str) -> bool {
+    /// Goes on when `signature` (hex) is that of the trailer, whose headers are these lines, each `name:value` and a line feed.
+    ///
+    /// # Errors
+    /// As [`ChunkChain::chunk`].
+    pub fn trailer(&mut self, lines: &str, signature: &str) -> Result<(), RequestError> {
         let hash = digest::digest(&digest::SHA256, lines.as_bytes());
         let hash = encode_hex(hash.as_ref());
         self.next("AWS4-HMAC-SHA256-TRAILER", &hash, signature)
     }
 
-    fn next(&mut self, what: &str, rest: &str, signature: &str) -> bool {
+    fn next(&mut self, what: &str, rest: &str, signature: &str) -> Result<(), RequestError> {
         let (date, scope, last) = (&self.date, &self.scope, &self.last);
         let text = format!("{what}\n{date}\n{scope}\n{last}\n{rest}");
         let right = decode_hex::<32>(signature)
             .is_some_and(|tag| hmac::verify(&self.key, text.as_bytes(), &tag).is_ok());
-        if right {
-            self.last = signature.to_ascii_lowercase();
+        if !right {
+            return Err(RequestError::mismatch(&self.access_key_id, text, signature));
         }
-        right
+        self.last = signature.to_ascii_lowercase();
+        Ok(())
     }
 }
 
@@ -78,7 +94,10 @@ mod tests {
         let secret = Secret::new("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_owned());
         let new = || {
             ChunkChain::new(
-                v4_signing_key(&secret, "20130524", "us-east-1", V4_SERVICE),
+                (
+                    "AKIAIOSFODNN7EXAMPLE".to_owned(),
+                    v4_signing_key(&secret, "20130524", "us-east-1", V4_SERVICE),
+                ),
                 "20130524T000000Z".to_owned(),
                 "20130524/us-east-1/s3/aws4_request".to_owned(),
                 "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9".to_owned(),
@@ -101,9 +120,9 @@ mod tests {
         ];
         let mut chain = new();
         for (length, signature) in signatures {
-            assert!(!chain.chunk(&hash(length + 1), signature));
-            assert!(chain.chunk(&hash(length), signature), "{length}");
+            assert!(chain.chunk(&hash(length + 1), signature).is_err());
+            assert!(chain.chunk(&hash(length), signature).is_ok(), "{length}");
         }
-        assert!(!new().chunk(&hash(1024), signatures[1].1));
+        assert!(new().chunk(&hash(1024), signatures[1].1).is_err());
     }
 }

@@ -19,7 +19,7 @@ use ring::digest;
 use super::canonical::{Query, SentRequest};
 use super::chunk_chain::ChunkChain;
 use super::request_claim::{self, V4Parts};
-use super::request_error::{RequestError, RequestErrorKind as Kind};
+use super::request_error::{RequestError, RequestErrorKind as Kind, spaced_hex};
 use super::session_token::{self, EXPIRED, FOREIGN, Verdict};
 use super::signature::V4_ALGORITHM;
 use super::signing::{self, V4_SERVICE, v4_signing_key};
@@ -159,8 +159,9 @@ impl RequestClaim {
             return None;
         }
         let seed = self.signature.to_ascii_lowercase();
+        let signer = (self.access_key_id.clone(), key);
         Some(ChunkChain::new(
-            key,
+            signer,
             parts.date.clone(),
             parts.scope(),
             seed,
@@ -168,20 +169,13 @@ impl RequestClaim {
     }
 
     fn mismatch(self) -> RequestError {
-        let message = "The request signature we calculated does not match the signature you provided. Check your key and signing method.";
-        let error = RequestError::new(Kind::SignatureDoesNotMatch, message);
         let text = self.texts.into_iter().next().unwrap_or_default();
         let canonical = String::from_utf8_lossy(&text).into_owned();
         let to_sign = match &self.version {
             Version::V2 => canonical.clone(),
             Version::V4(parts) => parts.string_to_sign(&text),
         };
-        let bytes = spaced_hex(to_sign.as_bytes());
-        let error = error
-            .with("AWSAccessKeyId", self.access_key_id)
-            .with("StringToSign", to_sign)
-            .with("SignatureProvided", self.signature)
-            .with("StringToSignBytes", bytes);
+        let error = RequestError::mismatch(&self.access_key_id, to_sign, &self.signature);
         match self.version {
             Version::V2 => error,
             Version::V4(_) => error
@@ -270,10 +264,4 @@ pub fn claim_request(
         (.., 1) => request_claim::from_query_v2(sent, &query).map(Some),
         _ => Ok(None),
     }
-}
-
-fn spaced_hex(bytes: &[u8]) -> String {
-    let hex = encode_hex(bytes);
-    let pairs = hex.as_bytes().chunks(2).map(String::from_utf8_lossy);
-    pairs.collect::<Vec<_>>().join(" ")
 }

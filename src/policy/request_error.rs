@@ -9,6 +9,8 @@
 
 use std::fmt;
 
+use crate::model::encode_hex;
+
 /// The reason of a refusal; each is the S3 code of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RequestErrorKind {
@@ -56,10 +58,28 @@ impl RequestError {
         }
     }
 
+    /// A signature that is not the one of `to_sign`, which the client is told: it sent, or could compute, all that is in it.
+    pub(super) fn mismatch(access_key_id: &str, to_sign: String, signature: &str) -> Self {
+        let message = "The request signature we calculated does not match the signature you provided. Check your key and signing method.";
+        let bytes = spaced_hex(to_sign.as_bytes());
+        Self::new(RequestErrorKind::SignatureDoesNotMatch, message)
+            .with("AWSAccessKeyId", access_key_id)
+            .with("StringToSign", to_sign)
+            .with("SignatureProvided", signature)
+            .with("StringToSignBytes", bytes)
+    }
+
     pub(super) fn with(mut self, element: &'static str, value: impl Into<String>) -> Self {
         self.extras.push((element, value.into()));
         self
     }
+}
+
+/// Bytes as Amazon shows them: in hex, with blanks between.
+pub(super) fn spaced_hex(bytes: &[u8]) -> String {
+    let hex = encode_hex(bytes);
+    let pairs = hex.as_bytes().chunks(2).map(String::from_utf8_lossy);
+    pairs.collect::<Vec<_>>().join(" ")
 }
 
 impl fmt::Debug for RequestError {

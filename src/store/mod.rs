@@ -22,11 +22,12 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::model::{
-    Attributes, Bucket, CannedAcl, Checksum, ChunkReceipt, Crc64, HeaderSet, Id, Md5, NewUpload,
-    ObjectKey, ObjectMeta, SaidSizes, Tags, Timestamp, UploadSession,
+    Bucket, Checksum, ChunkReceipt, Crc64, Id, Md5, NewUpload, ObjectKey, ObjectMeta, SaidSizes,
+    Timestamp, UploadSession,
 };
 
 mod catalog;
+mod change;
 mod condition;
 pub mod embedded;
 mod error;
@@ -37,6 +38,7 @@ pub use catalog::{
     Catalog, CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_ENTRIES, MAX_ENTRY_BYTES,
     MAX_SETTINGS_BYTES,
 };
+pub use change::{HeaderChange, ObjectChange, Rewrite};
 pub use condition::WriteCondition;
 pub use error::StoreError;
 pub use lists::{FilePage, FileQuery, KeyEntry, KeyPage, KeyQuery, SortKey};
@@ -86,7 +88,8 @@ pub struct Expected {
 /// What a committed chunk became.
 #[derive(Clone, Debug)]
 pub struct Committed {
-    /// The receipt of the chunk. For a repeat it is the receipt of the first one.
+    /// The receipt of the chunk. For a repeat it is the receipt of the first one; in an upload in parts with the checksum and the time of
+    /// the last.
     pub receipt: ChunkReceipt,
     /// Whether the same chunk, with the same bytes, was already here.
     pub repeated: bool,
@@ -102,24 +105,6 @@ pub enum ObjectName {
     Id(Id),
     /// By its place in a bucket.
     Key(Bucket, ObjectKey),
-}
-
-/// A change of an object's record; its bytes never change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ObjectChange {
-    /// Sets or lifts (`None`) the expiry. A used object keeps `None`: the change is then refused with
-    /// [`StoreError::InUse`].
-    ExpiresAt(Option<Timestamp>),
-    /// Records the Job that used the object, at most 64 bytes, and lifts the expiry for good.
-    UsedBy(String),
-    /// Replaces the stored headers.
-    Headers(HeaderSet),
-    /// Replaces the stored headers and the attributes, as a copy onto itself does: the object is as old as the change.
-    Rewritten(HeaderSet, Attributes),
-    /// Replaces the tags.
-    Tags(Tags),
-    /// Sets who may do what with it.
-    Acl(CannedAcl),
 }
 
 /// What the engine reads off both clocks, for the sweep.

@@ -2,7 +2,8 @@
 //!
 //! Owns: the trait [`PartStore`] and its values. Such an upload is a session like any other: its parts are chunks, they take the same
 //! road, and it is aborted and swept like one. What differs: nobody says how many parts there will be, so a part never makes the object
-//! whole; a part that is sent again replaces the earlier one; and the end is said by naming the parts that count.
+//! whole; a part that is sent again replaces the earlier one, also when only its checksum is another; and the end is said by naming the
+//! parts that count.
 //!
 //! Never does: know Amazon's rules about the sizes of parts; its callers do.
 //!
@@ -14,7 +15,9 @@
 use async_trait::async_trait;
 
 use super::{StoreError, WriteCondition};
-use crate::model::{Bucket, Id, Md5, NewUpload, ObjectMeta, PartRules, Timestamp, UploadSession};
+use crate::model::{
+    Bucket, ChunkReceipt, Id, Md5, NewUpload, ObjectMeta, PartRules, Timestamp, UploadSession,
+};
 
 /// What an upload in parts is to become.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,6 +102,17 @@ pub trait PartStore: Send + Sync {
         completion: Completion,
         now: Timestamp,
     ) -> Result<Option<ObjectMeta>, StoreError>;
+
+    /// The receipts of an upload's parts from this index on, by index; at most `limit`. What comes before is not read.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchUpload`].
+    async fn list_parts(
+        &self,
+        id: Id,
+        from: u32,
+        limit: usize,
+    ) -> Result<Vec<ChunkReceipt>, StoreError>;
 
     /// One page of a bucket's unfinished uploads in parts. What a group holds is passed over, not read. A `limit` of 0 is an empty page.
     async fn list_uploads(&self, query: &UploadQuery) -> Result<UploadPage, StoreError>;

@@ -16,12 +16,29 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use bytes::Bytes;
 use pillarbox::model::{
-    Crc64, Digests, ETag, Id, MAX_CHUNKS, Md5, NewUpload, ObjectMeta, ObjectParts, SaidSizes,
-    Timestamp, UploadSession, UploadState,
+    Crc64, Digests, ETag, HeaderSet, Id, MAX_CHUNKS, Md5, NewUpload, ObjectMeta, ObjectParts,
+    SaidSizes, Timestamp, UploadSession, UploadState,
 };
 use pillarbox::store::{
-    ChunkSpec, FileQuery, ObjectChange, ObjectName, SortKey, StoreError, SweepReport,
+    ChunkSpec, FileQuery, HeaderChange, ObjectChange, ObjectName, SortKey, StoreError, SweepReport,
 };
+
+/// There are two headers, of which a change names the type alone.
+fn change_headers(headers: &mut HeaderSet, change: &HeaderChange) {
+    let note = "x-amz-meta-note";
+    *headers = match change {
+        HeaderChange::All(new) => new.clone(),
+        HeaderChange::Named(names, new) => {
+            let mut all = HeaderSet::default();
+            let stays = headers.iter().filter(|(name, _)| *name == note);
+            let comes = new.iter().filter(|(name, _)| names == &[*name]);
+            for (name, value) in stays.chain(comes) {
+                assert!(all.set(name, value));
+            }
+            all
+        }
+    };
+}
 
 /// Bytes that differ from seed to seed.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -367,8 +384,13 @@ impl Model {
                 (meta.job, meta.expires_at) = (Some(job.clone()), None);
             }
             ObjectChange::Headers(headers) => meta.headers = headers.clone(),
-            ObjectChange::Rewritten(headers, attributes) => {
-                (meta.headers, meta.attributes) = (headers.clone(), attributes.clone());
+            ObjectChange::Rewritten(rewrite) => {
+                change_headers(&mut meta.headers, &rewrite.headers);
+                meta.attributes.acl = rewrite.acl;
+                let tags = rewrite.tags.as_ref();
+                meta.attributes.tags = tags.unwrap_or(&meta.attributes.tags).clone();
+                let checksum = rewrite.checksum.as_ref();
+                meta.attributes.checksum = checksum.or(meta.attributes.checksum.as_ref()).cloned();
                 meta.finished_at = now;
             }
             ObjectChange::Tags(tags) => meta.attributes.tags = tags.clone(),

@@ -10,7 +10,9 @@ use pillarbox::model::{
     Attributes, Bucket, CannedAcl, Checksum, ChecksumAlgorithm, HeaderSet, Id, MAX_CHUNKS,
     NewUpload, ObjectKey, PipelineRef, SaidSizes, Tags, Timestamp, UploadState,
 };
-use pillarbox::store::{ChunkSpec, FileQuery, ObjectChange, ObjectName, SortKey};
+use pillarbox::store::{
+    ChunkSpec, FileQuery, HeaderChange, ObjectChange, ObjectName, Rewrite, SortKey,
+};
 
 use super::{Body, Chunk, Model, Op};
 
@@ -284,10 +286,24 @@ pub(crate) fn change(dice: &mut Dice, now: Timestamp) -> ObjectChange {
         60..75 => ObjectChange::ExpiresAt(None),
         75..85 => ObjectChange::UsedBy(dice.pick(&["job-1", "job-2"]).unwrap().to_owned()),
         85..87 => ObjectChange::UsedBy("j".repeat(65)),
-        87..90 => ObjectChange::Rewritten(headers(dice), attributes(dice)),
+        87..90 => ObjectChange::Rewritten(rewrite(dice)),
         90..93 => ObjectChange::Tags(attributes(dice).tags),
         93..95 => ObjectChange::Acl(attributes(dice).acl),
         _ => ObjectChange::Headers(headers(dice)),
+    }
+}
+
+fn rewrite(dice: &mut Dice) -> Rewrite {
+    let attributes = attributes(dice);
+    let headers = headers(dice);
+    Rewrite {
+        headers: match dice.is(50) {
+            true => HeaderChange::All(headers),
+            false => HeaderChange::Named(&["content-type"], headers),
+        },
+        acl: attributes.acl,
+        tags: dice.is(50).then_some(attributes.tags),
+        checksum: attributes.checksum,
     }
 }
 

@@ -230,7 +230,10 @@ async fn wanted(call: &mut Call<'_>, mut access: Access) -> Result<Grants, ApiEr
 }
 
 /// The grants of a document, the owner's full control among them.
-fn read(policy: &Element) -> Result<Grants, ApiError> {
+///
+/// # Errors
+/// `MalformedACLError`, `AccessDenied` for another owner, `InvalidArgument`, `NotImplemented`.
+pub(super) fn read(policy: &Element) -> Result<Grants, ApiError> {
     let owner = policy.element("Owner").ok_or_else(malformed)?;
     if owner.child("ID").map(str::trim) != Some(OWNER) {
         return Err(ApiError::new(ErrorCode::AccessDenied, "Access Denied"));

@@ -1,12 +1,14 @@
 //! Requests that nobody signed: what everybody may do.
 //!
-//! Owns: which requests those are, and that they read an object whose access control list says so, or list a bucket whose list says so.
+//! Owns: which requests those are, and that they read an object whose access control list says so, or list a bucket whose list says so,
+//! with its unfinished uploads.
 //! Never does: take a subresource, a write, or a header that replaces one of the answer.
 //!
 //! Invariants: whoever signs something is not anonymous, whether the signature is right or not. What is not public is answered as if it
 //! were not there to be asked for: `AccessDenied`, by [`super::access`], also for what does not exist.
 //!
-//! Source: Amazon S3 User Guide, "Access control list overview"; Amazon S3 API Reference, "GetObject".
+//! Source: Amazon S3 User Guide, "Access control list overview" (READ on a bucket is s3:ListBucket, s3:ListBucketVersions and
+//! s3:ListBucketMultipartUploads); Amazon S3 API Reference, "GetObject".
 
 use http::header::AUTHORIZATION;
 
@@ -14,7 +16,7 @@ use super::super::call::{Call, Reply};
 use super::super::error::{ApiError, ErrorCode};
 use super::access::KEY_OF_CLIENT;
 use super::{
-    EXPECTED_OWNER, acl, buckets, check_version, get, list, object_key, query, subresource,
+    EXPECTED_OWNER, acl, buckets, check_version, get, list, object_key, query, subresource, uploads,
 };
 use crate::model::Bucket;
 use crate::store::{ObjectName, StoreError};
@@ -72,6 +74,7 @@ pub(super) async fn bucket(call: &Call<'_>, name: &str) -> Result<Option<Reply>,
         ("HEAD", None) => Ok(Some(buckets::head(call))),
         ("GET", None) => list::objects(call, bucket).await.map(Some),
         ("GET", Some("versions")) => list::versions(call, bucket).await.map(Some),
+        ("GET", Some("uploads")) => uploads::uploads(call, bucket).await.map(Some),
         _ => Ok(None),
     }
 }

@@ -1,8 +1,9 @@
 //! GetObjectAttributes: what is known of an object besides its bytes, without them.
 //!
 //! Owns: its document and the list of what is asked for.
-//! Never does: invent. Of an object in parts it tells the checksum of checksums, if one was asked for, and only how many parts there were:
-//! Amazon lists parts only with their checksums, and those are not kept.
+//! Never does: invent. Of an object in parts it tells the checksum of checksums, if one was asked for, how many parts there were, and of
+//! each its size and the number by which it can be read (`get_part.rs`), a page at a time; where the sizes are not known, only how many.
+//! The checksums of parts are not kept.
 //!
 //! Invariant: what was not asked for is not shown, and what the object does not have is left out.
 //!
@@ -15,12 +16,18 @@ use super::super::conditional;
 use super::super::error::{ApiError, ErrorCode};
 use super::super::stored_headers;
 use super::access::Access;
+use super::list::limit_of;
 use super::part::element;
+use super::uploads::part_marker;
 use super::xml::Document;
 use crate::model::{Bucket, ChecksumAlgorithm, ChecksumType, ObjectKey, ObjectMeta, ObjectParts};
 use crate::store::ObjectName;
 
 const ASKED: &str = "x-amz-object-attributes";
+/// How many parts a page has at most.
+const MAX_PARTS: &str = "x-amz-max-parts";
+/// The part behind which a page begins.
+const MARKER: &str = "x-amz-part-number-marker";
 /// What can be asked for.
 const KNOWN: [&str; 5] = [
     "ETag",
@@ -33,7 +40,7 @@ const KNOWN: [&str; 5] = [
 /// Tells the attributes that the header names.
 ///
 /// # Errors
-/// `InvalidArgument` for no name or another one; `NoSuchKey`; what the store says.
+/// `InvalidArgument` for no name or another one, and for a page that is none; `NoSuchKey`; what the store says.
 pub(super) async fn get(
     call: &Call<'_>,
     access: &Access,
@@ -41,12 +48,13 @@ pub(super) async fn get(
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
     let asked = asked(access.header(ASKED).unwrap_or_default())?;
+    let page = Page::read(access)?;
     let name = ObjectName::Key(bucket, key);
     let meta = call.app.store.object(&name, call.now).await?;
     let mut document = Document::new("GetObjectAttributesResponse");
     // The order of Amazon's answer.
     for name in KNOWN.into_iter().filter(|name| asked.contains(name)) {
-        write(&mut document, name, &meta);
+        write(&mut document, name, (&meta, page));
     }
     let mut response = document.answer();
     let modified = conditional::last_modified(&meta).to_string();
@@ -68,13 +76,32 @@ fn asked(names: &str) -> Result<Vec<&str>, ApiError> {
     }
 }
 
-fn write(document: &mut Document, name: &str, meta: &ObjectMeta) {
+/// Which parts are shown.
+#[derive(Clone, Copy, Debug)]
+struct Page {
+    after: u32,
+    limit: usize,
+}
+
+impl Page {
+    fn read(access: &Access) -> Result<Self, ApiError> {
+        Ok(Self {
+            after: part_marker(access.header(MARKER), MARKER)?,
+            limit: limit_of(access.header(MAX_PARTS), (MAX_PARTS, MAX_PARTS))?,
+        })
+    }
+}
+
+fn write(document: &mut Document, name: &str, (meta, page): (&ObjectMeta, Page)) {
     match name {
         "ETag" => document.element("ETag", meta.etag.as_str()),
         "Checksum" => document.within("Checksum", |checksums| write_checksums(checksums, meta)),
         "ObjectParts" => {
             if let Some((_, count)) = meta.etag.as_str().split_once('-') {
                 document.within("ObjectParts", |parts| {
+                    if let Some(known) = meta.parts.as_ref().filter(|parts| parts.has_sizes()) {
+                        write_parts(parts, known, page);
+                    }
                     parts.element("PartsCount", count);
                 });
             }
@@ -84,6 +111,24 @@ fn write(document: &mut Document, name: &str, meta: &ObjectMeta) {
             document.element("StorageClass", class.unwrap_or("STANDARD"));
         }
         _ => document.element("ObjectSize", &meta.size.to_string()),
+    }
+}
+
+/// One page of an object's parts.
+fn write_parts(document: &mut Document, parts: &ObjectParts, page: Page) {
+    let behind = (1_u32..).zip(parts.sizes()).skip(page.after as usize);
+    let shown = behind.take(page.limit).collect::<Vec<_>>();
+    let next = shown.last().map_or(0, |(number, _)| *number);
+    let is_truncated = page.limit > 0 && next.max(page.after) < parts.count();
+    document.element("IsTruncated", if is_truncated { "true" } else { "false" });
+    document.element("MaxParts", &page.limit.to_string());
+    document.element("NextPartNumberMarker", &next.to_string());
+    document.element("PartNumberMarker", &page.after.to_string());
+    for (number, size) in shown {
+        document.within("Part", |part| {
+            part.element("PartNumber", &number.to_string());
+            part.element("Size", &size.to_string());
+        });
     }
 }
 

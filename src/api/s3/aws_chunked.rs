@@ -14,6 +14,7 @@ use ring::digest::{Context, SHA256};
 
 use super::super::body::RequestBody;
 use super::super::error::{ApiError, ErrorCode};
+use super::access::refusal;
 use super::trailer;
 use crate::policy::ChunkChain;
 
@@ -178,10 +179,7 @@ impl Decoder {
             return Ok(());
         };
         let hash = std::mem::replace(&mut self.hash, Context::new(&SHA256)).finish();
-        match chain.chunk(&hash, &self.signature) {
-            true => Ok(()),
-            false => Err(wrong_signature()),
-        }
+        chain.chunk(&hash, &self.signature).map_err(refusal)
     }
 
     /// The body is at its end: reads the trailer.
@@ -208,9 +206,8 @@ impl Decoder {
         if let Some(chain) = self.chain.as_mut().filter(|_| self.has_trailer) {
             let lines = self.trailers.iter().map(|(n, v)| format!("{n}:{v}\n"));
             let signature = signature.unwrap_or_default();
-            if !chain.trailer(&lines.collect::<String>(), &signature) {
-                return Err(wrong_signature());
-            }
+            let lines = lines.collect::<String>();
+            chain.trailer(&lines, &signature).map_err(refusal)?;
         }
         self.state = State::Ended;
         Ok(())
@@ -228,9 +225,4 @@ impl std::fmt::Debug for Decoder {
 fn broken(why: &str) -> ApiError {
     let message = format!("The aws-chunked body is broken: {why}.");
     ApiError::new(ErrorCode::IncompleteBody, message)
-}
-
-fn wrong_signature() -> ApiError {
-    let message = "The request signature we calculated does not match the signature you provided. Check your key and signing method.";
-    ApiError::new(ErrorCode::SignatureDoesNotMatch, message)
 }

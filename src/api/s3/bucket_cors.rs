@@ -90,7 +90,8 @@ fn refuse_configured(call: &Call<'_>, bucket: &Bucket) -> Result<(), ApiError> {
     }
 }
 
-fn write(document: &mut Document, rule: &CorsRule) {
+/// Writes what is in a `CORSRule`.
+pub(super) fn write(document: &mut Document, rule: &CorsRule) {
     if !rule.id.is_empty() {
         document.element("ID", &rule.id);
     }
@@ -109,7 +110,11 @@ fn write(document: &mut Document, rule: &CorsRule) {
     }
 }
 
-fn read(element: &Element) -> Result<CorsRule, ApiError> {
+/// Reads a `CORSRule`.
+///
+/// # Errors
+/// As [`put`].
+pub(super) fn read(element: &Element) -> Result<CorsRule, ApiError> {
     if element.name != "CORSRule" {
         return Err(xml::malformed());
     }

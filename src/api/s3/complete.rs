@@ -24,7 +24,7 @@ use super::multipart::{Upload, headers_besides_checksums, invalid};
 use super::part::element;
 use super::payload::Payload;
 use super::xml::{self, Document, Element};
-use super::{condition, keep_alive};
+use super::{condition, keep_alive, lifecycle, settings};
 use crate::model::{
     Bucket, Checksum, ChecksumAlgorithm, ChecksumType, ChunkReceipt, ETag, MAX_CHUNKS, Md5,
     ObjectKey, ObjectMeta, ObjectParts, UploadState, decode_hex,
@@ -39,7 +39,7 @@ const MAX_LIST_BYTES: usize = 4 << 20;
 const MAX_ELEMENTS: usize = 1 + MAX_CHUNKS as usize * 8;
 
 /// A part as the client names it.
-struct NamedPart {
+pub(super) struct NamedPart {
     number: u32,
     /// `None` for what is no MD5, so no part has it.
     md5: Option<Md5>,
@@ -70,7 +70,7 @@ pub(super) async fn complete(
     let md5 = headers_besides_checksums(&access)?.md5;
     let payload = Payload::new(call, &mut access, None)?;
     let body = payload.collected(MAX_LIST_BYTES, md5).await?;
-    let named = named_parts(&body)?;
+    let named = xml::parsed(body, named_parts).await?;
     check_order(&upload, &named)?;
     if upload.session.state == UploadState::Uploading {
         let receipts = call.app.store.receipts(upload.id).await;
@@ -86,10 +86,13 @@ pub(super) async fn complete(
         parts: parts.collect::<Result<_, ApiError>>()?,
         condition: claims.condition,
     };
+    let rules = settings::lifecycle(call.app, &upload.session.upload.bucket).await?;
     let (app, base_url) = (Arc::clone(call.app), call.base_url.clone());
     let work = async move {
         let meta = make(&app, &upload, completion).await?;
-        Ok(document(&base_url, &meta))
+        let mut document = document(&base_url, &meta);
+        lifecycle::put_expiration(document.headers_mut(), &rules, &meta);
+        Ok(document)
     };
     let answer = keep_alive::answer(work, call.request_id).await?;
     Ok(Reply::Raw(answer))
@@ -140,7 +143,10 @@ fn document(base_url: &str, meta: &ObjectMeta) -> Document {
 }
 
 /// The parts that a body names.
-fn named_parts(body: &[u8]) -> Result<Vec<NamedPart>, ApiError> {
+///
+/// # Errors
+/// `MalformedXML`.
+pub(super) fn named_parts(body: &[u8]) -> Result<Vec<NamedPart>, ApiError> {
     let list = xml::read(body, "CompleteMultipartUpload", MAX_ELEMENTS)?;
     let parts = list.branch()?.iter().map(NamedPart::read);
     let parts = parts.collect::<Result<Vec<_>, _>>()?;

@@ -1,11 +1,12 @@
 //! CopyObject: the bytes of one object become another one.
 //!
-//! Owns: where a copy is made from, its conditions, and what it keeps of what was stored with its source.
+//! Owns: where a copy is made from, its conditions, what it keeps of what was stored with its source, and the checksum that is computed
+//! of it.
 //! Never does: share bytes; a copy is an object like any other, and takes the same road to disk. Only a copy onto itself moves none.
 //!
-//! Invariants: a copy is checked against the checksum of its source before it is named, so damage does not spread. What is copied is
-//! named by a header that the signature covers, and must be what the key may read. A client that waits for a long copy hears from us
-//! (`keep_alive.rs`).
+//! Invariants: a copy onto itself replaces what its request names, and never what was changed beside it. A copy is checked against the
+//! checksum of its source before it is named, so damage does not spread. What is copied is named by a header that the signature covers,
+//! and must be what the key may read. A client that waits for a long copy hears from us (`keep_alive.rs`).
 //!
 //! Source: Amazon S3 API Reference, "CopyObject".
 
@@ -19,24 +20,31 @@ use super::super::app::App;
 use super::super::call::{Call, Reply};
 use super::super::conditional::{self, Verdict};
 use super::super::error::{ApiError, ErrorCode};
+use super::super::post_refusal::policy_error;
 use super::access::Access;
+use super::part::element;
 use super::payload::Payload;
-use super::put::{new_upload, put_headers};
+use super::put::new_upload;
 use super::xml::Document;
-use super::{buckets, condition, keep_alive, no_such_version, object_key};
+use super::{
+    buckets, condition, keep_alive, lifecycle, multipart, no_such_version, object_key, settings,
+};
 use crate::model::{
-    Action, Attributes, Bucket, HeaderSet, MAX_CHUNK_BYTES, NewUpload, ObjectKey, ObjectMeta,
-    Target,
+    Action, Attributes, Bucket, CannedAcl, Checksum, ChecksumAlgorithm, ChecksumHasher,
+    ChecksumType, LifecycleRule, MAX_CHUNK_BYTES, NewUpload, ObjectKey, ObjectMeta, Tags, Target,
 };
 use crate::policy::PutHeaders;
-use crate::store::{Expected, ObjectChange, ObjectName, ObjectReader, StoreError, WriteCondition};
+use crate::store::{
+    Expected, HeaderChange, ObjectChange, ObjectName, ObjectReader, Rewrite, StoreError,
+    WriteCondition,
+};
 
 /// The header that names the source.
 pub(super) const SOURCE: &str = "x-amz-copy-source";
 /// Bytes that are copied at a time.
 pub(super) const BLOCK_BYTES: usize = 1 << 20;
-/// What we cannot do with a copy: a checksum of another kind, a part of the source.
-const REFUSED: [&str; 2] = ["x-amz-checksum-algorithm", "x-amz-copy-source-range"];
+/// What we cannot do with a copy: a part of the source.
+const REFUSED: [&str; 1] = ["x-amz-copy-source-range"];
 /// A source that its client has encrypted; none is here.
 pub(super) const SOURCE_KEY_OF_CLIENT: [&str; 3] = [
     "x-amz-copy-source-server-side-encryption-customer-algorithm",
@@ -67,22 +75,45 @@ pub(super) async fn copy(
     access.refuse_headers(&SOURCE_KEY_OF_CLIENT)?;
     let condition = condition::of_write(&access)?;
     let source = source(call, &access).await?;
-    let headers = put_headers(&access)?;
+    let (algorithm, headers) = (multipart::algorithm(&access)?, headers(&access)?);
     let payload = Payload::new(call, &mut access, headers.attributes.checksum.clone())?;
     payload.collected(0, headers.md5).await?;
     let reader = open(call, &source).await?;
     check_conditions(&access, reader.meta())?;
-    let draft = Draft::of(&access, headers, reader.meta())?;
-    if source == ObjectName::Key(bucket.clone(), key.clone()) {
-        let meta = rewrite(call, reader.meta(), draft, condition).await?;
-        return Ok(Reply::Raw(document(&meta).answer()));
-    }
-    check_size(reader.meta().size)?;
-    let upload = new_upload(call, bucket, key, (draft.stored, draft.attributes))?;
+    let draft = Draft::of(&access, headers, algorithm)?;
+    let rules = settings::lifecycle(call.app, &bucket).await?;
     let app = Arc::clone(call.app);
-    let work = async move { write(&app, reader, upload, condition).await };
+    let onto_itself = source == ObjectName::Key(bucket.clone(), key.clone());
+    if !onto_itself || algorithm.is_some() {
+        check_size(reader.meta().size)?;
+    }
+    if onto_itself {
+        let work = async move {
+            let made = rewrite(&app, reader, draft, condition).await?;
+            Ok(document(&made, &rules))
+        };
+        let answer = keep_alive::answer(work, call.request_id).await?;
+        return Ok(Reply::Raw(answer));
+    }
+    let stored = draft.headers.applied(&reader.meta().headers);
+    let stored = stored.ok_or_else(metadata_too_large)?;
+    let attributes = draft.attributes(&reader.meta().attributes);
+    let upload = new_upload(call, bucket, key, (stored, attributes))?;
+    let work = async move {
+        let made = write(&app, (reader, algorithm), upload, condition).await?;
+        Ok(document(&made, &rules))
+    };
     let answer = keep_alive::answer(work, call.request_id).await?;
     Ok(Reply::Raw(answer))
+}
+
+/// What the headers say. The name of a checksum stands without a value there: it is of what is copied, and is computed.
+fn headers(access: &Access) -> Result<PutHeaders, ApiError> {
+    let others = access
+        .headers()
+        .filter(|(name, _)| *name != multipart::ALGORITHM);
+    let others = others.map(|(name, value)| (name, value.to_owned()));
+    PutHeaders::read(others).map_err(policy_error)
 }
 
 /// Opens the source of a copy.
@@ -102,61 +133,84 @@ pub(super) async fn open(
     })
 }
 
-/// What is stored with a copy.
+/// What is stored with a copy in place of what its source has.
 struct Draft {
-    stored: HeaderSet,
-    attributes: Attributes,
-    /// Whether that is anything else than what the source has.
+    headers: HeaderChange,
+    acl: CannedAcl,
+    /// `None` for those of the source.
+    tags: Option<Tags>,
+    /// The checksum that is computed; `None` for the one of the source.
+    algorithm: Option<ChecksumAlgorithm>,
+    /// Whether the request says anything else than what the source has.
     changes: bool,
 }
 
 impl Draft {
-    fn of(access: &Access, headers: PutHeaders, source: &ObjectMeta) -> Result<Self, ApiError> {
+    fn of(
+        access: &Access,
+        headers: PutHeaders,
+        algorithm: Option<ChecksumAlgorithm>,
+    ) -> Result<Self, ApiError> {
         let retags = replaces(access, "x-amz-tagging-directive")?;
         let replaces = replaces(access, "x-amz-metadata-directive")?;
         let says = |name: &&str| access.header(name).is_some();
-        let changes = retags || replaces || CHANGES.iter().any(says);
-        let stored = match replaces {
-            true => headers.stored,
-            false => kept(source, &headers.stored)?,
-        };
-        let old = &source.attributes;
-        let attributes = Attributes {
-            acl: headers.attributes.acl,
-            tags: match retags {
-                true => headers.attributes.tags,
-                false => old.tags.clone(),
-            },
-            checksum: old.checksum.clone(),
-        };
+        let says = CHANGES.iter().any(says);
+        let changes = retags || replaces || says || algorithm.is_some();
         Ok(Self {
-            stored,
-            attributes,
+            headers: match replaces {
+                true => HeaderChange::All(headers.stored),
+                false => HeaderChange::Named(&NOT_COPIED, headers.stored),
+            },
+            acl: headers.attributes.acl,
+            tags: retags.then_some(headers.attributes.tags),
+            algorithm,
             changes,
         })
+    }
+
+    /// What a new object has besides its headers.
+    fn attributes(self, source: &Attributes) -> Attributes {
+        Attributes {
+            acl: self.acl,
+            tags: self.tags.unwrap_or_else(|| source.tags.clone()),
+            checksum: source.checksum.clone(),
+        }
     }
 }
 
 /// A copy onto itself: the bytes stay, and so do the file's id, its expiry and what it belongs to.
 async fn rewrite(
-    call: &Call<'_>,
-    held: &ObjectMeta,
+    app: &App,
+    reader: Box<dyn ObjectReader>,
     draft: Draft,
     condition: Option<WriteCondition>,
 ) -> Result<ObjectMeta, ApiError> {
+    let held = reader.meta();
     if !draft.changes {
         let message = "This copy request is illegal because it is trying to copy an object to itself without changing the object's metadata, storage class, website redirect location or encryption attributes.";
         return Err(ApiError::new(ErrorCode::InvalidRequest, message));
     }
     if let Some(wanted) = &condition {
         // By its id, the object that is changed is the one that is judged here, and its tag never changes.
-        let holds = wanted.check(Some(held), call.now);
+        let holds = wanted.check(Some(held), app.clock.now());
         holds.map_err(|error| condition::refusal(error, Some(wanted)))?;
     }
     let name = ObjectName::Id(held.id);
-    let change = ObjectChange::Rewritten(draft.stored, draft.attributes);
-    let now = call.app.clock.now();
-    match call.app.store.change_object(&name, change, now).await {
+    draft
+        .headers
+        .applied(&held.headers)
+        .ok_or_else(metadata_too_large)?;
+    let change = ObjectChange::Rewritten(Rewrite {
+        headers: draft.headers,
+        acl: draft.acl,
+        tags: draft.tags,
+        checksum: match draft.algorithm {
+            Some(algorithm) => Some(computed(&*reader, algorithm).await?),
+            None => None,
+        },
+    });
+    let now = app.clock.now();
+    match app.store.change_object(&name, change, now).await {
         Err(StoreError::NoSuchObject) => {
             let message = "A conflicting operation is currently in progress against this resource. Please try again.";
             Err(ApiError::new(ErrorCode::OperationAborted, message))
@@ -165,11 +219,38 @@ async fn rewrite(
     }
 }
 
-fn document(meta: &ObjectMeta) -> Document {
+/// A checksum of all bytes of an object, which are compared with the one that it has: nothing is said of bytes that are damaged.
+async fn computed(
+    reader: &dyn ObjectReader,
+    algorithm: ChecksumAlgorithm,
+) -> Result<Checksum, ApiError> {
+    let meta = reader.meta();
+    let mut wanted = ChecksumHasher::new(algorithm);
+    let mut known = ChecksumHasher::new(ChecksumAlgorithm::Crc64Nvme);
+    let mut offset = 0;
+    while offset < meta.size {
+        let bytes = reader.read_at(offset, BLOCK_BYTES).await?;
+        offset += bytes.len() as u64;
+        wanted.update(&bytes);
+        known.update(&bytes);
+    }
+    if known.finish().value() != meta.crc64.to_bytes() {
+        let what = "an object's bytes do not match its checksum";
+        return Err(StoreError::Corrupt(what.to_owned()).into());
+    }
+    Ok(wanted.finish())
+}
+
+fn document(meta: &ObjectMeta, rules: &[LifecycleRule]) -> Document {
     let mut document = Document::new("CopyObjectResult");
     let modified = meta.finished_at.whole_second();
     document.element("LastModified", &modified.rfc3339());
     document.element("ETag", &meta.etag.quoted());
+    if let Some(checksum) = &meta.attributes.checksum {
+        document.element(element(checksum.algorithm()), &checksum.base64());
+        document.element("ChecksumType", ChecksumType::FullObject.as_str());
+    }
+    lifecycle::put_expiration(document.headers_mut(), rules, meta);
     document
 }
 
@@ -245,21 +326,9 @@ fn replaces(access: &Access, directive: &str) -> Result<bool, ApiError> {
     }
 }
 
-/// What a copy keeps of its source, and what the request says of the copy itself.
-fn kept(meta: &ObjectMeta, asked: &HeaderSet) -> Result<HeaderSet, ApiError> {
-    let of_source = meta
-        .headers
-        .iter()
-        .filter(|(name, _)| !NOT_COPIED.contains(name));
-    let of_request = asked.iter().filter(|(name, _)| NOT_COPIED.contains(name));
-    let mut kept = HeaderSet::default();
-    for (name, value) in of_source.chain(of_request) {
-        if !kept.set(name, value) {
-            let message = "Your metadata headers exceed the maximum allowed metadata size.";
-            return Err(ApiError::new(ErrorCode::MetadataTooLarge, message));
-        }
-    }
-    Ok(kept)
+fn metadata_too_large() -> ApiError {
+    let message = "Your metadata headers exceed the maximum allowed metadata size.";
+    ApiError::new(ErrorCode::MetadataTooLarge, message)
 }
 
 /// Whether so many bytes may be copied at once.
@@ -278,17 +347,24 @@ pub(super) fn check_size(bytes: u64) -> Result<(), ApiError> {
 
 async fn write(
     app: &App,
-    reader: Box<dyn ObjectReader>,
+    (reader, algorithm): (Box<dyn ObjectReader>, Option<ChecksumAlgorithm>),
     upload: NewUpload,
     condition: Option<WriteCondition>,
-) -> Result<Document, ApiError> {
+) -> Result<ObjectMeta, ApiError> {
     let source = reader.meta();
     let mut writer = app.store.write_object(upload).await?;
+    let mut hasher = algorithm.map(ChecksumHasher::new);
     let mut offset = 0;
     while offset < source.size {
         let bytes = reader.read_at(offset, BLOCK_BYTES).await?;
         offset += bytes.len() as u64;
+        if let Some(hasher) = &mut hasher {
+            hasher.update(&bytes);
+        }
         writer.write(bytes).await?;
+    }
+    if let Some(hasher) = hasher {
+        writer.keep_checksum(hasher.finish());
     }
     let expected = Expected {
         length: Some(source.size),
@@ -298,9 +374,8 @@ async fn write(
     };
     let committed = writer.commit(expected, app.clock.now()).await;
     let committed = committed.map_err(|error| condition::refusal(error, condition.as_ref()))?;
-    let made = committed.object.ok_or_else(|| {
+    committed.object.ok_or_else(|| {
         let message = "The copy is still being made whole.";
         ApiError::new(ErrorCode::InternalError, message)
-    })?;
-    Ok(document(&made))
+    })
 }

@@ -65,7 +65,7 @@ pub(super) async fn many(
         return Err(ApiError::new(ErrorCode::InvalidRequest, message));
     }
     let body = payload.collected(MAX_LIST_BYTES, headers.md5).await?;
-    let list = List::read(&body)?;
+    let list = xml::parsed(body, List::read).await?;
     let call = &*call;
     let mut document = Document::new("DeleteResult");
     for batch in list.objects.chunks(AT_ONCE) {
@@ -90,7 +90,7 @@ pub(super) async fn many(
 }
 
 /// What a body lists.
-struct List {
+pub(super) struct List {
     objects: Vec<Listed>,
     /// Only errors are to be answered.
     quiet: bool,
@@ -108,7 +108,10 @@ struct Listed {
 
 impl List {
     /// Reads the body by Amazon's schema: what is not in it makes the whole list malformed, before anything is removed.
-    fn read(body: &[u8]) -> Result<Self, ApiError> {
+    ///
+    /// # Errors
+    /// `MalformedXML`.
+    pub(super) fn read(body: &[u8]) -> Result<Self, ApiError> {
         let list = xml::read(body, "Delete", MAX_ELEMENTS)?;
         let mut objects = Vec::new();
         let mut quiet = None;

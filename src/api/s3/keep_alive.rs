@@ -5,8 +5,8 @@
 //! `copy_file_range` would not help: it is as slow where blocks cannot be shared, and nobody would look at the bytes.
 //! Never does: decide what is answered. Never holds more than one answer.
 //!
-//! Invariants: what is known within [`SILENCE`] has its own status; later, 200 was said already and a failure stands in the document, as
-//! Amazon does, and SDKs look for it there. Whoever goes away ends the work.
+//! Invariants: what is known within [`SILENCE`] has its own status and headers; later, 200 was said already and a failure stands in the
+//! document, as Amazon does, and SDKs look for it there. Whoever goes away ends the work.
 //!
 //! Source: Amazon S3 API Reference, "CopyObject" and "CompleteMultipartUpload", on errors in answers of 200.
 

@@ -1,7 +1,7 @@
 //! Lifecycle rules of a bucket: GetBucketLifecycleConfiguration, PutBucketLifecycleConfiguration, DeleteBucketLifecycle.
 //!
 //! Owns: their documents, in the old form (`Prefix` of its own) and the new one (`Filter`); which parts of a rule are true here; and the
-//! header that says when an object goes.
+//! headers that say when an object or an unfinished upload goes.
 //! Never does: remove anything; the store's sweep does, once a day, after a start and after rules were set.
 //!
 //! Invariants: what a rule says and we would not do is `NotImplemented`, by its name. A rule is given back as it was set.
@@ -21,8 +21,8 @@ use super::access::Access;
 use super::settings::{self, done};
 use super::xml::{self, Document, Element};
 use crate::model::{
-    Bucket, Expiration, LifecycleFilter, LifecycleRule, ObjectMeta, SettingKind, SettingValue,
-    Timestamp,
+    Bucket, Expiration, LifecycleFilter, LifecycleRule, NewUpload, ObjectMeta, SettingKind,
+    SettingValue, Timestamp,
 };
 use crate::policy::checked_tags;
 
@@ -31,6 +31,8 @@ const MAX_BYTES: usize = 256 * 1024;
 /// Most elements of one, of all rules together.
 const MAX_ELEMENTS: usize = 20_000;
 const EXPIRATION: HeaderName = HeaderName::from_static("x-amz-expiration");
+const ABORT_DATE: HeaderName = HeaderName::from_static("x-amz-abort-date");
+const ABORT_RULE: HeaderName = HeaderName::from_static("x-amz-abort-rule-id");
 /// One day, in seconds.
 const DAY_SECONDS: i64 = 24 * 60 * 60;
 /// Actions of a rule that do not exist here.
@@ -109,7 +111,22 @@ pub(super) fn put_expiration(headers: &mut HeaderMap, rules: &[LifecycleRule], m
     }
 }
 
-fn write(document: &mut Document, rule: &LifecycleRule) {
+/// Says when an upload that is still not finished goes, and by which rule, if one of these lets it go. A name that a header cannot hold is
+/// percent-encoded.
+pub(super) fn put_abort(headers: &mut HeaderMap, rules: &[LifecycleRule], upload: &NewUpload) {
+    if let Some((rule, end)) = LifecycleRule::first_to_abort(rules, upload) {
+        let is_plain = rule.id.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
+        let id = match is_plain {
+            true => rule.id.clone(),
+            false => utf8_percent_encode(&rule.id, ENCODED).to_string(),
+        };
+        stored_headers::put(headers, ABORT_DATE, &http_date(end).to_string());
+        stored_headers::put(headers, ABORT_RULE, &id);
+    }
+}
+
+/// Writes what is in a `Rule`.
+pub(super) fn write(document: &mut Document, rule: &LifecycleRule) {
     document.element("ID", &rule.id);
     match rule.filter.is_old_form {
         true => document.element("Prefix", rule.filter.prefix()),
@@ -160,7 +177,11 @@ fn write_members(document: &mut Document, filter: &LifecycleFilter) {
     }
 }
 
-fn read(element: &Element) -> Result<LifecycleRule, ApiError> {
+/// Reads a `Rule`.
+///
+/// # Errors
+/// As [`put`].
+pub(super) fn read(element: &Element) -> Result<LifecycleRule, ApiError> {
     if element.name != "Rule" {
         return Err(xml::malformed());
     }

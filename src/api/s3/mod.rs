@@ -20,6 +20,8 @@ mod complete;
 mod condition;
 mod copy;
 mod delete;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod get;
 mod get_part;
 mod keep_alive;
@@ -215,6 +217,7 @@ async fn whole_object(
         ("PUT", Some("tagging")) => tagging::put(call, access, bucket, key).await,
         ("DELETE", Some("tagging")) => tagging::delete(call, bucket, key).await,
         ("GET", Some("attributes")) => attributes::get(call, &access, bucket, key).await,
+        ("GET", Some("retention" | "legal-hold")) => Err(settings::without_object_lock()),
         (_, Some(other)) => Err(settings::unknown(other)),
         _ => Err(ApiError::method("GET, HEAD, PUT, POST, DELETE, OPTIONS")),
     }

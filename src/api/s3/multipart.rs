@@ -19,6 +19,7 @@ use super::access::Access;
 use super::payload::Payload;
 use super::put::new_upload;
 use super::xml::Document;
+use super::{lifecycle, settings};
 use crate::model::{
     Bucket, ChecksumAlgorithm, ChecksumType, Id, ObjectKey, PartRules, UploadSession, UploadState,
 };
@@ -33,7 +34,7 @@ pub(super) const CONDITIONS: [&str; 4] = [
     "if-unmodified-since",
 ];
 /// Names the checksum that all parts are to have.
-const ALGORITHM: HeaderName = HeaderName::from_static("x-amz-checksum-algorithm");
+pub(super) const ALGORITHM: HeaderName = HeaderName::from_static("x-amz-checksum-algorithm");
 
 /// An upload in parts that a request is about.
 pub(super) struct Upload {
@@ -118,11 +119,13 @@ pub(super) async fn create(
     let app = call.app;
     let payload = Payload::new(call, &mut access, None)?;
     payload.collected(0, headers.md5).await?;
+    let lifecycle_rules = settings::lifecycle(app, &upload.bucket).await?;
     let session = app.store.create_parts(upload, rules).await?;
     let mut document = Document::new("InitiateMultipartUploadResult");
     document.element("Bucket", session.upload.bucket.as_str());
     document.element("Key", session.upload.key.as_str());
     document.element("UploadId", &session.upload.id.to_string());
+    lifecycle::put_abort(document.headers_mut(), &lifecycle_rules, &session.upload);
     let mut response = document.answer();
     if let Some((algorithm, kind)) = rules.checksum {
         let headers = response.headers_mut();
@@ -154,7 +157,7 @@ fn rules(access: &Access) -> Result<PartRules, ApiError> {
             ChecksumType::parse(kind).ok_or_else(invalid)
         })
         .transpose()?;
-    let Some(name) = access.header(ALGORITHM.as_str()) else {
+    let Some(algorithm) = algorithm(access)? else {
         return match kind {
             None => Ok(PartRules::default()),
             Some(_) => Err(invalid(
@@ -162,9 +165,6 @@ fn rules(access: &Access) -> Result<PartRules, ApiError> {
             )),
         };
     };
-    let algorithm = ChecksumAlgorithm::parse(name).ok_or_else(|| {
-        invalid("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
-    })?;
     let usual = match algorithm {
         ChecksumAlgorithm::Crc64Nvme => ChecksumType::FullObject,
         _ => ChecksumType::Composite,
@@ -178,6 +178,19 @@ fn rules(access: &Access) -> Result<PartRules, ApiError> {
     }
     let checksum = Some((algorithm, kind));
     Ok(PartRules { checksum })
+}
+
+/// The checksum that a request wants to have computed.
+///
+/// # Errors
+/// `InvalidRequest` for none that we know.
+pub(super) fn algorithm(access: &Access) -> Result<Option<ChecksumAlgorithm>, ApiError> {
+    let Some(name) = access.header(ALGORITHM.as_str()) else {
+        return Ok(None);
+    };
+    ChecksumAlgorithm::parse(name).map(Some).ok_or_else(|| {
+        invalid("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
+    })
 }
 
 /// Drops an upload and its parts.

@@ -187,6 +187,12 @@ fn absent(name: &str) -> ApiError {
     ApiError::new(code, message)
 }
 
+/// The answer to the question how an object is locked: no bucket here lets any be.
+pub(super) fn without_object_lock() -> ApiError {
+    let message = "Bucket is missing Object Lock Configuration";
+    ApiError::new(ErrorCode::InvalidRequest, message)
+}
+
 /// A subresource that is Amazon's and not ours.
 pub(super) fn unknown(name: &str) -> ApiError {
     let message = format!("The subresource {name} is not implemented here.");

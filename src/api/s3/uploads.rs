@@ -16,6 +16,7 @@ use super::list::{argument, is_encoded, limit, shown};
 use super::multipart::Upload;
 use super::part::put_checksum;
 use super::xml::Document;
+use super::{lifecycle, settings};
 use crate::model::{Bucket, ChunkReceipt, ETag, Id, MAX_CHUNKS, ObjectKey, UploadSession};
 use crate::store::{UploadEntry, UploadPage, UploadQuery};
 
@@ -26,21 +27,23 @@ use crate::store::{UploadEntry, UploadPage, UploadQuery};
 pub(super) async fn parts(call: &Call<'_>, at: (Bucket, ObjectKey)) -> Result<Reply, ApiError> {
     let upload = Upload::find_open(call, &at).await?;
     let max_parts = limit(call, ("max-parts", "max-parts"))?;
-    let marker = part_marker(call)?;
-    let receipts = call.app.store.receipts(upload.id).await;
+    let marker = "part-number-marker";
+    let marker = part_marker(call.params.query(marker), marker)?;
+    // The index of the part behind the marker, and one more than fits, to see whether there is one.
+    let (store, limit) = (&call.app.store, max_parts + 1);
+    let receipts = store.list_parts(upload.id, marker, limit).await;
     let receipts = receipts.map_err(|error| upload.refusal(error))?;
-    let behind = receipts.partition_point(|receipt| receipt.index < marker);
-    let behind = receipts.get(behind..).unwrap_or_default();
-    let page = behind
-        .get(..max_parts.min(behind.len()))
-        .unwrap_or_default();
+    let page = receipts.get(..max_parts.min(receipts.len()));
+    let page = page.unwrap_or_default();
+    let rules = settings::lifecycle(call.app, &upload.session.upload.bucket).await?;
     let mut document = Document::new("ListPartsResult");
+    lifecycle::put_abort(document.headers_mut(), &rules, &upload.session.upload);
     put_upload(&mut document, &upload.session, None);
     document.element("PartNumberMarker", &marker.to_string());
     let next = page.last().map_or(0, number);
     document.element("NextPartNumberMarker", &next.to_string());
     document.element("MaxParts", &max_parts.to_string());
-    let truncated = max_parts > 0 && behind.len() > page.len();
+    let truncated = max_parts > 0 && receipts.len() > page.len();
     document.element("IsTruncated", if truncated { "true" } else { "false" });
     for receipt in page {
         document.within("Part", |inner| put_part(inner, &upload, receipt));
@@ -48,18 +51,18 @@ pub(super) async fn parts(call: &Call<'_>, at: (Bucket, ObjectKey)) -> Result<Re
     Ok(Reply::Raw(document.answer()))
 }
 
-/// The number of the last part that was seen: only those behind it are shown.
-fn part_marker(call: &Call<'_>) -> Result<u32, ApiError> {
-    let name = "part-number-marker";
-    let Some(text) = call.params.query(name).filter(|text| !text.is_empty()) else {
+/// The number of the last part that was seen, by what a parameter or a header of this name says: only those behind it are shown.
+///
+/// # Errors
+/// `InvalidArgument` for what is no number from 0 on.
+pub(super) fn part_marker(text: Option<&str>, name: &str) -> Result<u32, ApiError> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else {
         return Ok(0);
     };
     let number = text.parse::<i32>().ok().and_then(|n| u32::try_from(n).ok());
     number.map(|number| number.min(MAX_CHUNKS)).ok_or_else(|| {
-        argument(
-            name,
-            "Provided part-number-marker not an integer or within integer range",
-        )
+        let rule = format!("Provided {name} not an integer or within integer range");
+        argument(name, &rule)
     })
 }
 

@@ -8,8 +8,9 @@
 
 use std::fmt::Write as _;
 
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use quick_xml::Reader;
 use quick_xml::events::Event;
 
@@ -21,19 +22,32 @@ const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 pub(super) const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 /// Deepest nesting of a document that is read.
 const MAX_DEPTH: usize = 8;
+/// Largest document that is read on the caller's thread, in bytes; it takes less than a millisecond there.
+const AT_ONCE_BYTES: usize = 64 << 10;
 
 /// A document in the making.
 #[derive(Debug)]
 pub(super) struct Document {
     text: String,
     root: &'static str,
+    headers: HeaderMap,
 }
 
 impl Document {
     /// Begins a document.
     pub(super) fn new(root: &'static str) -> Self {
         let text = format!("{DECLARATION}<{root} xmlns=\"{NAMESPACE}\">");
-        Self { text, root }
+        let headers = HeaderMap::new();
+        Self {
+            text,
+            root,
+            headers,
+        }
+    }
+
+    /// Headers of the answer, which it has unless it began before the document was known.
+    pub(super) fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.headers
     }
 
     /// An element with this text.
@@ -68,8 +82,11 @@ impl Document {
     }
 
     /// The answer, 200.
-    pub(super) fn answer(self) -> Response<ResponseBody> {
-        answer_with(full(self.finish()))
+    pub(super) fn answer(mut self) -> Response<ResponseBody> {
+        let headers = std::mem::take(&mut self.headers);
+        let mut response = answer_with(full(self.finish()));
+        response.headers_mut().extend(headers);
+        response
     }
 
     /// The whole document, which begins with [`DECLARATION`].
@@ -157,6 +174,21 @@ impl Element {
             false => Err(malformed()),
         }
     }
+}
+
+/// What a body means, by `parse`, which reads a large one where it keeps nobody else waiting.
+///
+/// # Errors
+/// What `parse` says.
+pub(super) async fn parsed<T: Send + 'static>(
+    body: Bytes,
+    parse: fn(&[u8]) -> Result<T, ApiError>,
+) -> Result<T, ApiError> {
+    if body.len() <= AT_ONCE_BYTES {
+        return parse(&body);
+    }
+    let task = tokio::task::spawn_blocking(move || parse(&body));
+    task.await.unwrap_or_else(|_| Err(ApiError::panicked()))
 }
 
 fn is_blank(text: &str) -> bool {
@@ -289,6 +321,26 @@ mod tests {
             )
             .is_ok()
         );
+    }
+
+    #[tokio::test]
+    async fn a_large_document_is_read_on_another_thread_and_means_the_same() {
+        let read_at = |body: &[u8]| {
+            let root = read(body, "A", 2)?;
+            Ok((root.text.len(), std::thread::current().id()))
+        };
+        let here = std::thread::current().id();
+        let largest = AT_ONCE_BYTES - "<A></A>".len();
+        for (length, is_here) in [(0, true), (largest, true), (largest + 1, false)] {
+            let body = format!("<A>{}</A>", "x".repeat(length));
+            let (read, place) = parsed(body.into(), read_at).await.unwrap();
+            assert_eq!((read, place == here), (length, is_here));
+        }
+        for length in [0, largest + 1] {
+            let body = format!("<A>{}</B>", "x".repeat(length));
+            let error = parsed(body.into(), read_at).await.unwrap_err();
+            assert_eq!(error.code, ErrorCode::MalformedXML);
+        }
     }
 
     #[test]

@@ -8,10 +8,11 @@
 //! 1. One completion per session at a time (the lease's turn); every step can be done again after a crash: spills are removed
 //!    only once the object is named, and a rebuilt file is noted in the index before it takes the main file's name.
 //! 2. A failure of the system leaves the session in `Completing`, to be tried again; only damaged bytes fail it, and the removal of
-//!    its bucket.
+//!    its bucket. It is told to whoever waits, or else to the log.
 
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::disk::FileName;
@@ -19,6 +20,7 @@ use super::faults::{self, Bug};
 use super::index::Txn;
 use super::lease::Lease;
 use super::records::{self, RECEIPTS, SessionRecord};
+use super::sync::AtomicBool;
 use super::{Engine, closing, label, ledger, names, objects, sync, tagged};
 use crate::model::{
     ChecksumType, ChunkReceipt, Crc64, ETag, Id, MAX_CHUNKS, ObjectMeta, ObjectParts, Place,
@@ -59,8 +61,8 @@ pub(super) async fn complete_and_wait(
     id: Id,
     now: Timestamp,
 ) -> Result<Option<ObjectMeta>, StoreError> {
-    let work = complete(Arc::clone(engine), id, now);
-    let task = engine.tasks.spawn(work);
+    let waiter = Waiter::default();
+    let task = engine.tasks.spawn(waiter.complete(engine, id, now));
     match sync::timeout(COMPLETION_WAIT, task).await {
         Ok(done) => super::joined(done)?,
         Err(_) => return Ok(None),
@@ -68,6 +70,39 @@ pub(super) async fn complete_and_wait(
     match engine.session(id)?.session.state {
         state @ UploadState::Failed => Err(StoreError::UploadFailed(state)),
         _ => objects::by_id(engine, id),
+    }
+}
+
+/// Somebody who waits for a completion, which goes on when he has left.
+#[derive(Default)]
+struct Waiter {
+    has_left: Arc<AtomicBool>,
+}
+
+impl Waiter {
+    /// As [`complete`]; how it failed is told to the log when there is nobody else to tell.
+    fn complete(
+        &self,
+        engine: &Arc<Engine>,
+        id: Id,
+        now: Timestamp,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
+        let (has_left, engine) = (Arc::clone(&self.has_left), Arc::clone(engine));
+        async move {
+            let done = complete(engine, id, now).await;
+            if let Err(error) = &done
+                && has_left.load(Ordering::Acquire)
+            {
+                tracing::warn!(%id, %error, "an upload that nobody waits for any more is not whole");
+            }
+            done
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.has_left.store(true, Ordering::Release);
     }
 }
 

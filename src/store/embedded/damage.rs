@@ -1,6 +1,6 @@
 //! Damage of the index that shows only when it is read.
 //!
-//! Owns: what counts as such damage, and the memory that it was seen. A start finds an index that cannot be opened or is
+//! Owns: what counts as such damage, what is only about one record, and the memory that damage was seen. A start finds an index that cannot be opened or is
 //! another's; a page that is read for the first time hours later can only fail the request that needs it.
 //! Never does: stop anything. What is sound goes on serving; `recover` marks the index, so that the next start rebuilds it.
 //!
@@ -14,6 +14,8 @@ use crate::store::StoreError;
 
 /// How the words of such an error begin.
 const DAMAGE: &str = "the index is damaged: ";
+/// How those of an index that cannot be read just now begin.
+const FAILURE: &str = "the index: ";
 
 /// Whether damage was seen since the index was opened.
 #[derive(Debug, Default)]
@@ -38,8 +40,14 @@ impl Damage {
 
 /// The error for what the index says of itself.
 pub(super) fn error(corrupt: bool, error: &dyn Display) -> StoreError {
-    let words = if corrupt { DAMAGE } else { "the index: " };
+    let words = if corrupt { DAMAGE } else { FAILURE };
     StoreError::Corrupt(format!("{words}{error}"))
+}
+
+/// Whether it is only about what one record says, in an index that can be read: then all others can be gone on with.
+pub(super) fn is_of_one_record(error: &StoreError) -> bool {
+    let of_index = |what: &str| what.starts_with(DAMAGE) || what.starts_with(FAILURE);
+    matches!(error, StoreError::Corrupt(what) if !of_index(what))
 }
 
 #[cfg(test)]
@@ -57,9 +65,13 @@ mod tests {
                 "a record of an unknown version".to_owned(),
             )),
         ] {
+            let one = matches!(&harmless, Err(error) if is_of_one_record(error));
+            let words = format!("{harmless:?}");
+            assert_eq!(one, words.contains("unknown version"), "{words}");
             let _ = damage.noticed(harmless);
             assert!(!damage.was_seen());
         }
+        assert!(!is_of_one_record(&error(true, &"bad page")));
         assert!(damage.noticed::<()>(Err(error(true, &"bad page"))).is_err());
         assert!(damage.was_seen());
     }

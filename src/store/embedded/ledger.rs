@@ -154,7 +154,7 @@ pub(super) fn acknowledge(txn: &mut Txn<'_>, arrival: Arrival) -> Result<Acknowl
     let mut garbage = Garbage::new();
     let is_repeated = repeated.is_some();
     let receipt = match repeated {
-        Some(receipt) => receipt,
+        Some(receipt) => take_again(txn, &record, &arrival, receipt)?,
         None => {
             let receipt = take_in(txn, &mut record, &arrival, old.as_ref(), &mut garbage)?;
             let key = receipt_key(arrival.id, arrival.spec.index);
@@ -222,6 +222,22 @@ fn acknowledge_again(
         state,
         garbage: Garbage::new(),
     })
+}
+
+/// A chunk whose bytes are here already. Of an upload in parts the last one counts whole: with its checksum, and its time.
+fn take_again(
+    txn: &mut Txn<'_>,
+    record: &SessionRecord,
+    arrival: &Arrival,
+    mut receipt: ChunkReceipt,
+) -> Result<ChunkReceipt, StoreError> {
+    if record.session.parts.is_some() {
+        receipt.checksum.clone_from(&arrival.checksum);
+        receipt.received_at = arrival.received_at;
+        let key = receipt_key(arrival.id, receipt.index);
+        txn.put(key, encode(&receipt)?)?;
+    }
+    Ok(receipt)
 }
 
 /// Counts a new chunk in, in place of `old`.

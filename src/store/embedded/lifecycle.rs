@@ -6,7 +6,7 @@
 //! Never does: remove anything that is not still due, by the rules as they are inside the job that removes it.
 //!
 //! Invariants: one call reads at most [`MAX_READ`] records and removes no more than it is told; the next one goes on from there. A rule
-//! costs nothing where objects are written or read.
+//! costs nothing where objects are written or read. What cannot be read is passed over and stays as it is: it stops nothing else.
 //!
 //! Source: Amazon S3 User Guide, "Managing the lifecycle of objects": rules run once a day.
 
@@ -17,7 +17,7 @@ use super::index::Txn;
 use super::names::{self, Garbage};
 use super::records::{self, OBJECTS, SESSIONS, SessionRecord};
 use super::sync::Mutex;
-use super::{Engine, catalog, complete, tagged};
+use super::{Engine, catalog, complete, damage, tagged};
 use crate::model::{
     Bucket, BucketSetting, Id, LifecycleRule, SettingKind, SettingValue, Timestamp, UploadState,
 };
@@ -101,6 +101,7 @@ pub(super) async fn walk(
         let (known, most) = (Arc::clone(&rules), (left, room.min(STEP)));
         let look = move |engine: &Engine| look(engine, &known, place, most, now);
         let seen = engine.blocking(look).await?;
+        seen.tell_unreadable();
         left = left.saturating_sub(seen.read.max(1));
         walked.objects += remove_objects(engine, seen.objects, now).await?;
         walked.sessions += remove_sessions(engine, seen.sessions, now).await?;
@@ -115,7 +116,10 @@ pub(super) async fn walk(
 type RulesOf = (Bucket, Vec<LifecycleRule>);
 
 fn all_rules(engine: &Engine) -> Result<Arc<Vec<RulesOf>>, StoreError> {
-    let entries = catalog::list(&engine.index, CatalogKind::Setting)?;
+    let entries = match catalog::list(&engine.index, CatalogKind::Setting) {
+        Err(error) if damage::is_of_one_record(&error) => readable_rules(engine)?,
+        entries => entries?,
+    };
     let rules = entries.into_iter().filter_map(|entry| match entry {
         CatalogEntry::Setting(BucketSetting {
             bucket,
@@ -126,6 +130,24 @@ fn all_rules(engine: &Engine) -> Result<Arc<Vec<RulesOf>>, StoreError> {
     Ok(Arc::new(rules.collect()))
 }
 
+/// The rules of each bucket by itself: where they cannot be read, nothing goes.
+fn readable_rules(engine: &Engine) -> Result<Vec<CatalogEntry>, StoreError> {
+    let mut entries = Vec::new();
+    for entry in catalog::list(&engine.index, CatalogKind::Bucket)? {
+        let CatalogEntry::Bucket(bucket) = entry else {
+            continue;
+        };
+        let key = CatalogKey::Setting(bucket.name.clone(), SettingKind::Lifecycle);
+        match catalog::find(engine, &key) {
+            Err(error) if damage::is_of_one_record(&error) => {
+                tracing::warn!(bucket = %bucket.name, "the lifecycle rules of a bucket cannot be read");
+            }
+            found => entries.extend(found?),
+        }
+    }
+    Ok(entries)
+}
+
 /// What one look found.
 #[derive(Default)]
 struct Seen {
@@ -134,8 +156,38 @@ struct Seen {
     /// Uploads that are due.
     sessions: Vec<Id>,
     read: usize,
+    /// How many records could not be read.
+    unreadable: usize,
+    /// The place of the first of them.
+    first_unreadable: Option<Vec<u8>>,
     /// Where to go on.
     next: Option<Vec<u8>>,
+}
+
+impl Seen {
+    /// What a record says; nothing when it is damaged. Any other failure, of the disk say, may be over the next time.
+    fn readable<T>(
+        &mut self,
+        place: &[u8],
+        record: Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        match record {
+            Err(error) if damage::is_of_one_record(&error) => {
+                self.unreadable += 1;
+                self.first_unreadable.get_or_insert_with(|| place.to_vec());
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
+    /// Only places: what is wrong with a record could show what is in it.
+    fn tell_unreadable(&self) {
+        if let Some(place) = &self.first_unreadable {
+            let (records, first) = (self.unreadable, place.escape_ascii());
+            tracing::warn!(records, %first, "lifecycle rules passed over records that cannot be read");
+        }
+    }
 }
 
 /// Looks from a place on, at the rest of one bucket's objects, or at all uploads.
@@ -177,7 +229,8 @@ fn look_at_objects(
         }
         seen.read += 1;
         // One that was replaced a moment ago is new.
-        let meta = tagged::join(record, |piece| engine.index.get(piece))?;
+        let meta = tagged::join(record, |piece| engine.index.get(piece));
+        let meta = seen.readable(place, meta)?.flatten();
         let end = meta.and_then(|meta| LifecycleRule::first(rules, &meta).map(|(_, end)| end));
         if end.is_some_and(|end| end <= now) {
             seen.objects.push(place.to_vec());
@@ -211,7 +264,10 @@ fn look_at_sessions(
             return Ok(ControlFlow::Break(()));
         }
         seen.read += 1;
-        let record = records::decode_session(record)?;
+        let record = records::decode_session(record);
+        let Some(record) = seen.readable(place, record)? else {
+            return Ok(ControlFlow::Continue(()));
+        };
         let upload = &record.session.upload;
         let of_bucket = rules.iter().find(|(bucket, _)| *bucket == upload.bucket);
         let rules = of_bucket.map_or(&[][..], |(_, rules)| rules);
@@ -224,10 +280,8 @@ fn look_at_sessions(
 }
 
 fn is_abandoned(rules: &[LifecycleRule], record: &SessionRecord, now: Timestamp) -> bool {
-    let mut ends = rules
-        .iter()
-        .filter_map(|rule| rule.aborts_at(&record.session.upload));
-    record.session.state == UploadState::Uploading && ends.any(|end| end <= now)
+    let first = LifecycleRule::first_to_abort(rules, &record.session.upload);
+    record.session.state == UploadState::Uploading && first.is_some_and(|(_, end)| end <= now)
 }
 
 async fn remove_objects(
@@ -290,6 +344,9 @@ async fn remove_sessions(
         match complete::drop_session(engine, id, check).await {
             Ok(()) => removed += 1,
             Err(StoreError::NoSuchUpload | StoreError::InUse) => {}
+            Err(error) if damage::is_of_one_record(&error) => {
+                tracing::warn!(%id, "an upload that lifecycle rules let go stays: what is known of it cannot be read");
+            }
             Err(error) => return Err(error),
         }
     }
@@ -304,5 +361,107 @@ fn still_due(engine: &Engine, record: &SessionRecord, now: Timestamp) -> Result<
     match is_abandoned(&rules, record, now) {
         true => Ok(()),
         false => Err(StoreError::InUse),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{BucketConfig, Expiration, LifecycleFilter, PartRules};
+    use crate::store::Expected;
+    use crate::store::embedded::entry::entry_key;
+    use crate::store::embedded::tests::{Folder, NOW, post, send, upload};
+    use crate::store::embedded::{EmbeddedStore, objects};
+    use crate::store::{Catalog as _, ObjectName, ObjectStore as _, PartStore as _};
+
+    /// A rule that lets everything of a bucket go after a day.
+    async fn set_rule(store: &EmbeddedStore, bucket: &str) {
+        let rule = LifecycleRule {
+            id: "all".to_owned(),
+            enabled: true,
+            filter: LifecycleFilter::default(),
+            expiration: Some(Expiration::Days(1)),
+            abort_days: Some(1),
+        };
+        let setting = BucketSetting {
+            bucket: Bucket::parse(bucket).unwrap(),
+            value: SettingValue::Lifecycle(vec![rule]),
+        };
+        let entry = CatalogEntry::Setting(setting);
+        store.insert(entry).await.unwrap();
+    }
+
+    async fn spoil(store: &EmbeddedStore, place: Vec<u8>) {
+        let spoil = move |txn: &mut Txn<'_>| txn.put(place, b"\x01unreadable".to_vec());
+        store.engine.index.commit(spoil).await.unwrap();
+    }
+
+    async fn begin_parts(store: &EmbeddedStore, key: &str) -> Id {
+        let new = upload(key);
+        let id = new.id;
+        store.create_parts(new, PartRules::default()).await.unwrap();
+        id
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_passed_over_and_stays_while_the_rest_goes() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        set_rule(&store, "uploads").await;
+        let mut objects = Vec::new();
+        for key in ["a", "b", "c"] {
+            objects.push(post(&store, key, b"bytes").await);
+        }
+        let mut uploads = Vec::new();
+        for key in ["d", "e", "f"] {
+            uploads.push(begin_parts(&store, key).await);
+        }
+        send(&store, uploads[1], (0, None), b"part").await.unwrap();
+        let spoiled = [
+            records::object_key(&objects[1].bucket, &objects[1].key),
+            records::id_key(SESSIONS, uploads[0]),
+            // The session itself can be read.
+            records::receipt_key(uploads[1], 0),
+        ];
+        for place in &spoiled {
+            spoil(&store, place.clone()).await;
+        }
+        let later = NOW.plus(Duration::from_secs(3 * 86_400));
+        let walked = walk(&store.engine, later, 1000).await.unwrap();
+        assert_eq!((walked.objects, walked.sessions), (2, 1));
+        assert!(!walked.more, "it came to its end");
+        for place in &spoiled {
+            assert!(store.engine.index.get(place).unwrap().is_some());
+        }
+        for meta in [&objects[0], &objects[2]] {
+            let gone = store.object(&ObjectName::Id(meta.id), NOW).await;
+            assert!(matches!(gone, Err(StoreError::NoSuchObject)), "{gone:?}");
+        }
+        assert!(store.upload(uploads[2]).await.is_err());
+    }
+    #[tokio::test]
+    async fn rules_that_cannot_be_read_let_nothing_go_and_those_of_other_buckets_count() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let films = Bucket::parse("films").unwrap();
+        let bucket = BucketConfig::new(films.clone(), NOW);
+        store.insert(CatalogEntry::Bucket(bucket)).await.unwrap();
+        set_rule(&store, "films").await;
+        set_rule(&store, "uploads").await;
+        let mut kept = upload("a");
+        kept.bucket = films.clone();
+        let kept_id = kept.id;
+        let writer = store.write_object(kept).await.unwrap();
+        writer.commit(Expected::default(), NOW).await.unwrap();
+        let gone = post(&store, "a", b"bytes").await;
+        let setting = CatalogKey::Setting(films, SettingKind::Lifecycle);
+        spoil(&store, entry_key(&setting)).await;
+        let later = NOW.plus(Duration::from_secs(3 * 86_400));
+        let walked = walk(&store.engine, later, 1000).await.unwrap();
+        assert_eq!((walked.objects, walked.more), (1, false));
+        assert!(objects::by_id(&store.engine, gone.id).unwrap().is_none());
+        assert!(objects::by_id(&store.engine, kept_id).unwrap().is_some());
     }
 }

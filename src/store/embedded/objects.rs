@@ -307,9 +307,8 @@ fn changed(
             new.expires_at = None;
         }
         ObjectChange::Headers(headers) => new.headers = headers,
-        ObjectChange::Rewritten(headers, attributes) => {
-            new.headers = headers;
-            new.attributes = attributes;
+        ObjectChange::Rewritten(rewrite) => {
+            rewrite.apply(&mut new)?;
             new.finished_at = now;
         }
         ObjectChange::Tags(tags) => new.attributes.tags = tags,

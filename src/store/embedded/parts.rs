@@ -8,6 +8,7 @@
 //!    and whatever makes the object whole (`complete`) needs to know no more.
 //! 2. What was named stays so: a repeat with other parts is refused.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use async_trait::async_trait;
 use super::closing::begin_completing;
 use super::index::Txn;
 use super::names::{self, Garbage, discard};
-use super::records::{SessionRecord, object_key, receipt_key};
+use super::records::{RECEIPTS, SessionRecord, decode_receipt, id_key, object_key, receipt_key};
 use super::{EmbeddedStore, Engine, catalog, complete, ledger, objects, tagged, uploads};
 use crate::model::{
     Checksum, ChecksumType, ChunkReceipt, Crc64, ETag, Id, MAX_CHUNKS, Md5, NewUpload, ObjectMeta,
@@ -49,6 +50,16 @@ impl PartStore for EmbeddedStore {
         self.engine.carry_out(work).await
     }
 
+    async fn list_parts(
+        &self,
+        id: Id,
+        from: u32,
+        limit: usize,
+    ) -> Result<Vec<ChunkReceipt>, StoreError> {
+        let list = move |engine: &Engine| list_parts(engine, id, from, limit);
+        self.engine.blocking(list).await
+    }
+
     async fn list_uploads(&self, query: &UploadQuery) -> Result<UploadPage, StoreError> {
         uploads::list(&self.engine, query.clone()).await
     }
@@ -64,6 +75,25 @@ fn check_fits(new: &NewUpload, rules: PartRules) -> Result<(), StoreError> {
         meta.attributes.checksum = Some(Checksum::of(algorithm, b""));
     }
     tagged::split(&meta).map(drop)
+}
+
+fn list_parts(
+    engine: &Engine,
+    id: Id,
+    from: u32,
+    limit: usize,
+) -> Result<Vec<ChunkReceipt>, StoreError> {
+    engine.session(id)?;
+    let (first, all) = (receipt_key(id, from), id_key(RECEIPTS, id));
+    let mut receipts = Vec::new();
+    engine.index.scan_from(&first, &all, |_, record| {
+        if receipts.len() >= limit {
+            return Ok(ControlFlow::Break(()));
+        }
+        receipts.push(decode_receipt(record)?);
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(receipts)
 }
 
 async fn complete_parts(
@@ -191,6 +221,7 @@ fn is_all(here: &[ChunkReceipt], completion: &Completion) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use futures_util::FutureExt as _;
 
     use super::*;
     use crate::store::embedded::disk::FileName;
@@ -264,6 +295,35 @@ mod tests {
             let store = EmbeddedStore::reindex(folder.options(), NOW).await.unwrap();
             let found = store.object(&ObjectName::Id(id), NOW).await;
             assert!(matches!(found, Err(StoreError::NoSuchObject)), "{found:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_completion_that_fails_when_nobody_waits_any_more_is_told_to_the_log_once() {
+        let folder = Folder::new();
+        let path = folder.0.with_extension("log");
+        let file = Arc::new(std::fs::File::create(&path).unwrap());
+        let subscriber = tracing_subscriber::fmt().with_writer(file);
+        let subscriber = subscriber.with_ansi(false).finish();
+        let subscriber = tracing::subscriber::set_default(subscriber);
+        let store = folder.open().await;
+        let id = told_to_end(&store, Some(WriteCondition::Absent)).await;
+        post(&store, b"quicker").await;
+        let lease = store.engine.leases.take(id);
+        let turn = lease.turn.lock().await;
+        let waits = complete::complete_and_wait(&store.engine, id, NOW);
+        assert!(waits.now_or_never().is_none(), "who waited has left");
+        drop(turn);
+        store.close().await.unwrap();
+        drop(subscriber);
+        let log = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let told = log.lines().filter(|line| line.contains("not whole"));
+        let told = told.collect::<Vec<_>>();
+        assert_eq!(told.len(), 1, "{log}");
+        let cause = StoreError::ConditionOvertaken.to_string();
+        for part in ["WARN", &id.to_string(), &cause] {
+            assert!(told[0].contains(part), "{log}");
         }
     }
 

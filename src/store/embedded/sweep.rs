@@ -8,6 +8,7 @@
 //! 1. Nothing is swept while the wall clock is off by more than [`MAX_JUMP`] from what the monotonic clock, or the last run of an
 //!    earlier process, lets expect; until it has gone evenly for [`STEADY_FOR`].
 //! 2. At most `limit` things are removed in one call.
+//! 3. What cannot be read stays as it is, is told to the log, and is due no more: it stops nothing else.
 
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError};
@@ -16,7 +17,7 @@ use std::time::Duration;
 use super::index::Txn;
 use super::names::{self, Garbage};
 use super::records::{self, CATALOG_EXPIRY, EXPIRY, META, SESSIONS_DUE, SessionRecord};
-use super::{Engine, catalog, complete, lifecycle, recover, snapshot};
+use super::{Engine, catalog, complete, damage, lifecycle, recover, snapshot};
 use crate::model::{Timestamp, UploadState};
 use crate::store::{ClockReading, StoreError, SweepReport};
 
@@ -189,7 +190,13 @@ fn remove_objects(
         let Some(name) = names::object_name(txn, id)? else {
             continue;
         };
-        let meta = names::object_at(txn, &name)?;
+        let meta = match names::object_at(txn, &name) {
+            Err(error) if damage::is_of_one_record(&error) => {
+                tracing::warn!(%id, "an object that is due stays: its record cannot be read");
+                continue;
+            }
+            read => read?,
+        };
         if let Some(meta) = meta.filter(|meta| meta.id == id && !meta.is_live(now)) {
             names::remove_object(txn, &meta, &mut garbage)?;
         }
@@ -217,6 +224,14 @@ async fn sweep_sessions(
         match dropped {
             Ok(()) => swept += 1,
             Err(StoreError::NoSuchUpload | StoreError::InUse) => {}
+            Err(error) if damage::is_of_one_record(&error) => {
+                tracing::warn!(%id, "an upload that is due stays: what is known of it cannot be read");
+                let forget = move |txn: &mut Txn<'_>| {
+                    txn.delete(key);
+                    Ok(())
+                };
+                engine.index.commit(forget).await?;
+            }
             Err(error) => return Err(error),
         }
     }

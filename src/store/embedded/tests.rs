@@ -111,7 +111,7 @@ pub(super) async fn send(
     writer.commit(Expected::default(), NOW).await
 }
 
-async fn post(store: &EmbeddedStore, key: &str, bytes: &[u8]) -> ObjectMeta {
+pub(super) async fn post(store: &EmbeddedStore, key: &str, bytes: &[u8]) -> ObjectMeta {
     let mut writer = store.write_object(upload(key)).await.unwrap();
     writer.write(Bytes::copy_from_slice(bytes)).await.unwrap();
     let committed = writer.commit(Expected::default(), NOW).await.unwrap();
@@ -808,6 +808,42 @@ async fn a_session_that_is_still_being_made_whole_neither_stops_the_sweep_nor_ke
     complete::complete(engine, id, NOW).await.unwrap();
     let report = store.sweep(clock, 10).await.unwrap();
     assert_eq!((report.sessions, report.more), (1, false));
+}
+
+#[tokio::test]
+async fn what_is_due_and_cannot_be_read_stays_and_does_not_stop_the_sweep() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let mut objects = Vec::new();
+    for key in ["a", "b"] {
+        let mut new = upload(key);
+        new.expires_at = Some(NOW.plus(Duration::from_secs(60)));
+        let writer = store.write_object(new).await.unwrap();
+        let committed = writer.commit(Expected::default(), NOW).await.unwrap();
+        objects.push(committed.object.unwrap());
+    }
+    let sessions = [begin(&store).await, begin(&store).await];
+    let spoiled = [
+        records::object_key(&objects[0].bucket, &objects[0].key),
+        records::id_key(records::SESSIONS, sessions[0]),
+    ];
+    for place in spoiled.clone() {
+        let spoil = move |txn: &mut index::Txn<'_>| txn.put(place, b"\x01unreadable".to_vec());
+        store.engine.index.commit(spoil).await.unwrap();
+    }
+    let later = Duration::from_secs(2 * 86_400);
+    let clock = ClockReading {
+        wall: NOW.plus(later),
+        monotonic: later,
+    };
+    for swept in [(1, 1, false), (0, 0, false)] {
+        let report = store.sweep(clock, 10).await.unwrap();
+        assert_eq!((report.objects, report.sessions, report.more), swept);
+        for place in &spoiled {
+            assert!(store.engine.index.get(place).unwrap().is_some());
+        }
+    }
+    assert!(store.upload(sessions[1]).await.is_err());
 }
 
 #[tokio::test]

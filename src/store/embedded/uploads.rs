@@ -4,6 +4,10 @@
 //! is two zero bytes; so no key is mistaken for the beginning of another, and places sort as keys do.
 //! Never does: hold more than a page, or change anything.
 //!
+//! An upload whose bucket was removed is hidden as soon as there is another bucket of that name: nobody can list, go on with, end or
+//! abort it. Its bytes are freed by the sweep, at the latest at its own `abandoned_at`, as those of every upload that nobody ends
+//! (`sweep`), or before, by a lifecycle rule of the bucket that has the name now.
+//!
 //! Invariants: a group shows once, in the place of its name, and not when it is not behind `after`; so a list that is gone on with from
 //! an entry never meets it again.
 
