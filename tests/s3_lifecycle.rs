@@ -284,6 +284,7 @@ async fn the_answers_about_an_upload_in_parts_say_when_it_goes_and_when_its_obje
             &format!("{}{}", days(2), abort(1)),
         ),
         rule("\u{fc}ber", &prefix("umlauts/"), &abort(1)),
+        rule("when all are gone", &prefix("last/"), &abort(30)),
     ];
     set(&rig, "uploads", &all).await;
     let told = |answer: &Answer| {
@@ -294,6 +295,7 @@ async fn the_answers_about_an_upload_in_parts_say_when_it_goes_and_when_its_obje
         ("/uploads/logs/a", "too old"),
         ("/uploads/umlauts/a", "%C3%BCber"),
         ("/uploads/kept", ""),
+        ("/uploads/last/a", ""),
     ] {
         let date = match rule {
             "" => "",

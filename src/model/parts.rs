@@ -145,6 +145,11 @@ impl ObjectParts {
         Some((composite.algorithm(), text))
     }
 
+    /// Of which kind the checksum of their checksums is, if they have one.
+    pub fn composite_algorithm(&self) -> Option<ChecksumAlgorithm> {
+        self.composite.as_ref().map(Checksum::algorithm)
+    }
+
     /// The same parts without a checksum of their checksums.
     pub fn without_composite(self) -> Self {
         Self {

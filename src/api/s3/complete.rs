@@ -86,7 +86,7 @@ pub(super) async fn complete(
         parts: parts.collect::<Result<_, ApiError>>()?,
         condition: claims.condition,
     };
-    let rules = settings::lifecycle(call.app, &upload.session.upload.bucket).await?;
+    let rules = settings::lifecycle_to_tell(call.app, &upload.session.upload.bucket).await;
     let (app, base_url) = (Arc::clone(call.app), call.base_url.clone());
     let work = async move {
         let meta = make(&app, &upload, completion).await?;
@@ -121,6 +121,14 @@ fn document(base_url: &str, meta: &ObjectMeta) -> Document {
     document.element("Bucket", meta.bucket.as_str());
     document.element("Key", meta.key.as_str());
     document.element("ETag", &meta.etag.quoted());
+    put_checksum(&mut document, meta);
+    document
+}
+
+/// The checksum of an object, as the answer to whoever made it tells it: the one that was asked for, or the one that all have.
+///
+/// Source: Amazon S3 API Reference, "CompleteMultipartUploadResult", "CopyObjectResult".
+pub(super) fn put_checksum(document: &mut Document, meta: &ObjectMeta) {
     let parts = meta.parts.as_ref();
     let composite = parts.and_then(ObjectParts::composite_text);
     let kind = match (composite, &meta.attributes.checksum) {
@@ -139,7 +147,6 @@ fn document(base_url: &str, meta: &ObjectMeta) -> Document {
         }
     };
     document.element("ChecksumType", kind.as_str());
-    document
 }
 
 /// The parts that a body names.

@@ -22,16 +22,16 @@ use super::super::conditional::{self, Verdict};
 use super::super::error::{ApiError, ErrorCode};
 use super::super::post_refusal::policy_error;
 use super::access::Access;
-use super::part::element;
 use super::payload::Payload;
 use super::put::new_upload;
 use super::xml::Document;
 use super::{
-    buckets, condition, keep_alive, lifecycle, multipart, no_such_version, object_key, settings,
+    buckets, complete, condition, keep_alive, lifecycle, multipart, no_such_version, object_key,
+    settings,
 };
 use crate::model::{
     Action, Attributes, Bucket, CannedAcl, Checksum, ChecksumAlgorithm, ChecksumHasher,
-    ChecksumType, LifecycleRule, MAX_CHUNK_BYTES, NewUpload, ObjectKey, ObjectMeta, Tags, Target,
+    LifecycleRule, MAX_CHUNK_BYTES, NewUpload, ObjectKey, ObjectMeta, Tags, Target,
 };
 use crate::policy::PutHeaders;
 use crate::store::{
@@ -43,6 +43,8 @@ use crate::store::{
 pub(super) const SOURCE: &str = "x-amz-copy-source";
 /// Bytes that are copied at a time.
 pub(super) const BLOCK_BYTES: usize = 1 << 20;
+/// The same where a checksum is computed beside it, which keeps other requests of the thread waiting: a millisecond at most.
+const HASHED_BLOCK_BYTES: usize = 256 << 10;
 /// What we cannot do with a copy: a part of the source.
 const REFUSED: [&str; 1] = ["x-amz-copy-source-range"];
 /// A source that its client has encrypted; none is here.
@@ -81,7 +83,7 @@ pub(super) async fn copy(
     let reader = open(call, &source).await?;
     check_conditions(&access, reader.meta())?;
     let draft = Draft::of(&access, headers, algorithm)?;
-    let rules = settings::lifecycle(call.app, &bucket).await?;
+    let rules = settings::lifecycle_to_tell(call.app, &bucket).await;
     let app = Arc::clone(call.app);
     let onto_itself = source == ObjectName::Key(bucket.clone(), key.clone());
     if !onto_itself || algorithm.is_some() {
@@ -99,6 +101,9 @@ pub(super) async fn copy(
     let stored = stored.ok_or_else(metadata_too_large)?;
     let attributes = draft.attributes(&reader.meta().attributes);
     let upload = new_upload(call, bucket, key, (stored, attributes))?;
+    // The checksum of the source's parts is none of the copy, which has no parts: it gets one of its bytes of the same kind.
+    let parts = reader.meta().parts.as_ref();
+    let algorithm = algorithm.or_else(|| parts?.composite_algorithm());
     let work = async move {
         let made = write(&app, (reader, algorithm), upload, condition).await?;
         Ok(document(&made, &rules))
@@ -229,7 +234,7 @@ async fn computed(
     let mut known = ChecksumHasher::new(ChecksumAlgorithm::Crc64Nvme);
     let mut offset = 0;
     while offset < meta.size {
-        let bytes = reader.read_at(offset, BLOCK_BYTES).await?;
+        let bytes = reader.read_at(offset, HASHED_BLOCK_BYTES).await?;
         offset += bytes.len() as u64;
         wanted.update(&bytes);
         known.update(&bytes);
@@ -246,10 +251,7 @@ fn document(meta: &ObjectMeta, rules: &[LifecycleRule]) -> Document {
     let modified = meta.finished_at.whole_second();
     document.element("LastModified", &modified.rfc3339());
     document.element("ETag", &meta.etag.quoted());
-    if let Some(checksum) = &meta.attributes.checksum {
-        document.element(element(checksum.algorithm()), &checksum.base64());
-        document.element("ChecksumType", ChecksumType::FullObject.as_str());
-    }
+    complete::put_checksum(&mut document, meta);
     lifecycle::put_expiration(document.headers_mut(), rules, meta);
     document
 }
@@ -354,9 +356,10 @@ async fn write(
     let source = reader.meta();
     let mut writer = app.store.write_object(upload).await?;
     let mut hasher = algorithm.map(ChecksumHasher::new);
+    let block = hasher.as_ref().map_or(BLOCK_BYTES, |_| HASHED_BLOCK_BYTES);
     let mut offset = 0;
     while offset < source.size {
-        let bytes = reader.read_at(offset, BLOCK_BYTES).await?;
+        let bytes = reader.read_at(offset, block).await?;
         offset += bytes.len() as u64;
         if let Some(hasher) = &mut hasher {
             hasher.update(&bytes);

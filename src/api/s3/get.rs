@@ -59,7 +59,7 @@ pub(super) async fn get(
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
     access.map_or(Ok(()), |access| access.refuse_headers(&KEY_OF_CLIENT))?;
-    let rules = settings::lifecycle(call.app, &bucket).await?;
+    let rules = settings::lifecycle_to_tell(call.app, &bucket).await;
     let name = ObjectName::Key(bucket, key);
     let request = &call.head.headers;
     let checked = wants_checksums(call, access);

@@ -111,10 +111,11 @@ pub(super) fn put_expiration(headers: &mut HeaderMap, rules: &[LifecycleRule], m
     }
 }
 
-/// Says when an upload that is still not finished goes, and by which rule, if one of these lets it go. A name that a header cannot hold is
+/// Says when an upload that is still not finished goes, and by which rule, if one of these lets it go before every upload goes. A name that a header cannot hold is
 /// percent-encoded.
 pub(super) fn put_abort(headers: &mut HeaderMap, rules: &[LifecycleRule], upload: &NewUpload) {
-    if let Some((rule, end)) = LifecycleRule::first_to_abort(rules, upload) {
+    let first = LifecycleRule::first_to_abort(rules, upload);
+    if let Some((rule, end)) = first.filter(|(_, end)| *end <= upload.abandoned_at) {
         let is_plain = rule.id.bytes().all(|b| b.is_ascii_graphic() || b == b' ');
         let id = match is_plain {
             true => rule.id.clone(),

@@ -119,7 +119,7 @@ pub(super) async fn create(
     let app = call.app;
     let payload = Payload::new(call, &mut access, None)?;
     payload.collected(0, headers.md5).await?;
-    let lifecycle_rules = settings::lifecycle(app, &upload.bucket).await?;
+    let lifecycle_rules = settings::lifecycle_to_tell(app, &upload.bucket).await;
     let session = app.store.create_parts(upload, rules).await?;
     let mut document = Document::new("InitiateMultipartUploadResult");
     document.element("Bucket", session.upload.bucket.as_str());

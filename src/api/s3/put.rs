@@ -40,7 +40,7 @@ pub(super) async fn put(
     let condition = condition::of_write(&access)?;
     let headers = put_headers(&access)?;
     let claimed = headers.attributes.checksum.clone();
-    let rules = settings::lifecycle(call.app, &bucket).await?;
+    let rules = settings::lifecycle_to_tell(call.app, &bucket).await;
     let upload = new_upload(call, bucket, key, (headers.stored, headers.attributes))?;
     let app = call.app;
     let mut payload = Payload::new(call, &mut access, claimed)?;

@@ -49,6 +49,16 @@ pub(super) async fn lifecycle(app: &App, bucket: &Bucket) -> Result<Vec<Lifecycl
     })
 }
 
+/// As [`lifecycle`], for headers that say what becomes of an object: where the rules cannot be read, nothing is said, for nothing goes by
+/// them, and no upload is to fail for a header.
+pub(super) async fn lifecycle_to_tell(app: &App, bucket: &Bucket) -> Vec<LifecycleRule> {
+    let rules = lifecycle(app, bucket).await;
+    rules.unwrap_or_else(|error| {
+        tracing::error!(%bucket, %error, "the lifecycle rules of a bucket cannot be read");
+        Vec::new()
+    })
+}
+
 /// Sets a bucket's setting.
 ///
 /// # Errors

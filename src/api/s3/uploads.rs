@@ -35,7 +35,7 @@ pub(super) async fn parts(call: &Call<'_>, at: (Bucket, ObjectKey)) -> Result<Re
     let receipts = receipts.map_err(|error| upload.refusal(error))?;
     let page = receipts.get(..max_parts.min(receipts.len()));
     let page = page.unwrap_or_default();
-    let rules = settings::lifecycle(call.app, &upload.session.upload.bucket).await?;
+    let rules = settings::lifecycle_to_tell(call.app, &upload.session.upload.bucket).await;
     let mut document = Document::new("ListPartsResult");
     lifecycle::put_abort(document.headers_mut(), &rules, &upload.session.upload);
     put_upload(&mut document, &upload.session, None);

@@ -1,6 +1,6 @@
 //! The catalog: tokens, applications, access keys, pipelines, buckets and their settings.
 //!
-//! Owns: its entries in the index, their number per kind, and how many bytes the settings take; `snapshot` keeps them beside the index.
+//! Owns: its entries in the index. `counts` keeps their numbers, `snapshot` keeps them once more beside the index.
 //! Never does: judge expiry (callers and the sweep do), or print a secret.
 //!
 //! Invariants:
@@ -14,10 +14,11 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::counts::{count, set_count, weigh};
 use super::entry::{decode, encode, entry_key, kind_byte};
 use super::index::{Index, Txn};
 use super::records::{self, CATALOG, CATALOG_EXPIRY, META, OPEN_SESSIONS};
-use super::{Engine, long, snapshot};
+use super::{Engine, damage, long, snapshot};
 use crate::model::{Bucket, NewUpload, SettingKind, Timestamp};
 use crate::store::{
     CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_ENTRIES, MAX_SETTINGS_BYTES, StoreError,
@@ -90,18 +91,46 @@ fn torn() -> StoreError {
 /// All entries of a kind, by key.
 pub(super) fn list(index: &Index, kind: CatalogKind) -> Result<Vec<CatalogEntry>, StoreError> {
     let mut entries = Vec::new();
+    each_of(index, kind, |entry| {
+        entries.extend(entry?);
+        Ok(entries.len())
+    })?;
+    Ok(entries)
+}
+
+/// All entries of a kind that can be read, and how many cannot.
+pub(super) fn list_readable(
+    index: &Index,
+    kind: CatalogKind,
+) -> Result<(Vec<CatalogEntry>, usize), StoreError> {
+    let (mut entries, mut unreadable) = (Vec::new(), 0);
+    each_of(index, kind, |entry| {
+        match entry {
+            Err(error) if damage::is_of_one_record(&error) => unreadable += 1,
+            read => entries.extend(read?),
+        }
+        Ok(entries.len() + unreadable)
+    })?;
+    Ok((entries, unreadable))
+}
+
+/// Calls `take` with each entry of a kind until it has so many as there may be.
+fn each_of(
+    index: &Index,
+    kind: CatalogKind,
+    mut take: impl FnMut(Result<Option<CatalogEntry>, StoreError>) -> Result<usize, StoreError>,
+) -> Result<(), StoreError> {
     index.scan(&[CATALOG, kind_byte(kind)], |place, value| {
         let whole = long::join(place, value.to_vec(), |piece| index.get(piece))?;
-        entries.extend(match whole {
-            Some(entry) => Some(decode(&entry)?),
-            None => read(index, place)?.0,
-        });
-        Ok(match entries.len() {
+        let entry = match whole {
+            Some(entry) => decode(&entry).map(Some),
+            None => read(index, place).map(|(entry, _)| entry),
+        };
+        Ok(match take(entry)? {
             MAX_CATALOG_ENTRIES.. => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         })
-    })?;
-    Ok(entries)
+    })
 }
 
 /// Creates or replaces an entry.
@@ -334,44 +363,6 @@ fn count_change(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreErro
 
 fn generation_key() -> Vec<u8> {
     records::key(META, &[b"catalog generation"])
-}
-
-fn count_key(kind: CatalogKind) -> Vec<u8> {
-    records::key(META, &[b"count ", &[kind_byte(kind)]])
-}
-
-fn count(txn: &Txn<'_>, kind: CatalogKind) -> Result<u64, StoreError> {
-    let count = txn.get(&count_key(kind))?;
-    count.as_deref().map_or(Ok(0), records::decode)
-}
-
-fn set_count(txn: &mut Txn<'_>, kind: CatalogKind, count: u64) -> Result<(), StoreError> {
-    txn.put(count_key(kind), records::encode(&count)?)
-}
-
-/// Counts the bytes of a setting that becomes longer or shorter; all of them are read and written together with every change of the catalog.
-/// What does not grow is never refused, nor are access control lists, which are short.
-fn weigh(
-    txn: &mut Txn<'_>,
-    entry: &CatalogEntry,
-    (old, new): (usize, usize),
-    max_bytes: u64,
-) -> Result<(), StoreError> {
-    match entry {
-        CatalogEntry::Setting(set) if set.value.kind() != SettingKind::Acl => {}
-        _ => return Ok(()),
-    }
-    let held = txn.get(&settings_bytes_key())?;
-    let held: u64 = held.as_deref().map_or(Ok(0), records::decode)?;
-    let held = held.saturating_sub(old as u64) + new as u64;
-    if new > old && held > max_bytes {
-        return Err(StoreError::CatalogFull);
-    }
-    txn.put(settings_bytes_key(), records::encode(&held)?)
-}
-
-fn settings_bytes_key() -> Vec<u8> {
-    records::key(META, &[b"bytes of settings"])
 }
 
 #[cfg(test)]

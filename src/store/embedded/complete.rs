@@ -73,6 +73,12 @@ pub(super) async fn complete_and_wait(
     }
 }
 
+/// Completes a session for which nobody waits; the log is told how it failed.
+pub(super) fn complete_for_nobody(engine: &Arc<Engine>, id: Id, now: Timestamp) {
+    let work = Waiter::default().complete(engine, id, now);
+    engine.tasks.spawn(work);
+}
+
 /// Somebody who waits for a completion, which goes on when he has left.
 #[derive(Default)]
 struct Waiter {

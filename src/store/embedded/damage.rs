@@ -16,6 +16,8 @@ use crate::store::StoreError;
 const DAMAGE: &str = "the index is damaged: ";
 /// How those of an index that cannot be read just now begin.
 const FAILURE: &str = "the index: ";
+/// What is said of an index that panicked, which is how it tells of some damage.
+const PANIC: &str = "the index panicked";
 
 /// Whether damage was seen since the index was opened.
 #[derive(Debug, Default)]
@@ -44,9 +46,18 @@ pub(super) fn error(corrupt: bool, error: &dyn Display) -> StoreError {
     StoreError::Corrupt(format!("{words}{error}"))
 }
 
+/// The error for a read or write of the index that panicked.
+pub(super) fn panicked() -> StoreError {
+    StoreError::Corrupt(PANIC.to_owned())
+}
+
 /// Whether it is only about what one record says, in an index that can be read: then all others can be gone on with.
 pub(super) fn is_of_one_record(error: &StoreError) -> bool {
-    let of_index = |what: &str| what.starts_with(DAMAGE) || what.starts_with(FAILURE);
+    let of_index = |what: &str| {
+        [DAMAGE, FAILURE, PANIC]
+            .iter()
+            .any(|of| what.starts_with(of))
+    };
     matches!(error, StoreError::Corrupt(what) if !of_index(what))
 }
 
@@ -60,6 +71,7 @@ mod tests {
         for harmless in [
             Ok(()),
             Err(error(false, &"no such block")),
+            Err(panicked()),
             Err(StoreError::ReadOnly),
             Err(StoreError::Corrupt(
                 "a record of an unknown version".to_owned(),

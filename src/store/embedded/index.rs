@@ -229,8 +229,7 @@ fn damaged(error: &sled::Error) -> StoreError {
 /// Turns a panic inside sled, which is how it reports some kinds of damage, into an error.
 fn guarded<R>(call: impl FnOnce() -> Result<R, StoreError>) -> Result<R, StoreError> {
     sync::point();
-    catch_unwind(AssertUnwindSafe(call))
-        .unwrap_or_else(|_| Err(StoreError::Corrupt("the index panicked".to_owned())))
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(damage::panicked()))
 }
 
 #[cfg(all(test, feature = "schedules"))]

@@ -116,10 +116,13 @@ pub(super) async fn walk(
 type RulesOf = (Bucket, Vec<LifecycleRule>);
 
 fn all_rules(engine: &Engine) -> Result<Arc<Vec<RulesOf>>, StoreError> {
-    let entries = match catalog::list(&engine.index, CatalogKind::Setting) {
-        Err(error) if damage::is_of_one_record(&error) => readable_rules(engine)?,
-        entries => entries?,
-    };
+    let (entries, unreadable) = catalog::list_readable(&engine.index, CatalogKind::Setting)?;
+    if unreadable > 0 {
+        tracing::warn!(
+            unreadable,
+            "settings of buckets cannot be read; where they are lifecycle rules, nothing goes"
+        );
+    }
     let rules = entries.into_iter().filter_map(|entry| match entry {
         CatalogEntry::Setting(BucketSetting {
             bucket,
@@ -128,24 +131,6 @@ fn all_rules(engine: &Engine) -> Result<Arc<Vec<RulesOf>>, StoreError> {
         _ => None,
     });
     Ok(Arc::new(rules.collect()))
-}
-
-/// The rules of each bucket by itself: where they cannot be read, nothing goes.
-fn readable_rules(engine: &Engine) -> Result<Vec<CatalogEntry>, StoreError> {
-    let mut entries = Vec::new();
-    for entry in catalog::list(&engine.index, CatalogKind::Bucket)? {
-        let CatalogEntry::Bucket(bucket) = entry else {
-            continue;
-        };
-        let key = CatalogKey::Setting(bucket.name.clone(), SettingKind::Lifecycle);
-        match catalog::find(engine, &key) {
-            Err(error) if damage::is_of_one_record(&error) => {
-                tracing::warn!(bucket = %bucket.name, "the lifecycle rules of a bucket cannot be read");
-            }
-            found => entries.extend(found?),
-        }
-    }
-    Ok(entries)
 }
 
 /// What one look found.

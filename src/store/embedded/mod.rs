@@ -2,7 +2,7 @@
 //!
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `hashing` and `lane` take the bytes of a chunk to
 //! disk, `ledger`, `closing`, `parts` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
-//! `objects` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `snapshot` keeps them once more, `sweep` removes what is due and `lifecycle` what a bucket's rules let go, `recover` opens, `rebuild` rebuilds and
+//! `objects` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `snapshot` keeps them once more, `counts` their numbers, `sweep` removes what is due and `lifecycle` what a bucket's rules let go, `recover` opens, `rebuild` rebuilds and
 //! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags), `entry` (of the catalog), `long` (such as are), `known` (such as were read),
 //! `label`, `damage` (of the index, seen by a read), `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
 //! `disk` (the only one that touches the file system) and `fuse`.
@@ -18,6 +18,7 @@ mod assembler;
 mod catalog;
 mod closing;
 mod complete;
+mod counts;
 mod damage;
 mod disk;
 mod entry;

@@ -251,8 +251,7 @@ pub(super) fn retry(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreErr
     for (key, _) in engine.index.prefix(&[COMPLETING], MAX_RETRIES)? {
         let idle = |id: &Id| !engine.leases.is_taken(*id);
         if let Some(id) = records::trailing_id(&key).filter(idle) {
-            let work = complete::complete(Arc::clone(engine), id, now);
-            engine.tasks.spawn(work);
+            complete::complete_for_nobody(engine, id, now);
         }
     }
     Ok(())

@@ -118,11 +118,11 @@ async fn sweep_once(
     let left = limit - report.objects.min(limit);
     report.sessions = sweep_sessions(engine, clock.wall, left).await?;
     let left = left - report.sessions.min(left);
+    report.catalog = sweep_catalog(engine, clock.wall, left).await?;
+    let left = left - report.catalog.min(left);
     let walked = lifecycle::walk(engine, clock.wall, left).await?;
     report.objects += walked.objects;
     report.sessions += walked.sessions;
-    let left = left - (walked.objects + walked.sessions).min(left);
-    report.catalog = sweep_catalog(engine, clock.wall, left).await?;
     report.more = walked.more;
     // A session that is being made whole stays due, for hours maybe: that alone is no reason to be called again at once.
     let went_on = limit == 0 || report.objects + report.sessions + report.catalog > 0;
@@ -261,8 +261,14 @@ async fn sweep_catalog(
         let mut lasting = false;
         for key in keys {
             let rest = records::parse_due(&key).map(|(_, rest)| rest.to_vec());
-            let entry = catalog::due_entry(txn, &rest.unwrap_or_default(), now)?;
             txn.delete(key);
+            let entry = match catalog::due_entry(txn, &rest.unwrap_or_default(), now) {
+                Err(error) if damage::is_of_one_record(&error) => {
+                    tracing::warn!("a token or key that is due stays: its record cannot be read");
+                    continue;
+                }
+                read => read?,
+            };
             if let Some(entry) = entry {
                 lasting |= catalog::is_lasting(&entry);
                 catalog::take_out(txn, &entry.key())?;
@@ -270,8 +276,17 @@ async fn sweep_catalog(
         }
         Ok(lasting)
     };
-    if engine.index.commit(remove).await? {
-        snapshot::write(engine).await?;
+    if !engine.index.commit(remove).await? {
+        return Ok(swept);
+    }
+    match snapshot::write(engine).await {
+        // What it held before is the last that is known of that entry, and a rebuild brings it back.
+        Err(error) if damage::is_of_one_record(&error) => {
+            tracing::warn!(
+                "catalog.json stays as it was: an entry cannot be read, as `pillarbox reindex` would mend"
+            );
+        }
+        written => written?,
     }
     Ok(swept)
 }

@@ -823,9 +823,16 @@ async fn what_is_due_and_cannot_be_read_stays_and_does_not_stop_the_sweep() {
         objects.push(committed.object.unwrap());
     }
     let sessions = [begin(&store).await, begin(&store).await];
+    let tokens = ["a", "b"].map(brief_token);
+    for token in &tokens {
+        let entry = CatalogEntry::Token(token.clone());
+        store.insert(entry).await.unwrap();
+    }
+    let keys = tokens.map(|token| CatalogKey::Token(token.hash));
     let spoiled = [
         records::object_key(&objects[0].bucket, &objects[0].key),
         records::id_key(records::SESSIONS, sessions[0]),
+        entry::entry_key(&keys[0]),
     ];
     for place in spoiled.clone() {
         let spoil = move |txn: &mut index::Txn<'_>| txn.put(place, b"\x01unreadable".to_vec());
@@ -836,14 +843,29 @@ async fn what_is_due_and_cannot_be_read_stays_and_does_not_stop_the_sweep() {
         wall: NOW.plus(later),
         monotonic: later,
     };
-    for swept in [(1, 1, false), (0, 0, false)] {
+    for swept in [(1, 1, 2, false), (0, 0, 0, false)] {
         let report = store.sweep(clock, 10).await.unwrap();
-        assert_eq!((report.objects, report.sessions, report.more), swept);
+        let seen = (report.objects, report.sessions, report.catalog, report.more);
+        assert_eq!(seen, swept);
         for place in &spoiled {
             assert!(store.engine.index.get(place).unwrap().is_some());
         }
     }
     assert!(store.upload(sessions[1]).await.is_err());
+    assert!(store.find(&keys[1]).await.unwrap().is_none());
+}
+
+/// A token that ends in a minute.
+fn brief_token(text: &str) -> Token {
+    Token {
+        id: Id::new(NOW, [text.as_bytes()[0]; 8]),
+        hash: TokenHash::of(text),
+        name: text.to_owned(),
+        scopes: Scopes::default(),
+        application: None,
+        created_at: NOW,
+        expires_at: Some(NOW.plus(Duration::from_secs(60))),
+    }
 }
 
 #[tokio::test]
