@@ -28,6 +28,8 @@ import threading
 import time
 from pathlib import Path
 
+import s3
+
 CLIENTS = 8
 # Longest wait of a client for an answer, in seconds.
 ANSWER_WAIT = 20
@@ -49,7 +51,7 @@ FS_IOC_SHUTDOWN = 0x8004587D
 NOLOGFLUSH = 2
 
 MKFS = {
-    "ext4": (96 << 20, ["mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=1,nodiscard"]),
+    "ext4": (192 << 20, ["mkfs.ext4", "-q", "-F", "-b", "4096", "-E", "lazy_itable_init=1,nodiscard"]),
     "xfs": (320 << 20, ["mkfs.xfs", "-q", "-f", "-K"]),
 }
 
@@ -304,7 +306,7 @@ class Upload:
         return b"".join(self.chunks)
 
 
-class Client:
+class Client(s3.Deeds):
     """One client: its connection, its names, its sessions, and what it was told of them.
 
     `told[name]` is the set of contents that may be there: one after an answer, two while a question is open. Content None is
@@ -314,6 +316,8 @@ class Client:
     def __init__(self, number, rng):
         self.number, self.rng = number, rng
         self.told, self.expiry, self.uploads = {}, {}, {}
+        # Uploads in parts that are open, and the names of those that were asked for and not answered.
+        self.parts, self.asked = {}, []
         self.counter = self.acknowledged = 0
         self.fields = plain_form()
         self.trouble = None
@@ -324,6 +328,23 @@ class Client:
 
     def ask(self, *arguments, **options):
         return self.connection.ask(*arguments, **options)
+
+    def path(self, name, bucket=True):
+        return f"/{BUCKET}/{ROOT}{name}" if bucket else ROOT + name
+
+    def s3(self, method, name, query="", body=b"", headers=None):
+        """A request in S3's dialect for an object, or for the bucket when there is no name."""
+        target = (self.path(name) if name else f"/{BUCKET}") + query
+        host = "{}:{}".format(*self.connection.place)
+        return self.ask(method, target, body, s3.sign(method, target, host, body, headers or {}, ACCESS_KEY, SECRET), token=False)
+
+    @staticmethod
+    def broke(text):
+        raise Broken(text)
+
+    @staticmethod
+    def refuse():
+        raise Refused
 
     def expect(self, statuses, answer, what):
         if self.tolerant and answer[0] in (500, 503, 507):
@@ -457,8 +478,10 @@ class Client:
         self.told[name] = {content}
         self.expiry.pop(name, None)
 
+    S3 = (("put", 16), ("remove", 6), ("copy", 8), ("lie", 2), ("create", 8), ("part", 24), ("abort_parts", 3))
     MIX = {
-        "all": (("single", 26), ("begin", 8), ("chunk", 40), ("abort", 4), ("delete", 10), ("expire", 6), ("broken", 6)),
+        "all": (("single", 26), ("begin", 8), ("chunk", 40), ("abort", 4), ("delete", 10), ("expire", 6), ("broken", 6), *S3),
+        "s3": S3,
         # Nothing that depends on how fast an answer comes.
         "lasting": (("single", 26), ("begin", 8), ("chunk", 40), ("abort", 4), ("delete", 10), ("broken", 6)),
         "single": (("single", 1),),
@@ -506,6 +529,8 @@ class Client:
         for id in sorted(self.uploads):
             self.check_upload(id, self.uploads[id], fetch)
         self.uploads = {id: upload for id, upload in self.uploads.items() if upload.state == "open"}
+        self.check_parts()
+        self.check_uploads()
 
     def check_upload(self, id, upload, fetch):
         status, _, body = self.ask("GET", f"/v1/files/uploads/{id}")
@@ -541,6 +566,7 @@ class Client:
             if upload.state == "open":
                 raise Broken(f"session {id}: all chunks were acknowledged and it is not complete")
         self.uploads = {}
+        self.finish_parts()
 
     def resend(self, upload, index):
         upload.sent.discard(index)
@@ -676,6 +702,9 @@ class Load:
         reader = Reader(server)
         self.connect(server)
         files = reader.files()
+        expiring = set().union(*(client.expiry for client in self.clients))
+        if differ := self.clients[0].check_keys(files) - expiring:
+            raise Broken(f"the lists of the two dialects differ in {sorted(differ)[:5]}")
         known = set().union(*(client.told for client in self.clients))
         for client in self.clients:
             client.check(files, reader.fetch)

@@ -1,12 +1,17 @@
-"""A second opinion: the same operations, drawn by dice, on Pillarbox and on moto, and the same answers from both.
+"""A second opinion: the same operations, drawn by dice, on Pillarbox and on another server, and the same answers from both.
 
-`second.py ENDPOINT ACCESS_KEY SECRET SEED COUNT` prints how often it did what; it ends with 1 and the operation when the two differ.
-Where moto is known to be wrong, it is not asked: see `known`.
+`second.py ENDPOINT ACCESS_KEY SECRET SEED COUNT [S3S_FS]` prints how often it did what; it ends with 1 and the operation when the two
+differ. The other one is moto, or the program `s3s-fs` that the last argument names. Where it is known to do otherwise than Amazon, it is
+not asked: see `Moto` and `S3sFs`.
 """
 
 import logging
 import random
+import socket
+import subprocess
 import sys
+import tempfile
+import time
 from collections import Counter
 
 import boto3
@@ -43,12 +48,12 @@ TELLS = {
 }
 
 
-def said(one, name):
+def said(one, name, without):
     value = one.get(name)
     if name == "Body":
         return value.read()
     if name == "Contents":
-        return [(line["Key"], line["ETag"], line["Size"]) for line in value or []]
+        return [[line[of] for of in ("Key", "ETag", "Size") if of not in without] for line in value or []]
     if name == "CopyObjectResult":
         return value["ETag"]
     if name == "Deleted":
@@ -56,26 +61,89 @@ def said(one, name):
     return value or None
 
 
-def told(s3, op, asked):
+def told(s3, op, asked, without):
     try:
         answer = getattr(s3, op)(**asked)
     except ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         return status, error.response["Error"]["Code"]
-    return [(name, said(answer, name)) for name in TELLS[op]]
+    return [(name, said(answer, name, without)) for name in TELLS[op]]
+
+
+class Moto:
+    """In this process. To it, `//` and a slash at either end are another key; it does not count groups in the first version of lists."""
+
+    title = "moto"
+    counts_groups = False
+    lists_without = ()
+
+    def __init__(self, *_):
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
+        self.server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self.server.start()
+        self.url = "http://{}:{}".format(*self.server.get_host_and_port())
+
+    def close(self):
+        self.server.stop()
+
+    @staticmethod
+    def keys(names):
+        return [name for name in names if "//" not in name and not name.startswith("/") and not name.endswith("/")]
+
+    @staticmethod
+    def is_wrong(op, asked):
+        return False
+
+
+class S3sFs(Moto):
+    """The program of the crate of this name, on a folder of its own. What 0.14.1 does otherwise than Amazon:
+
+    - a key is a path: 500 for `//`, for a slash first, and for a key that is the folder of another; with a slash last it is a folder;
+    - a read whose If-Match does not fit is answered with the object;
+    - a copy onto itself that changes nothing is made;
+    - lists tell no ETag.
+    """
+
+    title = "s3s-fs"
+    counts_groups = True
+    lists_without = ("ETag",)
+
+    def __init__(self, program, key, secret):
+        self.folder = tempfile.TemporaryDirectory(prefix="s3s-fs-")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        command = [program, "--host", "127.0.0.1", "--port", str(port), "--access-key", key, "--secret-key", secret, self.folder.name]
+        self.server, self.url = subprocess.Popen(command, stdout=subprocess.DEVNULL), f"http://127.0.0.1:{port}"
+        for _ in range(100):
+            try:
+                return socket.create_connection(("127.0.0.1", port)).close()
+            except ConnectionRefusedError:
+                time.sleep(0.05)
+        sys.exit(f"{program} does not listen after 5 s")
+
+    def close(self):
+        self.server.kill()
+        self.server.wait()
+        self.folder.cleanup()
+
+    @staticmethod
+    def keys(names):
+        names = Moto.keys(names)
+        return [name for name in names if not any(other.startswith(name + "/") for other in names)]
+
+    @staticmethod
+    def is_wrong(op, asked):
+        if op == "get_object":
+            return "IfMatch" in asked
+        return op == "copy_object" and asked["CopySource"]["Key"] == asked["Key"] and "Metadata" not in asked
 
 
 class Day:
-    def __init__(self, seed):
-        self.dice = random.Random(seed)
+    def __init__(self, seed, other):
+        self.dice, self.other = random.Random(seed), other
         self.there = {}
         names = {"".join(self.dice.choices(PIECES, k=self.dice.randint(1, 4))) for _ in range(60)}
-        # To moto, `//` and a slash at either end are another key.
-        self.keys = sorted(name for name in names if not self.known(name))
-
-    @staticmethod
-    def known(name):
-        return "//" in name or name.startswith("/") or name.endswith("/")
+        self.keys = sorted(other.keys(names))
 
     def key(self):
         there = sorted(self.there)
@@ -88,7 +156,8 @@ class Day:
     def draw(self):
         key = self.key()
         op = self.dice.choices(list(TELLS), [30, 20, 8, 10, 4, 10, 9, 9])[0]
-        return op, {"Bucket": BUCKET, **getattr(self, op)(key)}
+        asked = {"Bucket": BUCKET, **getattr(self, op)(key)}
+        return self.draw() if self.other.is_wrong(op, asked) else (op, asked)
 
     def put_object(self, key):
         body = self.dice.randbytes(self.dice.choice([0, 1, 30, 3000]))
@@ -134,30 +203,32 @@ class Day:
 
     def list_objects(self, key):
         asked = self.list_objects_v2(key)
-        # There moto does not count groups.
-        if "Delimiter" in asked:
+        if "Delimiter" in asked and not self.other.counts_groups:
             asked["MaxKeys"] = 1000
         return asked
 
 
 def main():
-    endpoint, access_key, secret, seed, count = sys.argv[1:]
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    moto.start()
-    host, port = moto.get_host_and_port()
-    ours, theirs = client(endpoint, access_key, secret), client(f"http://{host}:{port}", access_key, secret)
+    endpoint, access_key, secret, seed, count, *program = sys.argv[1:]
+    other = S3sFs(*program, access_key, secret) if program else Moto()
+    try:
+        compare(client(endpoint, access_key, secret), client(other.url, access_key, secret), Day(int(seed), other), int(count))
+    finally:
+        other.close()
+
+
+def compare(ours, theirs, day, count):
     for s3 in (ours, theirs):
         s3.create_bucket(Bucket=BUCKET)
-    day, done = Day(int(seed)), Counter()
-    for number in range(int(count)):
+    done = Counter()
+    for number in range(count):
         op, asked = day.draw()
-        mine, other = told(ours, op, asked), told(theirs, op, asked)
+        without = day.other.lists_without
+        mine, other = told(ours, op, asked, without), told(theirs, op, asked, without)
         if mine != other:
-            sys.exit(f"seed {seed}, operation {number}: {op} {asked}\nPillarbox: {mine}\nmoto:      {other}")
+            sys.exit(f"operation {number}: {op} {asked}\nPillarbox: {mine}\n{day.other.title}: {other}")
         done[op] += 1
     print(dict(done))
-    moto.stop()
 
 
 main()
