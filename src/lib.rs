@@ -82,6 +82,7 @@
 //! | where a chunk's bytes go | `store/embedded/lane.rs`; how they are gathered, `assembler.rs` |
 //! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs`, its records `records.rs`, `tagged.rs` |
 //! | lists of files, how they are sorted | `store/embedded/list.rs`; by key, `store/embedded/keys.rs`; of uploads in parts, `uploads.rs` |
+//! | what of the catalog is kept in memory | `store/embedded/known.rs`; when it counts no more, `index/versions.rs` |
 //! | another engine | a folder beside `store/embedded/`; it passes `tests/store_contract.rs` |
 //! | what is special about a bucket, or which region counts | `config/buckets.rs`; whose cross-origin rules apply, `api/address.rs` |
 //! | how many connections are let in | `server/capacity.rs`; who gives way when there is no room, `server/crowd.rs` |
@@ -108,6 +109,14 @@
 //!   that fills the first exactly must still be able to close.
 //! * A read of at most 128 KiB that the kernel has in memory is done on the thread that sends it; with a checksum that runs
 //!   along, a download of 64 KiB went from 460 to 130 microseconds of processor time (the two were not measured apart). Anything that would wait for the disk still goes to a blocking job.
+//! * What was read of the catalog is kept, decoded, until the catalog changes (`store/embedded/known.rs`): a GET over S3 asks it for a key, a
+//!   bucket and two settings. With that, blocks of 64 KiB that are used again, and the release built as one crate, a GET of 64 KiB over S3
+//!   takes 103 to 118 microseconds of processor time in place of 133 to 144. What is left is flat: 43 % of it in the kernel, 16 % in the allocator and in
+//!   copying, 5 % CRC64NVME, nothing else above 2 %.
+//! * The allocator stays that of the C library. mimalloc halves the time of a page of folders (48 to 22 ms beside other work), but asks the kernel
+//!   for huge pages: 54 MiB resident when idle instead of 10, with no gain for GETs (265 against 257 ticks).
+//! * A page of folders seeks once for each folder, and reads one leaf of the index there, in up to ten pieces. No second list of names beside the
+//!   records was made for it: each write would pay for it, and it would be one more thing to be wrong after a crash.
 //! * A session is named in its policy by the condition `["starts-with","$x-pillarbox-upload-<id>",""]`, so that
 //!   `form_post_params` needs no member that the hosted API does not have.
 //! * `catalog.json` leaves out tokens that were issued to applications: they live an hour, and a client that gets 403 fetches
