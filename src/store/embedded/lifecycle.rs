@@ -426,6 +426,7 @@ mod tests {
         }
         assert!(store.upload(uploads[2]).await.is_err());
     }
+
     #[tokio::test]
     async fn rules_that_cannot_be_read_let_nothing_go_and_those_of_other_buckets_count() {
         let folder = Folder::new();
