@@ -83,6 +83,7 @@
 //! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs`, its records `records.rs`, `tagged.rs` |
 //! | lists of files, how they are sorted | `store/embedded/list.rs`; by key, `store/embedded/keys.rs`; of uploads in parts, `uploads.rs` |
 //! | what of the catalog is kept in memory | `store/embedded/known.rs`; when it counts no more, `index/versions.rs` |
+//! | which small objects are kept in memory, and how much | `store/embedded/hot.rs`; how they are read and checked, `reader.rs` |
 //! | another engine | a folder beside `store/embedded/`; it passes `tests/store_contract.rs` |
 //! | what is special about a bucket, or which region counts | `config/buckets.rs`; whose cross-origin rules apply, `api/address.rs` |
 //! | how many connections are let in | `server/capacity.rs`; who gives way when there is no room, `server/crowd.rs` |

@@ -1698,7 +1698,10 @@ async fn all_that_a_form_may_give_an_object_is_kept_at_its_largest() {
     let by_key = ObjectName::Key(new.bucket.clone(), new.key.clone());
     for name in [ObjectName::Id(posted.id), by_key] {
         assert_eq!(store.object(&name, NOW).await.unwrap(), posted);
-        assert_eq!(store.open(&name, NOW).await.unwrap().meta(), &posted);
+        assert_eq!(
+            store.open(&name, NOW).await.unwrap().meta().as_ref(),
+            &posted
+        );
         assert_eq!(store.verify(&name, NOW).await.unwrap(), posted);
     }
     let by_size = FileQuery {

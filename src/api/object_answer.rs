@@ -10,6 +10,8 @@
 //! Invariants: HEAD gets the headers of GET (`Range` is defined for GET only); the order of conditions is that of RFC 9110,
 //! section 13.2.2; only a whole answer carries the checksum of the whole.
 
+use std::sync::Arc;
+
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
@@ -53,7 +55,7 @@ pub async fn answer(
         };
     }
     let reader = call.app.store.open(name, call.now).await?;
-    let meta = reader.meta().clone();
+    let meta = Arc::clone(reader.meta());
     match conditional::judge(request, &meta) {
         Verdict::Proceed => send(request, reader, &meta, inline),
         verdict => stopped(verdict, &meta),

@@ -56,7 +56,7 @@ pub struct ObjectBody {
     end: u64,
     /// Bytes that were not given away yet.
     left: u64,
-    /// The checksum of what was given away, when all of the object is sent.
+    /// The checksum of what was given away, when all of the object is sent and its reader does not check it.
     passed: Option<Crc64Hasher>,
     /// Where room for large blocks comes from.
     room: &'static Semaphore,
@@ -70,10 +70,11 @@ impl ObjectBody {
     /// The whole object, checked as it passes.
     pub fn whole(reader: Box<dyn ObjectReader>) -> Self {
         let size = reader.meta().size;
-        Self::new(reader, 0, size, Some(Crc64Hasher::default()), &ROOM)
+        let passed = (!reader.is_checked()).then(Crc64Hasher::default);
+        Self::new(reader, 0, size, passed, &ROOM)
     }
 
-    /// `length` bytes from `first`; they must lie within the object. A part cannot be checked.
+    /// `length` bytes from `first`; they must lie within the object. A part is checked only by a reader that has all of it.
     pub fn part(reader: Box<dyn ObjectReader>, first: u64, length: u64) -> Self {
         Self::new(reader, first, length, None, &ROOM)
     }
@@ -243,12 +244,12 @@ mod tests {
     #[derive(Debug)]
     struct Chosen {
         bytes: Bytes,
-        meta: ObjectMeta,
+        meta: Arc<ObjectMeta>,
     }
 
     #[async_trait]
     impl ObjectReader for Chosen {
-        fn meta(&self) -> &ObjectMeta {
+        fn meta(&self) -> &Arc<ObjectMeta> {
             &self.meta
         }
 
@@ -283,6 +284,7 @@ mod tests {
             version: 1,
         };
         let bytes = Bytes::from(found);
+        let meta = Arc::new(meta);
         Box::new(Chosen { bytes, meta })
     }
 

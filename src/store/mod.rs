@@ -16,6 +16,7 @@
 
 use std::fmt::Debug;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -276,7 +277,12 @@ pub trait ChunkWriter: Send + Debug {
 #[async_trait]
 pub trait ObjectReader: Send + Sync + Debug {
     /// What is known of it.
-    fn meta(&self) -> &ObjectMeta;
+    fn meta(&self) -> &Arc<ObjectMeta>;
+
+    /// Whether [`ObjectReader::read_at`] compares the bytes with the checksum of the whole itself, before it gives any away.
+    fn is_checked(&self) -> bool {
+        false
+    }
 
     /// Up to `length` bytes from `offset`; fewer only at the end of the object.
     async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes, StoreError>;

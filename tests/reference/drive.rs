@@ -88,7 +88,7 @@ pub(crate) async fn perform(
         Op::Read(name, offset, length) => {
             let reader = store.open(name, now).await?;
             let bytes = reader.read_at(*offset, *length).await?;
-            Answer::Bytes(reader.meta().clone(), bytes)
+            Answer::Bytes(reader.meta().as_ref().clone(), bytes)
         }
         Op::Verify(name) => Answer::Object(store.verify(name, now).await?),
         Op::Change(name, change) => {

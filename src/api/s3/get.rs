@@ -11,6 +11,8 @@
 //!
 //! Source: Amazon S3 API Reference, "GetObject", "HeadObject".
 
+use std::sync::Arc;
+
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_LANGUAGE,
     CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES, IF_MATCH,
@@ -64,7 +66,7 @@ pub(super) async fn get(
     let request = &call.head.headers;
     let checked = wants_checksums(call, access);
     let (mut response, meta) = if call.head.method == Method::HEAD {
-        let meta = call.app.store.object(&name, call.now).await?;
+        let meta = Arc::new(call.app.store.object(&name, call.now).await?);
         check_reader(access, &meta)?;
         let response = match conditional::judge(request, &meta) {
             Verdict::Proceed => match get_part::asked(call, &meta)? {
@@ -76,7 +78,7 @@ pub(super) async fn get(
         (response, meta)
     } else {
         let reader = call.app.store.open(&name, call.now).await?;
-        let meta = reader.meta().clone();
+        let meta = Arc::clone(reader.meta());
         check_reader(access, &meta)?;
         let response = match conditional::judge(request, &meta) {
             Verdict::Proceed => match get_part::asked(call, &meta)? {

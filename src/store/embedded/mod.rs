@@ -2,8 +2,8 @@
 //!
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `hashing` and `lane` take the bytes of a chunk to
 //! disk, `ledger`, `closing`, `parts` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
-//! `objects` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `snapshot` keeps them once more, `counts` their numbers, `sweep` removes what is due and `lifecycle` what a bucket's rules let go, `recover` opens, `rebuild` rebuilds and
-//! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags), `entry` (of the catalog), `long` (such as are), `known` (such as were read),
+//! `objects` finds, `reader` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `snapshot` keeps them once more, `counts` their numbers, `sweep` removes what is due and `lifecycle` what a bucket's rules let go, `recover` opens, `rebuild` rebuilds and
+//! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags), `entry` (of the catalog), `long` (such as are), `known` (such as were read), `hot` (small objects that were read),
 //! `label`, `damage` (of the index, seen by a read), `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
 //! `disk` (the only one that touches the file system) and `fuse`.
 //! Never does: HTTP, policies, reading a clock.
@@ -27,6 +27,7 @@ mod fuse;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod hashing;
+mod hot;
 mod index;
 mod keys;
 mod known;
@@ -43,6 +44,7 @@ mod names;
 mod objects;
 mod orphans;
 mod parts;
+mod reader;
 mod rebuild;
 mod recent;
 mod records;
@@ -145,6 +147,7 @@ struct Engine {
     tasks: TaskTracker,
     snapshot: snapshot::Snapshot,
     known: known::Known,
+    hot: hot::Hot,
     clock: Mutex<sweep::ClockWatch>,
     lifecycle: lifecycle::Walk,
 }
@@ -314,7 +317,7 @@ impl ObjectStore for EmbeddedStore {
         name: &ObjectName,
         now: Timestamp,
     ) -> Result<Box<dyn ObjectReader>, StoreError> {
-        let reader = objects::open(&self.engine, name.clone(), now).await?;
+        let reader = reader::open(&self.engine, name, now).await?;
         Ok(Box::new(reader))
     }
 
@@ -349,7 +352,7 @@ impl ObjectStore for EmbeddedStore {
     }
 
     async fn verify(&self, name: &ObjectName, now: Timestamp) -> Result<ObjectMeta, StoreError> {
-        objects::verify(&self.engine, name.clone(), now).await
+        reader::verify(&self.engine, name.clone(), now).await
     }
 
     fn locate(&self, meta: &ObjectMeta) -> Option<PathBuf> {

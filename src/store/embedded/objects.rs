@@ -1,18 +1,14 @@
-//! Finished objects: finding, reading, changing, deleting and verifying them.
+//! Finished objects: finding, changing and deleting them.
 //!
-//! Owns: what a live object is to a caller of the engine. Never does: make objects (`assembler` and `complete` do), or list
-//! them (`list` does).
+//! Owns: what a live object is to a caller of the engine. Never does: make objects (`assembler` and `complete` do), read
+//! them (`reader` does) or list them (`list` does).
 //!
 //! Invariants:
 //! 1. Every answer is about live objects only; [`ObjectMeta::is_live`] is the only judge.
 //! 2. A change is on the file's label, durably, before it is in the index; so a rebuilt index never forgets it.
-//! 3. What the kernel has in memory is read on the caller's thread, at most [`AT_ONCE_BYTES`] at a time; anything that waits for
-//!    the disk does so in a blocking job.
 
-use std::fs::File;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::disk::FileName;
@@ -21,17 +17,26 @@ use super::index::Txn;
 use super::names::{self, Garbage};
 use super::records::{self, OBJECT_IDS, OBJECTS};
 use super::{Engine, label, tagged};
-use crate::model::{Bucket, Hasher, Id, ObjectKey, ObjectMeta, Timestamp};
-use crate::store::{ObjectChange, ObjectName, ObjectReader, StoreError, WriteCondition};
+use crate::model::{Bucket, Id, ObjectKey, ObjectMeta, Timestamp};
+use crate::store::{ObjectChange, ObjectName, StoreError, WriteCondition};
 
 /// How often a name is looked up again when its object was replaced in between.
-const MAX_TRIES: usize = 8;
+pub(super) const MAX_TRIES: usize = 8;
 /// Longest id of a Job, in bytes.
 const MAX_JOB_BYTES: usize = 64;
-/// Bytes read at once when an object is verified.
-const VERIFY_BYTES: usize = 1 << 20;
-/// Bytes that are copied from the kernel's memory on the caller's thread at most; it takes 20 µs, as handing over does.
-const AT_ONCE_BYTES: usize = 128 << 10;
+
+/// An object as a look into the index found it.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The key of its record.
+    pub(super) name: Vec<u8>,
+    /// Its record.
+    pub(super) record: Vec<u8>,
+    /// The same, decoded.
+    pub(super) meta: Arc<ObjectMeta>,
+    /// All of its bytes, if they are in memory.
+    pub(super) bytes: Option<Bytes>,
+}
 
 /// The record that has this key, live or not.
 pub(super) fn holder(
@@ -39,7 +44,7 @@ pub(super) fn holder(
     bucket: &Bucket,
     key: &ObjectKey,
 ) -> Result<Option<ObjectMeta>, StoreError> {
-    at(engine, &records::object_key(bucket, key))
+    Ok(at(engine, records::object_key(bucket, key))?.map(Found::into_meta))
 }
 
 /// A live object's record.
@@ -48,77 +53,64 @@ pub(super) fn find_live(
     name: &ObjectName,
     now: Timestamp,
 ) -> Result<ObjectMeta, StoreError> {
+    found(engine, name, now).map(Found::into_meta)
+}
+
+/// A live object.
+pub(super) fn found(
+    engine: &Engine,
+    name: &ObjectName,
+    now: Timestamp,
+) -> Result<Found, StoreError> {
     let found = match name {
-        ObjectName::Id(id) => by_id(engine, *id)?,
-        ObjectName::Key(bucket, key) => at(engine, &records::object_key(bucket, key))?,
+        ObjectName::Id(id) => with_id(engine, *id)?,
+        ObjectName::Key(bucket, key) => at(engine, records::object_key(bucket, key))?,
     };
     found
-        .filter(|meta| meta.is_live(now))
+        .filter(|found| found.meta.is_live(now))
         .ok_or(StoreError::NoSuchObject)
 }
 
 /// The record of the object with this id, live or not.
 pub(super) fn by_id(engine: &Engine, id: Id) -> Result<Option<ObjectMeta>, StoreError> {
+    Ok(with_id(engine, id)?.map(Found::into_meta))
+}
+
+fn with_id(engine: &Engine, id: Id) -> Result<Option<Found>, StoreError> {
     let Some(name) = engine.index.get(&records::id_key(OBJECT_IDS, id))? else {
         return Ok(None);
     };
-    let meta = at(engine, &records::key(OBJECTS, &[&name]))?;
-    Ok(meta.filter(|meta| meta.id == id))
+    let found = at(engine, records::key(OBJECTS, &[&name]))?;
+    Ok(found.filter(|found| found.meta.id == id))
 }
 
-/// The record of the object with this key; read again when it was replaced before all of its tags were read.
-fn at(engine: &Engine, name: &[u8]) -> Result<Option<ObjectMeta>, StoreError> {
+/// The object with this key; looked for again when it was replaced before all of its tags were read.
+fn at(engine: &Engine, name: Vec<u8>) -> Result<Option<Found>, StoreError> {
     for _ in 0..MAX_TRIES {
-        let Some(record) = engine.index.get(name)? else {
+        let Some(record) = engine.index.get(&name)? else {
             return Ok(None);
         };
-        if let Some(meta) = tagged::join(&record, |piece| engine.index.get(piece))? {
-            return Ok(Some(meta));
-        }
+        let (meta, bytes) = match engine.hot.get(&name, &record) {
+            Some(hot) => (hot.meta, Some(hot.bytes)),
+            None => match tagged::join(&record, |piece| engine.index.get(piece))? {
+                Some(meta) => (Arc::new(meta), None),
+                None => continue,
+            },
+        };
+        return Ok(Some(Found {
+            name,
+            record,
+            meta,
+            bytes,
+        }));
     }
     Err(damaged("the tags of an object are not those of its record"))
 }
 
-/// Opens a live object.
-pub(super) async fn open(
-    engine: &Arc<Engine>,
-    name: ObjectName,
-    now: Timestamp,
-) -> Result<Reader, StoreError> {
-    let owner = Arc::clone(engine);
-    if let Some((meta, file)) = open_at_once(engine, &name, now)? {
-        return Ok(Reader {
-            engine: owner,
-            meta,
-            file: Arc::new(file),
-        });
+impl Found {
+    fn into_meta(self) -> ObjectMeta {
+        Arc::unwrap_or_clone(self.meta)
     }
-    let find = move |engine: &Engine| {
-        for _ in 0..MAX_TRIES {
-            let meta = find_live(engine, &name, now)?;
-            if let Some(file) = engine.disk.open_to_read(FileName::Main(meta.id))? {
-                return checked(engine, meta, file);
-            }
-        }
-        Err(damaged("an object's file is missing"))
-    };
-    let (meta, file) = engine.blocking(find).await?;
-    Ok(Reader {
-        engine: owner,
-        meta,
-        file: Arc::new(file),
-    })
-}
-
-/// Opens a live object that the kernel knows already.
-fn open_at_once(
-    engine: &Engine,
-    name: &ObjectName,
-    now: Timestamp,
-) -> Result<Option<(ObjectMeta, File)>, StoreError> {
-    let meta = find_live(engine, name, now)?;
-    let file = engine.disk.open_at_once(FileName::Main(meta.id))?;
-    file.map(|file| checked(engine, meta, file)).transpose()
 }
 
 /// Removes a live object, if `condition` holds of it.
@@ -199,82 +191,6 @@ async fn change_in_turn(
     engine.index.commit(store).await
 }
 
-/// Reads an object whole and compares.
-pub(super) async fn verify(
-    engine: &Arc<Engine>,
-    name: ObjectName,
-    now: Timestamp,
-) -> Result<ObjectMeta, StoreError> {
-    let reader = open(engine, name, now).await?;
-    let check = move |engine: &Engine| {
-        let mut hasher = Hasher::default();
-        let mut offset = 0;
-        loop {
-            let bytes = engine.disk.read_at(&reader.file, offset, VERIFY_BYTES)?;
-            if bytes.is_empty() {
-                break;
-            }
-            offset += bytes.len() as u64;
-            hasher.update(&bytes);
-        }
-        let (digests, meta) = (hasher.finish(), reader.meta);
-        if offset != meta.size {
-            return Err(damaged("an object has another size than its record"));
-        }
-        if digests.crc64 != meta.crc64 || meta.md5.is_some_and(|md5| md5 != digests.md5) {
-            return Err(damaged("an object's bytes do not match its checksum"));
-        }
-        Ok(meta)
-    };
-    engine.blocking(check).await
-}
-
-/// An open object; it keeps the file, whatever happens to the name.
-#[derive(Debug)]
-pub(super) struct Reader {
-    engine: Arc<Engine>,
-    meta: ObjectMeta,
-    file: Arc<File>,
-}
-
-#[async_trait]
-impl ObjectReader for Reader {
-    fn meta(&self) -> &ObjectMeta {
-        &self.meta
-    }
-
-    async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes, StoreError> {
-        let left = self.meta.size.saturating_sub(offset);
-        let length = usize::try_from(left).unwrap_or(usize::MAX).min(length);
-        if length == 0 {
-            return Ok(Bytes::new());
-        }
-        if length <= AT_ONCE_BYTES
-            && let Some(bytes) = self.engine.disk.read_at_once(&self.file, offset, length)?
-        {
-            return Ok(bytes);
-        }
-        let file = Arc::clone(&self.file);
-        let read = move |engine: &Engine| engine.disk.read_at(&file, offset, length);
-        let bytes = self.engine.blocking(read).await?;
-        if bytes.len() < length {
-            return Err(damaged("an object's file was cut short"));
-        }
-        Ok(bytes.into())
-    }
-}
-
-fn checked(
-    engine: &Engine,
-    meta: ObjectMeta,
-    file: File,
-) -> Result<(ObjectMeta, File), StoreError> {
-    if engine.disk.length(&file)? == meta.size {
-        return Ok((meta, file));
-    }
-    Err(damaged("an object has another size than its record"))
-}
-
 /// A live object's record, inside a job.
 fn live_in(txn: &Txn<'_>, name: &ObjectName, now: Timestamp) -> Result<ObjectMeta, StoreError> {
     let key = match name {
@@ -319,6 +235,6 @@ fn changed(
     Ok(new)
 }
 
-fn damaged(what: &str) -> StoreError {
+pub(super) fn damaged(what: &str) -> StoreError {
     StoreError::Corrupt(what.to_owned())
 }

@@ -132,6 +132,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         tasks: Default::default(),
         snapshot: Default::default(),
         known: Default::default(),
+        hot: Default::default(),
         clock: Default::default(),
         lifecycle: Default::default(),
     };

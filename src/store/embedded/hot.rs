@@ -1,0 +1,155 @@
+//! Small objects that are read again and again: their records, decoded, and their bytes.
+//!
+//! Owns: [`Hot`], at most [`MAX_BYTES`] of them. What is read once only does not drive out what is read often (S3-FIFO, by `quick_cache`).
+//! Without it a third of what such a read costs is opening the file, copying its bytes and checking them once more.
+//! Never does: look into the index, read a file or judge whether an object is live; `reader` does.
+//!
+//! Invariants: an object is known by the whole text of its record, as the index holds it at this moment. Each change of an object makes
+//! another record, and its bytes never change; so what is given back is what was acknowledged last. Only bytes that were compared with
+//! the record's checksum are kept.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+
+use crate::model::ObjectMeta;
+
+/// Most bytes of memory that all of them take, as they are reckoned here.
+const MAX_BYTES: u64 = 8 << 20;
+/// Largest object that is kept, in bytes.
+pub(super) const MAX_OBJECT_BYTES: usize = 64 << 10;
+/// About as many are kept at once, if all are of that size.
+const USUAL_COUNT: usize = 128;
+/// What one byte of a record takes in memory when it is decoded, at most.
+const DECODED: usize = 16;
+/// What keeping an object takes besides, in bytes.
+const EACH_BYTES: usize = 1 << 10;
+
+/// An object that was read whole.
+#[derive(Clone, Debug)]
+pub(super) struct HotObject {
+    /// Its record as the index held it.
+    record: Arc<[u8]>,
+    /// The same, decoded.
+    pub(super) meta: Arc<ObjectMeta>,
+    /// All of its bytes.
+    pub(super) bytes: Bytes,
+}
+
+/// The objects that are kept.
+pub(super) struct Hot(Cache<Vec<u8>, HotObject, Weight>);
+
+#[derive(Clone, Debug)]
+struct Weight;
+
+impl Weighter<Vec<u8>, HotObject> for Weight {
+    fn weight(&self, name: &Vec<u8>, object: &HotObject) -> u64 {
+        // Small reads have a block of memory each, however much of it they fill.
+        let bytes = match object.bytes.len() > MAX_OBJECT_BYTES / 2 {
+            true => MAX_OBJECT_BYTES,
+            false => object.bytes.len(),
+        };
+        (bytes + object.record.len() * DECODED + name.len() + EACH_BYTES) as u64
+    }
+}
+
+impl Hot {
+    /// The object that has this record now, if it is kept.
+    pub(super) fn get(&self, name: &[u8], record: &[u8]) -> Option<HotObject> {
+        let found = self.0.get(name)?;
+        (*found.record == *record).then_some(found)
+    }
+
+    /// Keeps an object that was read whole and compared with its checksum; what had its name before goes.
+    pub(super) fn keep(&self, name: Vec<u8>, record: &[u8], meta: Arc<ObjectMeta>, bytes: Bytes) {
+        if bytes.len() > MAX_OBJECT_BYTES {
+            return;
+        }
+        let record = record.into();
+        let object = HotObject {
+            record,
+            meta,
+            bytes,
+        };
+        self.0.insert(name, object);
+    }
+}
+
+impl Default for Hot {
+    fn default() -> Self {
+        Self(Cache::with_weighter(USUAL_COUNT, MAX_BYTES, Weight))
+    }
+}
+
+impl fmt::Debug for Hot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hot")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Crc64, ETag, Md5};
+    use crate::store::embedded::names::object_of;
+    use crate::store::embedded::tests::{NOW, upload};
+
+    fn kept(hot: &Hot, name: &str, record: &[u8]) -> Option<Bytes> {
+        Some(hot.get(name.as_bytes(), record)?.bytes)
+    }
+
+    fn keep(hot: &Hot, name: &str, record: &[u8], length: usize) {
+        let bytes = vec![7; length];
+        let digests = (ETag::of_whole(Md5::of(&bytes)), None, Crc64::of(&bytes));
+        let meta = object_of(&upload(name), length as u64, digests, NOW);
+        hot.keep(name.into(), record, Arc::new(meta), bytes.into());
+    }
+
+    #[test]
+    fn an_object_is_known_by_its_whole_record_only() {
+        let hot = Hot::default();
+        keep(&hot, "a", b"version 1", 9);
+        assert_eq!(kept(&hot, "a", b"version 1").unwrap(), vec![7; 9]);
+        assert_eq!(kept(&hot, "a", b"version 2"), None);
+        assert_eq!(kept(&hot, "b", b"version 1"), None);
+        keep(&hot, "a", b"version 2", 3);
+        assert_eq!(kept(&hot, "a", b"version 1"), None);
+        assert_eq!(kept(&hot, "a", b"version 2").unwrap(), vec![7; 3]);
+    }
+
+    #[test]
+    fn the_largest_is_kept_and_one_byte_more_is_not() {
+        let hot = Hot::default();
+        keep(&hot, "a", b"", MAX_OBJECT_BYTES);
+        keep(&hot, "b", b"", MAX_OBJECT_BYTES + 1);
+        assert!(kept(&hot, "a", b"").is_some());
+        assert!(kept(&hot, "b", b"").is_none());
+    }
+
+    #[test]
+    fn all_together_have_an_end_and_a_long_record_counts() {
+        let hot = Hot::default();
+        for n in 0..10_000 {
+            keep(&hot, &format!("{n}"), &[1; 400], MAX_OBJECT_BYTES);
+            assert!(hot.0.weight() <= MAX_BYTES);
+        }
+        assert!(hot.0.len() > USUAL_COUNT / 2);
+        keep(&hot, "long", &vec![1; MAX_BYTES as usize], 1);
+        assert!(hot.0.weight() <= MAX_BYTES);
+    }
+
+    #[test]
+    fn what_is_read_often_stays_when_many_others_are_read_once() {
+        let hot = Hot::default();
+        for n in 0..10_000 {
+            if kept(&hot, "often", b"").is_none() {
+                assert!(n < 2, "driven out after {n}");
+                keep(&hot, "often", b"", MAX_OBJECT_BYTES);
+            }
+            keep(&hot, &format!("{n}"), b"", MAX_OBJECT_BYTES);
+        }
+    }
+}

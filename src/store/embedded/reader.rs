@@ -1,0 +1,306 @@
+//! Reading the bytes of objects.
+//!
+//! Owns: [`Reader`], an open object, and the check of one that is read whole.
+//! Never does: find objects; `objects` does.
+//!
+//! Invariants:
+//! 1. What the kernel has in memory is read on the caller's thread, at most [`AT_ONCE_BYTES`] at a time; anything that waits for the disk
+//!    does so in a blocking job.
+//! 2. Of an object that may be kept in memory (`hot`) no byte is given away before all of it was compared with its checksum. A larger one
+//!    is checked by whoever reads all of it.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::Engine;
+use super::disk::FileName;
+use super::hot::MAX_OBJECT_BYTES;
+use super::objects::{self, Found, MAX_TRIES, damaged};
+use crate::model::{Crc64, Hasher, ObjectMeta, Timestamp};
+use crate::store::{ObjectName, ObjectReader, StoreError};
+
+/// Bytes read at once when an object is verified.
+const VERIFY_BYTES: usize = 1 << 20;
+/// Bytes that are copied from the kernel's memory on the caller's thread at most; it takes 20 µs, as handing over does.
+const AT_ONCE_BYTES: usize = 128 << 10;
+
+/// An open object; it keeps the file, whatever happens to the name.
+#[derive(Debug)]
+pub(super) struct Reader {
+    engine: Arc<Engine>,
+    found: Found,
+    source: Source,
+}
+
+/// Where the bytes are.
+#[derive(Debug)]
+enum Source {
+    File(Arc<File>),
+    Memory(Bytes),
+}
+
+/// Opens a live object.
+pub(super) async fn open(
+    engine: &Arc<Engine>,
+    name: &ObjectName,
+    now: Timestamp,
+) -> Result<Reader, StoreError> {
+    let found = objects::found(engine, name, now)?;
+    if let Some(bytes) = found.bytes.clone() {
+        let source = Source::Memory(bytes);
+        return Ok(Reader::new(engine, found, source));
+    }
+    let (found, file) = match engine.disk.open_at_once(FileName::Main(found.meta.id))? {
+        Some(file) => checked(engine, found, file)?,
+        None => {
+            let name = name.clone();
+            let find = move |engine: &Engine| find_file(engine, &name, now);
+            engine.blocking(find).await?
+        }
+    };
+    let source = Source::File(Arc::new(file));
+    Ok(Reader::new(engine, found, source))
+}
+
+/// A live object and its file; found again when it was replaced before its file was opened.
+fn find_file(
+    engine: &Engine,
+    name: &ObjectName,
+    now: Timestamp,
+) -> Result<(Found, File), StoreError> {
+    for _ in 0..MAX_TRIES {
+        let found = objects::found(engine, name, now)?;
+        if let Some(file) = engine.disk.open_to_read(FileName::Main(found.meta.id))? {
+            return checked(engine, found, file);
+        }
+    }
+    Err(damaged("an object's file is missing"))
+}
+
+fn checked(engine: &Engine, found: Found, file: File) -> Result<(Found, File), StoreError> {
+    if engine.disk.length(&file)? == found.meta.size {
+        return Ok((found, file));
+    }
+    Err(damaged("an object has another size than its record"))
+}
+
+/// Reads an object whole from its file and compares.
+pub(super) async fn verify(
+    engine: &Arc<Engine>,
+    name: ObjectName,
+    now: Timestamp,
+) -> Result<ObjectMeta, StoreError> {
+    let check = move |engine: &Engine| {
+        let (found, file) = find_file(engine, &name, now)?;
+        let mut hasher = Hasher::default();
+        let mut offset = 0;
+        loop {
+            let bytes = engine.disk.read_at(&file, offset, VERIFY_BYTES)?;
+            if bytes.is_empty() {
+                break;
+            }
+            offset += bytes.len() as u64;
+            hasher.update(&bytes);
+        }
+        let (digests, meta) = (hasher.finish(), Arc::unwrap_or_clone(found.meta));
+        if offset != meta.size {
+            return Err(damaged("an object has another size than its record"));
+        }
+        if digests.crc64 != meta.crc64 || meta.md5.is_some_and(|md5| md5 != digests.md5) {
+            return Err(damaged(OTHER_BYTES));
+        }
+        Ok(meta)
+    };
+    engine.blocking(check).await
+}
+
+const OTHER_BYTES: &str = "an object's bytes do not match its checksum";
+
+impl Reader {
+    fn new(engine: &Arc<Engine>, found: Found, source: Source) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            found,
+            source,
+        }
+    }
+
+    /// Reads exactly `length` bytes of the file.
+    async fn read_file(
+        &self,
+        file: &Arc<File>,
+        offset: u64,
+        length: usize,
+    ) -> Result<Bytes, StoreError> {
+        if length <= AT_ONCE_BYTES
+            && let Some(bytes) = self.engine.disk.read_at_once(file, offset, length)?
+        {
+            return Ok(bytes);
+        }
+        let file = Arc::clone(file);
+        let read = move |engine: &Engine| engine.disk.read_at(&file, offset, length);
+        let bytes = self.engine.blocking(read).await?;
+        if bytes.len() < length {
+            return Err(damaged("an object's file was cut short"));
+        }
+        Ok(bytes.into())
+    }
+
+    /// All of a small object, compared with its checksum, and kept for whoever reads it next.
+    async fn read_whole(&self, file: &Arc<File>, length: usize) -> Result<Bytes, StoreError> {
+        let bytes = self.read_file(file, 0, length).await?;
+        let Found {
+            name, record, meta, ..
+        } = &self.found;
+        if Crc64::of(&bytes) != meta.crc64 {
+            return Err(damaged(OTHER_BYTES));
+        }
+        let kept = (name.clone(), Arc::clone(meta), bytes.clone());
+        self.engine.hot.keep(kept.0, record, kept.1, kept.2);
+        Ok(bytes)
+    }
+}
+
+#[async_trait]
+impl ObjectReader for Reader {
+    fn meta(&self) -> &Arc<ObjectMeta> {
+        &self.found.meta
+    }
+
+    fn is_checked(&self) -> bool {
+        self.meta().size <= MAX_OBJECT_BYTES as u64
+    }
+
+    async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes, StoreError> {
+        let left = self.meta().size.saturating_sub(offset);
+        let length = usize::try_from(left).unwrap_or(usize::MAX).min(length);
+        if length == 0 {
+            return Ok(Bytes::new());
+        }
+        let whole = match &self.source {
+            Source::Memory(bytes) => bytes.clone(),
+            Source::File(file) if self.is_checked() => {
+                let size = usize::try_from(self.meta().size).unwrap_or(usize::MAX);
+                self.read_whole(file, size).await?
+            }
+            Source::File(file) => return self.read_file(file, offset, length).await,
+        };
+        // The object is in memory, so a place in it is one in memory.
+        let from = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(whole.len());
+        Ok(whole.slice(from..from.saturating_add(length).min(whole.len())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::CannedAcl;
+    use crate::store::embedded::tests::{Folder, NOW, post};
+    use crate::store::embedded::{EmbeddedStore, tests};
+    use crate::store::{ObjectChange, ObjectStore as _};
+
+    const LARGE: usize = MAX_OBJECT_BYTES + 1;
+
+    async fn read(store: &EmbeddedStore, key: &ObjectName) -> Result<Bytes, StoreError> {
+        store.open(key, NOW).await?.read_at(0, 1 << 30).await
+    }
+
+    /// Where an object is.
+    fn name_of(meta: &ObjectMeta) -> ObjectName {
+        ObjectName::Key(meta.bucket.clone(), meta.key.clone())
+    }
+
+    /// Makes one bit of an object's file another one.
+    fn flip(store: &EmbeddedStore, meta: &ObjectMeta) {
+        let path = store.locate(meta).unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[0] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    }
+
+    fn is_corrupt(read: &Result<Bytes, StoreError>) -> bool {
+        matches!(read, Err(StoreError::Corrupt(_)))
+    }
+
+    #[tokio::test]
+    async fn a_small_object_is_read_from_its_file_once_and_a_large_one_each_time() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        for (length, again) in [(1, true), (MAX_OBJECT_BYTES, true), (LARGE, false)] {
+            let meta = post(&store, "a", &vec![7; length]).await;
+            let name = name_of(&meta);
+            assert_eq!(read(&store, &name).await.unwrap(), vec![7; length]);
+            std::fs::remove_file(store.locate(&meta).unwrap()).unwrap();
+            for name in [name, ObjectName::Id(meta.id)] {
+                let second = read(&store, &name).await;
+                assert_eq!(second.is_ok(), again, "{length} bytes: {second:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_in_memory_follows_every_change_of_its_object() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let old = post(&store, "a", b"old").await;
+        let name = name_of(&old);
+        assert_eq!(read(&store, &name).await.unwrap(), "old");
+        let acl = ObjectChange::Acl(CannedAcl::PublicRead);
+        store.change_object(&name, acl, NOW).await.unwrap();
+        let reader = store.open(&name, NOW).await.unwrap();
+        assert_eq!(reader.meta().attributes.acl, CannedAcl::PublicRead);
+        assert_eq!(reader.read_at(1, 1).await.unwrap(), "l");
+        post(&store, "a", b"new").await;
+        assert_eq!(read(&store, &name).await.unwrap(), "new");
+        assert_eq!(reader.read_at(0, 9).await.unwrap(), "old");
+        store.delete_object(&name, NOW).await.unwrap();
+        let gone = read(&store, &name).await;
+        assert!(matches!(gone, Err(StoreError::NoSuchObject)));
+    }
+
+    #[tokio::test]
+    async fn an_object_in_memory_expires_like_any_other() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let name = name_of(&post(&store, "a", b"old").await);
+        assert!(read(&store, &name).await.is_ok());
+        let soon = ObjectChange::ExpiresAt(Some(NOW));
+        store.change_object(&name, soon, NOW).await.unwrap();
+        let gone = read(&store, &name).await;
+        assert!(matches!(gone, Err(StoreError::NoSuchObject)), "{gone:?}");
+    }
+
+    #[tokio::test]
+    async fn of_a_small_object_with_one_wrong_bit_not_even_a_part_is_given_away() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let meta = post(&store, "a", b"sound").await;
+        flip(&store, &meta);
+        let reader = store.open(&name_of(&meta), NOW).await.unwrap();
+        assert!(reader.is_checked());
+        for place in [(0, 5), (4, 1)] {
+            assert!(is_corrupt(&reader.read_at(place.0, place.1).await));
+        }
+        flip(&store, &meta);
+        assert_eq!(read(&store, &name_of(&meta)).await.unwrap(), "sound");
+    }
+
+    #[tokio::test]
+    async fn verifying_looks_at_the_file_whatever_is_in_memory() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let meta = post(&store, "a", b"sound").await;
+        let name = name_of(&meta);
+        assert_eq!(tests::read(&store, meta.id).await.unwrap(), "sound");
+        assert_eq!(store.verify(&name, NOW).await.unwrap(), meta);
+        flip(&store, &meta);
+        assert_eq!(read(&store, &name).await.unwrap(), "sound");
+        let verified = store.verify(&name, NOW).await;
+        assert!(matches!(verified, Err(StoreError::Corrupt(_))));
+    }
+}
