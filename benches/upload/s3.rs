@@ -14,6 +14,8 @@ use crate::server::{Server, folder};
 use crate::table::{Table, median};
 
 const MIB: usize = 1 << 20;
+/// So many small objects are more than the server keeps in its own memory.
+const MANY_OBJECTS: usize = 1024;
 /// Pages of a list that are asked for, at most.
 const MAX_PAGES: usize = 400;
 
@@ -28,9 +30,13 @@ pub(crate) fn tables(bench: &Bench) {
         puts(bench, &server, &signer, Amount::of(size, count, parallel));
     }
     let nginx = Nginx::start(&bench.certificate);
-    for (size, count, parallel) in [(bench.large.len(), 1, 1), (64 << 10, 8192, 32)] {
-        let amount = Amount::of(size, count, parallel);
-        gets(bench, &server, &signer, nginx.as_ref(), amount);
+    let small = Amount::of(64 << 10, 8192, 32);
+    for (amount, objects) in [
+        (Amount::of(bench.large.len(), 1, 1), 1),
+        (small, 1),
+        (small, MANY_OBJECTS),
+    ] {
+        gets(bench, &server, &signer, nginx.as_ref(), (amount, objects));
     }
     let peak = server.process.status_kib("VmHWM") >> 10;
     println!("\npeak resident memory after all of these: {peak} MiB");
@@ -62,26 +68,43 @@ fn puts(bench: &Bench, server: &Server, signer: &Presigner, amount: Amount) {
     table.run(bench.rounds);
 }
 
-fn gets(bench: &Bench, server: &Server, signer: &Presigner, nginx: Option<&Nginx>, amount: Amount) {
+/// The same object again and again, or one after the other of so many.
+fn gets(
+    bench: &Bench,
+    server: &Server,
+    signer: &Presigner,
+    nginx: Option<&Nginx>,
+    (amount, objects): (Amount, usize),
+) {
     let size = amount.bytes / amount.count;
-    let (file, path) = (&bench.large[..size], format!("/uploads/get/{size}"));
-    server.client().put(&signer.target("PUT", &path, ""), file);
-    let target = signer.target("GET", &path, "");
-    let mut table = Table::new(title("GET", amount));
+    let file = &bench.large[..size];
+    let path = |number: usize| format!("/uploads/get/{size}/{number}");
+    let mut client = server.client();
+    for number in 0..objects {
+        client.put(&signer.target("PUT", &path(number), ""), file);
+    }
+    let targets: Vec<_> = (0..objects)
+        .map(|number| signer.target("GET", &path(number), ""))
+        .collect();
+    let mut table = Table::new(title(&format!("GET of {objects}"), amount));
     let served = "(c) nginx, static file";
     let rows = match nginx {
         None => vec![table.missing(served, nginx::HOW_TO_INSTALL)],
         Some(nginx) => {
-            nginx.put_file(&size.to_string(), file);
+            for number in 0..objects {
+                nginx.put_file(&format!("{size}-{number}"), file);
+            }
             vec![table.row(served, move || {
-                nginx.run(false, amount, |client, _| {
-                    client.get(&format!("/{size}"), size)
+                nginx.run(false, amount, |client, index| {
+                    client.get(&format!("/{size}-{}", index % objects), size)
                 })
             })]
         }
     };
     table.ratio("GET, presigned", "of (c)", &rows, move || {
-        server.run(amount, |client, _| client.get(&target, size))
+        server.run(amount, |client, index| {
+            client.get(&targets[index % objects], size)
+        })
     });
     table.run(bench.rounds);
 }
