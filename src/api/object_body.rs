@@ -7,7 +7,7 @@
 //! Never does: HTTP headers, ranges or conditions; it is told which part to send.
 //!
 //! Invariants: exactly the promised number of bytes is sent, or the body ends with an error. A whole object is checked
-//! against its CRC64NVME as it passes, before its last block is given away: damage is never delivered as a success,
+//! against its CRC64NVME by its reader or as it passes, before its last block is given away: damage is never delivered as a success,
 //! because the answer then breaks off (HTTP/1.1: fewer bytes than `Content-Length`; HTTP/2: a reset stream).
 
 use std::fmt;

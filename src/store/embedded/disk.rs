@@ -14,6 +14,8 @@ mod blocks;
 mod read;
 mod root;
 
+pub(super) use blocks::{BLOCK_BYTES, room_of};
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};

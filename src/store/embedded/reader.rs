@@ -27,19 +27,25 @@ const VERIFY_BYTES: usize = 1 << 20;
 /// Bytes that are copied from the kernel's memory on the caller's thread at most; it takes 20 µs, as handing over does.
 const AT_ONCE_BYTES: usize = 128 << 10;
 
+/// What a damaged object is called.
+const OTHER_BYTES: &str = "an object's bytes do not match its checksum";
+const OTHER_SIZE: &str = "an object has another size than its record";
+
 /// An open object; it keeps the file, whatever happens to the name.
 #[derive(Debug)]
 pub(super) struct Reader {
     engine: Arc<Engine>,
-    found: Found,
+    meta: Arc<ObjectMeta>,
     source: Source,
 }
 
 /// Where the bytes are.
 #[derive(Debug)]
 enum Source {
-    File(Arc<File>),
     Memory(Bytes),
+    /// In the file of a small object, which is read whole and then kept.
+    Small(Found, Arc<File>),
+    Large(Arc<File>),
 }
 
 /// Opens a live object.
@@ -49,9 +55,8 @@ pub(super) async fn open(
     now: Timestamp,
 ) -> Result<Reader, StoreError> {
     let found = objects::found(engine, name, now)?;
-    if let Some(bytes) = found.bytes.clone() {
-        let source = Source::Memory(bytes);
-        return Ok(Reader::new(engine, found, source));
+    if let Some(bytes) = found.bytes {
+        return Ok(Reader::new(engine, found.meta, Source::Memory(bytes)));
     }
     let (found, file) = match engine.disk.open_at_once(FileName::Main(found.meta.id))? {
         Some(file) => checked(engine, found, file)?,
@@ -61,8 +66,12 @@ pub(super) async fn open(
             engine.blocking(find).await?
         }
     };
-    let source = Source::File(Arc::new(file));
-    Ok(Reader::new(engine, found, source))
+    let (meta, file) = (Arc::clone(&found.meta), Arc::new(file));
+    let source = match is_small(&meta) {
+        true => Source::Small(found, file),
+        false => Source::Large(file),
+    };
+    Ok(Reader::new(engine, meta, source))
 }
 
 /// A live object and its file; found again when it was replaced before its file was opened.
@@ -84,7 +93,11 @@ fn checked(engine: &Engine, found: Found, file: File) -> Result<(Found, File), S
     if engine.disk.length(&file)? == found.meta.size {
         return Ok((found, file));
     }
-    Err(damaged("an object has another size than its record"))
+    Err(damaged(OTHER_SIZE))
+}
+
+fn is_small(meta: &ObjectMeta) -> bool {
+    meta.size <= MAX_OBJECT_BYTES as u64
 }
 
 /// Reads an object whole from its file and compares.
@@ -107,7 +120,7 @@ pub(super) async fn verify(
         }
         let (digests, meta) = (hasher.finish(), Arc::unwrap_or_clone(found.meta));
         if offset != meta.size {
-            return Err(damaged("an object has another size than its record"));
+            return Err(damaged(OTHER_SIZE));
         }
         if digests.crc64 != meta.crc64 || meta.md5.is_some_and(|md5| md5 != digests.md5) {
             return Err(damaged(OTHER_BYTES));
@@ -117,13 +130,11 @@ pub(super) async fn verify(
     engine.blocking(check).await
 }
 
-const OTHER_BYTES: &str = "an object's bytes do not match its checksum";
-
 impl Reader {
-    fn new(engine: &Arc<Engine>, found: Found, source: Source) -> Self {
+    fn new(engine: &Arc<Engine>, meta: Arc<ObjectMeta>, source: Source) -> Self {
         Self {
             engine: Arc::clone(engine),
-            found,
+            meta,
             source,
         }
     }
@@ -150,16 +161,16 @@ impl Reader {
     }
 
     /// All of a small object, compared with its checksum, and kept for whoever reads it next.
-    async fn read_whole(&self, file: &Arc<File>, length: usize) -> Result<Bytes, StoreError> {
-        let bytes = self.read_file(file, 0, length).await?;
-        let Found {
-            name, record, meta, ..
-        } = &self.found;
-        if Crc64::of(&bytes) != meta.crc64 {
+    async fn read_whole(&self, found: &Found, file: &Arc<File>) -> Result<Bytes, StoreError> {
+        let size = usize::try_from(found.meta.size).unwrap_or(usize::MAX);
+        let bytes = self.read_file(file, 0, size).await?;
+        if Crc64::of(&bytes) != found.meta.crc64 {
             return Err(damaged(OTHER_BYTES));
         }
-        let kept = (name.clone(), Arc::clone(meta), bytes.clone());
-        self.engine.hot.keep(kept.0, record, kept.1, kept.2);
+        let (name, meta) = (found.name.clone(), Arc::clone(&found.meta));
+        self.engine
+            .hot
+            .keep(name, &found.record, meta, bytes.clone());
         Ok(bytes)
     }
 }
@@ -167,26 +178,23 @@ impl Reader {
 #[async_trait]
 impl ObjectReader for Reader {
     fn meta(&self) -> &Arc<ObjectMeta> {
-        &self.found.meta
+        &self.meta
     }
 
     fn is_checked(&self) -> bool {
-        self.meta().size <= MAX_OBJECT_BYTES as u64
+        is_small(&self.meta)
     }
 
     async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes, StoreError> {
-        let left = self.meta().size.saturating_sub(offset);
+        let left = self.meta.size.saturating_sub(offset);
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(length);
         if length == 0 {
             return Ok(Bytes::new());
         }
         let whole = match &self.source {
             Source::Memory(bytes) => bytes.clone(),
-            Source::File(file) if self.is_checked() => {
-                let size = usize::try_from(self.meta().size).unwrap_or(usize::MAX);
-                self.read_whole(file, size).await?
-            }
-            Source::File(file) => return self.read_file(file, offset, length).await,
+            Source::Small(found, file) => self.read_whole(found, file).await?,
+            Source::Large(file) => return self.read_file(file, offset, length).await,
         };
         // The object is in memory, so a place in it is one in memory.
         let from = usize::try_from(offset)
@@ -198,6 +206,8 @@ impl ObjectReader for Reader {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::model::CannedAcl;
     use crate::store::embedded::tests::{Folder, NOW, post};
@@ -257,7 +267,9 @@ mod tests {
         assert_eq!(reader.read_at(1, 1).await.unwrap(), "l");
         post(&store, "a", b"new").await;
         assert_eq!(read(&store, &name).await.unwrap(), "new");
+        // What is kept late is the old record, which counts for nothing.
         assert_eq!(reader.read_at(0, 9).await.unwrap(), "old");
+        assert_eq!(read(&store, &name).await.unwrap(), "new");
         store.delete_object(&name, NOW).await.unwrap();
         let gone = read(&store, &name).await;
         assert!(matches!(gone, Err(StoreError::NoSuchObject)));
@@ -268,10 +280,13 @@ mod tests {
         let folder = Folder::new();
         let store = folder.open().await;
         let name = name_of(&post(&store, "a", b"old").await);
-        assert!(read(&store, &name).await.is_ok());
-        let soon = ObjectChange::ExpiresAt(Some(NOW));
-        store.change_object(&name, soon, NOW).await.unwrap();
-        let gone = read(&store, &name).await;
+        let soon = NOW.plus(Duration::from_secs(1));
+        let change = ObjectChange::ExpiresAt(Some(soon));
+        store.change_object(&name, change, NOW).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(read(&store, &name).await.unwrap(), "old");
+        }
+        let gone = store.open(&name, soon).await;
         assert!(matches!(gone, Err(StoreError::NoSuchObject)), "{gone:?}");
     }
 

@@ -93,6 +93,11 @@ pub(super) fn join(
     Ok(Some(meta))
 }
 
+/// Whether a record is not all that is known of its object.
+pub(super) fn is_apart(record: &[u8]) -> bool {
+    head_of(record).is_some()
+}
+
 /// Takes the tags out of a session that is about to be recorded, when they would not fit; the values of [`session_piece_key`], from 0.
 ///
 /// # Errors

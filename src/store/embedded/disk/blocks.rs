@@ -14,9 +14,17 @@ use bytes::Bytes;
 use super::super::sync::Mutex;
 
 /// Size of a block, in bytes; as the bodies of answers read small objects.
-const BLOCK_BYTES: usize = 64 << 10;
+pub(in super::super) const BLOCK_BYTES: usize = 64 << 10;
 /// Most blocks that are kept while nobody reads.
 const MAX_KEPT: usize = 32;
+
+/// The bytes of memory that a read of this length takes: a block, where that wastes at most half of it.
+pub(in super::super) const fn room_of(length: usize) -> usize {
+    match length > BLOCK_BYTES / 2 && length < BLOCK_BYTES {
+        true => BLOCK_BYTES,
+        false => length,
+    }
+}
 
 /// The blocks that are not lent; clones share them.
 #[derive(Clone, Debug, Default)]
@@ -36,7 +44,7 @@ impl Blocks {
         length: usize,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<Option<Bytes>> {
-        if length <= BLOCK_BYTES / 2 || length > BLOCK_BYTES {
+        if room_of(length) == length && length != BLOCK_BYTES {
             let mut bytes = vec![0; length];
             let whole = read(&mut bytes)? == length;
             return Ok(whole.then(|| bytes.into()));
