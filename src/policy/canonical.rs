@@ -11,9 +11,10 @@
 //! Sources: Amazon S3 API Reference, "Authenticating requests: using the Authorization header"; Amazon S3 User Guide, "Signing and
 //! authenticating REST requests" (Signature Version 2).
 
+use std::borrow::Cow;
 use std::fmt;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 /// RFC 3986, section 2.3: what is never encoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
@@ -70,6 +71,9 @@ pub fn is_signed_in_version_2(parameter: &str) -> bool {
     V2_SIGNED.contains(&parameter)
 }
 
+/// Room for what follows the path in a canonical request; it grows when this is not enough.
+const USUAL_BYTES: usize = 1024;
+
 /// Headers that Version 2 signs besides those of Amazon; a presigned URL may carry them in its query.
 pub const V2_PLAIN_HEADERS: [&str; 2] = ["content-md5", "content-type"];
 
@@ -93,29 +97,39 @@ pub struct SentRequest<'a> {
 impl<'a> SentRequest<'a> {
     /// All values of a header as Version 4 signs them: joined by commas, each trimmed and its runs of blanks made one; `None` when it
     /// is absent.
-    pub(super) fn header(&self, name: &str) -> Option<Vec<u8>> {
+    pub(super) fn header(&self, name: &str) -> Option<Cow<'a, [u8]>> {
         self.joined(name, folded)
     }
 
     /// As Version 2 signs them: joined by commas, each trimmed.
-    fn header_v2(&self, name: &str) -> Option<Vec<u8>> {
-        self.joined(name, |value| value.trim_ascii().to_vec())
+    fn header_v2(&self, name: &str) -> Option<Cow<'a, [u8]>> {
+        self.joined(name, |value| value.trim_ascii().into())
     }
 
-    fn joined(&self, name: &str, written: impl Fn(&[u8]) -> Vec<u8>) -> Option<Vec<u8>> {
+    fn joined(
+        &self,
+        name: &str,
+        written: impl Fn(&'a [u8]) -> Cow<'a, [u8]>,
+    ) -> Option<Cow<'a, [u8]>> {
         let lines = self.headers.iter().filter(|(n, _)| *n == name);
-        let lines = lines.map(|(_, line)| written(line)).collect::<Vec<_>>();
-        (!lines.is_empty()).then(|| lines.join(&b','))
+        let mut lines = lines.map(|(_, line)| written(line));
+        let mut all = lines.next()?;
+        for line in lines {
+            let all = all.to_mut();
+            all.push(b',');
+            all.extend_from_slice(&line);
+        }
+        Some(all)
     }
 
     /// As [`SentRequest::header`], when it is UTF-8.
-    pub(super) fn header_text(&self, name: &str) -> Option<String> {
-        String::from_utf8(self.header(name)?).ok()
+    pub(super) fn header_text(&self, name: &str) -> Option<Cow<'a, str>> {
+        text(self.header(name)?)
     }
 
     /// As Version 2 signs it, when it is UTF-8.
-    pub(super) fn header_v2_text(&self, name: &str) -> Option<String> {
-        String::from_utf8(self.header_v2(name)?).ok()
+    pub(super) fn header_v2_text(&self, name: &str) -> Option<Cow<'a, str>> {
+        text(self.header_v2(name)?)
     }
 
     /// How often a header was sent.
@@ -123,30 +137,33 @@ impl<'a> SentRequest<'a> {
         self.headers.iter().filter(|(n, _)| *n == name).count()
     }
 
-    /// Lower-case names that begin with `x-amz-`, sorted, each once.
-    pub(super) fn amz_names(&self) -> Vec<&'a str> {
+    /// Lower-case names that begin with `x-amz-` and are none of `besides`, sorted, each once.
+    pub(super) fn amz_names(&self, besides: &[&str]) -> Vec<&'a str> {
         let names = self.headers.iter().map(|(name, _)| *name);
-        let mut names: Vec<_> = names.filter(|name| name.starts_with("x-amz-")).collect();
+        let names = names.filter(|name| name.starts_with("x-amz-") && !besides.contains(name));
+        let mut names: Vec<_> = names.collect();
         names.sort_unstable();
         names.dedup();
         names
     }
 
     /// The spellings of the path as it was sent.
-    fn spellings(&self) -> Vec<String> {
-        let decoded = percent_decode(self.path.as_bytes()).decode_utf8();
-        let ours = decoded.map(|path| utf8_percent_encode(&path, ENCODED_IN_PATH).to_string());
-        let mut paths = vec![self.path.to_owned()];
-        paths.extend(ours.ok());
-        paths.dedup();
+    fn spellings(&self) -> Vec<Cow<'a, str>> {
+        let mut paths = vec![Cow::Borrowed(self.path)];
+        if let Ok(decoded) = percent_decode_str(self.path).decode_utf8() {
+            let ours = Cow::from(utf8_percent_encode(&decoded, ENCODED_IN_PATH));
+            if ours != self.path {
+                paths.push(Cow::Owned(ours.into_owned()));
+            }
+        }
         paths
     }
 
     /// The spellings of the path that a client may have signed.
-    fn paths(&self) -> Vec<String> {
+    fn paths(&self) -> Vec<Cow<'a, str>> {
         let mut paths = self.spellings();
         if !self.path_prefix.is_empty() {
-            let longer = |path: &String| format!("{}{path}", self.path_prefix);
+            let longer = |path: &Cow<'_, str>| format!("{}{path}", self.path_prefix).into();
             paths.extend(paths.iter().map(longer).collect::<Vec<_>>());
         }
         paths
@@ -154,14 +171,16 @@ impl<'a> SentRequest<'a> {
 
     /// The spellings of the resource that Version 2 signs: the bucket of the host stands in front, without the path prefix, for
     /// `/bucket/prefix/key` is another object's name; and a bucket has a slash behind it, which need not be sent.
-    fn resources_v2(&self) -> Vec<String> {
+    fn resources_v2(&self) -> Vec<Cow<'a, str>> {
         if let Some(bucket) = self.bucket_of_host {
             let paths = self.spellings().into_iter();
-            return paths.map(|path| format!("/{bucket}{path}")).collect();
+            return paths
+                .map(|path| format!("/{bucket}{path}").into())
+                .collect();
         }
         let mut paths = self.paths();
         if self.is_bucket() {
-            let closed = |path: &String| format!("{path}/");
+            let closed = |path: &Cow<'_, str>| format!("{path}/").into();
             paths.extend(paths.iter().map(closed).collect::<Vec<_>>());
         }
         paths
@@ -169,55 +188,59 @@ impl<'a> SentRequest<'a> {
 
     /// Whether the path names a bucket and nothing in it; an encoded slash separates as well as a plain one.
     fn is_bucket(&self) -> bool {
-        let decoded = percent_decode(self.path.as_bytes()).decode_utf8();
+        let decoded = percent_decode_str(self.path).decode_utf8();
         let decoded = decoded.unwrap_or_default();
         let name = decoded.strip_prefix('/').unwrap_or_default();
         !name.is_empty() && !name.contains('/')
     }
 
-    /// The canonical requests of Signature Version 4, one for each spelling of the path.
+    /// The canonical requests of Signature Version 4, one for each spelling of the path. `signed_headers` are names between semicolons.
     pub(super) fn canonical_v4(
         &self,
-        query: &Query,
-        signed_headers: &[&str],
+        query: &Query<'_>,
+        signed_headers: &str,
         payload: &str,
     ) -> Vec<Vec<u8>> {
-        let mut rest = Vec::new();
-        rest.extend_from_slice(query.canonical_v4().as_bytes());
+        let mut rest = Vec::with_capacity(USUAL_BYTES);
+        query.write_v4(&mut rest);
         rest.push(b'\n');
-        for name in signed_headers {
+        for name in signed_headers.split(';') {
             if let Some(value) = self.header(name) {
-                rest.extend_from_slice(name.as_bytes());
-                rest.push(b':');
-                rest.extend(value);
-                rest.push(b'\n');
+                for piece in [name.as_bytes(), b":", &value, b"\n"] {
+                    rest.extend_from_slice(piece);
+                }
             }
         }
-        let end = format!("\n{}\n{payload}", signed_headers.join(";"));
-        rest.extend_from_slice(end.as_bytes());
-        let whole = |path: String| {
-            let mut text = format!("{}\n{path}\n", self.method).into_bytes();
-            text.extend_from_slice(&rest);
-            text
-        };
+        for piece in ["\n", signed_headers, "\n", payload] {
+            rest.extend_from_slice(piece.as_bytes());
+        }
+        let method = self.method.as_bytes();
+        let whole =
+            |path: Cow<'_, str>| [method, b"\n", path.as_bytes(), b"\n", rest.as_slice()].concat();
         self.paths().into_iter().map(whole).collect()
     }
 
     /// The texts that Signature Version 2 signs, one for each spelling of the path. `date` is the `Date` header, empty when
     /// `x-amz-date` stands for it, or the `Expires` of a presigned URL, whose query may also carry headers.
-    pub(super) fn strings_v2(&self, query: &Query, date: &str, presigned: bool) -> Vec<Vec<u8>> {
+    pub(super) fn strings_v2(
+        &self,
+        query: &Query<'_>,
+        date: &str,
+        presigned: bool,
+    ) -> Vec<Vec<u8>> {
         let hoisted = |name: &str| query.get_any_case(name).filter(|_| presigned);
         let header = |name: &str| {
-            let hoisted = || hoisted(name).map(|text| text.trim().as_bytes().to_vec());
+            let hoisted = || hoisted(name).map(|text| text.trim().as_bytes().into());
             self.header_v2(name).or_else(hoisted).unwrap_or_default()
         };
         let mut text = self.method.as_bytes().to_vec();
         for name in V2_PLAIN_HEADERS {
             text.push(b'\n');
-            text.extend(header(name));
+            text.extend_from_slice(&header(name));
         }
         text.extend_from_slice(format!("\n{date}\n").as_bytes());
-        let mut names: Vec<String> = self.amz_names().into_iter().map(str::to_owned).collect();
+        let names = self.amz_names(&[]).into_iter();
+        let mut names: Vec<_> = names.map(str::to_owned).collect();
         if presigned {
             names.extend(query.amz_names());
             names.sort_unstable();
@@ -226,11 +249,12 @@ impl<'a> SentRequest<'a> {
         for name in names {
             text.extend_from_slice(name.as_bytes());
             text.push(b':');
-            text.extend(header(&name));
+            text.extend_from_slice(&header(&name));
             text.push(b'\n');
         }
         let query = query.canonical_v2();
-        let whole = |path: String| [text.as_slice(), path.as_bytes(), query.as_bytes()].concat();
+        let whole =
+            |path: Cow<'_, str>| [text.as_slice(), path.as_bytes(), query.as_bytes()].concat();
         self.resources_v2().into_iter().map(whole).collect()
     }
 }
@@ -247,11 +271,11 @@ impl fmt::Debug for SentRequest<'_> {
 
 /// The parameters of a query, decoded, in the order they were sent.
 #[derive(Clone)]
-pub(super) struct Query(Vec<(String, Option<String>)>);
+pub(super) struct Query<'a>(Vec<(Cow<'a, str>, Option<Cow<'a, str>>)>);
 
-impl Query {
+impl<'a> Query<'a> {
     /// Reads a query; `None` when it is not UTF-8.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
         let pairs = text.split('&').filter(|pair| !pair.is_empty());
         let decoded = pairs.map(|pair| match pair.split_once('=') {
             Some((name, value)) => Some((decode(name)?, Some(decode(value)?))),
@@ -292,9 +316,9 @@ impl Query {
         names.filter(|name| name.starts_with("x-amz-"))
     }
 
-    /// Sorted by encoded name and value, without the signature itself.
-    fn canonical_v4(&self) -> String {
-        let encode = |text: &str| utf8_percent_encode(text, ENCODED).to_string();
+    /// Writes it sorted by encoded name and value, without the signature itself.
+    fn write_v4(&self, out: &mut Vec<u8>) {
+        let encode = |text| Cow::from(utf8_percent_encode(text, ENCODED));
         let kept = self.0.iter().filter(|(name, _)| name != "X-Amz-Signature");
         let pairs = kept.map(|(name, value)| {
             let value = value.as_deref().unwrap_or_default();
@@ -302,17 +326,21 @@ impl Query {
         });
         let mut pairs: Vec<_> = pairs.collect();
         pairs.sort_unstable();
-        let pairs = pairs.iter().map(|(name, value)| format!("{name}={value}"));
-        pairs.collect::<Vec<_>>().join("&")
+        for (place, (name, value)) in pairs.iter().enumerate() {
+            let between = if place == 0 { "" } else { "&" };
+            for piece in [between, name, "=", value] {
+                out.extend_from_slice(piece.as_bytes());
+            }
+        }
     }
 
     fn canonical_v2(&self) -> String {
-        let signed = |(name, _): &&(String, _)| V2_SIGNED.contains(&name.as_str());
+        let signed = |(name, _): &&(Cow<'_, str>, _)| V2_SIGNED.contains(&name.as_ref());
         let mut pairs: Vec<_> = self.0.iter().filter(signed).collect();
         pairs.sort_by_key(|(name, _)| name);
         let pairs = pairs.into_iter().map(|(name, value)| match value {
             Some(value) => format!("{name}={value}"),
-            None => name.clone(),
+            None => name.to_string(),
         });
         let joined = pairs.collect::<Vec<_>>().join("&");
         match joined.is_empty() {
@@ -322,17 +350,32 @@ impl Query {
     }
 }
 
-fn decode(text: &str) -> Option<String> {
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('+') {
+        return percent_decode_str(text).decode_utf8().ok();
+    }
     let blanks = text.replace('+', " ");
-    let decoded = percent_decode(blanks.as_bytes()).decode_utf8();
-    decoded.ok().map(Into::into)
+    let decoded = percent_decode_str(&blanks).decode_utf8().ok()?;
+    Some(Cow::Owned(decoded.into_owned()))
 }
 
 /// Without blanks at both ends, and each run of blanks inside made one.
-fn folded(value: &[u8]) -> Vec<u8> {
+fn folded(value: &[u8]) -> Cow<'_, [u8]> {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
-    let words = value.split(is_blank).filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join(&b' ')
+    let words = value.split(is_blank);
+    let is_single = |byte: &u8| *byte == b' ' || !is_blank(byte);
+    if value.iter().all(is_single) && words.clone().all(|word| !word.is_empty()) {
+        return Cow::Borrowed(value);
+    }
+    let words = words.filter(|word| !word.is_empty());
+    Cow::Owned(words.collect::<Vec<_>>().join(&b' '))
+}
+
+fn text(bytes: Cow<'_, [u8]>) -> Option<Cow<'_, str>> {
+    match bytes {
+        Cow::Borrowed(bytes) => std::str::from_utf8(bytes).ok().map(Cow::Borrowed),
+        Cow::Owned(bytes) => String::from_utf8(bytes).ok().map(Cow::Owned),
+    }
 }
 
 #[cfg(test)]
@@ -362,11 +405,9 @@ mod tests {
             ("%C3%BC=1&z=%27*", "%C3%BC=1&z=%27%2A"),
             ("X-Amz-Signature=1&A=2", "A=2"),
         ] {
-            assert_eq!(
-                Query::parse(query).unwrap().canonical_v4(),
-                canonical,
-                "{query}"
-            );
+            let mut written = Vec::new();
+            Query::parse(query).unwrap().write_v4(&mut written);
+            assert_eq!(written, canonical.as_bytes(), "{query}");
         }
         assert!(Query::parse("a=%ff").is_none());
     }
@@ -392,13 +433,26 @@ mod tests {
         let request = sent("/", "");
         assert_eq!(request.header_text("x-amz-b").unwrap(), "1 2,3");
         assert_eq!(request.header("x-amz-c"), None);
-        let canonical = request.canonical_v4(
-            &Query::parse("").unwrap(),
-            &["host", "x-amz-a", "x-amz-b"],
-            "P",
-        );
+        let canonical =
+            request.canonical_v4(&Query::parse("").unwrap(), "host;x-amz-a;x-amz-b", "P");
         let expected = "GET\n/\n\nhost:h\nx-amz-b:1 2,3\n\nhost;x-amz-a;x-amz-b\nP";
         assert_eq!(canonical, [expected.as_bytes()]);
+    }
+
+    #[test]
+    fn blanks_of_any_kind_are_folded_wherever_they_stand() {
+        for (value, written) in [
+            ("", ""),
+            ("a b c", "a b c"),
+            (" a", "a"),
+            ("a ", "a"),
+            ("a  b", "a b"),
+            ("a\tb", "a b"),
+            ("a\r\n b", "a b"),
+            (" \t ", ""),
+        ] {
+            assert_eq!(folded(value.as_bytes()), written.as_bytes(), "{value:?}");
+        }
     }
 
     #[test]
@@ -429,7 +483,7 @@ mod tests {
     #[test]
     fn version_2_signs_headers_trimmed_and_version_4_without_runs_of_blanks() {
         let request = sent("/", "");
-        assert_eq!(request.header_v2("x-amz-b").unwrap(), b"1   2,3");
+        assert_eq!(request.header_v2("x-amz-b").unwrap(), &b"1   2,3"[..]);
         assert_eq!(request.header_v2("x-amz-c"), None);
     }
 

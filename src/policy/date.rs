@@ -42,7 +42,10 @@ pub(super) fn parse_moment(text: &str) -> Option<Timestamp> {
     let part = |range| text.get(range);
     let (year, month, day) = (part(0..4)?, part(4..6)?, part(6..8)?);
     let (hour, minute, second) = (part(9..11)?, part(11..13)?, part(13..15)?);
-    parse_expiration(&format!("{year}-{month}-{day}T{hour}:{minute}:{second}Z"))
+    let spelled = [
+        year, "-", month, "-", day, "T", hour, ":", minute, ":", second, "Z",
+    ];
+    parse_expiration(&spelled.concat())
 }
 
 /// A moment as `x-amz-date` writes it, `yyyyMMddTHHmmssZ`.

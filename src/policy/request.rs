@@ -22,7 +22,7 @@ use super::request_claim::{self, V4Parts};
 use super::request_error::{RequestError, RequestErrorKind as Kind, spaced_hex};
 use super::session_token::{self, EXPIRED, FOREIGN, Verdict};
 use super::signature::V4_ALGORITHM;
-use super::signing::{self, V4_SERVICE, v4_signing_key};
+use super::signing::{self, V4_SERVICE, V4_TERMINAL, v4_signing_key};
 use crate::model::{AccessKey, KeyPurpose, Timestamp, encode_hex};
 
 /// How far a signed request's clock and ours may differ.
@@ -224,12 +224,12 @@ impl V4Parts {
     }
 
     pub(super) fn scope(&self) -> String {
-        format!("{}/{}/s3/aws4_request", self.day(), self.region)
+        [self.day(), &self.region, V4_SERVICE, V4_TERMINAL].join("/")
     }
 
     fn string_to_sign(&self, canonical: &[u8]) -> String {
         let hash = encode_hex(digest::digest(&digest::SHA256, canonical).as_ref());
-        format!("{V4_ALGORITHM}\n{}\n{}\n{hash}", self.date, self.scope())
+        [V4_ALGORITHM, &self.date, &self.scope(), &hash].join("\n")
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! Sources: as `request.rs`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use super::canonical::{Query, SentRequest};
@@ -36,16 +37,16 @@ struct Presented<'a> {
     credential: &'a str,
     signed_headers: &'a str,
     signature: &'a str,
-    date: String,
+    date: Cow<'a, str>,
     life: Life,
-    payload: String,
-    token: Option<String>,
+    payload: Cow<'a, str>,
+    token: Option<Cow<'a, str>>,
 }
 
 /// From the `Authorization` header.
 pub(super) fn from_header(
     sent: &SentRequest<'_>,
-    query: &Query,
+    query: &Query<'_>,
     region: Option<&str>,
 ) -> Result<RequestClaim, RequestError> {
     let header = sent.header_text("authorization").unwrap_or_default();
@@ -80,17 +81,17 @@ pub(super) fn from_header(
 }
 
 /// When a request says that it was signed, and how that is written in what was signed: in `x-amz-date`, or in `Date` without it.
-fn signing_date(sent: &SentRequest<'_>) -> Option<(String, Timestamp)> {
+fn signing_date<'a>(sent: &SentRequest<'a>) -> Option<(Cow<'a, str>, Timestamp)> {
     match sent.header_text("x-amz-date") {
         Some(date) => parse_moment(&date).map(|at| (date, at)),
-        None => parse_http_date(&sent.header_text("date")?).map(|at| (moment_of(at), at)),
+        None => parse_http_date(&sent.header_text("date")?).map(|at| (moment_of(at).into(), at)),
     }
 }
 
 /// From the query of a presigned URL of Version 4.
 pub(super) fn from_query_v4(
     sent: &SentRequest<'_>,
-    query: &Query,
+    query: &Query<'_>,
     region: Option<&str>,
 ) -> Result<RequestClaim, RequestError> {
     let member = |name: &'static str| match (query.count(name), query.get(name)) {
@@ -104,26 +105,25 @@ pub(super) fn from_query_v4(
             "X-Amz-Algorithm only supports \"AWS4-HMAC-SHA256 and AWS4-ECDSA-P256-SHA256\"",
         ));
     }
-    let date = member("X-Amz-Date")?.to_owned();
-    let Some(from) = parse_moment(&date) else {
+    let date = member("X-Amz-Date")?;
+    let Some(from) = parse_moment(date) else {
         return Err(query_error(
             "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"",
         ));
     };
     let seconds = expiry_seconds(member("X-Amz-Expires")?)?;
-    let in_query = query.get("X-Amz-Content-Sha256").map(str::to_owned);
+    let in_query = |name| query.get(name).map(Cow::Borrowed);
     let presented = Presented {
         malformed: Kind::AuthorizationQueryParametersError,
         credential: member("X-Amz-Credential")?,
         signed_headers: member("X-Amz-SignedHeaders")?,
         signature: member("X-Amz-Signature")?,
         life: Life::Until(Some(from), from.plus(seconds)),
-        date,
-        payload: in_query
+        date: date.into(),
+        payload: in_query("X-Amz-Content-Sha256")
             .or_else(|| sent.header_text(PAYLOAD))
-            .unwrap_or_else(|| UNSIGNED.to_owned()),
-        token: (query.get("X-Amz-Security-Token").map(str::to_owned))
-            .or_else(|| sent.header_text(TOKEN)),
+            .unwrap_or(UNSIGNED.into()),
+        token: in_query("X-Amz-Security-Token").or_else(|| sent.header_text(TOKEN)),
     };
     presented.claim(sent, query, region, true)
 }
@@ -131,7 +131,7 @@ pub(super) fn from_query_v4(
 /// From the query of a presigned URL of Version 2.
 pub(super) fn from_query_v2(
     sent: &SentRequest<'_>,
-    query: &Query,
+    query: &Query<'_>,
 ) -> Result<RequestClaim, RequestError> {
     let member = |name: &'static str| match (query.count(name), query.get(name)) {
         (1, Some(value)) => Ok(value),
@@ -159,7 +159,7 @@ pub(super) fn from_query_v2(
 }
 
 /// What stands for a header must be one: in the text that is signed a line feed or a colon could make two of it.
-fn check_hoisted(query: &Query) -> Result<(), RequestError> {
+fn check_hoisted(query: &Query<'_>) -> Result<(), RequestError> {
     let is_name = |name: &str| {
         let mut bytes = name.bytes();
         bytes.all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
@@ -178,7 +178,7 @@ fn check_hoisted(query: &Query) -> Result<(), RequestError> {
 
 fn header_v2(
     sent: &SentRequest<'_>,
-    query: &Query,
+    query: &Query<'_>,
     rest: &str,
 ) -> Result<RequestClaim, RequestError> {
     let Some((access_key_id, signature)) = rest.split_once(':') else {
@@ -194,7 +194,7 @@ fn header_v2(
     Ok(RequestClaim {
         access_key_id: access_key_id.to_owned(),
         signature: signature.to_owned(),
-        token: sent.header_text(TOKEN),
+        token: sent.header_text(TOKEN).map(Cow::into_owned),
         life: Life::Around(at),
         payload: unchained(sent)?,
         presigned: false,
@@ -259,24 +259,23 @@ impl Presented<'_> {
     fn claim(
         self,
         sent: &SentRequest<'_>,
-        query: &Query,
+        query: &Query<'_>,
         region: Option<&str>,
         presigned: bool,
     ) -> Result<RequestClaim, RequestError> {
         let (access_key_id, region) = self.scope(region)?;
-        let signed: Vec<&str> = self.signed_headers.split(';').collect();
-        check_signed(sent, &signed)?;
+        check_signed(sent, self.signed_headers)?;
         Ok(RequestClaim {
             access_key_id,
             signature: self.signature.to_owned(),
             payload: parse_payload(&self.payload)?,
             presigned,
             version: Version::V4(V4Parts {
-                date: self.date,
+                date: self.date.into_owned(),
                 region,
             }),
-            texts: sent.canonical_v4(query, &signed, &self.payload),
-            token: self.token,
+            texts: sent.canonical_v4(query, self.signed_headers, &self.payload),
+            token: self.token.map(Cow::into_owned),
             life: self.life,
         })
     }
@@ -326,10 +325,10 @@ impl Presented<'_> {
 }
 
 /// Whether `host` and all that begins with `x-amz-` is signed.
-fn check_signed(sent: &SentRequest<'_>, signed: &[&str]) -> Result<(), RequestError> {
-    let mut names = sent.amz_names();
-    names.push("host");
-    names.retain(|name| !signed.contains(name));
+fn check_signed(sent: &SentRequest<'_>, signed_headers: &str) -> Result<(), RequestError> {
+    let signed: Vec<_> = signed_headers.split(';').collect();
+    let mut names = sent.amz_names(&signed);
+    names.extend(["host"].iter().filter(|name| !signed.contains(name)));
     if names.is_empty() {
         return Ok(());
     }

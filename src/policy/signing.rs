@@ -81,7 +81,7 @@ fn v2_key(secret: &Secret) -> hmac::Key {
 }
 
 pub(super) fn v4_signing_key(secret: &Secret, day: &str, region: &str, service: &str) -> hmac::Key {
-    let first = format!("AWS4{}", secret.reveal());
+    let first = ["AWS4", secret.reveal()].concat();
     let mut key = hmac::Key::new(hmac::HMAC_SHA256, first.as_bytes());
     for part in [day, region, service, V4_TERMINAL] {
         key = hmac::Key::new(
