@@ -1,7 +1,7 @@
 //! Where a request leads: host, resource, the URL under which the client knows us, and whose cross-origin rules apply.
 //!
-//! Owns: [`Address`], read once per request before anything can fail, and the path prefix of `--public-url`: behind a proxy that passes
-//! the prefix on, it is left behind here, so that no other file knows of it.
+//! Owns: [`Address`], read once per request before anything can fail, [`OwnNames`], read once of the options, and the path prefix of
+//! `--public-url`: behind a proxy that passes the prefix on, it is left behind here, so that no other file knows of it.
 //! Never does: decide whether a host is served (`host.rs` does), or look at a body.
 //! Invariant: a prefix is left behind only when a whole segment ends there; a bucket must not be named like it. Below a bucket's own
 //! host the path is the key, and nothing tells `/prefix/key` of a proxy that passes the prefix on from the key `prefix/key`: it is the
@@ -13,7 +13,7 @@ use http::Uri;
 use http::request::Parts;
 use http::uri::PathAndQuery;
 
-use super::app::{App, Connection};
+use super::app::{App, AppOptions, Connection};
 use super::cors::Cors;
 use super::cors_rules::BucketRules;
 use super::error::ApiError;
@@ -22,34 +22,65 @@ use super::route::{self, Route};
 use crate::model::{Bucket, BucketSetting, CorsRule, SettingKind, SettingValue};
 use crate::store::{CatalogEntry, CatalogKey};
 
+/// Under which names this service is reached, as its options say.
+pub(crate) struct OwnNames {
+    /// The path of the public URL without a trailing `/`; empty when it has none.
+    path_prefix: String,
+    /// Host names whose subdomains are buckets.
+    host_bases: Vec<String>,
+}
+
+impl OwnNames {
+    pub(super) fn of(options: &AppOptions) -> Self {
+        let public = options.public_url.as_deref();
+        let public = public.and_then(|url| url.parse::<Uri>().ok());
+        let path = public.as_ref().map_or("", Uri::path);
+        let host = public.as_ref().and_then(Uri::host);
+        let host = host.map(str::to_ascii_lowercase).into_iter();
+        let bases = host
+            .chain(options.hosts.iter().cloned())
+            .chain(["localhost".to_owned()]);
+        Self {
+            path_prefix: path.trim_end_matches('/').to_owned(),
+            host_bases: bases
+                .filter(|base| base.parse::<std::net::IpAddr>().is_err())
+                .collect(),
+        }
+    }
+}
+
 /// Where a request leads.
-pub(super) struct Address {
+pub(super) struct Address<'a> {
     /// The resource.
     pub(super) route: Route,
-    /// Absolute URL of this service as the client knows it, without a trailing `/`; or why its host is not served.
-    pub(super) base_url: Result<String, ApiError>,
+    /// The host it names; or why that is not served.
+    pub(super) host: Result<Host<'a>, ApiError>,
+}
+
+/// The host that a request names.
+pub(super) struct Host<'a> {
+    /// With its port.
+    pub(super) name: &'a str,
+    /// The bucket in front of it, if there is one.
+    pub(super) bucket: Option<&'a str>,
+    /// Absolute URL of this service as the client knows it, without a trailing `/`.
+    pub(super) base_url: String,
 }
 
 impl App {
     /// Reads where a request leads.
-    pub(super) fn address(&self, head: &Parts, connection: Connection) -> Address {
-        let bases = self.host_bases();
-        let host = host::named(head, &self.options.hosts);
-        let named = host.as_deref().unwrap_or_default();
-        let bucket = route::bucket_of_host(named, &bases);
+    pub(super) fn address<'a>(&self, head: &'a Parts, connection: Connection) -> Address<'a> {
+        let host = host::named(head, &self.options.hosts).map(|name| {
+            let bucket = route::bucket_of_host(name, &self.names.host_bases);
+            Host {
+                name,
+                bucket,
+                base_url: self.base_url(name, bucket, connection),
+            }
+        });
+        let bucket = host.as_ref().ok().and_then(|host| host.bucket);
         let route = route::parse(head.uri.path(), bucket);
-        let base_url = match &host {
-            Ok(host) => Ok(self.base_url(host, bucket, connection)),
-            Err(error) => Err(ApiError::new(error.code, error.message.clone())),
-        };
-        Address { route, base_url }
-    }
-
-    /// The host that a request names, and the bucket in front of it, if there is one.
-    pub(super) fn named_host(&self, head: &Parts) -> (String, Option<String>) {
-        let host = host::named(head, &self.options.hosts).unwrap_or_default();
-        let bucket = route::bucket_of_host(&host, &self.host_bases()).map(str::to_owned);
-        (host, bucket)
+        Address { route, host }
     }
 
     /// By what cross-origin requests to a resource are answered: the configured rules of its bucket, those that were set over S3, or the
@@ -91,7 +122,7 @@ impl App {
     pub(super) fn leave_prefix_behind(&self, head: &mut Parts) {
         let prefix = self.path_prefix();
         let sent = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
-        let rest = match sent.strip_prefix(prefix.as_str()) {
+        let rest = match sent.strip_prefix(prefix) {
             Some(rest) if !prefix.is_empty() => rest,
             _ => return,
         };
@@ -106,27 +137,8 @@ impl App {
     }
 
     /// The path of the public URL without a trailing `/`; empty when it has none.
-    pub(super) fn path_prefix(&self) -> String {
-        let public = self.public_uri();
-        let path = public.as_ref().map_or("", |uri| uri.path());
-        path.trim_end_matches('/').to_owned()
-    }
-
-    /// Host names whose subdomains are buckets.
-    fn host_bases(&self) -> Vec<String> {
-        let public = self.public_uri();
-        let public = public.and_then(|uri| uri.host().map(str::to_ascii_lowercase));
-        let named = self.options.hosts.iter().cloned();
-        public
-            .into_iter()
-            .chain(named)
-            .chain(["localhost".to_owned()])
-            .filter(|base| base.parse::<std::net::IpAddr>().is_err())
-            .collect()
-    }
-
-    fn public_uri(&self) -> Option<Uri> {
-        self.options.public_url.as_deref()?.parse().ok()
+    pub(super) fn path_prefix(&self) -> &str {
+        &self.names.path_prefix
     }
 
     /// Where the client reaches us.
@@ -138,6 +150,6 @@ impl App {
         let host = bucket
             .and_then(|bucket| host.get(bucket.len() + 1..))
             .unwrap_or(host);
-        format!("{scheme}://{host}")
+        [scheme, "://", host].concat()
     }
 }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
+use super::address::OwnNames;
 use super::explain::kept::Kept;
 use crate::model::{AccessKey, Bucket, CorsRule, Timestamp};
 use crate::policy::Rules;
@@ -197,6 +198,8 @@ impl Connection {
 /// The application.
 pub struct App {
     pub(crate) options: AppOptions,
+    /// What the options say of names.
+    pub(crate) names: OwnNames,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,
     /// The key that signs new forms.

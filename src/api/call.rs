@@ -54,6 +54,10 @@ pub struct Call<'a> {
     pub now: Timestamp,
     /// Names the request in the log and in the answer.
     pub request_id: &'a str,
+    /// The host that it names, with its port.
+    pub host: &'a str,
+    /// The bucket in front of that host, if there is one.
+    pub bucket_of_host: Option<&'a str>,
     /// Absolute URL of this service as the client knows it, without a trailing `/`.
     pub base_url: String,
     /// How it is answered.

@@ -87,14 +87,14 @@ impl App {
         head: &Parts,
         body: &mut RequestBody,
         connection: Connection,
-        address: Address,
+        address: Address<'_>,
         request_id: &str,
     ) -> Response<ResponseBody> {
-        let Address { route, base_url } = address;
+        let Address { route, host } = address;
         let params = Params::from_query(head.uri.query().unwrap_or(""));
         let (dialect, style_error) = dialect_of(&route, head, params.as_ref().ok());
         let outcome = async {
-            let base_url = base_url?;
+            let host = host?;
             let params = params?;
             if !is_framed_plainly(head) {
                 let message = "The only Transfer-Encoding taken here is chunked, named once.";
@@ -111,7 +111,9 @@ impl App {
                 connection,
                 now,
                 request_id,
-                base_url,
+                host: host.name,
+                bucket_of_host: host.bucket,
+                base_url: host.base_url,
                 dialect,
                 params,
             };

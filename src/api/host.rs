@@ -24,9 +24,9 @@ const MAX_HOST_BYTES: usize = 255;
 ///
 /// # Errors
 /// `BadRequest` that says what is wrong with it.
-pub(super) fn named(head: &Parts, allowed: &[String]) -> Result<String, ApiError> {
+pub(super) fn named<'a>(head: &'a Parts, allowed: &[String]) -> Result<&'a str, ApiError> {
     let host = counting(head)?;
-    let name = host_name(&host).to_ascii_lowercase();
+    let name = host_name(host);
     let is_plain =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
     if name.is_empty() || host.len() > MAX_HOST_BYTES || !host.chars().all(is_plain) {
@@ -34,11 +34,7 @@ pub(super) fn named(head: &Parts, allowed: &[String]) -> Result<String, ApiError
             "The Host header is not a host name with an optional port.",
         ));
     }
-    let fits = |base: &String| {
-        let below = name.strip_suffix(base.as_str());
-        name == *base || below.is_some_and(|head| head.ends_with('.'))
-    };
-    if !allowed.is_empty() && !allowed.iter().any(fits) {
+    if !allowed.is_empty() && !is_below(&name.to_ascii_lowercase(), allowed) {
         return Err(bad(
             "This host name is not served here ([server] hosts lists those that are).",
         ));
@@ -46,8 +42,16 @@ pub(super) fn named(head: &Parts, allowed: &[String]) -> Result<String, ApiError
     Ok(host)
 }
 
+/// Whether a name is one of these or below one of them.
+fn is_below(name: &str, allowed: &[String]) -> bool {
+    allowed.iter().any(|base| {
+        let below = name.strip_suffix(base.as_str());
+        name == *base || below.is_some_and(|head| head.ends_with('.'))
+    })
+}
+
 /// Of the header and the target the one that counts.
-fn counting(head: &Parts) -> Result<String, ApiError> {
+fn counting(head: &Parts) -> Result<&str, ApiError> {
     let mut headers = head.headers.get_all(HOST).iter();
     let header = match (headers.next(), headers.next()) {
         (None, _) => None,
@@ -67,11 +71,11 @@ fn counting(head: &Parts) -> Result<String, ApiError> {
             if !header.eq_ignore_ascii_case(authority) {
                 return Err(bad("The Host header and :authority differ."));
             }
-            Ok(authority.to_owned())
+            Ok(authority)
         }
-        (Some(_), Some(authority)) => Ok(authority.to_owned()),
-        (Some(header), None) => Ok(header.to_owned()),
-        (None, Some(authority)) if head.version >= Version::HTTP_2 => Ok(authority.to_owned()),
+        (Some(_), Some(authority)) => Ok(authority),
+        (Some(header), None) => Ok(header),
+        (None, Some(authority)) if head.version >= Version::HTTP_2 => Ok(authority),
         (None, _) => Err(bad(
             "A request must have exactly one Host header; it has none.",
         )),
@@ -96,7 +100,7 @@ mod tests {
             request = request.header("host", *host);
         }
         let (head, ()) = request.body(()).unwrap().into_parts();
-        named(&head, &[]).ok()
+        named(&head, &[]).ok().map(str::to_owned)
     }
 
     #[test]

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::address::OwnNames;
 use super::app::{App, AppOptions, Clock};
 use super::call::{new_id, random_bytes};
 use super::error::ApiError;
@@ -79,6 +80,7 @@ impl App {
             )
         };
         Ok(Arc::new(Self {
+            names: OwnNames::of(&options),
             options,
             store,
             clock,

@@ -31,7 +31,6 @@ use super::call::{Call, Reply, random_bytes};
 use super::dialect::{Dialect, RestStyle};
 use super::error::{ApiError, ErrorCode};
 use super::form_gate;
-use super::host;
 use super::route::{EXPLAIN_PATH, Route};
 use crate::model::{AccessKey, Bucket};
 use crate::policy::{SignatureClaim, claim};
@@ -87,17 +86,15 @@ pub(super) async fn keep(
         .seen
         .take()
         .map_or_else(|| Seen::at(now), |seen| *seen);
-    let host = host::named(head, &app.options.hosts).ok();
+    let host = address.host.ok();
     let mut case = Case {
-        asked: Asked::of(head, host.as_deref(), address.route),
+        asked: Asked::of(head, host.as_ref().map(|host| host.name), address.route),
         refusal: Some(Refusal::of(error)),
         seen,
     };
     case.seen.close();
-    let base_url = address
-        .base_url
-        .ok()
-        .or_else(|| app.options.public_url.clone());
+    let base_url = host.map(|host| host.base_url);
+    let base_url = base_url.or_else(|| app.options.public_url.clone());
     let link = random_bytes().ok().zip(base_url).map(|(random, base_url)| {
         let id = kept::id_of(&random);
         (random, format!("{base_url}{EXPLAIN_PATH}{id}"))

@@ -119,19 +119,17 @@ pub(super) fn not_implemented(header: &str) -> ApiError {
 /// # Errors
 /// `AccessDenied` when nobody signed it, and for what the key may not do; what `policy::claim_request` and `RequestClaim::verify` say.
 pub(super) async fn authenticate(call: &Call<'_>, place: Place<'_>) -> Result<Access, ApiError> {
-    let (host, bucket) = call.app.named_host(call.head);
-    let prefix = call.app.path_prefix();
     let named = call.head.headers.iter().filter(|(name, _)| *name != HOST);
     let mut headers: Vec<_> = named
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
         .collect();
     // What is signed must be what is acted on: the host that the route was found by, whatever the header says.
-    headers.push((HOST.as_str(), host.as_bytes()));
+    headers.push((HOST.as_str(), call.host.as_bytes()));
     let sent = SentRequest {
         method: call.head.method.as_str(),
         path: call.head.uri.path(),
-        path_prefix: &prefix,
-        bucket_of_host: bucket.as_deref(),
+        path_prefix: call.app.path_prefix(),
+        bucket_of_host: call.bucket_of_host,
         query: call.head.uri.query().unwrap_or_default(),
         headers,
     };
