@@ -6,6 +6,8 @@
 //!
 //! Never does: give meaning to a parameter. Invariant: what is refused names the parameter and the rule.
 
+use std::borrow::Cow;
+
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
 
@@ -215,9 +217,13 @@ fn form_pair(pair: &[u8]) -> Result<(String, String), ApiError> {
 
 /// Decodes `application/x-www-form-urlencoded` (URL standard, section 5.1): a plus sign is a blank.
 fn form_text(encoded: &[u8]) -> Option<String> {
-    let blanks = |byte: &u8| if *byte == b'+' { b' ' } else { *byte };
-    let encoded = encoded.iter().map(blanks).collect::<Vec<u8>>();
-    String::from_utf8(percent_decode(&encoded).collect()).ok()
+    let mut encoded = Cow::Borrowed(encoded);
+    if encoded.contains(&b'+') {
+        let pluses = encoded.to_mut().iter_mut().filter(|byte| **byte == b'+');
+        pluses.for_each(|byte| *byte = b' ');
+    }
+    let decoded = percent_decode(&encoded).decode_utf8();
+    decoded.ok().map(Cow::into_owned)
 }
 
 /// Strict JSON, or else JSON after taking out what a shell example leaves in: backslashes before blanks outside strings, and

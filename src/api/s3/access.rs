@@ -12,6 +12,7 @@
 //!
 //! Source: Amazon S3 API Reference, "Authenticating requests".
 
+use std::borrow::Cow;
 use std::fmt;
 
 use http::header::HOST;
@@ -34,12 +35,14 @@ pub(super) const KEY_OF_CLIENT: [&str; 3] = [
     "x-amz-server-side-encryption-customer-key-md5",
 ];
 
+/// Lower-case names and values, each name once.
+type Headers<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+
 /// A request that was proven, and its headers.
-pub(super) struct Access {
+pub(super) struct Access<'a> {
     /// What was proven.
     pub(super) proven: ProvenRequest,
-    /// Lower-case names and values, each name once.
-    headers: Vec<(String, String)>,
+    headers: Headers<'a>,
     limits: KeyLimits,
 }
 
@@ -54,7 +57,7 @@ pub(super) enum Place<'a> {
     Object(&'a str, &'a str),
 }
 
-impl Access {
+impl Access<'_> {
     /// A header's text.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(n, _)| n == name)?;
@@ -63,7 +66,7 @@ impl Access {
 
     /// All headers: lower-case names, each once.
     pub(super) fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.headers.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+        self.headers.iter().map(|(n, v)| (n.as_ref(), v.as_ref()))
     }
 
     /// Judges what the request wants besides what it names: the source of a copy, a key in a list.
@@ -98,7 +101,7 @@ fn denied() -> ApiError {
     ApiError::new(ErrorCode::AccessDenied, "Access Denied")
 }
 
-impl fmt::Debug for Access {
+impl fmt::Debug for Access<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = self.headers().map(|(name, _)| name).collect::<Vec<_>>();
         f.debug_struct("Access")
@@ -118,7 +121,10 @@ pub(super) fn not_implemented(header: &str) -> ApiError {
 ///
 /// # Errors
 /// `AccessDenied` when nobody signed it, and for what the key may not do; what `policy::claim_request` and `RequestClaim::verify` say.
-pub(super) async fn authenticate(call: &Call<'_>, place: Place<'_>) -> Result<Access, ApiError> {
+pub(super) async fn authenticate<'a>(
+    call: &Call<'a>,
+    place: Place<'_>,
+) -> Result<Access<'a>, ApiError> {
     let named = call.head.headers.iter().filter(|(name, _)| *name != HOST);
     let mut headers: Vec<_> = named
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
@@ -212,8 +218,8 @@ async fn access_key(call: &Call<'_>, id: &str) -> Result<Option<AccessKey>, ApiE
 }
 
 /// Repeats are joined with a comma (RFC 9110, section 5.3). What nobody here looks at may be any bytes, which are left out.
-fn headers_of(call: &Call<'_>, proven: &ProvenRequest) -> Result<Vec<(String, String)>, ApiError> {
-    let mut headers: Vec<(String, String)> = Vec::new();
+fn headers_of<'a>(call: &Call<'a>, proven: &ProvenRequest) -> Result<Headers<'a>, ApiError> {
+    let mut headers: Headers<'a> = Vec::with_capacity(call.head.headers.len());
     for (name, value) in &call.head.headers {
         let value = match std::str::from_utf8(value.as_bytes()) {
             Ok(value) => value,
@@ -223,17 +229,18 @@ fn headers_of(call: &Call<'_>, proven: &ProvenRequest) -> Result<Vec<(String, St
             Err(_) => continue,
         };
         match headers.iter_mut().find(|(n, _)| n == name.as_str()) {
-            Some((_, held)) => *held = format!("{held},{value}"),
-            None => headers.push((name.as_str().to_owned(), value.to_owned())),
+            Some((_, held)) => *held = format!("{held},{value}").into(),
+            None => headers.push((name.as_str().into(), value.into())),
         }
     }
     if proven.presigned {
-        for (name, value) in call.params.pairs() {
+        let pairs = call.params.pairs();
+        for (name, value) in pairs.filter(|(name, _)| !is_authentication(name)) {
             let name = name.to_ascii_lowercase();
             let is_plain = proven.version_2 && V2_PLAIN_HEADERS.contains(&name.as_str());
             let is_header = is_plain || is_hoisted(&name);
             if is_header && !headers.iter().any(|(n, _)| *n == name) {
-                headers.push((name, value.trim().to_owned()));
+                headers.push((name.into(), value.trim().to_owned().into()));
             }
         }
     }
@@ -247,10 +254,9 @@ fn is_read(name: &str) -> bool {
         || ["cache-control", "expires"].contains(&name)
 }
 
-/// Whether a parameter of a presigned URL stands for a header. The value of a checksum does not: SDKs put there that of the empty body
-/// they had when they signed. That checksums are wanted back does.
-fn is_hoisted(name: &str) -> bool {
-    const AUTHENTICATION: [&str; 8] = [
+/// Whether a parameter of a presigned URL is what its signature is made of.
+fn is_authentication(name: &str) -> bool {
+    const NAMES: [&str; 8] = [
         "x-amz-algorithm",
         "x-amz-content-sha256",
         "x-amz-credential",
@@ -260,9 +266,14 @@ fn is_hoisted(name: &str) -> bool {
         "x-amz-signature",
         "x-amz-signedheaders",
     ];
+    NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// Whether any other one stands for a header. The value of a checksum does not: SDKs put there that of the empty body they had when they
+/// signed. That checksums are wanted back does.
+fn is_hoisted(name: &str) -> bool {
     name.starts_with("x-amz-")
         && (!name.starts_with("x-amz-checksum-") || name == "x-amz-checksum-mode")
-        && !AUTHENTICATION.contains(&name)
 }
 
 /// Amazon's code for each reason.
@@ -299,7 +310,7 @@ mod tests {
                 version_2: false,
                 chain: None,
             },
-            headers: vec![("x-amz-security-token".to_owned(), "hidden".to_owned())],
+            headers: vec![("x-amz-security-token".into(), "hidden".into())],
             limits: KeyLimits::default(),
         };
         let logged = format!("{access:?}");

@@ -67,7 +67,7 @@ pub(super) async fn get_object(
 /// `InvalidArgument`, `MalformedACLError`, `NotImplemented`, `AccessDenied` for another owner; `NoSuchKey`; what the store says.
 pub(super) async fn put_object(
     call: &mut Call<'_>,
-    access: Access,
+    access: Access<'_>,
     bucket: Bucket,
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
@@ -104,7 +104,7 @@ pub(super) async fn get_bucket(call: &Call<'_>, bucket: &Bucket) -> Result<Reply
 /// otherwise; what the store says.
 pub(super) async fn put_bucket(
     call: &mut Call<'_>,
-    access: Access,
+    access: Access<'_>,
     bucket: &Bucket,
 ) -> Result<Reply, ApiError> {
     let may_read = access.check(Action::Read, Target::Whole(bucket.as_str()));
@@ -210,7 +210,7 @@ fn shown(grants: &Grants) -> Reply {
 }
 
 /// What the request asks for, by a header or by a document.
-async fn wanted(call: &mut Call<'_>, mut access: Access) -> Result<Grants, ApiError> {
+async fn wanted(call: &mut Call<'_>, mut access: Access<'_>) -> Result<Grants, ApiError> {
     let body = settings::body(call, &mut access, MAX_POLICY_BYTES).await?;
     let named = access.header(HEADER);
     match (named, body.trim_ascii().is_empty()) {

@@ -43,7 +43,7 @@ const KNOWN: [&str; 5] = [
 /// `InvalidArgument` for no name or another one, and for a page that is none; `NoSuchKey`; what the store says.
 pub(super) async fn get(
     call: &Call<'_>,
-    access: &Access,
+    access: &Access<'_>,
     bucket: Bucket,
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
@@ -84,7 +84,7 @@ struct Page {
 }
 
 impl Page {
-    fn read(access: &Access) -> Result<Self, ApiError> {
+    fn read(access: &Access<'_>) -> Result<Self, ApiError> {
         Ok(Self {
             after: part_marker(access.header(MARKER), MARKER)?,
             limit: limit_of(access.header(MAX_PARTS), (MAX_PARTS, MAX_PARTS))?,

@@ -50,7 +50,7 @@ pub(super) async fn get(call: &Call<'_>, bucket: &Bucket) -> Result<Reply, ApiEr
 /// says.
 pub(super) async fn put(
     call: &mut Call<'_>,
-    mut access: Access,
+    mut access: Access<'_>,
     bucket: &Bucket,
 ) -> Result<Reply, ApiError> {
     let body = settings::body(call, &mut access, MAX_BYTES).await?;

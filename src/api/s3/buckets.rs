@@ -78,7 +78,7 @@ pub(super) async fn is_open_to_forms(call: &Call<'_>, bucket: &Bucket) -> Result
 ///
 /// # Errors
 /// `InvalidArgument` for parameters that are not of their kind.
-pub(super) async fn list(call: &Call<'_>, access: &Access) -> Result<Reply, ApiError> {
+pub(super) async fn list(call: &Call<'_>, access: &Access<'_>) -> Result<Reply, ApiError> {
     let prefix = call.params.query("prefix").unwrap_or_default();
     let most = max_buckets(call.params.query("max-buckets"))?;
     let after = call.params.query("continuation-token");
@@ -143,7 +143,7 @@ pub(super) fn owner(document: &mut Document, element: &str) {
 /// Makes a bucket. One that is there already is answered as Amazon does: 200 in its first region, a conflict elsewhere.
 pub(super) async fn create(
     call: &mut Call<'_>,
-    mut access: Access,
+    mut access: Access<'_>,
     name: &str,
 ) -> Result<Reply, ApiError> {
     let prefix = call.app.path_prefix();

@@ -62,7 +62,7 @@ struct Claims {
 /// `PreconditionFailed`; what the store says.
 pub(super) async fn complete(
     call: &mut Call<'_>,
-    mut access: Access,
+    mut access: Access<'_>,
     at: (Bucket, ObjectKey),
 ) -> Result<Reply, ApiError> {
     let upload = Upload::find(call, &at).await?;
@@ -273,7 +273,7 @@ fn too_small(part: &ChunkReceipt) -> ApiError {
 }
 
 impl Claims {
-    fn read(access: &Access) -> Result<Self, ApiError> {
+    fn read(access: &Access<'_>) -> Result<Self, ApiError> {
         let size = access.header("x-amz-mp-object-size").map(|text| {
             let number = text.parse::<u64>().ok();
             number

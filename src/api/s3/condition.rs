@@ -23,7 +23,7 @@ const OF_DIRECTORIES: [&str; 2] = ["x-amz-if-match-last-modified-time", "x-amz-i
 ///
 /// # Errors
 /// `NotImplemented` for one that is not about the existence or the tag of the object that has the key.
-pub(super) fn of_write(access: &Access) -> Result<Option<WriteCondition>, ApiError> {
+pub(super) fn of_write(access: &Access<'_>) -> Result<Option<WriteCondition>, ApiError> {
     access.refuse_headers(&DATES)?;
     match (access.header(IF_MATCH), access.header(IF_NONE_MATCH)) {
         (None, None) => Ok(None),
@@ -37,7 +37,7 @@ pub(super) fn of_write(access: &Access) -> Result<Option<WriteCondition>, ApiErr
 ///
 /// # Errors
 /// As [`of_write`].
-pub(super) fn of_delete(access: &Access) -> Result<Option<WriteCondition>, ApiError> {
+pub(super) fn of_delete(access: &Access<'_>) -> Result<Option<WriteCondition>, ApiError> {
     access.refuse_headers(&DATES)?;
     access.refuse_headers(&OF_DIRECTORIES)?;
     access.refuse_headers(&[IF_NONE_MATCH])?;

@@ -69,7 +69,7 @@ const NOT_COPIED: [&str; 2] = ["x-amz-storage-class", "x-amz-website-redirect-lo
 /// itself that changes nothing; what the store says.
 pub(super) async fn copy(
     call: &mut Call<'_>,
-    mut access: Access,
+    mut access: Access<'_>,
     bucket: Bucket,
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
@@ -113,7 +113,7 @@ pub(super) async fn copy(
 }
 
 /// What the headers say. The name of a checksum stands without a value there: it is of what is copied, and is computed.
-fn headers(access: &Access) -> Result<PutHeaders, ApiError> {
+fn headers(access: &Access<'_>) -> Result<PutHeaders, ApiError> {
     let others = access
         .headers()
         .filter(|(name, _)| *name != multipart::ALGORITHM);
@@ -152,7 +152,7 @@ struct Draft {
 
 impl Draft {
     fn of(
-        access: &Access,
+        access: &Access<'_>,
         headers: PutHeaders,
         algorithm: Option<ChecksumAlgorithm>,
     ) -> Result<Self, ApiError> {
@@ -260,7 +260,7 @@ fn document(meta: &ObjectMeta, rules: &[LifecycleRule]) -> Document {
 ///
 /// # Errors
 /// `InvalidArgument`, `NoSuchBucket`, `NoSuchVersion`, `KeyTooLongError`, `AccessDenied`.
-pub(super) async fn source(call: &Call<'_>, access: &Access) -> Result<ObjectName, ApiError> {
+pub(super) async fn source(call: &Call<'_>, access: &Access<'_>) -> Result<ObjectName, ApiError> {
     let no_source = || {
         let message = "Copy Source must mention the source bucket and key: sourcebucket/sourcekey";
         ApiError::new(ErrorCode::InvalidArgument, message).with("ArgumentName", SOURCE)
@@ -289,7 +289,7 @@ pub(super) async fn source(call: &Call<'_>, access: &Access) -> Result<ObjectNam
 ///
 /// # Errors
 /// `PreconditionFailed`.
-pub(super) fn check_conditions(access: &Access, meta: &ObjectMeta) -> Result<(), ApiError> {
+pub(super) fn check_conditions(access: &Access<'_>, meta: &ObjectMeta) -> Result<(), ApiError> {
     let mut conditions = HeaderMap::new();
     for (name, condition) in [
         ("x-amz-copy-source-if-match", IF_MATCH),
@@ -317,7 +317,7 @@ pub(super) fn check_conditions(access: &Access, meta: &ObjectMeta) -> Result<(),
 }
 
 /// Whether what a directive is about is taken from the request, and not from the source.
-fn replaces(access: &Access, directive: &str) -> Result<bool, ApiError> {
+fn replaces(access: &Access<'_>, directive: &str) -> Result<bool, ApiError> {
     match access.header(directive) {
         None | Some("COPY") => Ok(false),
         Some("REPLACE") => Ok(true),

@@ -38,7 +38,7 @@ const AT_ONCE: usize = 32;
 /// `PreconditionFailed`; `NoSuchKey` for a condition on what is not there; `NotImplemented` for one that is not known.
 pub(super) async fn one(
     call: &Call<'_>,
-    access: &Access,
+    access: &Access<'_>,
     bucket: Bucket,
     key: &str,
 ) -> Result<Reply, ApiError> {
@@ -55,7 +55,7 @@ pub(super) async fn one(
 /// `InvalidRequest` for a list that nothing vouches for, `MalformedXML` for one that is none or too long.
 pub(super) async fn many(
     call: &mut Call<'_>,
-    mut access: Access,
+    mut access: Access<'_>,
     bucket: Bucket,
 ) -> Result<Reply, ApiError> {
     let headers = put_headers(&access)?;
@@ -165,7 +165,7 @@ impl Listed {
     async fn remove(
         &self,
         call: &Call<'_>,
-        access: &Access,
+        access: &Access<'_>,
         bucket: &Bucket,
     ) -> Result<(), ApiError> {
         access.check(Action::Write, Target::Object(bucket.as_str(), &self.key))?;

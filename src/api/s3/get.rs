@@ -56,7 +56,7 @@ const OVERRIDES: [(&str, HeaderName); 6] = [
 /// opens.
 pub(super) async fn get(
     call: &Call<'_>,
-    access: Option<&Access>,
+    access: Option<&Access<'_>>,
     bucket: Bucket,
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
@@ -100,7 +100,7 @@ pub(super) async fn get(
 }
 
 /// Whether the answer is to carry the checksums of the whole.
-fn wants_checksums(call: &Call<'_>, access: Option<&Access>) -> bool {
+fn wants_checksums(call: &Call<'_>, access: Option<&Access<'_>>) -> bool {
     const MODE: &str = "x-amz-checksum-mode";
     let mode = match access {
         Some(access) => access.header(MODE),
@@ -110,7 +110,7 @@ fn wants_checksums(call: &Call<'_>, access: Option<&Access>) -> bool {
 }
 
 /// Judged of the very object that is sent, which may have replaced another one a moment ago.
-fn check_reader(access: Option<&Access>, meta: &ObjectMeta) -> Result<(), ApiError> {
+fn check_reader(access: Option<&Access<'_>>, meta: &ObjectMeta) -> Result<(), ApiError> {
     match access.is_some() || acl::is_public(meta.attributes.acl) {
         true => Ok(()),
         false => Err(ApiError::new(ErrorCode::AccessDenied, "Access Denied")),
@@ -120,7 +120,7 @@ fn check_reader(access: Option<&Access>, meta: &ObjectMeta) -> Result<(), ApiErr
 /// Replaces headers as the query says; only who signed the query may.
 fn put_overrides(
     call: &Call<'_>,
-    access: Option<&Access>,
+    access: Option<&Access<'_>>,
     headers: &mut HeaderMap,
 ) -> Result<(), ApiError> {
     for (parameter, header) in OVERRIDES {

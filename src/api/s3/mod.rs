@@ -135,7 +135,7 @@ pub(super) async fn bucket(call: &mut Call<'_>, name: &str) -> Result<Reply, Api
 /// Requests to a setting of a bucket.
 async fn bucket_setting(
     call: &mut Call<'_>,
-    access: access::Access,
+    access: access::Access<'_>,
     bucket: &Bucket,
     setting: &str,
 ) -> Result<Reply, ApiError> {
@@ -194,7 +194,7 @@ pub(super) async fn object(
 /// Requests to an object as a whole.
 async fn whole_object(
     call: &mut Call<'_>,
-    access: access::Access,
+    access: access::Access<'_>,
     (bucket, key): (Bucket, ObjectKey),
     asked: Option<&str>,
 ) -> Result<Reply, ApiError> {

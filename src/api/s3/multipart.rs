@@ -108,7 +108,7 @@ fn no_such_upload(id: &str) -> ApiError {
 /// As for an object that is stored at once; `InvalidRequest` for a checksum that parts cannot have.
 pub(super) async fn create(
     call: &mut Call<'_>,
-    mut access: Access,
+    mut access: Access<'_>,
     (bucket, key): (Bucket, ObjectKey),
 ) -> Result<Reply, ApiError> {
     access.refuse_headers(&CONDITIONS)?;
@@ -140,7 +140,7 @@ pub(super) async fn create(
 ///
 /// # Errors
 /// As for an object that is stored at once.
-pub(super) fn headers_besides_checksums(access: &Access) -> Result<PutHeaders, ApiError> {
+pub(super) fn headers_besides_checksums(access: &Access<'_>) -> Result<PutHeaders, ApiError> {
     let others = access
         .headers()
         .filter(|(name, _)| !name.starts_with("x-amz-checksum-"));
@@ -149,7 +149,7 @@ pub(super) fn headers_besides_checksums(access: &Access) -> Result<PutHeaders, A
 }
 
 /// The checksum that all parts are to have.
-fn rules(access: &Access) -> Result<PartRules, ApiError> {
+fn rules(access: &Access<'_>) -> Result<PartRules, ApiError> {
     let kind = access.header(CHECKSUM_TYPE.as_str());
     let kind = kind
         .map(|kind| {
@@ -184,7 +184,7 @@ fn rules(access: &Access) -> Result<PartRules, ApiError> {
 ///
 /// # Errors
 /// `InvalidRequest` for none that we know.
-pub(super) fn algorithm(access: &Access) -> Result<Option<ChecksumAlgorithm>, ApiError> {
+pub(super) fn algorithm(access: &Access<'_>) -> Result<Option<ChecksumAlgorithm>, ApiError> {
     let Some(name) = access.header(ALGORITHM.as_str()) else {
         return Ok(None);
     };
@@ -199,7 +199,7 @@ pub(super) fn algorithm(access: &Access) -> Result<Option<ChecksumAlgorithm>, Ap
 /// `NoSuchUpload`, what the store says.
 pub(super) async fn abort(
     call: &Call<'_>,
-    access: &Access,
+    access: &Access<'_>,
     at: (Bucket, ObjectKey),
 ) -> Result<Reply, ApiError> {
     access.refuse_headers(&["x-amz-if-match-initiated-time"])?;

@@ -38,7 +38,7 @@ const RANGE: &str = "x-amz-copy-source-range";
 /// `NoSuchUpload`, Amazon's refusals of a body, what the store says.
 pub(super) async fn upload(
     call: &mut Call<'_>,
-    mut access: Access,
+    mut access: Access<'_>,
     at: (Bucket, ObjectKey),
 ) -> Result<Reply, ApiError> {
     access.refuse_headers(&CONDITIONS)?;
@@ -87,7 +87,7 @@ pub(super) async fn upload(
 /// `NoSuchUpload`, those of a copy, `InvalidArgument` for a range that the source does not have.
 pub(super) async fn copy(
     call: &mut Call<'_>,
-    mut access: Access,
+    mut access: Access<'_>,
     at: (Bucket, ObjectKey),
 ) -> Result<Reply, ApiError> {
     access.refuse_headers(&CONDITIONS)?;
@@ -230,7 +230,7 @@ fn is_kept(algorithm: &ChecksumAlgorithm) -> bool {
 }
 
 /// The offset and the length of what is copied.
-fn copied_span(access: &Access, source: &ObjectMeta) -> Result<(u64, u64), ApiError> {
+fn copied_span(access: &Access<'_>, source: &ObjectMeta) -> Result<(u64, u64), ApiError> {
     let Some(text) = access.header(RANGE) else {
         return Ok((0, source.size));
     };

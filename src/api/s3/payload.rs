@@ -54,7 +54,7 @@ impl<'a> Payload<'a> {
     /// `InvalidArgument` and `InvalidRequest` for headers that say how it comes and make no sense.
     pub(super) fn new(
         call: &'a mut Call<'_>,
-        access: &mut Access,
+        access: &mut Access<'_>,
         claimed: Option<Checksum>,
     ) -> Result<Self, ApiError> {
         let number = |name: &'static str| match access.header(name).map(str::parse) {
@@ -209,7 +209,7 @@ impl std::fmt::Debug for Payload<'_> {
 }
 
 /// Of a body that is not said to come in chunks the framing would be stored with the bytes.
-fn refuse_framing(access: &Access) -> Result<(), ApiError> {
+fn refuse_framing(access: &Access<'_>) -> Result<(), ApiError> {
     let codings = access.header(CONTENT_ENCODING.as_str()).unwrap_or_default();
     let is_chunked = |coding: &str| coding.trim().eq_ignore_ascii_case("aws-chunked");
     if !codings.split(',').any(is_chunked) && access.header(DECODED_LENGTH).is_none() {

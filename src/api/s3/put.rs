@@ -33,7 +33,7 @@ use crate::store::{Expected, StoreError};
 /// Amazon's refusals, in the order of its checks; what the store says.
 pub(super) async fn put(
     call: &mut Call<'_>,
-    mut access: Access,
+    mut access: Access<'_>,
     bucket: Bucket,
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
@@ -71,7 +71,7 @@ pub(super) async fn put(
 }
 
 /// What the headers say of the object.
-pub(super) fn put_headers(access: &Access) -> Result<PutHeaders, ApiError> {
+pub(super) fn put_headers(access: &Access<'_>) -> Result<PutHeaders, ApiError> {
     let headers = access.headers().map(|(n, v)| (n, v.to_owned()));
     PutHeaders::read(headers).map_err(policy_error)
 }

@@ -115,7 +115,7 @@ pub(super) fn done() -> Reply {
 /// As for every body; `NotImplemented` for headers that ask for what we would have to pretend.
 pub(super) async fn body(
     call: &mut Call<'_>,
-    access: &mut Access,
+    access: &mut Access<'_>,
     max_bytes: usize,
 ) -> Result<Bytes, ApiError> {
     let headers = put_headers(access)?;

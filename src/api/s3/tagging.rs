@@ -50,7 +50,7 @@ pub(super) async fn get(
 /// `MalformedXML`, `InvalidTag`, `BadRequest` for too many; `NoSuchKey`; what the store says.
 pub(super) async fn put(
     call: &mut Call<'_>,
-    mut access: Access,
+    mut access: Access<'_>,
     bucket: Bucket,
     key: ObjectKey,
 ) -> Result<Reply, ApiError> {
