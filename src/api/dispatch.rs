@@ -51,9 +51,10 @@ impl App {
         let (mut head, mut body) = request.into_parts();
         self.leave_prefix_behind(&mut head);
         let head = head;
-        let request_id = random_bytes::<8>()
-            .map(|bytes| encode_hex(&bytes).to_uppercase())
+        let mut request_id = random_bytes::<8>()
+            .map(|bytes| encode_hex(&bytes))
             .unwrap_or_default();
+        request_id.make_ascii_uppercase();
         let address = self.address(&head, connection);
         let cors = self.cors(&address.route).await;
         let answering = self.answer(&head, &mut body, connection, address, &request_id);

@@ -37,6 +37,8 @@ use crate::store::{ObjectName, ObjectReader};
 
 /// What an object is whose uploader said nothing.
 const UNKNOWN: &str = "binary/octet-stream";
+/// Room for the headers of most answers; it grows when this is not enough.
+const USUAL_HEADERS: usize = 20;
 /// How many parts an object has of which one is sent.
 const PARTS_COUNT: HeaderName = HeaderName::from_static("x-amz-mp-parts-count");
 /// Parameters that replace headers of the answer.
@@ -231,6 +233,7 @@ fn whole(checked: bool, meta: &ObjectMeta, body: ResponseBody) -> Response<Respo
 fn with_headers(meta: &ObjectMeta, length: u64, body: ResponseBody) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
+    headers.reserve(USUAL_HEADERS);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(UNKNOWN));
     for name in [CONTENT_TYPE, CACHE_CONTROL, CONTENT_DISPOSITION, EXPIRES] {
         if let Some(value) = meta.headers.get(name.as_str()) {
