@@ -261,10 +261,14 @@ fn every_route_is_named_where_requests_are_handed_out() {
 /// Otherwise the dependencies would be built once for the tests and once more for the fuzz targets, which takes minutes.
 #[test]
 fn the_fuzz_targets_share_the_dependencies_of_the_tests() {
-    let profile = |manifest: &str| {
+    let part = |manifest: &str, name: &str| {
         let text = fs::read_to_string(root().join(manifest)).expect("a manifest is readable");
         let mut table: toml::Table = text.parse().expect("a manifest is TOML");
-        let mut profile = table.remove("profile").expect("a manifest has profiles");
+        let part = table.remove(name).expect("a manifest has this part");
+        part.as_table().expect("a part is a table").clone()
+    };
+    let profile = |manifest: &str| {
+        let mut profile = part(manifest, "profile");
         let dev = profile["dev"]
             .as_table_mut()
             .expect("a manifest has a dev profile");
@@ -275,6 +279,10 @@ fn the_fuzz_targets_share_the_dependencies_of_the_tests() {
         dev.clone()
     };
     assert_eq!(profile("Cargo.toml"), profile("fuzz/Cargo.toml"));
+    let targets = part("fuzz/Cargo.toml", "dependencies");
+    for (name, what) in part("Cargo.toml", "dev-dependencies") {
+        assert_eq!(targets.get(&name), Some(&what), "fuzz/Cargo.toml, {name}");
+    }
 }
 
 /// One broken rule.
