@@ -261,27 +261,38 @@ fn every_route_is_named_where_requests_are_handed_out() {
 /// Otherwise the dependencies would be built once for the tests and once more for the fuzz targets, which takes minutes.
 #[test]
 fn the_fuzz_targets_share_the_dependencies_of_the_tests() {
-    let part = |manifest: &str, name: &str| {
-        let text = fs::read_to_string(root().join(manifest)).expect("a manifest is readable");
-        let mut table: toml::Table = text.parse().expect("a manifest is TOML");
-        let part = table.remove(name).expect("a manifest has this part");
-        part.as_table().expect("a part is a table").clone()
-    };
     let profile = |manifest: &str| {
-        let mut profile = part(manifest, "profile");
-        let dev = profile["dev"]
-            .as_table_mut()
-            .expect("a manifest has a dev profile");
+        let mut dev = manifest_at(manifest)["profile"]["dev"].clone();
         let packages = dev["package"]
             .as_table_mut()
             .expect("some packages are optimised");
         packages.retain(|name, _| !name.starts_with("pillarbox"));
-        dev.clone()
+        dev
     };
     assert_eq!(profile("Cargo.toml"), profile("fuzz/Cargo.toml"));
-    let targets = part("fuzz/Cargo.toml", "dependencies");
-    for (name, what) in part("Cargo.toml", "dev-dependencies") {
-        assert_eq!(targets.get(&name), Some(&what), "fuzz/Cargo.toml, {name}");
+    let targets = &manifest_at("fuzz/Cargo.toml")["dependencies"];
+    let tests = &manifest_at("Cargo.toml")["dev-dependencies"];
+    for (name, asked) in tests.as_table().expect("dependencies are a table") {
+        assert_eq!(targets.get(name), Some(asked), "fuzz/Cargo.toml, {name}");
+    }
+}
+
+/// `./tests/run clippy` looks at no other file of tests with the features on.
+#[test]
+fn only_the_tests_that_need_a_feature_name_one() {
+    let manifest = manifest_at("Cargo.toml");
+    let tests = manifest["test"].as_array().expect("some tests are named");
+    let steps = fs::read_to_string(root().join("tests/run")).expect("the steps are readable");
+    let mut gated = Vec::new();
+    for test in tests {
+        let name = test["name"].as_str().expect("a test has a name");
+        assert!(steps.contains(&format!("--test {name}")), "{name}");
+        gated.push(root().join(format!("tests/{name}.rs")));
+    }
+    for path in rust_files("tests") {
+        let text = fs::read_to_string(&path).expect("a test is readable");
+        let names_one = text.contains(concat!("(feat", "ure = "));
+        assert!(!names_one || gated.contains(&path), "{}", path.display());
     }
 }
 
@@ -440,6 +451,11 @@ fn stands_in(path: &str, place: &str) -> bool {
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn manifest_at(path: &str) -> toml::Table {
+    let text = fs::read_to_string(root().join(path)).expect("a manifest is readable");
+    text.parse().expect("a manifest is TOML")
 }
 
 fn rust_files(folder: &str) -> Vec<PathBuf> {
