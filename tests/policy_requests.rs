@@ -629,6 +629,17 @@ fn a_mismatch_shows_what_was_compared_and_its_debug_does_not() {
 }
 
 #[test]
+fn every_header_that_should_have_been_signed_is_named_once_and_in_order() {
+    let mut request = get_object().set("authorization", &authorization("x-amz-date", "00"));
+    for name in ["x-amz-b", "x-amz-a", "x-amz-b"] {
+        request.headers.push((name.to_owned(), "1".to_owned()));
+    }
+    let error = request.judge().unwrap_err();
+    let named = "x-amz-a, x-amz-b, x-amz-content-sha256, host".to_owned();
+    assert_eq!(error.extras, [("HeadersNotSigned", named)]);
+}
+
+#[test]
 fn what_a_request_says_of_its_payload_is_told() {
     let proven = put_chunks().judge().unwrap().unwrap();
     assert_eq!(proven.payload, PayloadClaim::SignedChunks);

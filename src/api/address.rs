@@ -1,7 +1,7 @@
 //! Where a request leads: host, resource, the URL under which the client knows us, and whose cross-origin rules apply.
 //!
-//! Owns: [`Address`], read once per request before anything can fail, [`OwnNames`], read once of the options, and the path prefix of
-//! `--public-url`: behind a proxy that passes the prefix on, it is left behind here, so that no other file knows of it.
+//! Owns: [`Address`], read before anything can fail, and again for a refusal that is explained; [`OwnNames`], read once of the options, and the path prefix of
+//! `--public-url`: behind a proxy that passes the prefix on, it is left behind here.
 //! Never does: decide whether a host is served (`host.rs` does), or look at a body.
 //! Invariant: a prefix is left behind only when a whole segment ends there; a bucket must not be named like it. Below a bucket's own
 //! host the path is the key, and nothing tells `/prefix/key` of a proxy that passes the prefix on from the key `prefix/key`: it is the
@@ -59,7 +59,7 @@ pub(super) struct Address<'a> {
 
 /// The host that a request names.
 pub(super) struct Host<'a> {
-    /// With its port.
+    /// As it was sent, with its port, if it has one.
     pub(super) name: &'a str,
     /// The bucket in front of it, if there is one.
     pub(super) bucket: Option<&'a str>,

@@ -198,7 +198,7 @@ impl Connection {
 /// The application.
 pub struct App {
     pub(crate) options: AppOptions,
-    /// What the options say of names.
+    /// What the options say of names. Read once: the options never change while the program runs.
     pub(crate) names: OwnNames,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Clock,

@@ -54,7 +54,7 @@ pub struct Call<'a> {
     pub now: Timestamp,
     /// Names the request in the log and in the answer.
     pub request_id: &'a str,
-    /// The host that it names, with its port.
+    /// The host that it names, as it was sent, with its port, if it has one.
     pub host: &'a str,
     /// The bucket in front of that host, if there is one.
     pub bucket_of_host: Option<&'a str>,

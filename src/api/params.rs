@@ -275,6 +275,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_utf_8_is_refused_with_and_without_a_plus() {
+        for query in ["a=%ff", "a=+%ff", "a+b%ff=1", "%ff=1"] {
+            let error = Params::from_query(query).unwrap_err();
+            assert_eq!(error.code, ErrorCode::InvalidArgument, "{query}");
+        }
+        let params = Params::from_query("a+%2B=%zz+b").unwrap();
+        assert_eq!(params.query("a +"), Some("%zz b"));
+    }
+
+    #[test]
     fn the_hosted_apis_own_example_is_read_with_its_backslashes_and_trailing_comma() {
         let body = "{ \\\n  \"upload\": { \\\n    \"nb_chunks\": 1, \\\n  } \\\n}";
         assert_eq!(

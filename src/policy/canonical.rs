@@ -25,6 +25,9 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
 /// In a path, the slash neither.
 const ENCODED_IN_PATH: &AsciiSet = &ENCODED.remove(b'/');
 
+/// Room for what follows the path in a canonical request; it grows when this is not enough.
+const USUAL_BYTES: usize = 1024;
+
 /// Parameters that Signature Version 2 signs; no other may choose what is done (`api/s3/access.rs`).
 const V2_SIGNED: [&str; 37] = [
     "accelerate",
@@ -70,9 +73,6 @@ const V2_SIGNED: [&str; 37] = [
 pub fn is_signed_in_version_2(parameter: &str) -> bool {
     V2_SIGNED.contains(&parameter)
 }
-
-/// Room for what follows the path in a canonical request; it grows when this is not enough.
-const USUAL_BYTES: usize = 1024;
 
 /// Headers that Version 2 signs besides those of Amazon; a presigned URL may carry them in its query.
 pub const V2_PLAIN_HEADERS: [&str; 2] = ["content-md5", "content-type"];
@@ -404,12 +404,19 @@ mod tests {
             ("prefix=a+b&x=%2f&y=~", "prefix=a%20b&x=%2F&y=~"),
             ("%C3%BC=1&z=%27*", "%C3%BC=1&z=%27%2A"),
             ("X-Amz-Signature=1&A=2", "A=2"),
+            ("X%2DAmz%2DSignature=1&A=2", "A=2"),
+            ("a=%2B+%zz", "a=%2B%20%25zz"),
+            ("a=%", "a=%25"),
+            ("%61=1", "a=1"),
+            ("a=%2f&a=%2F", "a=%2F&a=%2F"),
         ] {
             let mut written = Vec::new();
             Query::parse(query).unwrap().write_v4(&mut written);
             assert_eq!(written, canonical.as_bytes(), "{query}");
         }
-        assert!(Query::parse("a=%ff").is_none());
+        for no_text in ["a=%ff", "a=+%ff", "%ff+=1"] {
+            assert!(Query::parse(no_text).is_none(), "{no_text}");
+        }
     }
 
     #[test]
@@ -417,6 +424,8 @@ mod tests {
         for (path, paths) in [
             ("/a//../b/./c", &["/a//../b/./c"][..]),
             ("/a%20b", &["/a%20b"]),
+            ("/a%2bb", &["/a%2bb", "/a%2Bb"]),
+            ("/%ff", &["/%ff"]),
             ("/a(b)%2f", &["/a(b)%2f", "/a%28b%29/"]),
         ] {
             assert_eq!(sent(path, "").paths(), paths);
@@ -437,6 +446,23 @@ mod tests {
             request.canonical_v4(&Query::parse("").unwrap(), "host;x-amz-a;x-amz-b", "P");
         let expected = "GET\n/\n\nhost:h\nx-amz-b:1 2,3\n\nhost;x-amz-a;x-amz-b\nP";
         assert_eq!(canonical, [expected.as_bytes()]);
+    }
+
+    #[test]
+    fn lines_of_one_header_are_joined_whatever_each_of_them_is() {
+        for (lines, joined) in [
+            (&[&b"a"[..], b"b"][..], &b"a,b"[..]),
+            (&[b"", b"b"], b",b"),
+            (&[b"1", b"", b"\xff2"], b"1,,\xff2"),
+            (&[b" a  b ", b"c"], b"a b,c"),
+            (&[b"a", b" b\t"], b"a,b"),
+        ] {
+            let request = SentRequest {
+                headers: lines.iter().map(|line| ("x-amz-b", *line)).collect(),
+                ..sent("/", "")
+            };
+            assert_eq!(request.header("x-amz-b").unwrap(), joined);
+        }
     }
 
     #[test]

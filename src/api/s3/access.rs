@@ -269,7 +269,7 @@ fn is_authentication(name: &str) -> bool {
     NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Whether any other one stands for a header. The value of a checksum does not: SDKs put there that of the empty body they had when they
+/// Whether a parameter stands for a header, if it is none of [`is_authentication`]. The value of a checksum does not: SDKs put there that of the empty body they had when they
 /// signed. That checksums are wanted back does.
 fn is_hoisted(name: &str) -> bool {
     name.starts_with("x-amz-")
