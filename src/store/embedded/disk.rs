@@ -18,10 +18,11 @@ pub(super) use blocks::{BLOCK_BYTES, room_of};
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::XattrFlags;
+use rustix::fs::{Advice, XattrFlags};
 
 use super::faults::{self, Bug};
 use super::fuse::Fuse;
@@ -160,6 +161,14 @@ impl Disk {
             }
             Ok(())
         })
+    }
+
+    /// Lets the disk begin on bytes that were written, so that the sync which follows finds less to do. It promises nothing, and what
+    /// fails here fails again in that sync.
+    pub(super) fn begin_to_write_out(&self, file: &File, offset: u64, length: u64) {
+        // What is not needed in memory is written out first; pages on their way to the disk stay there, though they are given up
+        // before others when memory is short. The plainer sync_file_range(2) is not to be had without unsafe code.
+        let _ = rustix::fs::fadvise(file, offset, NonZeroU64::new(length), Advice::DontNeed);
     }
 
     /// Copies `length` bytes between files, inside the kernel where it can. A source that ends early is

@@ -29,6 +29,9 @@ use crate::store::{ChunkSpec, Expected, StoreError};
 /// How many spill numbers are tried when files of an earlier process are in the way.
 const MAX_SPILL_TRIES: u32 = 100_000;
 
+/// What comes behind so many bytes is sent on to the disk with each batch; for less the sync is too near to gain by it.
+const WRITE_OUT_FROM: u64 = 1 << 20;
+
 /// After this many bytes a sync is begun while more arrive.
 const EARLY_SYNC_BYTES: u64 = 32 << 20;
 
@@ -52,6 +55,8 @@ pub(super) struct Lane {
     lease: Arc<Lease>,
     target: Target,
     pub(super) length: u64,
+    /// Up to here the disk has begun on what was written.
+    written_out: u64,
     /// Bytes written since the last sync that was begun.
     unsynced: u64,
     /// Of an object without a session: it is on its way.
@@ -73,6 +78,7 @@ impl Lane {
             lease,
             target,
             length: 0,
+            written_out: 0,
             unsynced: 0,
             under_way: None,
             early: None,
@@ -144,10 +150,18 @@ impl Lane {
         {
             self.move_to_spill()?;
         }
-        let (engine, length) = (Arc::clone(&self.engine), self.length);
+        let (engine, length, written_out) =
+            (Arc::clone(&self.engine), self.length, self.written_out);
         if let Some((file, start)) = self.open()? {
             let offset = start.saturating_add(length);
             engine.disk.write_at(file, &mut slices, offset)?;
+            if length >= WRITE_OUT_FROM {
+                let waiting = end - written_out;
+                engine
+                    .disk
+                    .begin_to_write_out(file, start + written_out, waiting);
+                self.written_out = end;
+            }
         }
         Ok(())
     }
@@ -193,6 +207,7 @@ impl Lane {
             disk.copy_range((main, *start), (&spill, 0), self.length)?;
         }
         self.target = Target::Spill(Some((number, spill)));
+        self.written_out = 0;
         Ok(())
     }
 
