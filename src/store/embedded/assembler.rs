@@ -17,11 +17,11 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::hashing::Hashing;
-use super::lane::{self, Lane, Target, whole_object};
+use super::lane::{Lane, Target, whole_object};
 use super::ledger;
 use super::names::{self, Garbage};
 use super::sync::JoinHandle;
-use super::{Engine, complete, label, objects};
+use super::{Engine, complete, label, objects, placing};
 use crate::model::{
     Checksum, ChunkReceipt, Digests, Id, MAX_CHUNK_BYTES, NewUpload, Place, Timestamp, UploadState,
 };
@@ -65,7 +65,7 @@ impl Writer {
     ) -> Result<Self, StoreError> {
         let permit = admit(engine)?;
         let lease = engine.leases.take(id);
-        let target = lane::choose(engine, &lease, spec)?;
+        let target = placing::choose(engine, &lease, spec)?;
         if !matches!(target, Target::Nowhere) {
             engine.check_room(0)?;
         }

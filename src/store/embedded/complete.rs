@@ -229,7 +229,7 @@ fn arrange(
         return Ok(None);
     }
     engine.check_room(record.session.received_bytes)?;
-    let (number, fresh) = super::lane::create_spill(engine, lease)?;
+    let (number, fresh) = super::placing::create_spill(engine, lease)?;
     let copied = fold(engine, lease.id, &main, &fresh, &receipts)
         .and_then(|()| engine.disk.sync_all(&fresh));
     if copied.is_err() {

@@ -1,6 +1,6 @@
 //! Where the bytes of one chunk go, batch by batch.
 //!
-//! Owns: the placing rule, carried out with what `lease` allows: in place in the main file, in a spill beside it, or only hashed
+//! Owns: the placing rule, carried out (`placing` makes it) with what `lease` allows: in place in the main file, in a spill beside it, or only hashed
 //! when the upload is finished. A [`Lane`] travels through blocking jobs, one at a time.
 //! Never does: gather bytes or talk to the index's committer; `assembler` does.
 //!
@@ -20,14 +20,12 @@ use super::disk::FileName;
 use super::faults::{self, Bug};
 use super::lease::{Claim, Lease};
 use super::ledger::{self, Arrival};
+use super::placing::create_spill;
 use super::recent::UnderWay;
 use super::sync::{Handle, JoinHandle};
 use super::{Engine, label, names, sizes};
-use crate::model::{Digests, ETag, Id, NewUpload, ObjectMeta, Place, Timestamp, UploadState};
+use crate::model::{Digests, ETag, Id, NewUpload, ObjectMeta, Place, Timestamp};
 use crate::store::{ChunkSpec, Expected, StoreError};
-
-/// How many spill numbers are tried when files of an earlier process are in the way.
-const MAX_SPILL_TRIES: u32 = 100_000;
 
 /// What comes behind so many bytes is sent on to the disk with each batch; for less the sync is too near to gain by it.
 const WRITE_OUT_FROM: u64 = 1 << 20;
@@ -364,41 +362,6 @@ impl Drop for Lane {
             self.undo();
         }
     }
-}
-
-/// The placing rule. The claim comes first, so that what is read after it is all that was acknowledged before it.
-pub(super) fn choose(
-    engine: &Engine,
-    lease: &Arc<Lease>,
-    spec: ChunkSpec,
-) -> Result<Target, StoreError> {
-    let claim = lease.claim(spec.index);
-    let record = engine.session(lease.id)?;
-    ledger::check_spec(&record, spec)?;
-    match record.session.state {
-        UploadState::Uploading => {}
-        UploadState::Completing | UploadState::Completed => return Ok(Target::Nowhere),
-        state @ UploadState::Failed => return Err(StoreError::UploadFailed(state)),
-    }
-    let first = engine.receipt(lease.id, 0)?;
-    lease.learn(&record, first.as_ref());
-    let acknowledged = engine.receipt(lease.id, spec.index)?.is_some();
-    let place = claim.filter(|_| !acknowledged);
-    Ok(match place.map(|claim| (claim.offset(), claim)) {
-        Some((Some(offset), claim)) => Target::Main(claim, offset, None),
-        _ => Target::Spill(None),
-    })
-}
-
-/// A spill that nobody has had.
-pub(super) fn create_spill(engine: &Engine, lease: &Lease) -> Result<(u32, File), StoreError> {
-    for _ in 0..MAX_SPILL_TRIES {
-        let number = lease.next_spill();
-        if let Some(file) = engine.disk.create(FileName::Spill(lease.id, number))? {
-            return Ok((number, file));
-        }
-    }
-    Err(StoreError::Busy)
 }
 
 /// The object that arrived in one piece.

@@ -1,6 +1,6 @@
 //! The embedded engine: plain files for bytes, one ordered index for names.
 //!
-//! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `hashing` and `lane` take the bytes of a chunk to
+//! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `hashing`, `placing` and `lane` take the bytes of a chunk to
 //! disk, `ledger`, `closing`, `parts` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
 //! `objects` finds, `reader` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `snapshot` keeps them once more, `counts` their numbers, `sweep` removes what is due and `lifecycle` what a bucket's rules let go, `recover` opens, `rebuild` rebuilds and
 //! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags), `entry` (of the catalog), `long` (such as are), `known` (such as were read), `hot` (small objects that were read),
@@ -44,6 +44,7 @@ mod names;
 mod objects;
 mod orphans;
 mod parts;
+mod placing;
 mod reader;
 mod rebuild;
 mod recent;

@@ -1,0 +1,56 @@
+//! Where the bytes of a chunk may go: the placing rule.
+//!
+//! Owns: the choice of a [`Target`] for a chunk that begins, and names for spills.
+//! Never does: write; `lane` carries the choice out, and changes it when what it was made by has changed.
+//!
+//! Invariant: two chunks never write to one place, nor to what is acknowledged. For a place is claimed (`lease`) before it is asked what was
+//! acknowledged, and whatever has no place of its own goes into a spill that nobody has had.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use super::Engine;
+use super::disk::FileName;
+use super::lane::Target;
+use super::lease::Lease;
+use super::ledger;
+use crate::model::UploadState;
+use crate::store::{ChunkSpec, StoreError};
+
+/// How many spill numbers are tried when files of an earlier process are in the way.
+const MAX_SPILL_TRIES: u32 = 100_000;
+
+/// The placing rule. The claim comes first, so that what is read after it is all that was acknowledged before it.
+pub(super) fn choose(
+    engine: &Engine,
+    lease: &Arc<Lease>,
+    spec: ChunkSpec,
+) -> Result<Target, StoreError> {
+    let claim = lease.claim(spec.index);
+    let record = engine.session(lease.id)?;
+    ledger::check_spec(&record, spec)?;
+    match record.session.state {
+        UploadState::Uploading => {}
+        UploadState::Completing | UploadState::Completed => return Ok(Target::Nowhere),
+        state @ UploadState::Failed => return Err(StoreError::UploadFailed(state)),
+    }
+    let first = engine.receipt(lease.id, 0)?;
+    lease.learn(&record, first.as_ref());
+    let acknowledged = engine.receipt(lease.id, spec.index)?.is_some();
+    let place = claim.filter(|_| !acknowledged);
+    Ok(match place.map(|claim| (claim.offset(), claim)) {
+        Some((Some(offset), claim)) => Target::Main(claim, offset, None),
+        _ => Target::Spill(None),
+    })
+}
+
+/// A spill that nobody has had.
+pub(super) fn create_spill(engine: &Engine, lease: &Lease) -> Result<(u32, File), StoreError> {
+    for _ in 0..MAX_SPILL_TRIES {
+        let number = lease.next_spill();
+        if let Some(file) = engine.disk.create(FileName::Spill(lease.id, number))? {
+            return Ok((number, file));
+        }
+    }
+    Err(StoreError::Busy)
+}
