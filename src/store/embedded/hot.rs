@@ -23,7 +23,7 @@ use crate::model::ObjectMeta;
 const MAX_BYTES: u64 = 8 << 20;
 /// Largest object that is kept, in bytes.
 pub(super) const MAX_OBJECT_BYTES: usize = 64 << 10;
-/// About as many small ones are kept at once; and of twice as many it is remembered that they were read.
+/// About as many small ones are kept at once; and of half as many more it is remembered that they were read.
 const USUAL_COUNT: usize = 1024;
 /// Parts of the cache that can be looked into at once; each has its share of [`MAX_BYTES`].
 const SHARDS: usize = 4;
