@@ -25,6 +25,7 @@ mod growth;
 mod nginx;
 mod presign;
 mod process;
+mod quiet;
 mod reads;
 mod receiver;
 mod resources;

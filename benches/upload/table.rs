@@ -97,6 +97,7 @@ impl<'a> Table<'a> {
             }
             for row in turn {
                 if let Work::Run(work) = &self.rows[row].work {
+                    crate::quiet::wait();
                     let figures = work();
                     self.rows[row].rounds.push(figures);
                 }
