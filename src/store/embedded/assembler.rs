@@ -1,12 +1,13 @@
 //! The road of one chunk to disk: gather, hash and write, sync, acknowledge.
 //!
-//! Owns: [`Writer`], which gathers batches on the caller's task and hands them to a `Lane`, one at a time, while the next batch
-//! is gathered; and the order of a commit: bytes settled, then one index job, then what follows from it.
+//! Owns: [`Writer`], which gathers batches on the caller's task and hands each to a `Lane` to be written and to a hasher, who work them
+//! off meanwhile (`batches`); and the order of a commit: bytes settled, then one index job, then what follows from it.
 //! Never does: decide what a chunk means for its session (`ledger` does), or where its bytes go (`lane` does).
 //!
 //! Invariants:
-//! 1. A writer holds at most five batches in memory, of [`BATCH_BYTES`] plus one buffer of the caller's: one that is gathered,
-//!    one on its way to disk, and those that wait to be hashed; the more writers, the smaller their batches.
+//! 1. What a writer holds in memory is one batch that is gathered, of [`BATCH_BYTES`] plus one buffer of the caller's, and behind it
+//!    those on which the slower of lane and hasher is late: one at work, and 2 to 6 that wait. The more writers, the smaller
+//!    their batches, and the fewer.
 //! 2. A commit that has begun runs to its end, whether or not its caller waits.
 
 use std::mem;
@@ -16,21 +17,25 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::hashing::Hashing;
+use super::batches::Batches;
 use super::lane::{Lane, Target, whole_object};
 use super::ledger;
 use super::names::{self, Garbage};
-use super::sync::JoinHandle;
 use super::{Engine, complete, label, objects, placing};
 use crate::model::{
-    Checksum, ChunkReceipt, Digests, Id, MAX_CHUNK_BYTES, NewUpload, Place, Timestamp, UploadState,
+    Checksum, ChunkReceipt, Digests, Hasher, Id, MAX_CHUNK_BYTES, NewUpload, Place, Timestamp,
+    UploadState,
 };
 use crate::store::{ChunkSpec, ChunkWriter, Committed, Expected, StoreError};
 
 /// Most bytes that one writer gathers before they go to disk, and fewest when there are many writers.
 const BATCH_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 20;
-/// Bytes that all writers together gather, as far as the smallest batch allows; at most four times as many are on their way.
+/// Bytes that all writers together gather, as far as the smallest batch allows.
 const GATHERED_BYTES: usize = 8 << 20;
+/// Bytes that wait for all lanes and hashers together, as far as 2 to 6 batches of each writer allow.
+const WAITING_BYTES: usize = 16 << 20;
+/// Batches that may wait however many writers there are.
+const MIN_WAITING: usize = 2;
 /// From this many bytes on the last batch is hashed by another thread than it is written by.
 const BESIDE_BYTES: usize = 256 << 10;
 /// Buffers that are gathered at most, however small; one system call takes 1,024.
@@ -41,9 +46,8 @@ const BATCH_SLICES: usize = 1024;
 pub(super) struct Writer {
     engine: Arc<Engine>,
     purpose: Purpose,
-    lane: Option<Lane>,
-    hashing: Hashing,
-    flight: Option<JoinHandle<Result<Lane, StoreError>>>,
+    writing: Batches<Lane>,
+    hashing: Batches<Hasher>,
     gathered: Vec<Bytes>,
     gathered_bytes: usize,
     total: u64,
@@ -87,9 +91,8 @@ impl Writer {
         Self {
             engine: Arc::clone(engine),
             purpose,
-            lane: Some(lane),
-            hashing: Hashing::default(),
-            flight: None,
+            writing: Batches::of(lane),
+            hashing: Batches::of(Hasher::default()),
             gathered: Vec::new(),
             gathered_bytes: 0,
             total: 0,
@@ -97,26 +100,15 @@ impl Writer {
         }
     }
 
-    /// Waits for the batch that is under way.
-    async fn land(&mut self) -> Result<(), StoreError> {
-        if let Some(flight) = &mut self.flight {
-            let landed = flight.await;
-            self.flight = None;
-            self.lane = Some(super::joined(landed)?);
-        }
-        Ok(())
-    }
-
-    /// Sends the gathered batch on its way, after the one before it, and has it hashed meanwhile.
-    async fn hand_over(&mut self) -> Result<(), StoreError> {
-        self.hashing.room().await;
-        self.land().await?;
-        let mut lane = self.lane.take().ok_or_else(gone)?;
+    /// Sends the gathered batch on its way; waits while too many before it are still under way.
+    async fn hand_over(&mut self, batch_bytes: usize) -> Result<(), StoreError> {
+        let limit = (WAITING_BYTES / batch_bytes / busy(&self.engine)).max(MIN_WAITING);
+        self.hashing.room(limit).await?;
+        self.writing.room(limit).await?;
         let batch = mem::take(&mut self.gathered);
         self.gathered_bytes = 0;
         self.hashing.add_beside(batch.clone(), &self.engine.tasks);
-        let job = move || lane.absorb(&batch).map(|()| lane);
-        self.flight = Some(self.engine.tasks.spawn_blocking(job));
+        self.writing.add_beside(batch, &self.engine.tasks);
         Ok(())
     }
 }
@@ -133,8 +125,9 @@ impl ChunkWriter for Writer {
             self.gathered_bytes += bytes.len();
             self.gathered.push(bytes);
         }
-        if self.gathered_bytes >= batch_bytes(&self.engine) || self.gathered.len() >= BATCH_SLICES {
-            self.hand_over().await?;
+        let enough = batch_bytes(&self.engine);
+        if self.gathered_bytes >= enough || self.gathered.len() >= BATCH_SLICES {
+            self.hand_over(enough).await?;
         }
         Ok(())
     }
@@ -147,7 +140,7 @@ impl ChunkWriter for Writer {
     }
 
     async fn commit(
-        mut self: Box<Self>,
+        self: Box<Self>,
         expected: Expected,
         now: Timestamp,
     ) -> Result<Committed, StoreError> {
@@ -155,58 +148,52 @@ impl ChunkWriter for Writer {
             let max_bytes = MAX_CHUNK_BYTES;
             return Err(StoreError::TooLarge { max_bytes });
         }
-        self.land().await?;
-        let lane = self.lane.take().ok_or_else(gone)?;
         let rest = Rest {
-            batch: mem::take(&mut self.gathered),
-            hashing: self.hashing.clone(),
-            checksum: self.checksum.take(),
+            batch: self.gathered,
+            writing: self.writing,
+            hashing: self.hashing,
+            checksum: self.checksum,
         };
-        let engine = Arc::clone(&self.engine);
-        let purpose = self.purpose.clone();
+        let (engine, purpose) = (Arc::clone(&self.engine), self.purpose);
         let work = async move {
             match purpose {
                 Purpose::Chunk(id, spec) => {
-                    commit_chunk(&engine, lane, rest, (id, spec), expected, now).await
+                    commit_chunk(&engine, rest, (id, spec), expected, now).await
                 }
-                Purpose::Object(new) => {
-                    commit_object(&engine, lane, rest, *new, expected, now).await
-                }
+                Purpose::Object(new) => commit_object(&engine, rest, *new, expected, now).await,
             }
         };
         self.engine.carry_out(work).await
     }
 }
 
-/// The last batch of a chunk, and what hashed the ones before it.
+/// The last batch of a chunk, and what is at work on the ones before it.
 struct Rest {
     batch: Vec<Bytes>,
-    hashing: Hashing,
+    writing: Batches<Lane>,
+    hashing: Batches<Hasher>,
     checksum: Option<Checksum>,
 }
 
 impl Rest {
-    /// Writes and hashes the last batch; the digests of the whole chunk, if they are what was expected.
-    fn settle(
-        self,
-        engine: &Engine,
-        lane: &mut Lane,
-        expected: Expected,
-    ) -> Result<Digests, StoreError> {
+    /// Writes and hashes what is left; the lane, and the digests of the whole chunk, if they are what was expected.
+    fn settle(self, engine: &Engine, expected: Expected) -> Result<(Lane, Digests), StoreError> {
         let batch = self.batch.clone();
         if batch.iter().map(Bytes::len).sum::<usize>() < BESIDE_BYTES {
             self.hashing.add(batch);
         } else {
             self.hashing.add_beside(batch, &engine.tasks);
         }
-        lane.absorb(&self.batch)?;
-        lane.end(self.hashing.finish().ok_or_else(gone)?, expected)
+        self.writing.add(self.batch);
+        let lane = self.writing.finish()?;
+        let digests = self.hashing.finish()?.finish();
+        let digests = lane.end(digests, expected)?;
+        Ok((lane, digests))
     }
 }
 
 async fn commit_chunk(
     engine: &Arc<Engine>,
-    mut lane: Lane,
     mut rest: Rest,
     (id, spec): (Id, ChunkSpec),
     expected: Expected,
@@ -215,7 +202,7 @@ async fn commit_chunk(
     let (mut lane, arrival) = engine
         .blocking(move |engine| {
             let checksum = rest.checksum.take();
-            let digests = rest.settle(engine, &mut lane, expected)?;
+            let (mut lane, digests) = rest.settle(engine, expected)?;
             let whole = lane.settle_chunk(engine, (id, spec), digests, now)?;
             let mut arrival = lane.arrival((id, spec), digests, whole);
             (arrival.checksum, arrival.received_at) = (checksum, Some(now));
@@ -247,7 +234,6 @@ async fn commit_chunk(
 
 async fn commit_object(
     engine: &Arc<Engine>,
-    mut lane: Lane,
     rest: Rest,
     new: NewUpload,
     expected: Expected,
@@ -257,7 +243,7 @@ async fn commit_object(
     let (mut lane, meta, digests) = engine
         .blocking(move |engine| {
             let condition = expected.condition.clone();
-            let digests = rest.settle(engine, &mut lane, expected)?;
+            let (mut lane, digests) = rest.settle(engine, expected)?;
             let meta = whole_object(&new, lane.length, digests, now);
             let label = match &condition {
                 None => label::encode(&meta)?,
@@ -315,14 +301,11 @@ fn admit(engine: &Engine) -> Result<OwnedSemaphorePermit, StoreError> {
 
 /// The size of a batch while this many writers are at work.
 fn batch_bytes(engine: &Engine) -> usize {
-    let idle = engine.writers.available_permits();
-    let busy = engine.options.max_writers.saturating_sub(idle).max(1);
-    (GATHERED_BYTES / busy).clamp(*BATCH_BYTES.start(), *BATCH_BYTES.end())
+    (GATHERED_BYTES / busy(engine)).clamp(*BATCH_BYTES.start(), *BATCH_BYTES.end())
 }
 
-fn gone() -> StoreError {
-    StoreError::Io {
-        operation: "write a chunk",
-        source: std::io::Error::other("an earlier write of this chunk failed"),
-    }
+/// How many writers are at work, this one among them.
+fn busy(engine: &Engine) -> usize {
+    let idle = engine.writers.available_permits();
+    engine.options.max_writers.saturating_sub(idle).max(1)
 }

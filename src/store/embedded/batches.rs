@@ -1,13 +1,15 @@
-//! The digests of a chunk, computed beside its way to disk.
+//! The batches of one chunk, worked off beside their arrival.
 //!
-//! Owns: [`Hashing`], the batches of one chunk that wait to be hashed, in order, and the turns of whoever hashes them: a blocking
-//! task while more bytes arrive and are written, or the one that asks for the result, which helps instead of waiting.
+//! Owns: [`Batches`], the batches that wait for one worker, in order, and the turns of whoever lends it a thread: a blocking task
+//! while more bytes arrive, or the one that asks for the result, which helps instead of waiting. A chunk has two: one hashes it, the other
+//! writes it, and neither waits for the other.
 //! Never does: copy bytes, or keep a thread: a task ends when nothing waits, so a slow client holds none.
 //!
 //! Invariants:
-//! 1. One hasher at a time, and batches in the order in which they came.
+//! 1. One worker, and batches in the order in which they came; none after one that failed.
 //! 2. At most [`MAX_WAITING`] batches wait while the writer gathers; it waits for room.
-//! 3. Nobody waits for a task that has not begun: with every blocking thread taken the result is still computed.
+//! 3. Nobody waits for a task that has not begun: with every blocking thread taken the result still comes.
+//! 4. When the writer is dropped, what waits is dropped too, and the worker with the batch that it is at.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -17,94 +19,131 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::sync::{Condvar, Mutex, MutexGuard, TaskTracker};
-use crate::model::{Digests, Hasher};
+use crate::model::Hasher;
+use crate::store::StoreError;
 
-/// Batches of one chunk that may wait besides the one that is being hashed.
-const MAX_WAITING: usize = 2;
+/// Batches of one chunk that may wait besides the one that is at work.
+pub(super) const MAX_WAITING: usize = 6;
 
-/// What hashes one chunk; clones are the same chunk.
-#[derive(Clone, Default)]
-pub(super) struct Hashing(Arc<Shared>);
+/// What takes batches, one after the other.
+pub(super) trait Worker: Send + 'static {
+    /// Takes the next batch. After a failure it gets none.
+    fn absorb(&mut self, batch: &[Bytes]) -> Result<(), StoreError>;
+}
 
-#[derive(Default)]
-struct Shared {
-    queue: Mutex<Queue>,
+impl Worker for Hasher {
+    fn absorb(&mut self, batch: &[Bytes]) -> Result<(), StoreError> {
+        batch.iter().for_each(|slice| self.update(slice));
+        Ok(())
+    }
+}
+
+/// The worker of one chunk, and what waits for it.
+pub(super) struct Batches<W: Worker>(Arc<Shared<W>>);
+
+struct Shared<W> {
+    queue: Mutex<Queue<W>>,
     /// Somebody gave the turn back.
     free: Condvar,
     /// A batch was taken from the queue.
     taken: Notify,
 }
 
-#[derive(Default)]
-struct Queue {
+struct Queue<W> {
     waiting: VecDeque<Vec<Bytes>>,
-    turn: Turn,
+    turn: Turn<W>,
 }
 
-enum Turn {
-    Free(Box<Hasher>),
+enum Turn<W> {
+    Free(Box<W>),
     Taken,
-    /// A hasher panicked; there will be no digests.
-    Lost,
+    /// The worker failed with this error, or panicked; there will be no result.
+    Lost(Option<StoreError>),
 }
 
-impl Default for Turn {
-    fn default() -> Self {
-        Self::Free(Box::default())
+impl<W: Worker> Batches<W> {
+    /// Nothing waits yet.
+    pub(super) fn of(worker: W) -> Self {
+        let turn = Turn::Free(Box::new(worker));
+        let waiting = VecDeque::new();
+        Self(Arc::new(Shared {
+            queue: Mutex::new(Queue { waiting, turn }),
+            free: Condvar::new(),
+            taken: Notify::new(),
+        }))
     }
-}
 
-impl Hashing {
-    /// Waits until another batch may be added.
-    pub(super) async fn room(&self) {
+    /// Waits until fewer than `limit` batches wait, at most [`MAX_WAITING`].
+    ///
+    /// # Errors
+    /// What the worker failed with.
+    pub(super) async fn room(&self, limit: usize) -> Result<(), StoreError> {
         loop {
             let taken = self.0.taken.notified();
-            if self.has_room() {
-                return;
+            if self.0.has_room(limit.min(MAX_WAITING))? {
+                return Ok(());
             }
             taken.await;
         }
     }
 
-    fn has_room(&self) -> bool {
-        let queue = self.lock();
-        queue.waiting.len() < MAX_WAITING || matches!(queue.turn, Turn::Lost)
-    }
-
-    /// Adds a batch that whoever asks for the result will hash.
+    /// Adds a batch that whoever asks for the result will work off.
     pub(super) fn add(&self, batch: Vec<Bytes>) {
-        self.lock().waiting.push_back(batch);
+        self.0.lock().waiting.push_back(batch);
     }
 
-    /// Adds a batch and has it hashed by a task of its own.
+    /// Adds a batch and has it worked off by a task of its own.
     pub(super) fn add_beside(&self, batch: Vec<Bytes>, tasks: &TaskTracker) {
         self.add(batch);
-        if matches!(self.lock().turn, Turn::Free(_)) {
-            let beside = self.clone();
-            tasks.spawn_blocking(move || beside.hash_waiting());
+        if matches!(self.0.lock().turn, Turn::Free(_)) {
+            let beside = Arc::clone(&self.0);
+            tasks.spawn_blocking(move || beside.work_off());
         }
     }
 
-    /// The digests of all that was added; `None` when they were lost to a panic. Blocks.
-    pub(super) fn finish(&self) -> Option<Digests> {
+    /// The worker, which has taken all that was added. Blocks.
+    ///
+    /// # Errors
+    /// What the worker failed with.
+    pub(super) fn finish(self) -> Result<W, StoreError> {
         loop {
-            self.hash_waiting();
-            let mut queue = self.lock();
-            match std::mem::replace(&mut queue.turn, Turn::Lost) {
-                Turn::Free(hasher) => return Some(hasher.finish()),
-                Turn::Lost => return None,
+            self.0.work_off();
+            let mut queue = self.0.lock();
+            match std::mem::replace(&mut queue.turn, Turn::Lost(None)) {
+                Turn::Free(worker) => return Ok(*worker),
+                Turn::Lost(error) => return Err(error.unwrap_or_else(gone)),
                 Turn::Taken => queue.turn = Turn::Taken,
             }
             let waited = self.0.free.wait(queue);
             drop(waited.unwrap_or_else(PoisonError::into_inner));
         }
     }
+}
 
-    /// Hashes what waits, unless somebody else is at it.
-    fn hash_waiting(&self) {
+impl<W: Worker> Drop for Batches<W> {
+    fn drop(&mut self) {
+        let dropped = std::mem::take(&mut self.0.lock().waiting);
+        drop(dropped);
+    }
+}
+
+impl<W: Worker> Shared<W> {
+    fn has_room(&self, limit: usize) -> Result<bool, StoreError> {
+        let mut queue = self.lock();
+        match &mut queue.turn {
+            Turn::Lost(error) => Err(error.take().unwrap_or_else(gone)),
+            _ => Ok(queue.waiting.len() < limit),
+        }
+    }
+
+    /// Works off what waits, unless somebody else is at it.
+    fn work_off(&self) {
         let mut queue = self.lock();
         let mut turn = match std::mem::replace(&mut queue.turn, Turn::Taken) {
-            Turn::Free(hasher) => MyTurn(self, Some(hasher)),
+            free @ Turn::Free(_) => MyTurn {
+                home: self,
+                turn: free,
+            },
             other => {
                 queue.turn = other;
                 return;
@@ -112,55 +151,74 @@ impl Hashing {
         };
         while let Some(batch) = queue.waiting.pop_front() {
             drop(queue);
-            self.0.taken.notify_one();
-            turn.hash(&batch);
+            self.taken.notify_one();
+            turn.absorb(&batch);
+            drop(batch);
             queue = self.lock();
         }
         turn.give_back(queue);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        let queue = self.0.queue.lock();
+    fn lock(&self) -> MutexGuard<'_, Queue<W>> {
+        let queue = self.queue.lock();
         queue.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for Hashing {
+impl<W: Worker> fmt::Debug for Batches<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hashing")
+        f.write_str("Batches")
     }
 }
 
-/// The turn, given back also when the hasher panics.
-struct MyTurn<'a>(&'a Hashing, Option<Box<Hasher>>);
+/// The turn, given back also when the worker panics.
+struct MyTurn<'a, W: Worker> {
+    home: &'a Shared<W>,
+    /// What the turn will be; a worker that is at work and panics is lost.
+    turn: Turn<W>,
+}
 
-impl MyTurn<'_> {
-    fn hash(&mut self, batch: &[Bytes]) {
-        if let Some(hasher) = &mut self.1 {
-            batch.iter().for_each(|slice| hasher.update(slice));
+impl<W: Worker> MyTurn<'_, W> {
+    fn absorb(&mut self, batch: &[Bytes]) {
+        match std::mem::replace(&mut self.turn, Turn::Lost(None)) {
+            Turn::Free(mut worker) => {
+                self.turn = match worker.absorb(batch) {
+                    Ok(()) => Turn::Free(worker),
+                    Err(error) => Turn::Lost(Some(error)),
+                };
+            }
+            lost => self.turn = lost,
         }
     }
 
     /// With the lock that saw that nothing waits, so that a batch which is added then finds the turn free.
-    fn give_back(mut self, mut queue: MutexGuard<'_, Queue>) {
-        queue.turn = self.1.take().map_or(Turn::Lost, Turn::Free);
+    fn give_back(mut self, mut queue: MutexGuard<'_, Queue<W>>) {
+        queue.turn = std::mem::replace(&mut self.turn, Turn::Taken);
     }
 }
 
-impl Drop for MyTurn<'_> {
+impl<W: Worker> Drop for MyTurn<'_, W> {
     fn drop(&mut self) {
-        if self.1.take().is_some() {
-            self.0.lock().turn = Turn::Lost;
+        // It was given back otherwise.
+        if let lost @ Turn::Lost(_) = std::mem::replace(&mut self.turn, Turn::Taken) {
+            self.home.lock().turn = lost;
         }
-        let shared = &self.0.0;
-        shared.free.notify_all();
-        shared.taken.notify_one();
+        self.home.free.notify_all();
+        self.home.taken.notify_one();
+    }
+}
+
+fn gone() -> StoreError {
+    StoreError::Io {
+        operation: "write a chunk",
+        source: std::io::Error::other("an earlier write of this chunk failed"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Digests;
 
     fn batches() -> Vec<Vec<Bytes>> {
         let slice = |n: usize| Bytes::from(vec![n as u8; 1000 * n + 1]);
@@ -174,32 +232,80 @@ mod tests {
         hasher.finish()
     }
 
+    fn hashing() -> Batches<Hasher> {
+        Batches::of(Hasher::default())
+    }
+
+    /// Fails or panics at its second batch, and counts those it was given.
+    struct Second(Arc<Mutex<usize>>, fn() -> Result<(), StoreError>);
+
+    impl Worker for Second {
+        fn absorb(&mut self, _: &[Bytes]) -> Result<(), StoreError> {
+            let mut count = self.0.lock().unwrap();
+            *count += 1;
+            let is_second = *count == 2;
+            drop(count);
+            if is_second { (self.1)() } else { Ok(()) }
+        }
+    }
+
     #[test]
-    fn whoever_asks_hashes_what_nobody_has_begun() {
-        let hashing = Hashing::default();
+    fn whoever_asks_works_off_what_nobody_has_begun() {
+        let hashing = hashing();
         batches().into_iter().for_each(|batch| hashing.add(batch));
-        assert_eq!(hashing.finish(), Some(expected()));
+        assert_eq!(hashing.finish().unwrap().finish(), expected());
     }
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn batches_hashed_beside_come_out_in_order_and_never_more_than_two_wait() {
-        let (hashing, tasks) = (Hashing::default(), TaskTracker::default());
-        for batch in batches() {
-            hashing.room().await;
-            hashing.add_beside(batch, &tasks);
-            assert!(hashing.lock().waiting.len() <= MAX_WAITING);
+    async fn batches_come_out_in_order_and_never_more_wait_than_may() {
+        for limit in [1, 2, MAX_WAITING, MAX_WAITING + 9] {
+            let (hashing, tasks) = (hashing(), TaskTracker::default());
+            for batch in batches() {
+                hashing.room(limit).await.unwrap();
+                hashing.add_beside(batch, &tasks);
+                assert!(hashing.0.lock().waiting.len() <= limit.min(MAX_WAITING));
+            }
+            let hasher = tokio::task::spawn_blocking(move || hashing.finish()).await;
+            assert_eq!(hasher.unwrap().unwrap().finish(), expected());
         }
-        let asked = hashing.clone();
-        let digests = tokio::task::spawn_blocking(move || asked.finish()).await;
-        assert_eq!(digests.unwrap(), Some(expected()));
     }
 
-    #[tokio::test]
-    async fn digests_that_were_lost_to_a_panic_are_none_and_keep_nobody_waiting() {
-        let hashing = Hashing::default();
-        drop(MyTurn(&hashing, Some(Box::default())));
-        (0..5).for_each(|_| hashing.add(Vec::new()));
-        hashing.room().await;
-        assert_eq!(hashing.finish(), None);
+    #[tokio::test(flavor = "multi_thread")]
+    async fn after_a_failure_no_batch_is_taken_and_the_error_is_told_once() {
+        let (count, tasks) = (Arc::default(), TaskTracker::default());
+        let failing = Batches::of(Second(Arc::clone(&count), || Err(StoreError::Busy)));
+        batches().into_iter().for_each(|batch| failing.add(batch));
+        failing.add_beside(Vec::new(), &tasks);
+        tasks.close();
+        tasks.wait().await;
+        assert!(matches!(failing.room(1).await, Err(StoreError::Busy)));
+        assert!(matches!(failing.room(1).await, Err(StoreError::Io { .. })));
+        assert!(matches!(failing.finish(), Err(StoreError::Io { .. })));
+        assert_eq!(*count.lock().unwrap(), 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_panic_keeps_nobody_waiting() {
+        let (count, tasks) = (Arc::default(), TaskTracker::default());
+        let panicking = Batches::of(Second(count, || panic!("as it should")));
+        panicking.add(Vec::new());
+        panicking.add_beside(Vec::new(), &tasks);
+        tasks.close();
+        tasks.wait().await;
+        (0..MAX_WAITING).for_each(|_| panicking.add(Vec::new()));
+        assert!(panicking.room(1).await.is_err());
+        assert!(panicking.finish().is_err());
+    }
+
+    #[test]
+    fn what_waits_is_dropped_with_its_writer() {
+        let batch = Bytes::from(vec![0; 10]);
+        let hashing = hashing();
+        let task = Arc::clone(&hashing.0);
+        hashing.add(vec![batch.clone()]);
+        assert!(!batch.is_unique());
+        drop(hashing);
+        assert!(batch.is_unique());
+        task.work_off();
     }
 }

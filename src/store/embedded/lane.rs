@@ -9,29 +9,24 @@
 //! 2. What is dropped before it is acknowledged is removed, or lies where only a later claim will write.
 
 use std::fs::File;
-use std::io::IoSlice;
 use std::mem;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::batches::Worker;
 use super::disk::FileName;
 use super::faults::{self, Bug};
 use super::lease::{Claim, Lease};
 use super::ledger::{self, Arrival};
+use super::output::Output;
 use super::placing::create_spill;
 use super::recent::UnderWay;
-use super::sync::{Handle, JoinHandle};
+use super::sync::Handle;
 use super::{Engine, label, names, sizes};
 use crate::model::{Digests, ETag, Id, NewUpload, ObjectMeta, Place, Timestamp};
 use crate::store::{ChunkSpec, Expected, StoreError};
-
-/// What comes behind so many bytes is sent on to the disk with each batch; for less the sync is too near to gain by it.
-const WRITE_OUT_FROM: u64 = 1 << 20;
-
-/// After this many bytes a sync is begun while more arrive.
-const EARLY_SYNC_BYTES: u64 = 32 << 20;
 
 /// Where the bytes of a chunk go.
 #[derive(Debug)]
@@ -53,13 +48,9 @@ pub(super) struct Lane {
     lease: Arc<Lease>,
     target: Target,
     pub(super) length: u64,
-    /// Up to here the disk has begun on what was written.
-    written_out: u64,
-    /// Bytes written since the last sync that was begun.
-    unsynced: u64,
+    output: Output,
     /// Of an object without a session: it is on its way.
     under_way: Option<UnderWay>,
-    early: Option<JoinHandle<()>>,
     kept: bool,
     _permit: OwnedSemaphorePermit,
 }
@@ -76,10 +67,8 @@ impl Lane {
             lease,
             target,
             length: 0,
-            written_out: 0,
-            unsynced: 0,
+            output: Output::default(),
             under_way: None,
-            early: None,
             kept: false,
             _permit: permit,
         }
@@ -90,15 +79,6 @@ impl Lane {
         self.under_way = Some(under_way);
     }
 
-    /// Writes one batch.
-    pub(super) fn absorb(&mut self, batch: &[Bytes]) -> Result<(), StoreError> {
-        let bytes: u64 = batch.iter().map(|slice| slice.len() as u64).sum();
-        self.put(batch, bytes)?;
-        self.length += bytes;
-        self.sync_early(bytes);
-        Ok(())
-    }
-
     fn put(&mut self, batch: &[Bytes], bytes: u64) -> Result<(), StoreError> {
         if matches!(self.target, Target::Nowhere) {
             return Ok(());
@@ -107,36 +87,7 @@ impl Lane {
         self.write(batch, self.length + bytes)
     }
 
-    /// Lets the disk begin on a long chunk while it still arrives, so that the sync at its end is short. The result is not
-    /// looked at: a failure blows the fuse, and the sync at the end fails with it.
-    fn sync_early(&mut self, bytes: u64) {
-        self.unsynced += bytes;
-        let busy = self.early.as_ref().is_some_and(|sync| !sync.is_finished());
-        if self.unsynced < EARLY_SYNC_BYTES || busy {
-            return;
-        }
-        let Some(Ok(file)) = self.opened().map(File::try_clone) else {
-            return;
-        };
-        if let Ok(runtime) = Handle::try_current() {
-            let engine = Arc::clone(&self.engine);
-            let sync = move || drop(engine.disk.sync_data(&file));
-            self.early = Some(self.engine.tasks.spawn_blocking_on(sync, &runtime));
-            self.unsynced = 0;
-        }
-    }
-
-    /// The file the bytes go to, if it is open.
-    fn opened(&self) -> Option<&File> {
-        match &self.target {
-            Target::Main(_, _, file) | Target::Object(file) => file.as_ref(),
-            Target::Spill(spill) => spill.as_ref().map(|(_, file)| file),
-            Target::Nowhere => None,
-        }
-    }
-
     fn write(&mut self, batch: &[Bytes], end: u64) -> Result<(), StoreError> {
-        let mut slices: Vec<_> = batch.iter().map(|slice| IoSlice::new(slice)).collect();
         let lease = Arc::clone(&self.lease);
         let sealed = lease.sealed.read().unwrap_or_else(PoisonError::into_inner);
         // First of all: once it is sealed, what this lane wrote to the main file may be gone and cannot be moved.
@@ -148,19 +99,12 @@ impl Lane {
         {
             self.move_to_spill()?;
         }
-        let (engine, length, written_out) =
-            (Arc::clone(&self.engine), self.length, self.written_out);
-        if let Some((file, start)) = self.open()? {
-            let offset = start.saturating_add(length);
-            engine.disk.write_at(file, &mut slices, offset)?;
-            if length >= WRITE_OUT_FROM {
-                let waiting = end - written_out;
-                engine
-                    .disk
-                    .begin_to_write_out(file, start + written_out, waiting);
-                self.written_out = end;
-            }
+        let (engine, length) = (Arc::clone(&self.engine), self.length);
+        let mut output = mem::take(&mut self.output);
+        if let Some(place) = self.open()? {
+            output.write(&engine, place, batch, length)?;
         }
+        self.output = output;
         Ok(())
     }
 
@@ -205,7 +149,7 @@ impl Lane {
             disk.copy_range((main, *start), (&spill, 0), self.length)?;
         }
         self.target = Target::Spill(Some((number, spill)));
-        self.written_out = 0;
+        self.output.moved(self.length);
         Ok(())
     }
 
@@ -353,6 +297,15 @@ impl Lane {
             Ok(runtime) => drop(self.engine.tasks.spawn_blocking_on(job, &runtime)),
             Err(_) => job(),
         }
+    }
+}
+
+impl Worker for Lane {
+    fn absorb(&mut self, batch: &[Bytes]) -> Result<(), StoreError> {
+        let bytes: u64 = batch.iter().map(|slice| slice.len() as u64).sum();
+        self.put(batch, bytes)?;
+        self.length += bytes;
+        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The embedded engine: plain files for bytes, one ordered index for names.
 //!
-//! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `hashing`, `placing` and `lane` take the bytes of a chunk to
+//! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `batches`, `placing` and `lane` take the bytes of a chunk to
 //! disk, `ledger`, `closing`, `parts` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
 //! `objects` finds, `reader` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `snapshot` keeps them once more, `counts` their numbers, `sweep` removes what is due and `lifecycle` what a bucket's rules let go, `recover` opens, `rebuild` rebuilds and
 //! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags), `entry` (of the catalog), `long` (such as are), `known` (such as were read), `hot` (small objects that were read),
@@ -15,6 +15,7 @@
 //! 3. A file is removed only after the index no longer names it, durably.
 
 mod assembler;
+mod batches;
 mod catalog;
 mod closing;
 mod complete;
@@ -26,7 +27,6 @@ pub mod faults;
 mod fuse;
 #[cfg(fuzzing)]
 pub mod fuzzing;
-mod hashing;
 mod hot;
 mod index;
 mod keys;
@@ -43,6 +43,7 @@ mod memory;
 mod names;
 mod objects;
 mod orphans;
+mod output;
 mod parts;
 mod placing;
 mod reader;
