@@ -36,6 +36,19 @@ const ENOSPC: i32 = 28;
 /// Operations that there are at least; a workload that shrank proves less than it says.
 const FEWEST_OPERATIONS: usize = 100;
 
+/// A chunk that goes past the cache of the system, and ends within a block.
+static LONG: [u8; 600_001] = long();
+
+const fn long() -> [u8; 600_001] {
+    let mut bytes = [0; 600_001];
+    let mut at = 0;
+    while at < bytes.len() {
+        bytes[at] = (at % 251) as u8;
+        at += 1;
+    }
+    bytes
+}
+
 static TURN: Mutex<()> = Mutex::new(());
 
 fn turn() -> MutexGuard<'static, ()> {
@@ -384,6 +397,7 @@ async fn workload(store: &EmbeddedStore, told: &mut Told) {
     )
     .await;
     session(store, told, "finished", &[b"gggg", b"hh"], &[0, 1], None).await;
+    session(store, told, "long", &[&LONG, &LONG], &[0, 1], Some(2)).await;
     session(
         store,
         told,

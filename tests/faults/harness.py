@@ -366,7 +366,7 @@ class Client(s3.Deeds):
     # What a client does. Each one opens the question in the ledger, asks, and closes it.
 
     def single(self):
-        name, content = self.name("s"), self.bytes(300_000)
+        name, content = self.name("s"), self.bytes(900_000)
         fields = {"key": ROOT + name, "Content-MD5": base64.b64encode(md5(content)).decode()} | self.fields
         self.may_be(name, content)
         body, headers = form(fields, content)
@@ -379,7 +379,8 @@ class Client(s3.Deeds):
         answer = self.expect((200, 201), self.ask("POST", target), "the start of a session")
         upload = json.loads(answer[2])["upload"]
         count = self.rng.choice((1, 1, 2, 3, 4, 7))
-        size = self.rng.choice((1000, 65_536, 100_000))
+        # The longest go past the cache of the system, and begin and end within blocks.
+        size = self.rng.choice((1000, 65_536, 100_000, 600_001))
         chunks = [self.rng.randbytes(size) for _ in range(count - 1)] + [self.rng.randbytes(self.rng.randrange(size))]
         if self.rng.random() < 0.15:
             chunks = [self.rng.randbytes(self.rng.randrange(size)) for _ in range(count)]

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::batches::Batches;
+use super::disk::within_block;
 use super::lane::{Lane, Target, whole_object};
 use super::ledger;
 use super::names::{self, Garbage};
@@ -51,6 +52,8 @@ pub(super) struct Writer {
     gathered: Vec<Bytes>,
     gathered_bytes: usize,
     total: u64,
+    /// Where the chunk begins in its file.
+    start: u64,
     checksum: Option<Checksum>,
 }
 
@@ -91,12 +94,22 @@ impl Writer {
         Self {
             engine: Arc::clone(engine),
             purpose,
+            start: lane.start(),
             writing: Batches::of(lane),
             hashing: Batches::of(Hasher::default()),
             gathered: Vec::new(),
             gathered_bytes: 0,
             total: 0,
             checksum: None,
+        }
+    }
+
+    /// Lets the gathered batch end where a block of its file does, so that the next begins with one; what lies behind that.
+    fn cut_at_block(&mut self) -> Bytes {
+        let over = within_block(self.start.saturating_add(self.total));
+        match self.gathered.last_mut() {
+            Some(last) if last.len() > over => last.split_off(last.len() - over),
+            _ => Bytes::new(),
         }
     }
 
@@ -127,7 +140,11 @@ impl ChunkWriter for Writer {
         }
         let enough = batch_bytes(&self.engine);
         if self.gathered_bytes >= enough || self.gathered.len() >= BATCH_SLICES {
+            let rest = self.cut_at_block();
             self.hand_over(enough).await?;
+            self.gathered_bytes = rest.len();
+            self.gathered
+                .extend(Some(rest).filter(|rest| !rest.is_empty()));
         }
         Ok(())
     }
@@ -176,8 +193,14 @@ struct Rest {
 }
 
 impl Rest {
-    /// Writes and hashes what is left; the lane, and the digests of the whole chunk, if they are what was expected.
-    fn settle(self, engine: &Engine, expected: Expected) -> Result<(Lane, Digests), StoreError> {
+    /// Writes and hashes what is left; the lane, and the digests of the whole chunk, if they are what was expected. A chunk that gets no
+    /// label, which needs the digests, is synced while they are computed.
+    fn settle(
+        self,
+        engine: &Engine,
+        is_labelled: bool,
+        expected: Expected,
+    ) -> Result<(Lane, Digests), StoreError> {
         let batch = self.batch.clone();
         if batch.iter().map(Bytes::len).sum::<usize>() < BESIDE_BYTES {
             self.hashing.add(batch);
@@ -185,7 +208,10 @@ impl Rest {
             self.hashing.add_beside(batch, &engine.tasks);
         }
         self.writing.add(self.batch);
-        let lane = self.writing.finish()?;
+        let mut lane = self.writing.finish()?;
+        if !is_labelled {
+            lane.sync_ahead()?;
+        }
         let digests = self.hashing.finish()?.finish();
         let digests = lane.end(digests, expected)?;
         Ok((lane, digests))
@@ -202,7 +228,8 @@ async fn commit_chunk(
     let (mut lane, arrival) = engine
         .blocking(move |engine| {
             let checksum = rest.checksum.take();
-            let (mut lane, digests) = rest.settle(engine, expected)?;
+            let may_be_whole = spec.nb_chunks == Some(1);
+            let (mut lane, digests) = rest.settle(engine, may_be_whole, expected)?;
             let whole = lane.settle_chunk(engine, (id, spec), digests, now)?;
             let mut arrival = lane.arrival((id, spec), digests, whole);
             (arrival.checksum, arrival.received_at) = (checksum, Some(now));
@@ -243,7 +270,7 @@ async fn commit_object(
     let (mut lane, meta, digests) = engine
         .blocking(move |engine| {
             let condition = expected.condition.clone();
-            let (mut lane, digests) = rest.settle(engine, expected)?;
+            let (mut lane, digests) = rest.settle(engine, true, expected)?;
             let meta = whole_object(&new, lane.length, digests, now);
             let label = match &condition {
                 None => label::encode(&meta)?,

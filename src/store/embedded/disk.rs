@@ -11,10 +11,12 @@
 //! 3. A failed sync blows the fuse and is never retried.
 
 mod blocks;
+mod direct;
 mod read;
 mod root;
 
 pub(super) use blocks::{BLOCK_BYTES, room_of};
+pub(super) use direct::{Bounce, within_block};
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice};
@@ -82,6 +84,7 @@ pub(super) struct Disk {
     fuse: Fuse,
     attributes: bool,
     blocks: blocks::Blocks,
+    direct: direct::Direct,
     _lock: File,
 }
 
@@ -100,6 +103,7 @@ impl Disk {
             fuse,
             attributes: true,
             blocks: blocks::Blocks::default(),
+            direct: direct::Direct::default(),
             _lock: lock,
         };
         disk.run("make the object folders", || disk.make_folders())?;

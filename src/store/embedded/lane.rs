@@ -49,6 +49,8 @@ pub(super) struct Lane {
     target: Target,
     pub(super) length: u64,
     output: Output,
+    /// The length that the chunk had when all of it was synced.
+    synced: Option<u64>,
     /// Of an object without a session: it is on its way.
     under_way: Option<UnderWay>,
     kept: bool,
@@ -68,6 +70,7 @@ impl Lane {
             target,
             length: 0,
             output: Output::default(),
+            synced: None,
             under_way: None,
             kept: false,
             _permit: permit,
@@ -85,6 +88,35 @@ impl Lane {
         }
         self.engine.check_room(bytes)?;
         self.write(batch, self.length + bytes)
+    }
+
+    /// Where the chunk begins in its file, as far as it is known.
+    pub(super) const fn start(&self) -> u64 {
+        match &self.target {
+            Target::Main(_, start, _) => *start,
+            Target::Spill(_) | Target::Object(_) | Target::Nowhere => 0,
+        }
+    }
+
+    /// Syncs a long chunk that has been written while the last of it is still being hashed; nothing of it is true before its receipt. One
+    /// that went through the cache is as soon hashed as written.
+    pub(super) fn sync_ahead(&mut self) -> Result<(), StoreError> {
+        if self.output.has_been_direct()
+            && let Some(file) = self.opened()
+        {
+            self.engine.disk.sync_data(file)?;
+            self.synced = Some(self.length);
+        }
+        Ok(())
+    }
+
+    /// The file the bytes go to, if it is open.
+    fn opened(&self) -> Option<&File> {
+        match &self.target {
+            Target::Main(_, _, file) | Target::Object(file) => file.as_ref(),
+            Target::Spill(spill) => spill.as_ref().map(|(_, file)| file),
+            Target::Nowhere => None,
+        }
     }
 
     fn write(&mut self, batch: &[Bytes], end: u64) -> Result<(), StoreError> {
@@ -204,11 +236,14 @@ impl Lane {
         // The client may be wrong: others may lie behind this one, and the file must not be cut.
         let whole = only && matches!(&self.target, Target::Main(claim, ..) if claim.take_all());
         let length = self.length;
+        let is_synced = self.synced == Some(length);
         let Some((file, _)) = self.open()? else {
             return Ok(None);
         };
         if !whole {
-            engine.disk.sync_data(file)?;
+            if !is_synced {
+                engine.disk.sync_data(file)?;
+            }
             return Ok(None);
         }
         let meta = whole_object(&record.session.upload, length, digests, now);
