@@ -31,6 +31,8 @@ from pathlib import Path
 import s3
 
 CLIENTS = 8
+# Sizes of objects that go past the cache of the system as a whole.
+WHOLE_BLOCKS = (512 << 10, 528 << 10, 1 << 20)
 # Longest wait of a client for an answer, in seconds.
 ANSWER_WAIT = 20
 # A restart that takes longer than this many seconds has failed.
@@ -365,8 +367,13 @@ class Client(s3.Deeds):
 
     # What a client does. Each one opens the question in the ledger, asks, and closes it.
 
-    def single(self):
-        name, content = self.name("s"), self.bytes(900_000)
+    def blocks(self):
+        """Whole blocks have their place on the disk before the file is synced: nothing is left to do then but for its label."""
+        self.single(self.rng.randbytes(self.rng.choice(WHOLE_BLOCKS)))
+
+    def single(self, content=None):
+        name = self.name("s")
+        content = self.bytes(900_000) if content is None else content
         fields = {"key": ROOT + name, "Content-MD5": base64.b64encode(md5(content)).decode()} | self.fields
         self.may_be(name, content)
         body, headers = form(fields, content)
@@ -486,6 +493,7 @@ class Client(s3.Deeds):
         # Nothing that depends on how fast an answer comes.
         "lasting": (("single", 26), ("begin", 8), ("chunk", 40), ("abort", 4), ("delete", 10), ("broken", 6)),
         "single": (("single", 1),),
+        "blocks": (("blocks", 2), ("single", 1)),
         "delete": (("single", 50), ("delete", 50)),
         "index": (("begin", 60), ("abort", 20), ("delete", 15), ("expire", 5)),
     }

@@ -215,7 +215,7 @@ impl Disk {
         self.must("sync a file", self.run("sync a file", || file.sync_data()))
     }
 
-    /// Syncs bytes and everything known of the file; needed when only its label changed. A failure blows the fuse.
+    /// Syncs bytes and everything known of the file; needed where its label has changed. A failure blows the fuse.
     pub(super) fn sync_all(&self, file: &File) -> Result<(), StoreError> {
         if faults::is_planted(Bug::NoFileSync) {
             return Ok(());
@@ -224,8 +224,9 @@ impl Disk {
         self.must("sync a file", self.run("sync a file", || file.sync_all()))
     }
 
-    /// Puts a label on an open file. It is durable after the next [`Disk::sync_all`] (or [`Disk::sync_data`] of a file that
-    /// was just created); a label that lies beside the file is durable at once.
+    /// Puts a label on an open file. It is durable after the next [`Disk::sync_all`], also on a file that was just created: fdatasync(2) of
+    /// ext4 leaves it out when the blocks and the length of the file have been committed before it, as those of what went past the cache
+    /// may be. A label that lies beside the file is durable at once.
     pub(super) fn label(&self, id: Id, file: &File, label: &[u8]) -> Result<(), StoreError> {
         if self.set_attribute(file, label) {
             return self.unlink(FileName::Label(id));

@@ -27,6 +27,8 @@ pub enum Bug {
     NoClosingDelimiter,
     /// A file is removed before the index gives up its name.
     UnlinkFirst,
+    /// An object's label is left to a sync that need not carry it.
+    LabelBySyncData,
     /// The digest that a client announced is not compared.
     NoChecksum,
     /// After a crash an object that was acknowledged by its label is not named.

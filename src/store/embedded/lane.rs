@@ -98,8 +98,8 @@ impl Lane {
         }
     }
 
-    /// Syncs a long chunk that has been written while the last of it is still being hashed; nothing of it is true before its receipt. One
-    /// that went through the cache is as soon hashed as written.
+    /// Syncs a chunk while the last of it is still being hashed, if any of it went past the cache; nothing of it counts before its receipt.
+    /// Others are not worth it: their sync is what takes the time.
     pub(super) fn sync_ahead(&mut self) -> Result<(), StoreError> {
         if self.output.has_been_direct()
             && let Some(file) = self.opened()
@@ -134,7 +134,7 @@ impl Lane {
         let (engine, length) = (Arc::clone(&self.engine), self.length);
         let mut output = mem::take(&mut self.output);
         if let Some(place) = self.open()? {
-            output.write(&engine, place, batch, length)?;
+            output.write(&engine.disk, place, batch, length)?;
         }
         self.output = output;
         Ok(())
@@ -181,7 +181,7 @@ impl Lane {
             disk.copy_range((main, *start), (&spill, 0), self.length)?;
         }
         self.target = Target::Spill(Some((number, spill)));
-        self.output.moved(self.length);
+        self.output.moved();
         Ok(())
     }
 
@@ -253,12 +253,15 @@ impl Lane {
         Ok(Some(meta))
     }
 
-    /// Labels and syncs the file of an object without a session; it is new, so one `fdatasync` does.
+    /// Labels and syncs the file of an object without a session.
     pub(super) fn settle_object(&mut self, id: Id, label: &[u8]) -> Result<(), StoreError> {
         let engine = Arc::clone(&self.engine);
         if let Some((file, _)) = self.open()? {
             engine.disk.label_new(id, file, label)?;
-            engine.disk.sync_data(file)?;
+            match faults::is_planted(Bug::LabelBySyncData) {
+                true => engine.disk.sync_data(file)?,
+                false => engine.disk.sync_all(file)?,
+            }
             if faults::is_planted(Bug::NoFolderSync) {
                 let late = FileName::Spill(id, 0);
                 engine.disk.rename(late, FileName::Main(id))?;
