@@ -670,7 +670,7 @@ async fn read(store: &EmbeddedStore, name: &str, now: Timestamp) -> Option<Vec<u
         Err(error) => panic!("{name} cannot be read: {error:?}"),
     };
     store.verify(&key(name), now).await.unwrap();
-    let bytes = reader.read_at(0, 1 << 20).await.unwrap().to_vec();
+    let bytes = reader.read_at(0, 2 << 20).await.unwrap().to_vec();
     if name != "retagged" {
         assert_eq!(reader.meta().attributes.tags, tags_of(name, &bytes));
     }

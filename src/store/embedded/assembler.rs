@@ -5,9 +5,9 @@
 //! Never does: decide what a chunk means for its session (`ledger` does), or where its bytes go (`lane` does).
 //!
 //! Invariants:
-//! 1. What a writer holds in memory is one batch that is gathered, of [`BATCH_BYTES`] plus one buffer of the caller's, and behind it
-//!    those on which the slower of lane and hasher is late: one at work, and 2 to 6 that wait. The more writers, the smaller
-//!    their batches, and the fewer.
+//! 1. A writer holds at most nine batches in memory, each of [`BATCH_BYTES`] plus one buffer of the caller's: one that is gathered, up to
+//!    six that wait for the slower of lane and hasher, one at work, and the lane's aligned copy. The more writers, the smaller their batches
+//!    and the fewer may wait: 9 MiB for one, 5 MiB each for eight, a quarter of a MiB each for 64 KiB batches.
 //! 2. A commit that has begun runs to its end, whether or not its caller waits.
 
 use std::mem;
@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::batches::Batches;
+use super::batches::{Batches, gone};
 use super::disk::within_block;
 use super::lane::{Lane, Target, whole_object};
 use super::ledger;
@@ -118,8 +118,12 @@ impl Writer {
         let limit = (WAITING_BYTES / batch_bytes / busy(&self.engine)).max(MIN_WAITING);
         self.hashing.room(limit).await?;
         self.writing.room(limit).await?;
+        // Nothing waits from here on: a caller that gave up waiting has lost nothing.
+        let rest = self.cut_at_block();
         let batch = mem::take(&mut self.gathered);
-        self.gathered_bytes = 0;
+        self.gathered_bytes = rest.len();
+        self.gathered
+            .extend(Some(rest).filter(|rest| !rest.is_empty()));
         self.hashing.add_beside(batch.clone(), &self.engine.tasks);
         self.writing.add_beside(batch, &self.engine.tasks);
         Ok(())
@@ -140,11 +144,7 @@ impl ChunkWriter for Writer {
         }
         let enough = batch_bytes(&self.engine);
         if self.gathered_bytes >= enough || self.gathered.len() >= BATCH_SLICES {
-            let rest = self.cut_at_block();
             self.hand_over(enough).await?;
-            self.gathered_bytes = rest.len();
-            self.gathered
-                .extend(Some(rest).filter(|rest| !rest.is_empty()));
         }
         Ok(())
     }
@@ -170,6 +170,7 @@ impl ChunkWriter for Writer {
             writing: self.writing,
             hashing: self.hashing,
             checksum: self.checksum,
+            total: self.total,
         };
         let (engine, purpose) = (Arc::clone(&self.engine), self.purpose);
         let work = async move {
@@ -190,6 +191,8 @@ struct Rest {
     writing: Batches<Lane>,
     hashing: Batches<Hasher>,
     checksum: Option<Checksum>,
+    /// Bytes that the writer was given in all.
+    total: u64,
 }
 
 impl Rest {
@@ -209,6 +212,9 @@ impl Rest {
         }
         self.writing.add(self.batch);
         let mut lane = self.writing.finish()?;
+        if lane.length != self.total {
+            return Err(gone());
+        }
         if !is_labelled {
             lane.sync_ahead()?;
         }

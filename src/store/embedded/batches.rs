@@ -3,7 +3,8 @@
 //! Owns: [`Batches`], the batches that wait for one worker, in order, and the turns of whoever lends it a thread: a blocking task
 //! while more bytes arrive, or the one that asks for the result, which helps instead of waiting. A chunk has two: one hashes it, the other
 //! writes it, and neither waits for the other.
-//! Never does: copy bytes, or keep a thread: a task ends when nothing waits, so a slow client holds none.
+//! Never does: copy bytes, or keep a thread: a task ends when nothing waits, so a slow client holds none, and begins again behind others
+//! after [`MAX_AT_A_TIME`] batches, so a fast one does not either.
 //!
 //! Invariants:
 //! 1. One worker, and batches in the order in which they came; none after one that failed.
@@ -18,12 +19,15 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use tokio::sync::Notify;
 
-use super::sync::{Condvar, Mutex, MutexGuard, TaskTracker};
+use super::sync::{Condvar, Handle, Mutex, MutexGuard, TaskTracker};
 use crate::model::Hasher;
 use crate::store::StoreError;
 
 /// Batches of one chunk that may wait besides the one that is at work.
 pub(super) const MAX_WAITING: usize = 6;
+
+/// Batches that a task works off before others get its thread.
+const MAX_AT_A_TIME: usize = 8;
 
 /// What takes batches, one after the other.
 pub(super) trait Worker: Send + 'static {
@@ -96,8 +100,8 @@ impl<W: Worker> Batches<W> {
     pub(super) fn add_beside(&self, batch: Vec<Bytes>, tasks: &TaskTracker) {
         self.add(batch);
         if matches!(self.0.lock().turn, Turn::Free(_)) {
-            let beside = Arc::clone(&self.0);
-            tasks.spawn_blocking(move || beside.work_off());
+            let (beside, more) = (Arc::clone(&self.0), tasks.clone());
+            tasks.spawn_blocking(move || beside.work_off_beside(&more));
         }
     }
 
@@ -107,7 +111,7 @@ impl<W: Worker> Batches<W> {
     /// What the worker failed with.
     pub(super) fn finish(self) -> Result<W, StoreError> {
         loop {
-            self.0.work_off();
+            self.0.work_off(usize::MAX);
             let mut queue = self.0.lock();
             match std::mem::replace(&mut queue.turn, Turn::Lost(None)) {
                 Turn::Free(worker) => return Ok(*worker),
@@ -136,8 +140,23 @@ impl<W: Worker> Shared<W> {
         }
     }
 
-    /// Works off what waits, unless somebody else is at it.
-    fn work_off(&self) {
+    /// Works off some of what waits; the rest has its turn behind whatever else waits for a thread.
+    fn work_off_beside(self: Arc<Self>, tasks: &TaskTracker) {
+        self.work_off(MAX_AT_A_TIME);
+        // Somebody else who has the turn sees to the rest, and a worker that is lost gets none.
+        let queue = self.lock();
+        let is_left = !queue.waiting.is_empty() && matches!(queue.turn, Turn::Free(_));
+        drop(queue);
+        if let Ok(runtime) = Handle::try_current()
+            && is_left
+        {
+            let more = tasks.clone();
+            tasks.spawn_blocking_on(move || self.work_off_beside(&more), &runtime);
+        }
+    }
+
+    /// Works off what waits, at most `most` batches, unless somebody else is at it.
+    fn work_off(&self, most: usize) {
         let mut queue = self.lock();
         let mut turn = match std::mem::replace(&mut queue.turn, Turn::Taken) {
             free @ Turn::Free(_) => MyTurn {
@@ -149,7 +168,10 @@ impl<W: Worker> Shared<W> {
                 return;
             }
         };
-        while let Some(batch) = queue.waiting.pop_front() {
+        for _ in 0..most {
+            let Some(batch) = queue.waiting.pop_front() else {
+                break;
+            };
             drop(queue);
             self.taken.notify_one();
             turn.absorb(&batch);
@@ -191,7 +213,7 @@ impl<W: Worker> MyTurn<'_, W> {
         }
     }
 
-    /// With the lock that saw that nothing waits, so that a batch which is added then finds the turn free.
+    /// With the lock that saw what waits, so that a batch which is added then finds the turn free.
     fn give_back(mut self, mut queue: MutexGuard<'_, Queue<W>>) {
         queue.turn = std::mem::replace(&mut self.turn, Turn::Taken);
     }
@@ -208,10 +230,11 @@ impl<W: Worker> Drop for MyTurn<'_, W> {
     }
 }
 
-fn gone() -> StoreError {
+/// The error of a chunk some of which was lost on its way, after what lost it was told or where there is nothing to tell.
+pub(super) fn gone() -> StoreError {
     StoreError::Io {
         operation: "write a chunk",
-        source: std::io::Error::other("an earlier write of this chunk failed"),
+        source: std::io::Error::other("an earlier part of this chunk was not written or hashed"),
     }
 }
 
@@ -297,6 +320,76 @@ mod tests {
         assert!(panicking.finish().is_err());
     }
 
+    /// Waits at each batch until it is let go on, then does as it is told.
+    struct Held(std::sync::mpsc::Receiver<Result<(), StoreError>>);
+
+    impl Worker for Held {
+        fn absorb(&mut self, _: &[Bytes]) -> Result<(), StoreError> {
+            self.0.recv().unwrap()
+        }
+    }
+
+    fn held() -> (
+        std::sync::mpsc::Sender<Result<(), StoreError>>,
+        Batches<Held>,
+    ) {
+        let (go_on, held) = std::sync::mpsc::channel();
+        (go_on, Batches::of(Held(held)))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_failure_wakes_the_writer_that_waits_for_room() {
+        let (tasks, (go_on, held)) = (TaskTracker::default(), held());
+        (0..3).for_each(|_| held.add_beside(Vec::new(), &tasks));
+        let room = tokio::spawn(async move { held.room(1).await });
+        tokio::task::yield_now().await;
+        go_on.send(Err(StoreError::Busy)).unwrap();
+        assert!(matches!(room.await.unwrap(), Err(StoreError::Busy)));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_asks_waits_for_the_batch_that_another_is_at() {
+        let (tasks, (go_on, held)) = (TaskTracker::default(), held());
+        held.add_beside(Vec::new(), &tasks);
+        while !held.0.lock().waiting.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let asked = tokio::task::spawn_blocking(move || held.finish().map(drop));
+        go_on.send(Ok(())).unwrap();
+        asked.await.unwrap().unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_writer_that_goes_away_takes_all_but_the_batch_at_work_along() {
+        let (tasks, (go_on, held)) = (TaskTracker::default(), held());
+        (0..MAX_WAITING).for_each(|_| held.add_beside(Vec::new(), &tasks));
+        while held.0.lock().waiting.len() == MAX_WAITING {
+            tokio::task::yield_now().await;
+        }
+        let shared = Arc::downgrade(&held.0);
+        drop(held);
+        go_on.send(Ok(())).unwrap();
+        tasks.close();
+        tasks.wait().await;
+        assert!(shared.upgrade().is_none());
+        // One batch, one word: nobody is there to take another.
+        assert!(go_on.send(Ok(())).is_err());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_task_gives_its_thread_back_and_what_is_left_is_worked_off_all_the_same() {
+        let (hashing, tasks) = (hashing(), TaskTracker::default());
+        batches().into_iter().for_each(|batch| hashing.add(batch));
+        hashing.0.work_off(MAX_AT_A_TIME);
+        assert_eq!(hashing.0.lock().waiting.len(), 20 - MAX_AT_A_TIME);
+        let task = Arc::clone(&hashing.0);
+        tokio::task::block_in_place(|| task.work_off_beside(&tasks));
+        tasks.close();
+        tasks.wait().await;
+        assert!(hashing.0.lock().waiting.is_empty());
+        assert_eq!(hashing.finish().unwrap().finish(), expected());
+    }
+
     #[test]
     fn what_waits_is_dropped_with_its_writer() {
         let batch = Bytes::from(vec![0; 10]);
@@ -306,6 +399,6 @@ mod tests {
         assert!(!batch.is_unique());
         drop(hashing);
         assert!(batch.is_unique());
-        task.work_off();
+        task.work_off(1);
     }
 }

@@ -1,6 +1,6 @@
 //! The embedded engine: plain files for bytes, one ordered index for names.
 //!
-//! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `batches`, `placing` and `lane` take the bytes of a chunk to
+//! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `batches`, `placing`, `lane` and `output` take the bytes of a chunk to
 //! disk, `ledger`, `closing`, `parts` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
 //! `objects` finds, `reader` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `snapshot` keeps them once more, `counts` their numbers, `sweep` removes what is due and `lifecycle` what a bucket's rules let go, `recover` opens, `rebuild` rebuilds and
 //! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags), `entry` (of the catalog), `long` (such as are), `known` (such as were read), `hot` (small objects that were read),
@@ -96,7 +96,8 @@ pub struct Options {
     pub free_floor_bytes: u64,
     /// Bytes set aside for a restart on a full disk; 64 MiB by default, 0 for none.
     pub ballast_bytes: u64,
-    /// Most chunks that are written at once; each holds at most about 6 MiB of memory, less the more there are. 512 by default.
+    /// Most chunks that are written at once; one holds at most about 9 MiB of memory, eight 5 MiB each, 512 a quarter
+    /// of a MiB each. 512 by default.
     pub max_writers: usize,
 }
 

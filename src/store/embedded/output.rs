@@ -4,17 +4,14 @@
 //! it sent on to the disk early, so that the sync at the end is short.
 //! Never does: choose the file, or take what it has written for durable before a sync.
 //!
-//! Invariant: what an early sync finds is not looked at: a failure blows the fuse, and the sync at the end fails with it.
+//! Invariant: nothing here is a sync. What fails on its way to the disk fails again in the one at the end.
 
 use std::fs::File;
 use std::io::IoSlice;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Engine;
-use super::disk::Bounce;
-use super::sync::{Handle, JoinHandle};
+use super::disk::{Bounce, Disk};
 use crate::store::StoreError;
 
 /// Fewest bytes of a batch that go past the cache (`disk::direct`). What is smaller comes from many writers at once, and the cache puts
@@ -25,45 +22,40 @@ const DIRECT_REST_BYTES: u64 = 64 << 10;
 /// Of what goes through the cache, what comes behind so many bytes is sent on to the disk with each batch; for less the sync is too near
 /// to gain by it.
 const WRITE_OUT_FROM: u64 = 1 << 20;
-/// After this many bytes in the cache a sync is begun while more arrive.
-const EARLY_SYNC_BYTES: u64 = 32 << 20;
 
 /// What is known of a file that one chunk is written to.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     bounce: Bounce,
+    /// Bytes that went past the cache.
+    direct_bytes: u64,
     /// Up to here the disk has begun on what was written to the cache.
     written_out: u64,
-    /// Bytes written to the cache since the last sync that was begun.
-    unsynced: u64,
-    early: Option<JoinHandle<()>>,
 }
 
 impl Output {
     /// Writes a batch behind the first `length` bytes of a chunk that begins at `start` of the file.
     pub(super) fn write(
         &mut self,
-        engine: &Arc<Engine>,
+        disk: &Disk,
         (file, start): (&File, u64),
         batch: &[Bytes],
         length: u64,
     ) -> Result<(), StoreError> {
         let bytes: u64 = batch.iter().map(|slice| slice.len() as u64).sum();
         let offset = start.saturating_add(length);
-        if self.is_direct(bytes) && engine.disk.is_direct() {
-            let bounce = &mut self.bounce;
-            return engine.disk.write_direct(file, bounce, (batch, offset));
+        if self.is_direct(bytes) && disk.is_direct() {
+            self.direct_bytes += disk.write_direct(file, &mut self.bounce, (batch, offset))?;
+            return Ok(());
         }
         let mut slices: Vec<_> = batch.iter().map(|slice| IoSlice::new(slice)).collect();
-        engine.disk.write_at(file, &mut slices, offset)?;
-        if length >= WRITE_OUT_FROM {
+        disk.write_at(file, &mut slices, offset)?;
+        if length >= WRITE_OUT_FROM && bytes > 0 {
             let end = length + bytes;
             let waiting = (start + self.written_out, end - self.written_out);
-            engine.disk.begin_to_write_out(file, waiting);
+            disk.begin_to_write_out(file, waiting);
             self.written_out = end;
         }
-        self.unsynced += bytes;
-        self.sync_early(engine, file);
         Ok(())
     }
 
@@ -72,34 +64,27 @@ impl Output {
         bytes >= DIRECT_BYTES || self.has_been_direct() && bytes >= DIRECT_REST_BYTES
     }
 
-    /// Lets the disk begin on a long chunk while it still arrives, so that the sync at its end is short.
-    fn sync_early(&mut self, engine: &Arc<Engine>, file: &File) {
-        let busy = self.early.as_ref().is_some_and(|sync| !sync.is_finished());
-        if self.unsynced < EARLY_SYNC_BYTES || busy {
-            return;
-        }
-        if let (Ok(file), Ok(runtime)) = (file.try_clone(), Handle::try_current()) {
-            let disk = Arc::clone(engine);
-            let sync = move || drop(disk.disk.sync_data(&file));
-            self.early = Some(engine.tasks.spawn_blocking_on(sync, &runtime));
-            self.unsynced = 0;
-        }
-    }
-
     /// Whether a batch has gone past the cache.
     pub(super) const fn has_been_direct(&self) -> bool {
-        self.bounce.is_used()
+        self.direct_bytes > 0
     }
 
     /// What was written lies in another file now, in the cache.
-    pub(super) fn moved(&mut self, length: u64) {
-        (self.written_out, self.unsynced) = (0, length);
+    pub(super) const fn moved(&mut self) {
+        self.written_out = 0;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::FileExt as _;
+
+    use futures_util::FutureExt as _;
+
     use super::*;
+    use crate::model::Id;
+    use crate::store::embedded::disk::FileName;
+    use crate::store::embedded::fuse::Fuse;
     use crate::store::embedded::tests::{Folder, NOW, begin, post, read};
     use crate::store::{ChunkSpec, Expected, ObjectStore as _};
 
@@ -115,8 +100,46 @@ mod tests {
         let mut output = Output::default();
         let small = DIRECT_BYTES - 1;
         assert!(!output.is_direct(small) && output.is_direct(DIRECT_BYTES));
-        output.bounce = Bounce::used();
+        output.direct_bytes = 1;
         assert!(output.is_direct(DIRECT_REST_BYTES) && !output.is_direct(DIRECT_REST_BYTES - 1));
+    }
+
+    #[test]
+    fn what_is_large_goes_past_the_cache_where_the_disk_has_it_and_the_rest_does_not() {
+        let folder = Folder::new();
+        let disk = Disk::open(&folder.options().data, Fuse::default()).unwrap();
+        let name = FileName::Main(Id::new(NOW, [1; 8]));
+        let file = disk.open_or_create(name).unwrap();
+        let (mut output, whole) = (Output::default(), bytes(3 << 20));
+        let mut length = 0;
+        for (batch, direct) in [(4096, 0), (1 << 20, 1 << 20), (80 << 10, 80 << 10), (99, 0)] {
+            let before = output.direct_bytes;
+            let bytes = whole.slice(length..length + batch);
+            let place = (&file, 8192);
+            let written = output.write(&disk, place, &[bytes], length as u64);
+            written.unwrap();
+            assert!(output.direct_bytes - before == direct || !disk.is_direct());
+            length += batch;
+        }
+        let mut found = vec![0; length];
+        file.read_exact_at(&mut found, 8192).unwrap();
+        assert!(found == whole[..length]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_caller_that_gave_up_waiting_for_room_has_lost_nothing() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = begin(&store).await;
+        let whole = bytes(40 * 77_777);
+        let spec = ChunkSpec::new(0, Some(1));
+        let mut writer = store.write_chunk(id, spec).await.unwrap();
+        for piece in whole.chunks(77_777) {
+            // Polled once, and dropped if it waits.
+            let _ = writer.write(whole.slice_ref(piece)).now_or_never();
+        }
+        writer.commit(Expected::default(), NOW).await.unwrap();
+        assert!(read(&store, id).await.unwrap() == whole);
     }
 
     #[tokio::test(flavor = "multi_thread")]
