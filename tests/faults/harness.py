@@ -493,7 +493,7 @@ class Client(s3.Deeds):
         # Nothing that depends on how fast an answer comes.
         "lasting": (("single", 26), ("begin", 8), ("chunk", 40), ("abort", 4), ("delete", 10), ("broken", 6)),
         "single": (("single", 1),),
-        "blocks": (("blocks", 2), ("single", 1)),
+        "blocks": (("blocks", 1),),
         "delete": (("single", 50), ("delete", 50)),
         "index": (("begin", 60), ("abort", 20), ("delete", 15), ("expire", 5)),
     }
