@@ -32,8 +32,8 @@
 //! * Tokens, policies, signatures and secrets never reach a log, nor what an error shows there. In an answer a client whose signature does
 //!   not match finds, as at Amazon, only what it sent itself and the text that it should have signed; an explanation shows the policy of
 //!   its form, and no signature, token or secret. A cause goes to the log, never to a client.
-//! * Deliberately absent: a temporary file, a rename of an upload in the usual case, a channel between network and disk (only MD5 may
-//!   lag behind, by two batches).
+//! * Deliberately absent: a temporary file, a rename of an upload in the usual case, a channel between network and disk (a chunk's
+//!   lane and hasher may lag behind, by six batches at most).
 //!
 //! # The road of one chunk
 //!
@@ -41,7 +41,7 @@
 //! 1 server  TLS record -> body frame
 //! 2 api     guard -> multipart parser; fields first: PostForm -> authorize() -> Grant
 //! 3 api     post_object: still within the Grant's size? writer.write(bytes)
-//! 4 store    the assembler gathers a batch, then one blocking job writes it, and another hashes it meanwhile
+//! 4 store    the assembler gathers a batch, which one blocking job writes, and another hashes, while the next is gathered
 //! 5 store   commit(): length and digests right? -> sync the bytes -> receipt into the index, durable
 //! 6 api     201, 200, 204 or 303, as the form asked
 //! ```
@@ -94,12 +94,14 @@
 //!
 //! # Where measuring or use decided otherwise than the design
 //!
-//! * A chunk is hashed by a task beside its write, up to two batches behind it, and a sync is begun after every 32 MiB. One job that
-//!   did both had to add the write (0.7 ms for 1 MiB) to MD5 (2 ms), and the sync of a whole GiB came on top. MD5 comes from
+//! * A chunk is hashed by a task beside the one that writes it, each with a queue of its own (`store/embedded/batches.rs`). One job that
+//!   did both had to add the write (0.7 ms for 1 MiB) to MD5 (2 ms); and a lane that took a batch only from the hand of the task that
+//!   gathers stood still for 0.6 ms of each. MD5 comes from
 //!   `md5-simd`: 660 to 720 MB/s on one core where the `md-5` crate does 530 to 550; both are compared in a test.
-//! * From its second MiB on a chunk is sent on to the disk batch by batch (`posix_fadvise`), so that the sync at its end waits for little: chunks of 8 MiB
-//!   went 1.19 (1.09 to 1.29) times as fast alone and 1.25 (1.08 to 1.45) times four at a time, in turns with the release before. For a post of 1 MiB it
-//!   cost a quarter more processor time and gained nothing.
+//! * Batches of 512 KiB and more go past the page cache (`O_DIRECT`, `store/embedded/disk/direct.rs`), so the file has no place of its own there
+//!   until it is read. A GiB through the cache took 2.7 s of the kernel's time and the sync waited for it; past it, 0.7 s, and posts of 1 GiB
+//!   took 1.8 to 2.2 s where they had taken 2.1 to 5.9. What is smaller goes through the cache and, from the second MiB of a chunk on, is sent on to
+//!   the disk batch by batch (`posix_fadvise`).
 //! * An object of at most 1 MiB that comes in one piece under a new key is acknowledged when its file and label are synced, and
 //!   not after a second sync of the index: the label says all that the record says, and a start after a crash looks at the files
 //!   that were made since the last sync, compares their bytes, and names them before it serves (`store/embedded/recent.rs`). It
@@ -107,8 +109,9 @@
 //! * The jobs that wait for the index are one batch of sled and one sync: a batch costs two writes of its log and many turns of
 //!   its threads. With 32 posts of 64 KiB at once no gain was seen (1,145 to 1,357 a second against 1,061 to 1,589): most groups
 //!   are of one job there.
-//! * A completion that changes only a label ends in `fsync`, not `fdatasync`: POSIX does not make the latter carry extended
-//!   attributes. A file that was just created gets one `fdatasync`.
+//! * What ends with a label ends in `fsync`, not `fdatasync`, also on a file that was just created: ext4 lets the latter carry extended
+//!   attributes only along with blocks or a length that are not in its journal yet. Without it 2 of 60 power cuts, each when the last answer
+//!   was out, lost an object of 512 KiB or 1 MiB.
 //! * The guard allows 20,480 bytes before the file's content, Amazon's limit to the byte, and as many again after it: a form
 //!   that fills the first exactly must still be able to close.
 //! * A read of at most 128 KiB that the kernel has in memory is done on the thread that sends it; with a checksum that runs
