@@ -114,7 +114,12 @@ impl<W: Worker> Batches<W> {
             self.0.work_off(usize::MAX);
             let mut queue = self.0.lock();
             match std::mem::replace(&mut queue.turn, Turn::Lost(None)) {
-                Turn::Free(worker) => return Ok(*worker),
+                Turn::Free(worker) if queue.waiting.is_empty() => return Ok(*worker),
+                // Given back meanwhile by a task that had done its share.
+                free @ Turn::Free(_) => {
+                    queue.turn = free;
+                    continue;
+                }
                 Turn::Lost(error) => return Err(error.unwrap_or_else(gone)),
                 Turn::Taken => queue.turn = Turn::Taken,
             }
@@ -400,5 +405,42 @@ mod tests {
         drop(hashing);
         assert!(batch.is_unique());
         task.work_off(1);
+    }
+}
+
+#[cfg(all(test, feature = "schedules"))]
+mod schedules {
+    use shuttle::future::block_on;
+
+    use super::*;
+
+    const SCHEDULES: usize = 2000;
+    /// More than a task works off at a time, twice.
+    const BATCHES: usize = 2 * MAX_AT_A_TIME + 4;
+
+    /// Notes the lengths of what it is given.
+    struct Notes(Vec<usize>);
+
+    impl Worker for Notes {
+        fn absorb(&mut self, batch: &[Bytes]) -> Result<(), StoreError> {
+            self.0.push(batch.len());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn whoever_asks_gets_a_worker_that_took_every_batch_in_order_in_every_schedule() {
+        let test = || {
+            block_on(async {
+                let (noting, tasks) = (Batches::of(Notes(Vec::new())), TaskTracker::default());
+                for length in 0..BATCHES {
+                    noting.add_beside(vec![Bytes::new(); length], &tasks);
+                }
+                let noted = noting.finish().unwrap().0;
+                assert_eq!(noted, (0..BATCHES).collect::<Vec<_>>());
+            });
+        };
+        shuttle::check_random(test, SCHEDULES);
+        shuttle::check_pct(test, SCHEDULES, 3);
     }
 }

@@ -206,7 +206,8 @@ impl Disk {
         self.run("set the length of a file", || file.set_len(length))
     }
 
-    /// Syncs bytes, and with them the name of a file that was just created. A failure blows the fuse.
+    /// Syncs bytes, and with them the name of a file that was just created; too little wherever there is a label, or was. A failure blows the
+    /// fuse.
     pub(super) fn sync_data(&self, file: &File) -> Result<(), StoreError> {
         if faults::is_planted(Bug::NoFileSync) {
             return Ok(());

@@ -104,7 +104,7 @@ impl Lane {
         if self.output.has_been_direct()
             && let Some(file) = self.opened()
         {
-            self.engine.disk.sync_data(file)?;
+            self.engine.disk.sync_all(file)?;
             self.synced = Some(self.length);
         }
         Ok(())
@@ -242,7 +242,8 @@ impl Lane {
         };
         if !whole {
             if !is_synced {
-                engine.disk.sync_data(file)?;
+                // Not the bytes alone: a label may have been taken off the file before them.
+                engine.disk.sync_all(file)?;
             }
             return Ok(None);
         }
