@@ -98,7 +98,7 @@
 //!   did both had to add the write (0.7 ms for 1 MiB) to MD5 (2 ms); and a lane that took a batch only from the hand of the task that
 //!   gathers stood still for 0.6 ms of each. MD5 comes from
 //!   `md5-simd`: 660 to 720 MB/s on one core where the `md-5` crate does 530 to 550; both are compared in a test.
-//! * Batches of 512 KiB and more go past the page cache (`O_DIRECT`, `store/embedded/disk/direct.rs`), so the file has no place of its own there
+//! * Batches of 256 KiB and more go past the page cache (`O_DIRECT`, `store/embedded/disk/direct.rs`), so the file has no place of its own there
 //!   until it is read. A GiB through the cache took 2.7 s of the kernel's time and the sync waited for it; past it, 0.7 s, and posts of 1 GiB
 //!   took 1.8 to 2.2 s where they had taken 2.1 to 5.9. What is smaller goes through the cache and, from the second MiB of a chunk on, is sent on to
 //!   the disk batch by batch (`posix_fadvise`).

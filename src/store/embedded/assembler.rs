@@ -7,7 +7,7 @@
 //! Invariants:
 //! 1. A writer holds at most nine batches in memory, each of [`BATCH_BYTES`] plus one buffer of the caller's: one that is gathered, up to
 //!    six that wait for the slower of lane and hasher, one at work, and the lane's aligned copy. The more writers, the smaller their batches
-//!    and the fewer may wait: 9 MiB for one, 5 MiB each for eight, a quarter of a MiB each for 64 KiB batches.
+//!    and the fewer may wait: 9 MiB for one, 2.5 MiB each for eight, a quarter of a MiB each for 64 KiB batches.
 //! 2. A commit that has begun runs to its end, whether or not its caller waits.
 
 use std::mem;
@@ -32,9 +32,9 @@ use crate::store::{ChunkSpec, ChunkWriter, Committed, Expected, StoreError};
 /// Most bytes that one writer gathers before they go to disk, and fewest when there are many writers.
 const BATCH_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 20;
 /// Bytes that all writers together gather, as far as the smallest batch allows.
-const GATHERED_BYTES: usize = 8 << 20;
+const GATHERED_BYTES: usize = 4 << 20;
 /// Bytes that wait for all lanes and hashers together, as far as 2 to 6 batches of each writer allow.
-const WAITING_BYTES: usize = 16 << 20;
+const WAITING_BYTES: usize = 8 << 20;
 /// Batches that may wait however many writers there are.
 const MIN_WAITING: usize = 2;
 /// From this many bytes on the last batch is hashed by another thread than it is written by.

@@ -96,7 +96,7 @@ pub struct Options {
     pub free_floor_bytes: u64,
     /// Bytes set aside for a restart on a full disk; 64 MiB by default, 0 for none.
     pub ballast_bytes: u64,
-    /// Most chunks that are written at once; one holds at most about 9 MiB of memory, eight 5 MiB each, 512 a quarter
+    /// Most chunks that are written at once; one holds at most about 9 MiB of memory, eight 2.5 MiB each, 512 a quarter
     /// of a MiB each. 512 by default.
     pub max_writers: usize,
 }

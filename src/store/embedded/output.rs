@@ -16,7 +16,7 @@ use crate::store::StoreError;
 
 /// Fewest bytes of a batch that go past the cache (`disk::direct`). What is smaller comes from many writers at once, and the cache puts
 /// it together for the disk, or is a small object, which will be read from the cache.
-const DIRECT_BYTES: u64 = 512 << 10;
+const DIRECT_BYTES: u64 = 256 << 10;
 /// The same for the last batch of a chunk that has gone that way, so that its sync finds nothing to do.
 const DIRECT_REST_BYTES: u64 = 64 << 10;
 /// Of what goes through the cache, what comes behind so many bytes is sent on to the disk with each batch; for less the sync is too near
