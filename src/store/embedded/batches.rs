@@ -243,6 +243,44 @@ pub(super) fn gone() -> StoreError {
     }
 }
 
+#[cfg(all(test, feature = "schedules"))]
+#[allow(clippy::unwrap_used, reason = "a test fails loudly")]
+mod schedules {
+    use shuttle::future::block_on;
+
+    use super::*;
+
+    const SCHEDULES: usize = 2000;
+    /// More than a task works off at a time, twice.
+    const BATCHES: usize = 2 * MAX_AT_A_TIME + 4;
+
+    /// Notes the lengths of what it is given.
+    struct Notes(Vec<usize>);
+
+    impl Worker for Notes {
+        fn absorb(&mut self, batch: &[Bytes]) -> Result<(), StoreError> {
+            self.0.push(batch.len());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn whoever_asks_gets_a_worker_that_took_every_batch_in_order_in_every_schedule() {
+        let test = || {
+            block_on(async {
+                let (noting, tasks) = (Batches::of(Notes(Vec::new())), TaskTracker::default());
+                for length in 0..BATCHES {
+                    noting.add_beside(vec![Bytes::new(); length], &tasks);
+                }
+                let noted = noting.finish().unwrap().0;
+                assert_eq!(noted, (0..BATCHES).collect::<Vec<_>>());
+            });
+        };
+        shuttle::check_random(test, SCHEDULES);
+        shuttle::check_pct(test, SCHEDULES, 3);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -405,42 +443,5 @@ mod tests {
         drop(hashing);
         assert!(batch.is_unique());
         task.work_off(1);
-    }
-}
-
-#[cfg(all(test, feature = "schedules"))]
-mod schedules {
-    use shuttle::future::block_on;
-
-    use super::*;
-
-    const SCHEDULES: usize = 2000;
-    /// More than a task works off at a time, twice.
-    const BATCHES: usize = 2 * MAX_AT_A_TIME + 4;
-
-    /// Notes the lengths of what it is given.
-    struct Notes(Vec<usize>);
-
-    impl Worker for Notes {
-        fn absorb(&mut self, batch: &[Bytes]) -> Result<(), StoreError> {
-            self.0.push(batch.len());
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn whoever_asks_gets_a_worker_that_took_every_batch_in_order_in_every_schedule() {
-        let test = || {
-            block_on(async {
-                let (noting, tasks) = (Batches::of(Notes(Vec::new())), TaskTracker::default());
-                for length in 0..BATCHES {
-                    noting.add_beside(vec![Bytes::new(); length], &tasks);
-                }
-                let noted = noting.finish().unwrap().0;
-                assert_eq!(noted, (0..BATCHES).collect::<Vec<_>>());
-            });
-        };
-        shuttle::check_random(test, SCHEDULES);
-        shuttle::check_pct(test, SCHEDULES, 3);
     }
 }
