@@ -6,19 +6,18 @@
 //!
 //! Invariants:
 //! 1. A writer holds at most nine batches in memory, each of [`BATCH_BYTES`] plus one buffer of the caller's: one that is gathered, up to
-//!    six that wait for the slower of lane and hasher, one at work, and the lane's aligned copy. The more writers, the smaller their batches
-//!    and the fewer may wait: 9 MiB for one, 2.5 MiB each for eight, a quarter of a MiB each for 64 KiB batches.
+//!    seven that wait for the slower of lane and hasher or are at work, and the piece that the next begins with. The more writers, the
+//!    smaller their batches; and while all of them hold [`IN_USE_BYTES`], each has one batch on its way at a time.
 //! 2. A commit that has begun runs to its end, whether or not its caller waits.
 
-use std::mem;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::batches::{Batches, gone};
-use super::disk::within_block;
+use super::batches::{Batches, MAX_WAITING, gone};
+use super::buffers::Gathered;
 use super::lane::{Lane, Target, whole_object};
 use super::ledger;
 use super::names::{self, Garbage};
@@ -33,14 +32,10 @@ use crate::store::{ChunkSpec, ChunkWriter, Committed, Expected, StoreError};
 const BATCH_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 20;
 /// Bytes that all writers together gather, as far as the smallest batch allows.
 const GATHERED_BYTES: usize = 4 << 20;
-/// Bytes that wait for all lanes and hashers together, as far as 2 to 6 batches of each writer allow.
-const WAITING_BYTES: usize = 8 << 20;
-/// Batches that may wait however many writers there are.
-const MIN_WAITING: usize = 2;
+/// Bytes that all writers together hold before each may have only one batch on its way.
+const IN_USE_BYTES: usize = 8 << 20;
 /// From this many bytes on the last batch is hashed by another thread than it is written by.
 const BESIDE_BYTES: usize = 256 << 10;
-/// Buffers that are gathered at most, however small; one system call takes 1,024.
-const BATCH_SLICES: usize = 1024;
 
 /// Receives the bytes of one chunk.
 #[derive(Debug)]
@@ -49,8 +44,7 @@ pub(super) struct Writer {
     purpose: Purpose,
     writing: Batches<Lane>,
     hashing: Batches<Hasher>,
-    gathered: Vec<Bytes>,
-    gathered_bytes: usize,
+    gathered: Gathered,
     total: u64,
     /// Where the chunk begins in its file.
     start: u64,
@@ -97,33 +91,20 @@ impl Writer {
             start: lane.start(),
             writing: Batches::of(lane),
             hashing: Batches::of(Hasher::default()),
-            gathered: Vec::new(),
-            gathered_bytes: 0,
+            gathered: Gathered::new(&engine.buffers),
             total: 0,
             checksum: None,
         }
     }
 
-    /// Lets the gathered batch end where a block of its file does, so that the next begins with one; what lies behind that.
-    fn cut_at_block(&mut self) -> Bytes {
-        let over = within_block(self.start.saturating_add(self.total));
-        match self.gathered.last_mut() {
-            Some(last) if last.len() > over => last.split_off(last.len() - over),
-            _ => Bytes::new(),
-        }
-    }
-
     /// Sends the gathered batch on its way; waits while too many before it are still under way.
-    async fn hand_over(&mut self, batch_bytes: usize) -> Result<(), StoreError> {
-        let limit = (WAITING_BYTES / batch_bytes / busy(&self.engine)).max(MIN_WAITING);
+    async fn hand_over(&mut self) -> Result<(), StoreError> {
+        let is_tight = self.engine.buffers.in_use() >= IN_USE_BYTES;
+        let limit = if is_tight { 1 } else { MAX_WAITING };
         self.hashing.room(limit).await?;
         self.writing.room(limit).await?;
         // Nothing waits from here on: a caller that gave up waiting has lost nothing.
-        let rest = self.cut_at_block();
-        let batch = mem::take(&mut self.gathered);
-        self.gathered_bytes = rest.len();
-        self.gathered
-            .extend(Some(rest).filter(|rest| !rest.is_empty()));
+        let batch = self.gathered.take_full();
         self.hashing.add_beside(batch.clone(), &self.engine.tasks);
         self.writing.add_beside(batch, &self.engine.tasks);
         Ok(())
@@ -133,18 +114,16 @@ impl Writer {
 #[async_trait]
 impl ChunkWriter for Writer {
     async fn write(&mut self, bytes: Bytes) -> Result<(), StoreError> {
+        let offset = self.start.saturating_add(self.total);
         self.total = self.total.saturating_add(bytes.len() as u64);
         if self.total > MAX_CHUNK_BYTES {
             let max_bytes = MAX_CHUNK_BYTES;
             return Err(StoreError::TooLarge { max_bytes });
         }
-        if !bytes.is_empty() {
-            self.gathered_bytes += bytes.len();
-            self.gathered.push(bytes);
-        }
+        self.gathered.push(&bytes, offset);
         let enough = batch_bytes(&self.engine);
-        if self.gathered_bytes >= enough || self.gathered.len() >= BATCH_SLICES {
-            self.hand_over(enough).await?;
+        if self.gathered.full_bytes() >= enough {
+            self.hand_over().await?;
         }
         Ok(())
     }
@@ -166,7 +145,7 @@ impl ChunkWriter for Writer {
             return Err(StoreError::TooLarge { max_bytes });
         }
         let rest = Rest {
-            batch: self.gathered,
+            batch: self.gathered.take_all(),
             writing: self.writing,
             hashing: self.hashing,
             checksum: self.checksum,

@@ -8,7 +8,7 @@
 //!
 //! Invariants:
 //! 1. One worker, and batches in the order in which they came; none after one that failed.
-//! 2. At most [`MAX_WAITING`] batches wait while the writer gathers; it waits for room.
+//! 2. At most [`MAX_WAITING`] batches wait or are at work while the writer gathers; it waits for room.
 //! 3. Nobody waits for a task that has not begun: with every blocking thread taken the result still comes.
 //! 4. When the writer is dropped, what waits is dropped too, and the worker with the batch that it is at.
 
@@ -23,8 +23,8 @@ use super::sync::{Condvar, Handle, Mutex, MutexGuard, TaskTracker};
 use crate::model::Hasher;
 use crate::store::StoreError;
 
-/// Batches of one chunk that may wait besides the one that is at work.
-pub(super) const MAX_WAITING: usize = 6;
+/// Batches of one chunk that may wait, with the one that is at work.
+pub(super) const MAX_WAITING: usize = 7;
 
 /// Batches that a task works off before others get its thread.
 const MAX_AT_A_TIME: usize = 8;
@@ -56,6 +56,8 @@ struct Shared<W> {
 struct Queue<W> {
     waiting: VecDeque<Vec<Bytes>>,
     turn: Turn<W>,
+    /// A task was spawned that has not begun; there is no need for another.
+    is_called: bool,
 }
 
 enum Turn<W> {
@@ -71,13 +73,17 @@ impl<W: Worker> Batches<W> {
         let turn = Turn::Free(Box::new(worker));
         let waiting = VecDeque::new();
         Self(Arc::new(Shared {
-            queue: Mutex::new(Queue { waiting, turn }),
+            queue: Mutex::new(Queue {
+                waiting,
+                turn,
+                is_called: false,
+            }),
             free: Condvar::new(),
             taken: Notify::new(),
         }))
     }
 
-    /// Waits until fewer than `limit` batches wait, at most [`MAX_WAITING`].
+    /// Waits until fewer than `limit` batches, at most [`MAX_WAITING`], wait or are at work.
     ///
     /// # Errors
     /// What the worker failed with.
@@ -99,7 +105,7 @@ impl<W: Worker> Batches<W> {
     /// Adds a batch and has it worked off by a task of its own.
     pub(super) fn add_beside(&self, batch: Vec<Bytes>, tasks: &TaskTracker) {
         self.add(batch);
-        if matches!(self.0.lock().turn, Turn::Free(_)) {
+        if self.0.lock().must_call() {
             let (beside, more) = (Arc::clone(&self.0), tasks.clone());
             tasks.spawn_blocking(move || beside.work_off_beside(&more));
         }
@@ -141,19 +147,16 @@ impl<W: Worker> Shared<W> {
         let mut queue = self.lock();
         match &mut queue.turn {
             Turn::Lost(error) => Err(error.take().unwrap_or_else(gone)),
-            _ => Ok(queue.waiting.len() < limit),
+            turn => Ok(usize::from(matches!(turn, Turn::Taken)) + queue.waiting.len() < limit),
         }
     }
 
     /// Works off some of what waits; the rest has its turn behind whatever else waits for a thread.
     fn work_off_beside(self: Arc<Self>, tasks: &TaskTracker) {
+        self.lock().is_called = false;
         self.work_off(MAX_AT_A_TIME);
-        // Somebody else who has the turn sees to the rest, and a worker that is lost gets none.
-        let queue = self.lock();
-        let is_left = !queue.waiting.is_empty() && matches!(queue.turn, Turn::Free(_));
-        drop(queue);
         if let Ok(runtime) = Handle::try_current()
-            && is_left
+            && self.lock().must_call()
         {
             let more = tasks.clone();
             tasks.spawn_blocking_on(move || self.work_off_beside(&more), &runtime);
@@ -189,6 +192,17 @@ impl<W: Worker> Shared<W> {
     fn lock(&self) -> MutexGuard<'_, Queue<W>> {
         let queue = self.queue.lock();
         queue.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W> Queue<W> {
+    /// Whether somebody must be called for what waits; from then on somebody is. Whoever has the turn sees to the rest, and a worker that
+    /// is lost gets none.
+    fn must_call(&mut self) -> bool {
+        let is_free = matches!(self.turn, Turn::Free(_));
+        let must = is_free && !self.is_called && !self.waiting.is_empty();
+        self.is_called |= must;
+        must
     }
 }
 

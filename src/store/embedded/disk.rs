@@ -16,7 +16,7 @@ mod read;
 mod root;
 
 pub(super) use blocks::{BLOCK_BYTES, room_of};
-pub(super) use direct::{Bounce, within_block};
+pub(super) use direct::{ALIGNMENT, within_block};
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice};
@@ -363,7 +363,8 @@ fn open_options() -> OpenOptions {
 fn write_some(file: &File, slices: &[IoSlice<'_>], offset: u64) -> rustix::io::Result<usize> {
     match slices.first().and_then(|slice| slice.get(..1)) {
         Some(first) if faults::is_short() => rustix::io::pwrite(file, first, offset),
-        _ => rustix::io::pwritev(file, slices, offset),
+        // One call takes 1,024 (IOV_MAX of writev(2)); who gathers more calls again for the rest.
+        _ => rustix::io::pwritev(file, slices.get(..1024).unwrap_or(slices), offset),
     }
 }
 

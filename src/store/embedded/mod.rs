@@ -16,6 +16,7 @@
 
 mod assembler;
 mod batches;
+mod buffers;
 mod catalog;
 mod closing;
 mod complete;
@@ -147,6 +148,7 @@ struct Engine {
     recent: Recent,
     leases: Leases,
     writers: Arc<Semaphore>,
+    buffers: buffers::Buffers,
     tasks: TaskTracker,
     snapshot: snapshot::Snapshot,
     known: known::Known,

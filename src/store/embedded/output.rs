@@ -11,7 +11,7 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
-use super::disk::{Bounce, Disk};
+use super::disk::Disk;
 use crate::store::StoreError;
 
 /// Fewest bytes of a batch that go past the cache (`disk::direct`). What is smaller comes from many writers at once, and the cache puts
@@ -26,7 +26,6 @@ const WRITE_OUT_FROM: u64 = 1 << 20;
 /// What is known of a file that one chunk is written to.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    bounce: Bounce,
     /// Bytes that went past the cache.
     direct_bytes: u64,
     /// Up to here the disk has begun on what was written to the cache.
@@ -45,7 +44,7 @@ impl Output {
         let bytes: u64 = batch.iter().map(|slice| slice.len() as u64).sum();
         let offset = start.saturating_add(length);
         if self.is_direct(bytes) && disk.is_direct() {
-            self.direct_bytes += disk.write_direct(file, &mut self.bounce, (batch, offset))?;
+            self.direct_bytes += disk.write_direct(file, batch, offset)?;
             return Ok(());
         }
         let mut slices: Vec<_> = batch.iter().map(|slice| IoSlice::new(slice)).collect();
@@ -83,6 +82,7 @@ mod tests {
 
     use super::*;
     use crate::model::Id;
+    use crate::store::embedded::buffers::{Buffers, Gathered};
     use crate::store::embedded::disk::FileName;
     use crate::store::embedded::fuse::Fuse;
     use crate::store::embedded::tests::{Folder, NOW, begin, post, read};
@@ -114,9 +114,10 @@ mod tests {
         let mut length = 0;
         for (batch, direct) in [(4096, 0), (1 << 20, 1 << 20), (80 << 10, 80 << 10), (99, 0)] {
             let before = output.direct_bytes;
-            let bytes = whole.slice(length..length + batch);
-            let place = (&file, 8192);
-            let written = output.write(&disk, place, &[bytes], length as u64);
+            let mut gathered = Gathered::new(&Buffers::default());
+            gathered.push(&whole[length..length + batch], (8192 + length) as u64);
+            let (place, bytes) = ((&file, 8192), gathered.take_all());
+            let written = output.write(&disk, place, &bytes, length as u64);
             written.unwrap();
             assert!(output.direct_bytes - before == direct || !disk.is_direct());
             length += batch;

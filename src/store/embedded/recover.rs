@@ -14,6 +14,7 @@ use std::sync::Arc;
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::Semaphore;
 
+use super::buffers::Buffers;
 use super::disk::Disk;
 use super::fuse::Fuse;
 use super::index::{Index, OpenError, Txn};
@@ -123,6 +124,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
     }
     let engine = Engine {
         writers: Arc::new(Semaphore::new(options.max_writers)),
+        buffers: Buffers::default(),
         options,
         index,
         disk,

@@ -1,16 +1,16 @@
 //! Writing past the page cache of the system (`O_DIRECT` of open(2)).
 //!
-//! Owns: the memory that such a write needs, aligned to [`ALIGNMENT`], and the cut of a batch into what may go past the cache and what
-//! lies in blocks that it shares with its neighbours, which goes through the cache. A copy into memory that is used again costs a
-//! third of one into fresh pages of the cache, and the sync at the end finds the bytes on the disk.
-//! Never does: decide which batches are worth it; `output` does.
+//! Owns: the cut of a batch into what may go past the cache and what lies in blocks that it shares with its neighbours, which goes through
+//! the cache. Copying into fresh pages of the cache costs more than all else that the kernel does for a large upload, and the sync at the
+//! end finds the bytes on the disk.
+//! Never does: decide which batches are worth it; `output` does. Nor move bytes to where they would be aligned: `buffers` puts them there.
 //!
 //! Invariants:
 //! 1. No block is written past the cache by one chunk and through it by another: a block that is not filled by one batch alone goes
 //!    through it always.
-//! 2. Where the file system, or its disk, will not have it, the same bytes go through the cache, and nobody is told.
+//! 2. Where the file system, or its disk, will not have it, or the bytes do not lie in memory as they will in the file, they go through
+//!    the cache, and nobody is told.
 
-use std::fmt;
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +20,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::super::faults;
-use super::Disk;
+use super::{Disk, write_some};
 use crate::store::StoreError;
 
 /// What the place in memory, the offset in the file and the length are multiples of, in bytes. Disks want their block size, which is
@@ -32,23 +32,28 @@ impl Disk {
     pub(in super::super) fn write_direct(
         &self,
         file: &File,
-        bounce: &mut Bounce,
-        (batch, offset): (&[Bytes], u64),
+        batch: &[Bytes],
+        offset: u64,
     ) -> Result<u64, StoreError> {
-        let Cut { head, blocks, tail } = bounce.fill(batch, offset);
+        let Some(Cut { head, blocks, tail }) = Cut::of(batch, offset) else {
+            let mut slices: Vec<_> = batch.iter().map(|slice| IoSlice::new(slice)).collect();
+            return self.write_at(file, &mut slices, offset).map(|()| 0);
+        };
+        let mut left: Vec<_> = blocks.iter().map(|part| IoSlice::new(part)).collect();
+        let mut left = left.as_mut_slice();
         let blocks_at = offset + head.len() as u64;
-        let tail_at = blocks_at + blocks.len() as u64;
         let written = self.run("write to a file", || {
-            self.direct.write(file, blocks, blocks_at)
+            self.direct.write(file, &mut left, blocks_at)
         })?;
-        let refused = blocks.get(written..).unwrap_or_default();
-        let refused_at = blocks_at + written as u64;
-        for (part, at) in [(head, offset), (refused, refused_at), (tail, tail_at)] {
-            if !part.is_empty() {
-                self.write_at(file, &mut [IoSlice::new(part)], at)?;
-            }
+        if !head.is_empty() {
+            self.write_at(file, &mut [IoSlice::new(head)], offset)?;
         }
-        Ok(written as u64)
+        self.write_at(file, left, blocks_at + written)?;
+        if !tail.is_empty() {
+            let tail_at = offset + length_of(batch) - tail.len() as u64;
+            self.write_at(file, &mut [IoSlice::new(tail)], tail_at)?;
+        }
+        Ok(written)
     }
 
     /// Whether whole blocks may go past the cache.
@@ -72,8 +77,8 @@ impl Direct {
         self.0.load(Ordering::Relaxed)
     }
 
-    /// Writes whole blocks past the cache, or as much of them as goes that way; how many bytes.
-    fn write(&self, file: &File, blocks: &[u8], offset: u64) -> io::Result<usize> {
+    /// Writes whole blocks past the cache, or as much of them as goes that way; how many bytes. What is left is left in `blocks`.
+    fn write(&self, file: &File, blocks: &mut &mut [IoSlice<'_>], offset: u64) -> io::Result<u64> {
         if rustix::fs::fcntl_setfl(file, OFlags::DIRECT).is_err() {
             self.0.store(false, Ordering::Relaxed);
             return Ok(0);
@@ -90,76 +95,65 @@ impl Direct {
 }
 
 /// Stops where the next write would not be aligned, or is not aligned enough for this disk.
-fn write_blocks(file: &File, mut blocks: &[u8], mut offset: u64) -> io::Result<usize> {
-    let all = blocks.len();
-    while !blocks.is_empty() {
-        match write_some(file, blocks, offset) {
+fn write_blocks(file: &File, blocks: &mut &mut [IoSlice<'_>], offset: u64) -> io::Result<u64> {
+    let mut written = 0;
+    while let Some(first) = blocks.first() {
+        let result = match first.get(..ALIGNMENT) {
+            Some(block) if faults::is_short() => {
+                rustix::io::pwrite(file, block, offset + written as u64)
+            }
+            _ => write_some(file, blocks, offset + written as u64),
+        };
+        match result {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(n) => {
-                blocks = blocks.get(n..).unwrap_or_default();
-                offset += n as u64;
+                IoSlice::advance_slices(blocks, n);
+                written += n;
             }
             Err(Errno::INTR) => {}
             Err(Errno::INVAL | Errno::OPNOTSUPP) => break,
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(all - blocks.len())
+    Ok(written as u64)
 }
 
-fn write_some(file: &File, blocks: &[u8], offset: u64) -> rustix::io::Result<usize> {
-    match blocks.get(..ALIGNMENT) {
-        Some(first) if faults::is_short() => rustix::io::pwrite(file, first, offset),
-        _ => rustix::io::pwrite(file, blocks, offset),
-    }
-}
-
-/// Memory that one chunk's batches go through, aligned; taken with the first batch.
-#[derive(Default)]
-pub(in super::super) struct Bounce(Vec<u8>);
-
-impl fmt::Debug for Bounce {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Bounce")
-    }
-}
-
-/// A batch in aligned memory.
+/// A batch whose whole blocks are aligned in memory, too.
 #[derive(Debug, PartialEq, Eq)]
 struct Cut<'a> {
     /// Up to the first whole block.
     head: &'a [u8],
-    /// Whole blocks.
-    blocks: &'a [u8],
+    /// Whole blocks, in one or more pieces of memory.
+    blocks: Vec<&'a [u8]>,
     /// Behind the last whole block.
     tail: &'a [u8],
 }
 
-impl Bounce {
-    /// Copies a batch that goes to this offset of its file.
-    fn fill(&mut self, batch: &[Bytes], offset: u64) -> Cut<'_> {
-        let length: usize = batch.iter().map(Bytes::len).sum();
-        let lead = within_block(offset);
-        // Room to be moved to an aligned place, and for the block in which the batch begins.
-        let room = length + lead + ALIGNMENT;
-        if self.0.len() < room {
-            self.0.clear();
-            self.0.resize(room, 0);
-        }
-        let aligned = self.0.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
-        let mut free = self.0.get_mut(aligned + lead..).unwrap_or_default();
-        for slice in batch {
-            let (place, rest) = free.split_at_mut(slice.len());
-            place.copy_from_slice(slice);
-            free = rest;
-        }
-        let copied = self.0.get(aligned + lead..).unwrap_or_default();
-        let copied = copied.get(..length).unwrap_or_default();
-        let head = (ALIGNMENT - lead) % ALIGNMENT;
-        let (head, rest) = copied.split_at(head.min(length));
-        let (blocks, tail) = rest.split_at(rest.len() - rest.len() % ALIGNMENT);
-        Cut { head, blocks, tail }
+impl<'a> Cut<'a> {
+    /// None if a block would have to be put together from more than one piece of memory, or moved.
+    fn of(batch: &'a [Bytes], offset: u64) -> Option<Self> {
+        let lead = (ALIGNMENT - within_block(offset)) % ALIGNMENT;
+        let behind = within_block(offset + length_of(batch));
+        let mut blocks: Vec<&[u8]> = batch.iter().map(|slice| &**slice).collect();
+        let first = blocks.first_mut()?;
+        let (head, rest) = first.split_at_checked(lead)?;
+        *first = rest;
+        let last = blocks.last_mut()?;
+        let (rest, tail) = last.split_at_checked(last.len().checked_sub(behind)?)?;
+        *last = rest;
+        blocks.retain(|part| !part.is_empty());
+        let is_aligned = |part: &&[u8]| {
+            part.len().is_multiple_of(ALIGNMENT) && part.as_ptr().addr().is_multiple_of(ALIGNMENT)
+        };
+        blocks
+            .iter()
+            .all(is_aligned)
+            .then_some(Self { head, blocks, tail })
     }
+}
+
+fn length_of(batch: &[Bytes]) -> u64 {
+    batch.iter().map(|slice| slice.len() as u64).sum()
 }
 
 /// How far behind the beginning of its block an offset lies, in bytes.
@@ -171,6 +165,7 @@ pub(in super::super) fn within_block(offset: u64) -> usize {
 mod tests {
     use std::os::unix::fs::FileExt as _;
 
+    use super::super::super::buffers::{Buffers, Gathered};
     use super::super::super::fuse::Fuse;
     use super::super::super::tests::Folder;
     use super::*;
@@ -188,53 +183,58 @@ mod tests {
         disk.open_or_create(FileName::Main(id)).unwrap()
     }
 
-    /// Bytes that tell their place, in slices of many sizes.
-    fn batch(length: usize) -> Vec<Bytes> {
-        let bytes: Bytes = (0..length).map(|n| (n % 251) as u8).collect();
-        let ends = (0..).map(|n: usize| n * n * 97).take_while(|n| *n < length);
-        let starts: Vec<usize> = ends.collect();
-        let ends = starts.iter().skip(1).copied().chain([length]);
-        starts
-            .iter()
-            .zip(ends)
-            .map(|(start, end)| bytes.slice(*start..end))
-            .collect()
+    /// Bytes that tell their place, as they are gathered for this offset.
+    fn batch(length: usize, offset: u64) -> Vec<Bytes> {
+        let bytes: Vec<u8> = (0..length).map(|n| (n % 251) as u8).collect();
+        let mut gathered = Gathered::new(&Buffers::default());
+        gathered.push(&bytes, offset);
+        gathered.take_all()
     }
 
     const PLACES: [u64; 5] = [0, 1, 4095, 4096, 1_500_007];
-    const LENGTHS: [usize; 7] = [0, 1, 4095, 4096, 8193, 600_001, 1 << 20];
+    const LENGTHS: [usize; 7] = [0, 1, 4095, 4096, 20_001, 600_001, 1 << 20];
 
     #[test]
-    fn a_batch_is_cut_at_the_blocks_of_its_file_and_lies_aligned() {
-        let mut bounce = Bounce::default();
+    fn a_batch_is_cut_at_the_blocks_of_its_file() {
         for (offset, length) in PLACES.into_iter().flat_map(|p| LENGTHS.map(|l| (p, l))) {
-            let batch = batch(length);
-            let cut = bounce.fill(&batch, offset);
-            let whole = [cut.head, cut.blocks, cut.tail].concat();
+            let batch = batch(length, offset);
+            let Some(cut) = Cut::of(&batch, offset) else {
+                assert!(length < 20_001, "{offset}, {length}");
+                continue;
+            };
+            let whole = [cut.head, &cut.blocks.concat(), cut.tail].concat();
             assert_eq!(whole, batch.concat(), "{offset}, {length}");
             assert!(cut.head.len() < ALIGNMENT && cut.tail.len() < ALIGNMENT);
-            assert!(cut.blocks.len().is_multiple_of(ALIGNMENT));
-            if !cut.blocks.is_empty() {
-                assert_eq!(within_block(offset + cut.head.len() as u64), 0);
-                assert_eq!(cut.blocks.as_ptr().align_offset(ALIGNMENT), 0);
-            }
+            assert!(cut.blocks.concat().len().is_multiple_of(ALIGNMENT));
+            assert!(!cut.blocks.is_empty() || length < 2 * ALIGNMENT);
         }
+    }
+
+    #[test]
+    fn a_batch_that_lies_in_memory_otherwise_than_in_its_file_is_not_cut() {
+        let batch = batch(600_001, 0);
+        assert!(Cut::of(&batch, 0).is_some() && Cut::of(&batch, 8192).is_some());
+        assert_eq!(Cut::of(&batch, 1), None);
+        let whole = Bytes::from(batch.concat());
+        let halves = [whole.slice(..300_000), whole.slice(300_000..)];
+        assert_eq!(Cut::of(&halves, 0), None);
     }
 
     #[test]
     fn a_batch_arrives_whole_at_every_place_and_touches_nothing_beside_it() {
         let folder = Folder::new();
         let disk = disk(&folder);
-        let mut bounce = Bounce::default();
         for (number, length) in (0..).zip(LENGTHS) {
-            for offset in PLACES {
+            // The first was gathered for another place.
+            let places = PLACES.map(|place| (place, place));
+            for (offset, gathered_for) in [(0, 8)].into_iter().chain(places) {
                 let file = file(&disk, number);
                 let all = offset as usize + length + 10_000;
                 file.write_all_at(&vec![BEFORE; all], 0).unwrap();
-                let batch = batch(length);
-                let direct = disk.write_direct(&file, &mut bounce, (&batch, offset));
-                let blocks = bounce.fill(&batch, offset).blocks.len() as u64;
-                assert!(direct.unwrap() == blocks || !disk.is_direct());
+                let batch = batch(length, gathered_for);
+                let direct = disk.write_direct(&file, &batch, offset);
+                let blocks = Cut::of(&batch, offset).map_or(0, |cut| cut.blocks.concat().len());
+                assert!(direct.unwrap() == blocks as u64 || !disk.is_direct());
                 let mut expected = vec![BEFORE; all];
                 expected[offset as usize..][..length].copy_from_slice(&batch.concat());
                 let mut found = vec![0; all + 1];
@@ -249,9 +249,7 @@ mod tests {
         let folder = Folder::new();
         let disk = disk(&folder);
         let file = file(&disk, 1);
-        let direct = (&*batch(600_001), 7);
-        disk.write_direct(&file, &mut Bounce::default(), direct)
-            .unwrap();
+        disk.write_direct(&file, &batch(600_001, 7), 7).unwrap();
         let flags = rustix::fs::fcntl_getfl(&file).unwrap();
         assert!(!flags.contains(OFlags::DIRECT));
     }
@@ -264,12 +262,12 @@ mod tests {
         // No disk takes this: it is not aligned in memory. Some file systems take everything.
         let bytes = vec![7; 2 * ALIGNMENT + 1];
         let odd = 1 - bytes.as_ptr().align_offset(2);
-        let written = disk.direct.write(&file, &bytes[odd..][..2 * ALIGNMENT], 0);
-        let taken = written.unwrap() == 2 * ALIGNMENT;
+        let mut blocks = [IoSlice::new(&bytes[odd..][..2 * ALIGNMENT])];
+        let written = disk.direct.write(&file, &mut &mut blocks[..], 0);
+        let taken = written.unwrap() == 2 * ALIGNMENT as u64;
         assert_eq!(disk.is_direct(), taken);
-        let batch = batch(600_001);
-        disk.write_direct(&file, &mut Bounce::default(), (&batch, 0))
-            .unwrap();
+        let batch = batch(600_001, 0);
+        disk.write_direct(&file, &batch, 0).unwrap();
         let mut found = vec![0; 600_001];
         file.read_exact_at(&mut found, 0).unwrap();
         assert!(found == batch.concat());
@@ -281,7 +279,8 @@ mod tests {
         let direct = Direct::default();
         // Of this one that is certain.
         let file = File::options().write(true).open("/proc/self/comm");
-        let written = direct.write(&file.unwrap(), &[0; ALIGNMENT], 0);
+        let mut blocks = [IoSlice::new(&[0; ALIGNMENT])];
+        let written = direct.write(&file.unwrap(), &mut &mut blocks[..], 0);
         assert_eq!(written.unwrap(), 0);
         assert!(!direct.is_possible());
     }

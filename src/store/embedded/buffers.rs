@@ -1,0 +1,321 @@
+//! The memory that uploads are gathered in.
+//!
+//! Owns: [`Buffers`], the memory that is used again and again, in pieces of one size; and [`Gathered`], the bytes of one chunk that wait to
+//! be a batch. What arrives is copied into them, so that nothing of a connection's own buffers is held while a disk is slow, and so that
+//! the allocator has nothing to cut up: with buffers as the network gives them 64 uploads left 40 MiB of holes behind.
+//! Never does: decide when there is enough for a batch; `assembler` does.
+//!
+//! Invariants:
+//! 1. Bytes lie in memory as far behind a multiple of [`ALIGNMENT`] as they will in their file, as far as that is known, and every piece
+//!    but the last of a batch is filled up: such a batch can go past the cache of the system (`disk::direct`).
+//! 2. There are never more pieces than were needed at once since nobody needed any, but for the rest of a [`SLAB`]; and when nobody needs
+//!    any, at most [`MAX_KEPT`] are kept, 4 MiB. Meanwhile none is given back: single pieces would hold the slabs they are from.
+
+use std::fmt;
+use std::mem;
+use std::ops::Range;
+use std::sync::{Arc, PoisonError};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+
+use super::disk::{ALIGNMENT, within_block};
+use super::sync::{Mutex, MutexGuard};
+
+/// Bytes of a piece.
+pub(super) const PIECE_BYTES: usize = 64 << 10;
+/// So much of a chunk is gathered outside of the pieces, so that a slow client or a small object has no more memory than it needs.
+const SMALL_BYTES: usize = 16 << 10;
+/// Pieces that are asked of the allocator at once: a MiB, which it takes from the system and does not cut up.
+const SLAB: usize = 16;
+/// Pieces kept while nobody needs them.
+const MAX_KEPT: usize = 64;
+
+/// Memory that is used again.
+#[derive(Clone, Default)]
+pub(super) struct Buffers(Arc<Mutex<Pieces>>);
+
+#[derive(Default)]
+struct Pieces {
+    free: Vec<BytesMut>,
+    /// How many are in use.
+    lent: usize,
+}
+
+impl Buffers {
+    /// A piece whose bytes will begin at this offset of their file.
+    fn piece(&self, offset: u64) -> Piece {
+        let begin = within_block(offset);
+        Piece {
+            home: self.clone(),
+            memory: self.memory(),
+            filled: begin..begin,
+        }
+    }
+
+    /// Bytes of the pieces that are in use.
+    pub(super) fn in_use(&self) -> usize {
+        self.lock().lent * PIECE_BYTES
+    }
+
+    /// Memory of [`PIECE_BYTES`], aligned.
+    fn memory(&self) -> BytesMut {
+        let mut pieces = self.lock();
+        pieces.lent += 1;
+        if let Some(memory) = pieces.free.pop() {
+            return memory;
+        }
+        let mut slab = BytesMut::zeroed(SLAB * PIECE_BYTES + ALIGNMENT);
+        slab.advance(slab.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT));
+        let more = (1..SLAB).map(|_| slab.split_to(PIECE_BYTES));
+        pieces.free.extend(more);
+        drop(pieces);
+        slab.split_to(PIECE_BYTES)
+    }
+
+    fn give_back(&self, memory: BytesMut) {
+        let mut pieces = self.lock();
+        pieces.lent -= 1;
+        pieces.free.push(memory);
+        if pieces.lent == 0 && pieces.free.len() > MAX_KEPT {
+            pieces.free = Vec::new();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pieces> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Buffers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Buffers")
+    }
+}
+
+/// Memory for some bytes of one chunk; goes back when nobody needs them any more.
+struct Piece {
+    home: Buffers,
+    memory: BytesMut,
+    filled: Range<usize>,
+}
+
+impl Piece {
+    /// Takes as much of `bytes` as there is room for, and leaves the rest.
+    fn take(&mut self, bytes: &mut &[u8]) {
+        let room = self.memory.len() - self.filled.end;
+        let (taken, rest) = bytes.split_at(room.min(bytes.len()));
+        let place = self.filled.end..self.filled.end + taken.len();
+        if let Some(place) = self.memory.get_mut(place) {
+            place.copy_from_slice(taken);
+            self.filled.end += taken.len();
+        }
+        *bytes = rest;
+    }
+
+    fn is_full(&self) -> bool {
+        self.filled.end == self.memory.len()
+    }
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        self.memory.get(self.filled.clone()).unwrap_or_default()
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.home.give_back(mem::take(&mut self.memory));
+    }
+}
+
+/// The bytes of a chunk that wait to be a batch.
+#[derive(Default)]
+pub(super) struct Gathered {
+    buffers: Buffers,
+    full: Vec<Bytes>,
+    full_bytes: usize,
+    last: Last,
+}
+
+/// The piece that is being filled.
+#[derive(Default)]
+enum Last {
+    #[default]
+    None,
+    Small(Vec<u8>),
+    Piece(Box<Piece>),
+}
+
+impl Gathered {
+    /// Nothing yet, in this memory.
+    pub(super) fn new(buffers: &Buffers) -> Self {
+        Self {
+            buffers: buffers.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Copies bytes that go to `offset` of their file.
+    pub(super) fn push(&mut self, mut bytes: &[u8], mut offset: u64) {
+        if self.full.is_empty() && self.stays_small(bytes) {
+            return;
+        }
+        while !bytes.is_empty() {
+            let mut piece = self.open(offset);
+            let before = bytes.len();
+            piece.take(&mut bytes);
+            offset += (before - bytes.len()) as u64;
+            if piece.is_full() {
+                self.full_bytes += piece.filled.len();
+                self.full.push(Bytes::from_owner(*piece));
+            } else {
+                self.last = Last::Piece(piece);
+            }
+        }
+    }
+
+    /// Keeps a few bytes outside of the pieces, if they are the first.
+    fn stays_small(&mut self, bytes: &[u8]) -> bool {
+        match &mut self.last {
+            Last::None if bytes.len() <= SMALL_BYTES => self.last = Last::Small(bytes.to_vec()),
+            Last::Small(small) if small.len() + bytes.len() <= SMALL_BYTES => {
+                small.extend_from_slice(bytes);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// The piece to fill on from `offset`.
+    fn open(&mut self, offset: u64) -> Box<Piece> {
+        match mem::take(&mut self.last) {
+            Last::Piece(piece) => piece,
+            Last::None => Box::new(self.buffers.piece(offset)),
+            Last::Small(small) => {
+                let began = offset.saturating_sub(small.len() as u64);
+                let mut piece = Box::new(self.buffers.piece(began));
+                piece.take(&mut &*small);
+                piece
+            }
+        }
+    }
+
+    /// Bytes of the pieces that are full.
+    pub(super) const fn full_bytes(&self) -> usize {
+        self.full_bytes
+    }
+
+    /// Takes the pieces that are full.
+    pub(super) fn take_full(&mut self) -> Vec<Bytes> {
+        self.full_bytes = 0;
+        mem::take(&mut self.full)
+    }
+
+    /// Takes everything.
+    pub(super) fn take_all(mut self) -> Vec<Bytes> {
+        let mut all = self.take_full();
+        all.extend(match mem::take(&mut self.last) {
+            Last::None => None,
+            Last::Small(small) => Some(Bytes::from(small)),
+            Last::Piece(piece) => Some(Bytes::from_owner(*piece)),
+        });
+        all
+    }
+}
+
+impl fmt::Debug for Gathered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gathered")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OFFSETS: [u64; 4] = [0, 1, 4095, 7_000_001];
+
+    fn bytes(length: usize) -> Vec<u8> {
+        (0..length).map(|n| (n % 251) as u8).collect()
+    }
+
+    fn kept(buffers: &Buffers) -> usize {
+        buffers.lock().free.len()
+    }
+
+    #[test]
+    fn what_was_pushed_comes_out_in_order_however_it_came_in() {
+        for (offset, step) in OFFSETS.into_iter().zip([1000, 16_384, 65_536, 400_000]) {
+            let whole = bytes(1_000_000);
+            let mut gathered = Gathered::new(&Buffers::default());
+            let (mut found, mut at) = (Vec::new(), offset);
+            for (n, part) in whole.chunks(step).enumerate() {
+                gathered.push(part, at);
+                at += part.len() as u64;
+                if n % 3 == 0 {
+                    found.extend(gathered.take_full());
+                    assert_eq!(gathered.full_bytes(), 0);
+                }
+            }
+            found.extend(gathered.take_all());
+            assert!(found.concat() == whole, "{offset}, {step}");
+        }
+    }
+
+    #[test]
+    fn pieces_lie_in_memory_as_in_their_file_and_all_but_the_last_end_with_a_block() {
+        for offset in OFFSETS {
+            let mut gathered = Gathered::new(&Buffers::default());
+            gathered.push(&bytes(9_000), offset);
+            gathered.push(&bytes(300_000), offset + 9_000);
+            let mut at = offset;
+            let all = gathered.take_all();
+            let (last, full) = all.split_last().unwrap();
+            for piece in full {
+                assert_eq!(piece.as_ptr().addr() % ALIGNMENT, within_block(at));
+                at += piece.len() as u64;
+                assert_eq!(within_block(at), 0);
+            }
+            assert_eq!(last.as_ptr().addr() % ALIGNMENT, 0);
+            assert_eq!(full.len() + 1, 309_000_usize.div_ceil(PIECE_BYTES));
+        }
+    }
+
+    #[test]
+    fn a_small_object_takes_no_piece() {
+        let buffers = Buffers::default();
+        let mut small = Gathered::new(&buffers);
+        (0..SMALL_BYTES).for_each(|n| small.push(&[7], n as u64));
+        assert_eq!(small.take_all(), [vec![7; SMALL_BYTES]]);
+        assert_eq!(kept(&buffers), 0);
+    }
+
+    #[test]
+    fn memory_is_used_again_when_the_last_who_needs_it_is_done_and_only_so_much_is_kept() {
+        let buffers = Buffers::default();
+        let mut first = Gathered::new(&buffers);
+        first.push(&bytes(PIECE_BYTES), 0);
+        let batch = first.take_all();
+        let (writing, hashing) = (batch.clone(), batch);
+        let place = writing.first().unwrap().as_ptr();
+        drop(writing);
+        assert_eq!(kept(&buffers), SLAB - 1);
+        drop(hashing);
+        assert_eq!(kept(&buffers), SLAB);
+        let mut second = Gathered::new(&buffers);
+        second.push(&vec![9; PIECE_BYTES], 0);
+        let second = second.take_all();
+        assert_eq!(second.first().unwrap().as_ptr(), place);
+        assert_eq!(second, [vec![9; PIECE_BYTES]]);
+        drop(second);
+        let mut many = Gathered::new(&buffers);
+        many.push(&bytes(MAX_KEPT * PIECE_BYTES), 0);
+        drop(many);
+        assert_eq!(kept(&buffers), MAX_KEPT);
+        let mut more = Gathered::new(&buffers);
+        more.push(&bytes((MAX_KEPT + 1) * PIECE_BYTES), 0);
+        drop(more);
+        assert_eq!(kept(&buffers), 0);
+    }
+}
