@@ -179,6 +179,10 @@ impl From<ConfigError> for Failure {
     }
 }
 
+/// Threads for what waits for a disk or computes for long. More would not be faster with 64 uploads at once, only larger: a job that
+/// finds none waits its turn.
+const MAX_BLOCKING_THREADS: usize = 128;
+
 /// Reads the arguments and does what they say.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -191,6 +195,7 @@ pub fn run() -> ExitCode {
         }
     };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
         .enable_all()
         .build()
     {

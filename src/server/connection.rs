@@ -44,7 +44,7 @@ use crate::api::body::{RequestBody, ResponseBody};
 const BUFFER_BYTES: RangeInclusive<usize> = MAX_HEADER_BYTES..=256 * 1024;
 
 /// Bytes that the buffers of all connections take together, as far as the smallest buffer allows.
-const ALL_BUFFERS_BYTES: usize = 4 * 1024 * 1024;
+const ALL_BUFFERS_BYTES: usize = 2 * 1024 * 1024;
 
 /// Most bytes of a request's header, in either protocol.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -367,10 +367,10 @@ mod tests {
     #[test]
     fn few_connections_have_large_buffers_and_many_small_ones() {
         assert_eq!(buffer_bytes(0), 256 * 1024);
-        assert_eq!(buffer_bytes(16), 256 * 1024);
-        assert_eq!(buffer_bytes(32), 128 * 1024);
+        assert_eq!(buffer_bytes(8), 256 * 1024);
+        assert_eq!(buffer_bytes(16), 128 * 1024);
         assert_eq!(buffer_bytes(1000), MAX_HEADER_BYTES);
         let all: usize = (1..=1024).map(buffer_bytes).sum();
-        assert!(all < 80 << 20, "{all} bytes");
+        assert!(all < 75 << 20, "{all} bytes");
     }
 }
