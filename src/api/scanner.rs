@@ -18,6 +18,9 @@ use memchr::memmem;
 use super::framing::{GuardError, Heads, MAX_HEAD_BYTES, MAX_OUTSIDE_BYTES, MAX_PARTS};
 use super::part_head::PartHead;
 
+/// The end of a head: that of its last line, and its empty line.
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     /// Before the first delimiter.
@@ -124,6 +127,10 @@ impl Scanner {
     /// much before it as a delimiter may have begun in: the whole again for every byte made 20 KiB cost 200 MiB of search.
     fn preamble(&mut self, bytes: &mut Bytes) -> Result<(), GuardError> {
         let bare_bytes = self.delimiter_bytes - 2;
+        // As a rule there is none, and a small file came with it: nothing of that is copied.
+        if self.held.is_empty() && bytes.starts_with(&self.delimiter.needle()[2..]) {
+            return self.end_preamble(bytes.split_to(bare_bytes));
+        }
         let searched = self.held.len().saturating_sub(bare_bytes - 1);
         // Enough to find the limit passed, and never a copy of all that came.
         let room = (MAX_OUTSIDE_BYTES + 1).saturating_sub(self.held.len());
@@ -140,13 +147,18 @@ impl Scanner {
             ));
         }
         let mut after = self.held.split_off(start + bare_bytes);
-        let preamble = self.held.split().freeze();
-        self.count_outside(preamble.len())?;
-        self.ready.push_back(preamble);
-        self.state = State::Delimiter;
         // What was taken beyond the delimiter goes back in front of the rest.
         after.extend_from_slice(bytes);
         *bytes = after.freeze();
+        let preamble = self.held.split().freeze();
+        self.end_preamble(preamble)
+    }
+
+    /// Judges what comes before the first delimiter, with that delimiter.
+    fn end_preamble(&mut self, preamble: Bytes) -> Result<(), GuardError> {
+        self.count_outside(preamble.len())?;
+        self.ready.push_back(preamble);
+        self.state = State::Delimiter;
         Ok(())
     }
 
@@ -172,36 +184,43 @@ impl Scanner {
         Ok(())
     }
 
-    /// Collects a head until its empty line; the parser gets it whole.
+    /// Collects a head until its empty line; the parser gets it whole. One that came whole is not copied, and neither is what came behind
+    /// it: a form has ten heads, and a small file came with all of them.
     fn head(&mut self, bytes: &mut Bytes) -> Result<(), GuardError> {
-        let searched = self.held.len().saturating_sub(3);
         let room = MAX_HEAD_BYTES + 4 - self.held.len().min(MAX_HEAD_BYTES + 4);
-        let taken = bytes.split_to(room.min(bytes.len()));
-        self.held.extend_from_slice(&taken);
-        if self.held.starts_with(b"\r\n") {
-            return Err(GuardError::Malformed(
-                "A part must have a Content-Disposition header.",
-            ));
+        let room = room.min(bytes.len());
+        if self.held.is_empty()
+            && let Some(end) = memmem::find(&bytes[..room], HEAD_END)
+        {
+            return self.end_head(bytes.split_to(end + HEAD_END.len()));
         }
-        let Some(end) = memmem::find(&self.held[searched..], b"\r\n\r\n").map(|at| at + searched)
-        else {
-            self.check_outside(self.outside_bytes + self.held.len())?;
-            if self.held.len() >= MAX_HEAD_BYTES + 4 {
-                return Err(GuardError::TooMuchBeforeFile);
-            }
-            return Ok(());
-        };
-        let mut after = self.held.split_off(end + 4);
-        let block = self.held.split().freeze();
+        let searched = self.held.len().saturating_sub(HEAD_END.len() - 1);
+        self.held.extend_from_slice(&bytes.split_to(room));
+        if let Some(end) = memmem::find(&self.held[searched..], HEAD_END) {
+            let mut after = self.held.split_off(searched + end + HEAD_END.len());
+            // What was taken beyond the head goes back in front of the rest.
+            after.extend_from_slice(bytes);
+            *bytes = after.freeze();
+            let block = self.held.split().freeze();
+            return self.end_head(block);
+        }
+        check_has_fields(&self.held)?;
+        self.check_outside(self.outside_bytes + self.held.len())?;
+        if self.held.len() >= MAX_HEAD_BYTES + 4 {
+            return Err(GuardError::TooMuchBeforeFile);
+        }
+        Ok(())
+    }
+
+    /// Judges a whole head, with its empty line.
+    fn end_head(&mut self, block: Bytes) -> Result<(), GuardError> {
+        check_has_fields(&block)?;
         self.count_outside(block.len())?;
-        self.begin_part(&block[..end])?;
+        self.begin_part(&block[..block.len() - HEAD_END.len()])?;
         self.ready.push_back(block);
         if self.in_file {
             self.before_file = self.ready.len();
         }
-        // What was taken beyond the head goes back in front of the rest.
-        after.extend_from_slice(bytes);
-        *bytes = after.freeze();
         Ok(())
     }
 
@@ -299,6 +318,16 @@ impl fmt::Debug for Scanner {
     }
 }
 
+/// An empty head would have its end right behind the delimiter.
+fn check_has_fields(head: &[u8]) -> Result<(), GuardError> {
+    match head.starts_with(b"\r\n") {
+        true => Err(GuardError::Malformed(
+            "A part must have a Content-Disposition header.",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// How many bytes at the end of `bytes` may be the beginning of `needle`, whose one CR is its first byte.
 fn tail_bytes(bytes: &[u8], needle: &[u8]) -> usize {
     let longest = bytes.len().min(needle.len() - 1);
@@ -346,7 +375,25 @@ mod tests {
             let (passed, names) = scan(GOOD, slice).unwrap();
             assert_eq!(passed, &GOOD[..end], "slices of {slice}");
             assert_eq!(names, ["key", "file", "submit"]);
+            let begin = b"preamble\r\n".len();
+            let (passed, names) = scan(&GOOD[begin..], slice).unwrap();
+            assert_eq!(passed, &GOOD[begin..end], "slices of {slice}");
+            assert_eq!(names, ["key", "file", "submit"]);
         }
+    }
+
+    #[test]
+    fn a_form_that_came_in_one_piece_is_not_copied_but_for_the_ends_of_delimiters() {
+        let form = Bytes::from_static(&GOOD[b"preamble\r\n".len()..]);
+        let mut scanner = Scanner::new("B");
+        scanner.feed(form.clone()).unwrap();
+        let place = form.as_ptr_range();
+        let copied = scanner.ready.iter().filter(|slice| {
+            let slice = slice.as_ptr_range();
+            slice.start < place.start || slice.end > place.end
+        });
+        let copied: Vec<&[u8]> = copied.map(|slice| &slice[..]).collect();
+        assert_eq!(copied, [b"\r\n", b"\r\n", b"\r\n", b"--"]);
     }
 
     #[test]
