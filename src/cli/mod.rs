@@ -179,9 +179,9 @@ impl From<ConfigError> for Failure {
     }
 }
 
-/// Threads for what waits for a disk or computes for long. More would not be faster with 64 uploads at once, only larger: a job that
-/// finds none waits its turn.
-const MAX_BLOCKING_THREADS: usize = 128;
+/// Threads for what waits for a disk or computes for long. More are no faster with 64 uploads at once, only larger; with fewer a read of
+/// what is not in memory would wait behind the syncs of so many uploads.
+const MAX_BLOCKING_THREADS: usize = 256;
 
 /// Reads the arguments and does what they say.
 #[must_use]

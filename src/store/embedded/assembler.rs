@@ -7,7 +7,7 @@
 //! Invariants:
 //! 1. A writer holds at most nine batches in memory, each of [`BATCH_BYTES`] plus one buffer of the caller's: one that is gathered, up to
 //!    seven that wait for the slower of lane and hasher or are at work, and the piece that the next begins with. The more writers, the
-//!    smaller their batches; and while all of them hold [`IN_USE_BYTES`], each has one batch on its way at a time.
+//!    smaller their batches; and while all together hold [`FULL_BYTES`] or more, each has one batch on its way at a time.
 //! 2. A commit that has begun runs to its end, whether or not its caller waits.
 
 use std::sync::Arc;
@@ -32,8 +32,8 @@ use crate::store::{ChunkSpec, ChunkWriter, Committed, Expected, StoreError};
 const BATCH_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 20;
 /// Bytes that all writers together gather, as far as the smallest batch allows.
 const GATHERED_BYTES: usize = 4 << 20;
-/// Bytes that all writers together hold before each may have only one batch on its way.
-const IN_USE_BYTES: usize = 8 << 20;
+/// From so many bytes on in the full pieces of all writers together, each may have only one batch on its way.
+const FULL_BYTES: usize = 6 << 20;
 /// From this many bytes on the last batch is hashed by another thread than it is written by.
 const BESIDE_BYTES: usize = 256 << 10;
 
@@ -99,8 +99,11 @@ impl Writer {
 
     /// Sends the gathered batch on its way; waits while too many before it are still under way.
     async fn hand_over(&mut self) -> Result<(), StoreError> {
-        let is_tight = self.engine.buffers.in_use() >= IN_USE_BYTES;
-        let limit = if is_tight { 1 } else { MAX_WAITING };
+        let buffers = &self.engine.buffers;
+        let limit = || match buffers.full_bytes() < FULL_BYTES {
+            true => MAX_WAITING,
+            false => 1,
+        };
         self.hashing.room(limit).await?;
         self.writing.room(limit).await?;
         // Nothing waits from here on: a caller that gave up waiting has lost nothing.
@@ -121,6 +124,8 @@ impl ChunkWriter for Writer {
             return Err(StoreError::TooLarge { max_bytes });
         }
         self.gathered.push(&bytes, offset);
+        // The caller's memory is not held while this waits.
+        drop(bytes);
         let enough = batch_bytes(&self.engine);
         if self.gathered.full_bytes() >= enough {
             self.hand_over().await?;

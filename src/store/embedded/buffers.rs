@@ -25,7 +25,7 @@ use super::sync::{Mutex, MutexGuard};
 pub(super) const PIECE_BYTES: usize = 64 << 10;
 /// So much of a chunk is gathered outside of the pieces, so that a slow client or a small object has no more memory than it needs.
 const SMALL_BYTES: usize = 16 << 10;
-/// Pieces that are asked of the allocator at once: a MiB, which it takes from the system and does not cut up.
+/// Pieces that are asked of the allocator at once: a MiB, which lies in one and is given back in one.
 const SLAB: usize = 16;
 /// Pieces kept while nobody needs them.
 const MAX_KEPT: usize = 64;
@@ -39,6 +39,8 @@ struct Pieces {
     free: Vec<BytesMut>,
     /// How many are in use.
     lent: usize,
+    /// How many of those are full.
+    full: usize,
 }
 
 impl Buffers {
@@ -49,12 +51,14 @@ impl Buffers {
             home: self.clone(),
             memory: self.memory(),
             filled: begin..begin,
+            is_full: false,
         }
     }
 
-    /// Bytes of the pieces that are in use.
-    pub(super) fn in_use(&self) -> usize {
-        self.lock().lent * PIECE_BYTES
+    /// Bytes of the pieces that are full and not yet done with. What is being filled does not count: a client that stands still holds that
+    /// for as long as it may, and it is no reason to hold up others.
+    pub(super) fn full_bytes(&self) -> usize {
+        self.lock().full * PIECE_BYTES
     }
 
     /// Memory of [`PIECE_BYTES`], aligned.
@@ -64,20 +68,23 @@ impl Buffers {
         if let Some(memory) = pieces.free.pop() {
             return memory;
         }
+        drop(pieces);
         let mut slab = BytesMut::zeroed(SLAB * PIECE_BYTES + ALIGNMENT);
         slab.advance(slab.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT));
         let more = (1..SLAB).map(|_| slab.split_to(PIECE_BYTES));
-        pieces.free.extend(more);
-        drop(pieces);
+        self.lock().free.extend(more);
         slab.split_to(PIECE_BYTES)
     }
 
-    fn give_back(&self, memory: BytesMut) {
+    fn give_back(&self, memory: BytesMut, is_full: bool) {
         let mut pieces = self.lock();
         pieces.lent -= 1;
+        pieces.full -= usize::from(is_full);
         pieces.free.push(memory);
         if pieces.lent == 0 && pieces.free.len() > MAX_KEPT {
-            pieces.free = Vec::new();
+            let unneeded = mem::take(&mut pieces.free);
+            drop(pieces);
+            drop(unneeded);
         }
     }
 
@@ -97,6 +104,7 @@ struct Piece {
     home: Buffers,
     memory: BytesMut,
     filled: Range<usize>,
+    is_full: bool,
 }
 
 impl Piece {
@@ -112,8 +120,13 @@ impl Piece {
         *bytes = rest;
     }
 
-    fn is_full(&self) -> bool {
-        self.filled.end == self.memory.len()
+    /// Whether there is no room left; from then on it counts as full.
+    fn fill_up(&mut self) -> bool {
+        if !self.is_full && self.filled.end == self.memory.len() {
+            self.is_full = true;
+            self.home.lock().full += 1;
+        }
+        self.is_full
     }
 }
 
@@ -125,7 +138,8 @@ impl AsRef<[u8]> for Piece {
 
 impl Drop for Piece {
     fn drop(&mut self) {
-        self.home.give_back(mem::take(&mut self.memory));
+        let memory = mem::take(&mut self.memory);
+        self.home.give_back(memory, self.is_full);
     }
 }
 
@@ -166,7 +180,7 @@ impl Gathered {
             let before = bytes.len();
             piece.take(&mut bytes);
             offset += (before - bytes.len()) as u64;
-            if piece.is_full() {
+            if piece.fill_up() {
                 self.full_bytes += piece.filled.len();
                 self.full.push(Bytes::from_owner(*piece));
             } else {
@@ -175,7 +189,7 @@ impl Gathered {
         }
     }
 
-    /// Keeps a few bytes outside of the pieces, if they are the first.
+    /// Keeps a few bytes outside of the pieces, if they are the first of a batch.
     fn stays_small(&mut self, bytes: &[u8]) -> bool {
         match &mut self.last {
             Last::None if bytes.len() <= SMALL_BYTES => self.last = Last::Small(bytes.to_vec()),
@@ -246,7 +260,10 @@ mod tests {
 
     #[test]
     fn what_was_pushed_comes_out_in_order_however_it_came_in() {
-        for (offset, step) in OFFSETS.into_iter().zip([1000, 16_384, 65_536, 400_000]) {
+        // The last gathers outside of the pieces again after each of them.
+        let steps = [1000, 16_384, 65_536, 400_000];
+        let cases = OFFSETS.into_iter().zip(steps).chain([(0, 16_384)]);
+        for (offset, step) in cases {
             let whole = bytes(1_000_000);
             let mut gathered = Gathered::new(&Buffers::default());
             let (mut found, mut at) = (Vec::new(), offset);
@@ -283,6 +300,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_being_filled_does_not_count_as_full() {
+        let buffers = Buffers::default();
+        let mut gathered = Gathered::new(&buffers);
+        gathered.push(&bytes(3 * PIECE_BYTES - 1), 0);
+        assert_eq!(buffers.full_bytes(), 2 * PIECE_BYTES);
+        gathered.push(&[1], 3 * PIECE_BYTES as u64 - 1);
+        assert_eq!(buffers.full_bytes(), 3 * PIECE_BYTES);
+    }
+
+    #[test]
     fn a_small_object_takes_no_piece() {
         let buffers = Buffers::default();
         let mut small = Gathered::new(&buffers);
@@ -300,9 +327,12 @@ mod tests {
         let (writing, hashing) = (batch.clone(), batch);
         let place = writing.first().unwrap().as_ptr();
         drop(writing);
-        assert_eq!(kept(&buffers), SLAB - 1);
+        assert_eq!(
+            (kept(&buffers), buffers.full_bytes()),
+            (SLAB - 1, PIECE_BYTES)
+        );
         drop(hashing);
-        assert_eq!(kept(&buffers), SLAB);
+        assert_eq!((kept(&buffers), buffers.full_bytes()), (SLAB, 0));
         let mut second = Gathered::new(&buffers);
         second.push(&vec![9; PIECE_BYTES], 0);
         let second = second.take_all();

@@ -43,13 +43,15 @@ impl Output {
     ) -> Result<(), StoreError> {
         let bytes: u64 = batch.iter().map(|slice| slice.len() as u64).sum();
         let offset = start.saturating_add(length);
+        let mut direct = 0;
         if self.is_direct(bytes) && disk.is_direct() {
-            self.direct_bytes += disk.write_direct(file, batch, offset)?;
-            return Ok(());
+            direct = disk.write_direct(file, batch, offset)?;
+            self.direct_bytes += direct;
+        } else {
+            let mut slices: Vec<_> = batch.iter().map(|slice| IoSlice::new(slice)).collect();
+            disk.write_at(file, &mut slices, offset)?;
         }
-        let mut slices: Vec<_> = batch.iter().map(|slice| IoSlice::new(slice)).collect();
-        disk.write_at(file, &mut slices, offset)?;
-        if length >= WRITE_OUT_FROM && bytes > 0 {
+        if direct == 0 && length >= WRITE_OUT_FROM && bytes > 0 {
             let end = length + bytes;
             let waiting = (start + self.written_out, end - self.written_out);
             disk.begin_to_write_out(file, waiting);
@@ -172,5 +174,26 @@ mod tests {
             let meta = post(&store, &length.to_string(), &whole).await;
             assert!(read(&store, meta.id).await.unwrap() == whole, "{length}");
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_long_chunk_that_outgrows_its_place_within_a_block_reads_back_exactly() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = begin(&store).await;
+        // The second begins at an odd place and goes on where the third lies.
+        let lengths = [CHUNK, 2 * CHUNK + 9, CHUNK];
+        let whole = bytes(lengths.iter().sum());
+        for index in [0, 2, 1] {
+            let start: usize = lengths[..index].iter().sum();
+            let chunk = whole.slice(start..start + lengths[index]);
+            let spec = ChunkSpec::new(index as u32, Some(3));
+            let mut writer = store.write_chunk(id, spec).await.unwrap();
+            for piece in chunk.chunks(77_777) {
+                writer.write(chunk.slice_ref(piece)).await.unwrap();
+            }
+            writer.commit(Expected::default(), NOW).await.unwrap();
+        }
+        assert!(read(&store, id).await.unwrap() == whole);
     }
 }

@@ -48,7 +48,9 @@ impl Disk {
         if !head.is_empty() {
             self.write_at(file, &mut [IoSlice::new(head)], offset)?;
         }
-        self.write_at(file, left, blocks_at + written)?;
+        if !left.is_empty() {
+            self.write_at(file, left, blocks_at + written)?;
+        }
         if !tail.is_empty() {
             let tail_at = offset + length_of(batch) - tail.len() as u64;
             self.write_at(file, &mut [IoSlice::new(tail)], tail_at)?;
