@@ -6,7 +6,7 @@
 //! would be buffered and scanned again with every packet (16 MiB cost 13 s of CPU). And at most
 //! [`super::framing::MAX_OUTSIDE_PIECES`] pieces outside the file, for each costs a turn of everything.
 //!
-//! Never does: copy the file's bytes (but for what came in one piece with the form's head); hand over more than [`BURST_BYTES`] of
+//! Never does: copy the file's bytes (but for what came in one piece with a head that was cut, or behind a preamble); hand over more than [`BURST_BYTES`] of
 //! the file ([`OUTSIDE_BURST_BYTES`] else) before it yields, since the parser buffers all that is ready; or hand over the file's
 //! content before the handler has come to that part, since the parser asks for more with every field (90 fields, and it held
 //! 8 MiB of a file that nobody was allowed to send). Never ends well before the closing delimiter.
@@ -24,8 +24,9 @@ use super::body::RequestBody;
 use super::framing::{GuardError, Heads, MAX_KEPT_BACK, MAX_OUTSIDE_PIECES};
 use super::scanner::Scanner;
 
-/// Most bytes handed over before the parser is made to wait.
-pub const BURST_BYTES: usize = 64 * 1024;
+/// Most bytes handed over before the parser is made to wait. With what it keeps back of the burst before, at most a delimiter, they fit into
+/// 64 KiB; for a byte more it takes 128 KiB for each upload.
+pub const BURST_BYTES: usize = 63 * 1024;
 /// The same outside the file, where the parser keeps what it was given until the part is whole.
 pub const OUTSIDE_BURST_BYTES: usize = 4 * 1024;
 /// Longest boundary, in bytes (RFC 2046, section 5.1.1).

@@ -2,7 +2,8 @@
 //!
 //! Owns: the delimiters, the heads and the counting of what stands outside the file.
 //!
-//! Never does: read a body, or copy the content of a part.
+//! Never does: read a body, or copy the content of a part (but for what comes in one piece with the rest of a head that was cut, or behind a
+//! preamble).
 //!
 //! Invariants: what is in `ready` was judged; a head is passed on whole, after it was read; bytes that may be the beginning
 //! of a delimiter are held back, and never more than that.

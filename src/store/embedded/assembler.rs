@@ -7,7 +7,7 @@
 //! Invariants:
 //! 1. A writer holds at most nine batches in memory, each of [`BATCH_BYTES`] plus one buffer of the caller's: one that is gathered, up to
 //!    seven that wait for the slower of lane and hasher or are at work, and the piece that the next begins with. The more writers, the
-//!    smaller their batches; and while all together hold [`FULL_BYTES`] or more, each has one batch on its way at a time.
+//!    smaller their batches; and while all together have [`UNDER_WAY_BYTES`] or more on their way, each has one batch there.
 //! 2. A commit that has begun runs to its end, whether or not its caller waits.
 
 use std::sync::Arc;
@@ -32,8 +32,8 @@ use crate::store::{ChunkSpec, ChunkWriter, Committed, Expected, StoreError};
 const BATCH_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 20;
 /// Bytes that all writers together gather, as far as the smallest batch allows.
 const GATHERED_BYTES: usize = 4 << 20;
-/// From so many bytes on in the full pieces of all writers together, each may have only one batch on its way.
-const FULL_BYTES: usize = 6 << 20;
+/// From so many bytes on in the batches of all writers together that are on their way, each may have only one.
+const UNDER_WAY_BYTES: usize = 5 << 20;
 /// From this many bytes on the last batch is hashed by another thread than it is written by.
 const BESIDE_BYTES: usize = 256 << 10;
 
@@ -100,7 +100,7 @@ impl Writer {
     /// Sends the gathered batch on its way; waits while too many before it are still under way.
     async fn hand_over(&mut self) -> Result<(), StoreError> {
         let buffers = &self.engine.buffers;
-        let limit = || match buffers.full_bytes() < FULL_BYTES {
+        let limit = || match buffers.under_way_bytes() < UNDER_WAY_BYTES {
             true => MAX_WAITING,
             false => 1,
         };

@@ -278,22 +278,43 @@ mod schedules {
         }
     }
 
+    fn in_every_schedule(test: impl Fn() + Clone + Send + Sync + 'static) {
+        shuttle::check_random(test.clone(), SCHEDULES);
+        shuttle::check_pct(test, SCHEDULES, 3);
+    }
+
+    fn check(noting: Batches<Notes>) {
+        let noted = noting.finish().unwrap().0;
+        assert_eq!(noted, (0..BATCHES).collect::<Vec<_>>());
+    }
+
     #[test]
     fn whoever_asks_gets_a_worker_that_took_every_batch_in_order_in_every_schedule() {
-        let test = || {
+        in_every_schedule(|| {
+            let (noting, tasks) = (Batches::of(Notes(Vec::new())), TaskTracker::default());
             block_on(async {
-                let (noting, tasks) = (Batches::of(Notes(Vec::new())), TaskTracker::default());
                 for length in 0..BATCHES {
-                    // Nobody helps here: a batch for which nobody was called would wait for ever.
-                    noting.room(|| 1 + length % 3).await.unwrap();
                     noting.add_beside(vec![Bytes::new(); length], &tasks);
                 }
-                let noted = noting.finish().unwrap().0;
-                assert_eq!(noted, (0..BATCHES).collect::<Vec<_>>());
+                check(noting);
             });
-        };
-        shuttle::check_random(test, SCHEDULES);
-        shuttle::check_pct(test, SCHEDULES, 3);
+        });
+    }
+
+    #[test]
+    fn somebody_is_called_for_every_batch_in_every_schedule() {
+        in_every_schedule(|| {
+            let (noting, tasks) = (Batches::of(Notes(Vec::new())), TaskTracker::default());
+            block_on(async {
+                for length in 0..BATCHES {
+                    noting.room(|| MAX_WAITING).await.unwrap();
+                    noting.add_beside(vec![Bytes::new(); length], &tasks);
+                }
+                // Nobody helps here: a batch for which nobody was called would wait for ever.
+                noting.room(|| 1).await.unwrap();
+                check(noting);
+            });
+        });
     }
 }
 

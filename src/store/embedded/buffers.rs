@@ -8,8 +8,9 @@
 //! Invariants:
 //! 1. Bytes lie in memory as far behind a multiple of [`ALIGNMENT`] as they will in their file, as far as that is known, and every piece
 //!    but the last of a batch is filled up: such a batch can go past the cache of the system (`disk::direct`).
-//! 2. There are never more pieces than were needed at once since nobody needed any, but for the rest of a [`SLAB`]; and when nobody needs
-//!    any, at most [`MAX_KEPT`] are kept, 4 MiB. Meanwhile none is given back: single pieces would hold the slabs they are from.
+//! 2. There are never more pieces than were needed at once since nobody needed any, but for the rest of a [`SLAB`] for each thread that
+//!    found none at the same time; and when nobody needs any, at most [`MAX_KEPT`] are kept, 4 MiB. Meanwhile none is given back: single
+//!    pieces would hold the slabs they are from.
 
 use std::fmt;
 use std::mem;
@@ -39,8 +40,8 @@ struct Pieces {
     free: Vec<BytesMut>,
     /// How many are in use.
     lent: usize,
-    /// How many of those are full.
-    full: usize,
+    /// How many of those are on their way to the disk.
+    under_way: usize,
 }
 
 impl Buffers {
@@ -51,14 +52,14 @@ impl Buffers {
             home: self.clone(),
             memory: self.memory(),
             filled: begin..begin,
-            is_full: false,
+            is_under_way: false,
         }
     }
 
-    /// Bytes of the pieces that are full and not yet done with. What is being filled does not count: a client that stands still holds that
+    /// Bytes of the pieces that are on their way to the disk. What is being gathered does not count: a client that stands still holds that
     /// for as long as it may, and it is no reason to hold up others.
-    pub(super) fn full_bytes(&self) -> usize {
-        self.lock().full * PIECE_BYTES
+    pub(super) fn under_way_bytes(&self) -> usize {
+        self.lock().under_way * PIECE_BYTES
     }
 
     /// Memory of [`PIECE_BYTES`], aligned.
@@ -76,10 +77,10 @@ impl Buffers {
         slab.split_to(PIECE_BYTES)
     }
 
-    fn give_back(&self, memory: BytesMut, is_full: bool) {
+    fn give_back(&self, memory: BytesMut, is_under_way: bool) {
         let mut pieces = self.lock();
         pieces.lent -= 1;
-        pieces.full -= usize::from(is_full);
+        pieces.under_way -= usize::from(is_under_way);
         pieces.free.push(memory);
         if pieces.lent == 0 && pieces.free.len() > MAX_KEPT {
             let unneeded = mem::take(&mut pieces.free);
@@ -104,7 +105,7 @@ struct Piece {
     home: Buffers,
     memory: BytesMut,
     filled: Range<usize>,
-    is_full: bool,
+    is_under_way: bool,
 }
 
 impl Piece {
@@ -120,13 +121,15 @@ impl Piece {
         *bytes = rest;
     }
 
-    /// Whether there is no room left; from then on it counts as full.
-    fn fill_up(&mut self) -> bool {
-        if !self.is_full && self.filled.end == self.memory.len() {
-            self.is_full = true;
-            self.home.lock().full += 1;
-        }
-        self.is_full
+    fn is_full(&self) -> bool {
+        self.filled.end == self.memory.len()
+    }
+
+    /// For those who write and hash it.
+    fn hand_over(mut self) -> Bytes {
+        self.is_under_way = true;
+        self.home.lock().under_way += 1;
+        Bytes::from_owner(self)
     }
 }
 
@@ -139,7 +142,7 @@ impl AsRef<[u8]> for Piece {
 impl Drop for Piece {
     fn drop(&mut self) {
         let memory = mem::take(&mut self.memory);
-        self.home.give_back(memory, self.is_full);
+        self.home.give_back(memory, self.is_under_way);
     }
 }
 
@@ -147,7 +150,7 @@ impl Drop for Piece {
 #[derive(Default)]
 pub(super) struct Gathered {
     buffers: Buffers,
-    full: Vec<Bytes>,
+    full: Vec<Piece>,
     full_bytes: usize,
     last: Last,
 }
@@ -158,7 +161,7 @@ enum Last {
     #[default]
     None,
     Small(Vec<u8>),
-    Piece(Box<Piece>),
+    Piece(Piece),
 }
 
 impl Gathered {
@@ -180,9 +183,9 @@ impl Gathered {
             let before = bytes.len();
             piece.take(&mut bytes);
             offset += (before - bytes.len()) as u64;
-            if piece.fill_up() {
+            if piece.is_full() {
                 self.full_bytes += piece.filled.len();
-                self.full.push(Bytes::from_owner(*piece));
+                self.full.push(piece);
             } else {
                 self.last = Last::Piece(piece);
             }
@@ -202,13 +205,13 @@ impl Gathered {
     }
 
     /// The piece to fill on from `offset`.
-    fn open(&mut self, offset: u64) -> Box<Piece> {
+    fn open(&mut self, offset: u64) -> Piece {
         match mem::take(&mut self.last) {
             Last::Piece(piece) => piece,
-            Last::None => Box::new(self.buffers.piece(offset)),
+            Last::None => self.buffers.piece(offset),
             Last::Small(small) => {
                 let began = offset.saturating_sub(small.len() as u64);
-                let mut piece = Box::new(self.buffers.piece(began));
+                let mut piece = self.buffers.piece(began);
                 piece.take(&mut &*small);
                 piece
             }
@@ -223,7 +226,7 @@ impl Gathered {
     /// Takes the pieces that are full.
     pub(super) fn take_full(&mut self) -> Vec<Bytes> {
         self.full_bytes = 0;
-        mem::take(&mut self.full)
+        self.full.drain(..).map(Piece::hand_over).collect()
     }
 
     /// Takes everything.
@@ -232,7 +235,7 @@ impl Gathered {
         all.extend(match mem::take(&mut self.last) {
             Last::None => None,
             Last::Small(small) => Some(Bytes::from(small)),
-            Last::Piece(piece) => Some(Bytes::from_owner(*piece)),
+            Last::Piece(piece) => Some(piece.hand_over()),
         });
         all
     }
@@ -260,7 +263,7 @@ mod tests {
 
     #[test]
     fn what_was_pushed_comes_out_in_order_however_it_came_in() {
-        // The last gathers outside of the pieces again after each of them.
+        // The last gathers outside of the pieces again after some of them.
         let steps = [1000, 16_384, 65_536, 400_000];
         let cases = OFFSETS.into_iter().zip(steps).chain([(0, 16_384)]);
         for (offset, step) in cases {
@@ -300,13 +303,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_being_filled_does_not_count_as_full() {
+    fn only_what_is_on_its_way_counts_until_it_is_done_with() {
         let buffers = Buffers::default();
         let mut gathered = Gathered::new(&buffers);
-        gathered.push(&bytes(3 * PIECE_BYTES - 1), 0);
-        assert_eq!(buffers.full_bytes(), 2 * PIECE_BYTES);
-        gathered.push(&[1], 3 * PIECE_BYTES as u64 - 1);
-        assert_eq!(buffers.full_bytes(), 3 * PIECE_BYTES);
+        gathered.push(&bytes(2 * PIECE_BYTES + 1), 0);
+        assert_eq!(buffers.under_way_bytes(), 0);
+        let batch = gathered.take_full();
+        assert_eq!(buffers.under_way_bytes(), 2 * PIECE_BYTES);
+        let rest = gathered.take_all();
+        assert_eq!(buffers.under_way_bytes(), 3 * PIECE_BYTES);
+        drop((batch, rest));
+        assert_eq!(buffers.under_way_bytes(), 0);
     }
 
     #[test]
@@ -328,11 +335,11 @@ mod tests {
         let place = writing.first().unwrap().as_ptr();
         drop(writing);
         assert_eq!(
-            (kept(&buffers), buffers.full_bytes()),
+            (kept(&buffers), buffers.under_way_bytes()),
             (SLAB - 1, PIECE_BYTES)
         );
         drop(hashing);
-        assert_eq!((kept(&buffers), buffers.full_bytes()), (SLAB, 0));
+        assert_eq!((kept(&buffers), buffers.under_way_bytes()), (SLAB, 0));
         let mut second = Gathered::new(&buffers);
         second.push(&vec![9; PIECE_BYTES], 0);
         let second = second.take_all();
