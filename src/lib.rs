@@ -101,8 +101,8 @@
 //! * Batches of 256 KiB and more go past the page cache (`O_DIRECT`, `store/embedded/disk/direct.rs`), so the file has no place of its own there
 //!   until it is read. A GiB through the cache took 2.7 s of the kernel's time and the sync waited for it; past it, 0.7 s, and posts of 1 GiB
 //!   took 1.8 to 2.2 s where they had taken 2.1 to 5.9. On a day on which the same disk wrote 430 MB/s at most it was the other way: 2.9 to 3.7 s
-//!   through the cache, 4.2 to 5.3 past it, since one write at a time leaves the disk idle whenever its thread waits for a core. What is smaller goes through the cache and, from the second MiB of a chunk on, is sent on to
-//!   the disk batch by batch (`posix_fadvise`).
+//!   through the cache, 4.2 to 5.3 past it, probably since one write at a time leaves the disk idle whenever its thread waits for a core (not
+//!   profiled). What is smaller goes through the cache and, from the second MiB of a chunk on, is sent on to the disk batch by batch (`posix_fadvise`).
 //! * What arrives is copied into memory of the store's own, 64 KiB a piece, that is used again (`store/embedded/buffers.rs`). A batch used to be slices
 //!   of the parser's buffers, of every size, each alive as long as its disk was slow: 64 uploads of 16 MiB at once, crowd after crowd, left 65, 79, 87, 100
 //!   and 107 MiB resident, a second allocator (jemalloc) 128 to 352. Now 55 to 67 after five of them, at the same rate. Pieces lie in memory as they
