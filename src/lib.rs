@@ -79,7 +79,7 @@
 //! | what an explanation must not show | `policy/mask.rs` |
 //! | how long explanations are kept, and how many | `api/explain/kept.rs` |
 //! | how a session ends | `store/embedded/closing.rs`; how its object is made whole, `complete.rs` |
-//! | where a chunk's bytes go | `store/embedded/placing.rs`, carried out in `lane.rs`; how they are gathered, `assembler.rs`; in which memory, `buffers.rs` |
+//! | where a chunk's bytes go | `store/embedded/placing.rs`, carried out in `lane.rs`; how they are gathered, `assembler.rs`; in which memory, `buffers.rs`, `reserve.rs` |
 //! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs`, its records `records.rs`, `tagged.rs` |
 //! | lists of files, how they are sorted | `store/embedded/list.rs`; by key, `store/embedded/keys.rs`; of uploads in parts, `uploads.rs` |
 //! | what of the catalog is kept in memory | `store/embedded/known.rs`; when it counts no more, `index/versions.rs` |
@@ -99,10 +99,13 @@
 //!   gathers stood still for 0.6 ms of each. MD5 comes from
 //!   `md5-simd`: 660 to 720 MB/s on one core where the `md-5` crate does 530 to 550; both are compared in a test.
 //! * Batches of 256 KiB and more go past the page cache (`O_DIRECT`, `store/embedded/disk/direct.rs`), so the file has no place of its own there
-//!   until it is read. A GiB through the cache took 2.7 s of the kernel's time and the sync waited for it; past it, 0.7 s, and posts of 1 GiB
-//!   took 1.8 to 2.2 s where they had taken 2.1 to 5.9. On a day on which the same disk wrote 430 MB/s at most it was the other way: 2.9 to 3.7 s
-//!   through the cache, 4.2 to 5.3 past it, probably since one write at a time leaves the disk idle whenever its thread waits for a core (not
-//!   profiled). What is smaller goes through the cache and, from the second MiB of a chunk on, is sent on to the disk batch by batch (`posix_fadvise`).
+//!   until it is read: 2.7 to 2.9 s of server time for a GiB where it had been 3.5 to 3.8. From common memory this was slower than the cache on
+//!   some days (4.2 to 5.3 s for a post of 1 GiB, 2.9 to 3.7 through the cache) and faster on others: a request names each 4 KiB that do not
+//!   lie one behind the other in the machine's memory, 254 at most, and the virtual disk took 2.4 s for 1 GiB of such and 0.5 s from huge pages,
+//!   whatever was in flight. So large uploads are gathered in huge pages (`store/embedded/reserve.rs`), up to 8 MiB may be on their way, and
+//!   a sync is begun every 16 MiB, since a flush of that disk takes 1.4 s for a GiB and nothing else is done meanwhile: 2.7 s in turns with 2.7
+//!   to 2.9 through the cache. What is smaller goes through the cache and, from the second MiB of a chunk on, is sent on to the disk
+//!   batch by batch (`posix_fadvise`).
 //! * What arrives is copied into memory of the store's own, 64 KiB a piece, that is used again (`store/embedded/buffers.rs`). A batch used to be slices
 //!   of the parser's buffers, of every size, each alive as long as its disk was slow: 64 uploads of 16 MiB at once, crowd after crowd, left 65, 79, 87, 100
 //!   and 107 MiB resident, a second allocator (jemalloc) 128 to 352. Now 55 to 67 after five of them, at the same rate. Pieces lie in memory as they

@@ -38,6 +38,8 @@ const FEWEST_OPERATIONS: usize = 100;
 
 /// A chunk that goes past the cache of the system, and ends within a block.
 static LONG: [u8; 600_001] = long();
+/// So many of them are synced once while they still arrive.
+const VERY_LONG: usize = 30;
 
 const fn long() -> [u8; 600_001] {
     let mut bytes = [0; 600_001];
@@ -788,4 +790,51 @@ fn after_no_space_at_every_disk_operation_everything_is_old_or_new() {
 #[test]
 fn after_a_short_write_at_every_disk_operation_everything_is_new() {
     at_every_point(Fault::Short, |name| name == "write to a file");
+}
+
+/// Posts an object that is synced while it still arrives, with a fault: its operations, the one that the fault met, and whether the post
+/// was acknowledged, which it is for good.
+fn long_post(number: u64) -> (Vec<&'static str>, Option<&'static str>, bool) {
+    let folder = in_memory();
+    let data = folder.path().join("data");
+    let mut told = Told::default();
+    let first = runtime();
+    let (acknowledged, done) = first.block_on(async {
+        let store = EmbeddedStore::open(options(&data), NOW).await.unwrap();
+        let bucket = BucketConfig::new(Bucket::parse("uploads").unwrap(), NOW);
+        store.insert(CatalogEntry::Bucket(bucket)).await.unwrap();
+        arm(number, Fault::Fail(EIO));
+        let mut writer = store.write_object(told.upload("long", None)).await.unwrap();
+        let mut answer = Ok(());
+        for _ in 0..VERY_LONG {
+            answer = answer.and(writer.write(LONG.as_slice().into()).await);
+        }
+        let answer = match answer {
+            Ok(()) => writer.commit(Expected::default(), NOW).await.map(drop),
+            Err(error) => Err(error),
+        };
+        let _ = store.close().await;
+        (answer.is_ok(), disarm())
+    });
+    drop(first);
+    runtime().block_on(async {
+        let store = EmbeddedStore::open(options(&data), NOW).await.unwrap();
+        let object = store.object(&key("long"), NOW).await;
+        assert_eq!(object.is_ok(), acknowledged, "operation {number}");
+    });
+    (done.0, done.1, acknowledged)
+}
+
+#[test]
+fn a_write_or_a_sync_that_fails_while_a_long_object_arrives_fails_the_object() {
+    let _turn = turn();
+    let is_met = |name: &str| ["write to a file", "sync a file"].contains(&name);
+    let (operations, _, acknowledged) = long_post(u64::MAX);
+    let syncs = operations.iter().filter(|name| **name == "sync a file");
+    assert_eq!((syncs.count(), acknowledged), (2, true), "{operations:?}");
+    for (number, _) in (0..).zip(&operations).filter(|(_, name)| is_met(name)) {
+        // The early sync may come sooner or later than before.
+        let (_, met, acknowledged) = long_post(number);
+        assert!(!met.is_some_and(is_met) || !acknowledged, "{number}");
+    }
 }

@@ -33,7 +33,7 @@ const BATCH_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 20;
 /// Bytes that all writers together gather, as far as the smallest batch allows.
 const GATHERED_BYTES: usize = 4 << 20;
 /// From so many bytes on in the batches of all writers together that are on their way, each may have only one.
-const UNDER_WAY_BYTES: usize = 4 << 20;
+const UNDER_WAY_BYTES: usize = 8 << 20;
 /// From this many bytes on the last batch is hashed by another thread than it is written by.
 const BESIDE_BYTES: usize = 256 << 10;
 

@@ -3,23 +3,24 @@
 //! Owns: [`Buffers`], the memory that is used again and again, in pieces of one size; and [`Gathered`], the bytes of one chunk that wait to
 //! be a batch. What arrives is copied into them, so that nothing of a connection's own buffers is held while a disk is slow, and so that
 //! the allocator has nothing to cut up: with buffers as the network gives them 64 uploads left 40 MiB of holes behind.
-//! Never does: decide when there is enough for a batch; `assembler` does.
+//! Never does: decide when there is enough for a batch; `assembler` does. Nor where memory lies that the disk takes well; `reserve` does.
 //!
 //! Invariants:
 //! 1. Bytes lie in memory as far behind a multiple of [`ALIGNMENT`] as they will in their file, as far as that is known, and every piece
 //!    but the last of a batch is filled up: such a batch can go past the cache of the system (`disk::direct`).
-//! 2. There are never more pieces than were needed at once since nobody needed any, but for the rest of a [`SLAB`] for each thread that
-//!    found none at the same time; and when nobody needs any, at most [`MAX_KEPT`] are kept, 4 MiB. Meanwhile none is given back: single
-//!    pieces would hold the slabs they are from.
+//! 2. Beside the reserve, of 10 MiB, which is used first and kept, there are never more pieces than were needed at once since nobody needed
+//!    any, but for the rest of a [`SLAB`] for each thread that found none at the same time. When nobody needs any they are given back; not
+//!    before: single pieces would hold the slabs they are from.
 
 use std::fmt;
 use std::mem;
-use std::ops::Range;
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, PoisonError};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 
 use super::disk::{ALIGNMENT, within_block};
+use super::reserve::Reserve;
 use super::sync::{Mutex, MutexGuard};
 
 /// Bytes of a piece.
@@ -28,8 +29,6 @@ pub(super) const PIECE_BYTES: usize = 64 << 10;
 const SMALL_BYTES: usize = 16 << 10;
 /// Pieces that are asked of the allocator at once: a MiB, which lies in one and is given back in one.
 const SLAB: usize = 16;
-/// Pieces kept while nobody needs them.
-const MAX_KEPT: usize = 64;
 
 /// Memory that is used again.
 #[derive(Clone, Default)]
@@ -37,6 +36,9 @@ pub(super) struct Buffers(Arc<Mutex<Pieces>>);
 
 #[derive(Default)]
 struct Pieces {
+    /// Taken with the first piece.
+    reserve: Option<Reserve>,
+    /// Of the allocator.
     free: Vec<BytesMut>,
     /// How many are in use.
     lent: usize,
@@ -63,26 +65,33 @@ impl Buffers {
     }
 
     /// Memory of [`PIECE_BYTES`], aligned.
-    fn memory(&self) -> BytesMut {
+    fn memory(&self) -> Memory {
         let mut pieces = self.lock();
         pieces.lent += 1;
+        let reserve = pieces.reserve.get_or_insert_with(Reserve::acquire);
+        if let Some(memory) = reserve.pop() {
+            return Memory::Reserved(memory);
+        }
         if let Some(memory) = pieces.free.pop() {
-            return memory;
+            return Memory::Common(memory);
         }
         drop(pieces);
         let mut slab = BytesMut::zeroed(SLAB * PIECE_BYTES + ALIGNMENT);
         slab.advance(slab.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT));
         let more = (1..SLAB).map(|_| slab.split_to(PIECE_BYTES));
         self.lock().free.extend(more);
-        slab.split_to(PIECE_BYTES)
+        Memory::Common(slab.split_to(PIECE_BYTES))
     }
 
-    fn give_back(&self, memory: BytesMut, is_under_way: bool) {
+    fn give_back(&self, memory: Memory, is_under_way: bool) {
         let mut pieces = self.lock();
         pieces.lent -= 1;
         pieces.under_way -= usize::from(is_under_way);
-        pieces.free.push(memory);
-        if pieces.lent == 0 && pieces.free.len() > MAX_KEPT {
+        match memory {
+            Memory::Common(memory) => pieces.free.push(memory),
+            Memory::Reserved(memory) => pieces.reserve.get_or_insert_default().push(memory),
+        }
+        if pieces.lent == 0 && !pieces.free.is_empty() {
             let unneeded = mem::take(&mut pieces.free);
             drop(pieces);
             drop(unneeded);
@@ -100,10 +109,42 @@ impl fmt::Debug for Buffers {
     }
 }
 
+/// [`PIECE_BYTES`] of memory.
+enum Memory {
+    Reserved(&'static mut [u8]),
+    Common(BytesMut),
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::Common(BytesMut::new())
+    }
+}
+
+impl Deref for Memory {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Reserved(memory) => memory,
+            Self::Common(memory) => memory,
+        }
+    }
+}
+
+impl DerefMut for Memory {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        match self {
+            Self::Reserved(memory) => memory,
+            Self::Common(memory) => memory,
+        }
+    }
+}
+
 /// Memory for some bytes of one chunk; goes back when nobody needs them any more.
 struct Piece {
     home: Buffers,
-    memory: BytesMut,
+    memory: Memory,
     filled: Range<usize>,
     is_under_way: bool,
 }
@@ -249,6 +290,7 @@ impl fmt::Debug for Gathered {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reserve::RESERVED;
     use super::*;
 
     const OFFSETS: [u64; 4] = [0, 1, 4095, 7_000_001];
@@ -259,6 +301,13 @@ mod tests {
 
     fn kept(buffers: &Buffers) -> usize {
         buffers.lock().free.len()
+    }
+
+    /// Buffers whose reserve is used up.
+    fn without_reserve() -> Buffers {
+        let buffers = Buffers::default();
+        buffers.lock().reserve = Some(Reserve::default());
+        buffers
     }
 
     #[test]
@@ -326,33 +375,43 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_used_again_when_the_last_who_needs_it_is_done_and_only_so_much_is_kept() {
+    fn memory_is_used_again_when_the_last_who_needs_it_is_done() {
+        for buffers in [Buffers::default(), without_reserve()] {
+            // Keeps what is not of the reserve from being given back.
+            let other = buffers.piece(0);
+            let mut first = Gathered::new(&buffers);
+            first.push(&bytes(PIECE_BYTES), 0);
+            let batch = first.take_all();
+            let (writing, hashing) = (batch.clone(), batch);
+            let place = writing.first().unwrap().as_ptr();
+            drop(writing);
+            assert_eq!(buffers.under_way_bytes(), PIECE_BYTES);
+            assert_ne!(buffers.piece(0).memory.as_ptr(), place);
+            drop(hashing);
+            assert_eq!(buffers.under_way_bytes(), 0);
+            let mut second = Gathered::new(&buffers);
+            second.push(&vec![9; PIECE_BYTES], 0);
+            let second = second.take_all();
+            assert_eq!(second.first().unwrap().as_ptr(), place);
+            assert_eq!(second, [vec![9; PIECE_BYTES]]);
+            drop(other);
+        }
+    }
+
+    #[test]
+    fn the_reserve_is_used_first_and_what_came_beside_it_is_given_back_when_nobody_needs_any() {
         let buffers = Buffers::default();
-        let mut first = Gathered::new(&buffers);
-        first.push(&bytes(PIECE_BYTES), 0);
-        let batch = first.take_all();
-        let (writing, hashing) = (batch.clone(), batch);
-        let place = writing.first().unwrap().as_ptr();
-        drop(writing);
-        assert_eq!(
-            (kept(&buffers), buffers.under_way_bytes()),
-            (SLAB - 1, PIECE_BYTES)
-        );
-        drop(hashing);
-        assert_eq!((kept(&buffers), buffers.under_way_bytes()), (SLAB, 0));
-        let mut second = Gathered::new(&buffers);
-        second.push(&vec![9; PIECE_BYTES], 0);
-        let second = second.take_all();
-        assert_eq!(second.first().unwrap().as_ptr(), place);
-        assert_eq!(second, [vec![9; PIECE_BYTES]]);
-        drop(second);
-        let mut many = Gathered::new(&buffers);
-        many.push(&bytes(MAX_KEPT * PIECE_BYTES), 0);
-        drop(many);
-        assert_eq!(kept(&buffers), MAX_KEPT);
-        let mut more = Gathered::new(&buffers);
-        more.push(&bytes((MAX_KEPT + 1) * PIECE_BYTES), 0);
-        drop(more);
+        let mut pieces: Vec<_> = (0..RESERVED).map(|_| buffers.piece(0)).collect();
+        assert_eq!(kept(&buffers), 0);
+        pieces.push(buffers.piece(0));
+        assert_eq!(kept(&buffers), SLAB - 1);
+        let last = pieces.split_off(RESERVED - 1);
+        drop(pieces);
+        let again: Vec<_> = (1..RESERVED).map(|_| buffers.piece(0)).collect();
+        assert_eq!(kept(&buffers), SLAB - 1);
+        drop((last, again));
+        assert_eq!(kept(&buffers), 0);
+        drop(buffers.piece(0));
         assert_eq!(kept(&buffers), 0);
     }
 }

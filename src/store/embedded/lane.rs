@@ -23,10 +23,13 @@ use super::ledger::{self, Arrival};
 use super::output::Output;
 use super::placing::create_spill;
 use super::recent::UnderWay;
-use super::sync::Handle;
+use super::sync::{Handle, JoinHandle};
 use super::{Engine, label, names, sizes};
 use crate::model::{Digests, ETag, Id, NewUpload, ObjectMeta, Place, Timestamp};
 use crate::store::{ChunkSpec, Expected, StoreError};
+
+/// After so many bytes a sync is begun while more arrive.
+const EARLY_SYNC_BYTES: u64 = 16 << 20;
 
 /// Where the bytes of a chunk go.
 #[derive(Debug)]
@@ -49,6 +52,9 @@ pub(super) struct Lane {
     target: Target,
     pub(super) length: u64,
     output: Output,
+    /// Bytes written since the last sync that was begun.
+    unsynced: u64,
+    early: Option<JoinHandle<()>>,
     /// The length that the chunk had when all of it was synced.
     synced: Option<u64>,
     /// Of an object without a session: it is on its way.
@@ -70,6 +76,8 @@ impl Lane {
             target,
             length: 0,
             output: Output::default(),
+            unsynced: 0,
+            early: None,
             synced: None,
             under_way: None,
             kept: false,
@@ -88,6 +96,26 @@ impl Lane {
         }
         self.engine.check_room(bytes)?;
         self.write(batch, self.length + bytes)
+    }
+
+    /// Lets the disk begin on a long chunk while it still arrives, so that the sync at its end is short: what went past the cache lies in
+    /// the cache of the disk, or of the machine around a virtual one. The result is not looked at: a failure blows the fuse, and the sync
+    /// at the end fails with it.
+    fn sync_early(&mut self, bytes: u64) {
+        self.unsynced += bytes;
+        let is_busy = self.early.as_ref().is_some_and(|sync| !sync.is_finished());
+        if self.unsynced < EARLY_SYNC_BYTES || is_busy {
+            return;
+        }
+        let Some(Ok(file)) = self.opened().map(File::try_clone) else {
+            return;
+        };
+        if let Ok(runtime) = Handle::try_current() {
+            let engine = Arc::clone(&self.engine);
+            let sync = move || drop(engine.disk.sync_data(&file));
+            self.early = Some(self.engine.tasks.spawn_blocking_on(sync, &runtime));
+            self.unsynced = 0;
+        }
     }
 
     /// Where the chunk begins in its file, as far as it is known.
@@ -344,6 +372,7 @@ impl Worker for Lane {
         let bytes: u64 = batch.iter().map(|slice| slice.len() as u64).sum();
         self.put(batch, bytes)?;
         self.length += bytes;
+        self.sync_early(bytes);
         Ok(())
     }
 }

@@ -52,6 +52,7 @@ mod rebuild;
 mod recent;
 mod records;
 mod recover;
+mod reserve;
 mod sizes;
 mod snapshot;
 mod sweep;

@@ -2,7 +2,7 @@
 //!
 //! Owns: the cut of a batch into what may go past the cache and what lies in blocks that it shares with its neighbours, which goes through
 //! the cache. Copying into fresh pages of the cache costs more than all else that the kernel does for a large upload, and the sync at the
-//! end finds the bytes on the disk.
+//! end finds the bytes with the disk.
 //! Never does: decide which batches are worth it; `output` does. Nor move bytes to where they would be aligned: `buffers` puts them there.
 //!
 //! Invariants:
