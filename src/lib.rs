@@ -99,16 +99,18 @@
 //!   gathers stood still for 0.6 ms of each. MD5 comes from
 //!   `md5-simd`: 660 to 720 MB/s on one core where the `md-5` crate does 530 to 550; both are compared in a test.
 //! * Batches of 256 KiB and more go past the page cache (`O_DIRECT`, `store/embedded/disk/direct.rs`), so the file has no place of its own there
-//!   until it is read: 2.7 to 2.9 s of server time for a GiB where it had been 3.5 to 3.8. From common memory this was slower than the cache on
-//!   some days (4.2 to 5.3 s for a post of 1 GiB, 2.9 to 3.7 through the cache) and faster on others: a request names each 4 KiB that do not
+//!   until it is read: 2.7 to 2.9 s of processor time for a GiB where it had been 3.5 to 3.8. From common memory this was slower than the cache on
+//!   some days (a post of 1 GiB took 4.2 to 5.3 s, 2.9 to 3.7 through the cache) and faster on others: a request names each 4 KiB that do not
 //!   lie one behind the other in the machine's memory, 254 at most, and the virtual disk took 2.4 s for 1 GiB of such and 0.5 s from huge pages,
-//!   whatever was in flight. So large uploads are gathered in huge pages (`store/embedded/reserve.rs`), up to 8 MiB may be on their way, and
-//!   a sync is begun every 16 MiB, since a flush of that disk takes 1.4 s for a GiB and nothing else is done meanwhile: 2.7 s in turns with 2.7
-//!   to 2.9 through the cache. What is smaller goes through the cache and, from the second MiB of a chunk on, is sent on to the disk
-//!   batch by batch (`posix_fadvise`).
+//!   whatever was in flight. So uploads are gathered in huge pages first (`store/embedded/reserve.rs`; few large ones find room there), up to
+//!   8 MiB may be on their way, and there is a sync every 16 MiB, since a flush of that disk takes 1.4 s for a GiB and it does nothing else
+//!   meanwhile. A post of 1 GiB takes 2.8 s now, in turns with 2.8 through the cache, chunks 0.79 and 0.85 of the time. What is smaller
+//!   goes through the cache and, from the second MiB of a chunk on, is sent on to the disk batch by batch (`posix_fadvise`).
+//! * That sync is done between two writes, not beside them as it once was: of two syncs of one open file the kernel tells an error to one only,
+//!   and the last one, which is answered for, might not be that one.
 //! * What arrives is copied into memory of the store's own, 64 KiB a piece, that is used again (`store/embedded/buffers.rs`). A batch used to be slices
 //!   of the parser's buffers, of every size, each alive as long as its disk was slow: 64 uploads of 16 MiB at once, crowd after crowd, left 65, 79, 87, 100
-//!   and 107 MiB resident, a second allocator (jemalloc) 128 to 352. Now 55 to 67 after five of them, at the same rate. Pieces lie in memory as they
+//!   and 107 MiB resident, a second allocator (jemalloc) 128 to 352. Now 51 to 67 after five of them, at the same rate. Pieces lie in memory as they
 //!   will in their file, so the copy that a direct write needed before is this one.
 //! * 256 threads at most wait for disks: each blocking job that found no idle thread started one, and 64 uploads had all 512 that are usual. A task
 //!   is called for the batches of a chunk only when none was called that has not begun.

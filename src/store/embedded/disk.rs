@@ -168,7 +168,7 @@ impl Disk {
     }
 
     /// Lets the disk begin on bytes that were written, so that the sync which follows finds less to do. It promises nothing, and what
-    /// fails here fails again in that sync.
+    /// fails here fails again in the next sync of the file.
     pub(super) fn begin_to_write_out(&self, file: &File, (offset, length): (u64, u64)) {
         // What is not needed in memory is written out first; pages on their way to the disk stay there, though they are given up
         // before others when memory is short. The plainer sync_file_range(2) is not to be had without unsafe code.

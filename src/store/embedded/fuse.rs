@@ -28,8 +28,9 @@ impl Fuse {
 
     /// Makes the store read-only because `operation` failed, and says so in the log.
     pub(super) fn blow(&self, operation: &str, cause: &dyn Display) {
-        tracing::error!(operation, %cause, "the store is read-only until restart");
+        // First of all: a log that stalls must not let another writer through.
         self.0.store(true, Ordering::Release);
+        tracing::error!(operation, %cause, "the store is read-only until restart");
     }
 
     /// Makes the store read-only because it is closing.

@@ -1,7 +1,7 @@
 //! Where the bytes of one chunk go, batch by batch.
 //!
 //! Owns: the placing rule, carried out (`placing` makes it) with what `lease` allows: in place in the main file, in a spill beside it, or only hashed
-//! when the upload is finished. A [`Lane`] travels through blocking jobs, one at a time.
+//! when the upload is finished; and its syncs, those of a long chunk while it still arrives among them. A [`Lane`] travels through blocking jobs, one at a time.
 //! Never does: gather bytes or talk to the index's committer; `assembler` does.
 //!
 //! Invariants:
@@ -23,12 +23,12 @@ use super::ledger::{self, Arrival};
 use super::output::Output;
 use super::placing::create_spill;
 use super::recent::UnderWay;
-use super::sync::{Handle, JoinHandle};
+use super::sync::Handle;
 use super::{Engine, label, names, sizes};
 use crate::model::{Digests, ETag, Id, NewUpload, ObjectMeta, Place, Timestamp};
 use crate::store::{ChunkSpec, Expected, StoreError};
 
-/// After so many bytes a sync is begun while more arrive.
+/// After so many bytes past the cache a chunk is synced before more is written.
 const EARLY_SYNC_BYTES: u64 = 16 << 20;
 
 /// Where the bytes of a chunk go.
@@ -52,9 +52,8 @@ pub(super) struct Lane {
     target: Target,
     pub(super) length: u64,
     output: Output,
-    /// Bytes written since the last sync that was begun.
-    unsynced: u64,
-    early: Option<JoinHandle<()>>,
+    /// Bytes that had gone past the cache at the last early sync.
+    synced_early: u64,
     /// The length that the chunk had when all of it was synced.
     synced: Option<u64>,
     /// Of an object without a session: it is on its way.
@@ -76,8 +75,7 @@ impl Lane {
             target,
             length: 0,
             output: Output::default(),
-            unsynced: 0,
-            early: None,
+            synced_early: 0,
             synced: None,
             under_way: None,
             kept: false,
@@ -98,24 +96,17 @@ impl Lane {
         self.write(batch, self.length + bytes)
     }
 
-    /// Lets the disk begin on a long chunk while it still arrives, so that the sync at its end is short: what went past the cache lies in
-    /// the cache of the disk, or of the machine around a virtual one. The result is not looked at: a failure blows the fuse, and the sync
-    /// at the end fails with it.
-    fn sync_early(&mut self, bytes: u64) {
-        self.unsynced += bytes;
-        let is_busy = self.early.as_ref().is_some_and(|sync| !sync.is_finished());
-        if self.unsynced < EARLY_SYNC_BYTES || is_busy {
-            return;
+    /// Syncs a long chunk while it still arrives, so that the sync at its end is short: what went past the cache lies in the cache of the
+    /// disk, or of the machine around a virtual one. Not beside the writes: of two syncs of one open file only one would be told an error.
+    fn sync_early(&mut self) -> Result<(), StoreError> {
+        let direct_bytes = self.output.direct_bytes();
+        if direct_bytes - self.synced_early >= EARLY_SYNC_BYTES
+            && let Some(file) = self.opened()
+        {
+            self.engine.disk.sync_data(file)?;
+            self.synced_early = direct_bytes;
         }
-        let Some(Ok(file)) = self.opened().map(File::try_clone) else {
-            return;
-        };
-        if let Ok(runtime) = Handle::try_current() {
-            let engine = Arc::clone(&self.engine);
-            let sync = move || drop(engine.disk.sync_data(&file));
-            self.early = Some(self.engine.tasks.spawn_blocking_on(sync, &runtime));
-            self.unsynced = 0;
-        }
+        Ok(())
     }
 
     /// Where the chunk begins in its file, as far as it is known.
@@ -370,9 +361,9 @@ impl Lane {
 impl Worker for Lane {
     fn absorb(&mut self, batch: &[Bytes]) -> Result<(), StoreError> {
         let bytes: u64 = batch.iter().map(|slice| slice.len() as u64).sum();
+        self.sync_early()?;
         self.put(batch, bytes)?;
         self.length += bytes;
-        self.sync_early(bytes);
         Ok(())
     }
 }

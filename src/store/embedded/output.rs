@@ -4,7 +4,7 @@
 //! it sent on to the disk early, so that the sync at the end is short.
 //! Never does: choose the file, or take what it has written for durable before a sync.
 //!
-//! Invariant: nothing here is a sync. What fails on its way to the disk fails again in the one at the end.
+//! Invariant: nothing here is a sync. What fails on its way to the disk fails again in the next one, which `lane` does.
 
 use std::fs::File;
 use std::io::IoSlice;
@@ -68,6 +68,11 @@ impl Output {
     /// Whether a batch has gone past the cache.
     pub(super) const fn has_been_direct(&self) -> bool {
         self.direct_bytes > 0
+    }
+
+    /// Bytes that have gone past the cache.
+    pub(super) const fn direct_bytes(&self) -> u64 {
+        self.direct_bytes
     }
 
     /// What was written lies in another file now, in the cache.

@@ -21,13 +21,13 @@ use super::buffers::PIECE_BYTES;
 
 /// Pieces of a reserve: 10 MiB.
 pub(super) const RESERVED: usize = 160;
-/// Bytes of a huge page, of which they are a multiple on every machine that has this one or smaller.
+/// Bytes of a huge page, where the system has any of this size.
 const HUGE_BYTES: usize = 2 << 20;
 
 /// Reserves that nobody needs now. The lock is held for no longer than a list changes.
 static SPARE: Mutex<Vec<Reserve>> = Mutex::new(Vec::new());
 
-/// Pieces of [`PIECE_BYTES`], aligned, the next to take at the end: those of one huge page one after another.
+/// Pieces of [`PIECE_BYTES`], aligned, the next to take at the end: at first one behind the other, then what was given back last.
 #[derive(Default)]
 pub(super) struct Reserve(Vec<&'static mut [u8]>);
 
@@ -92,10 +92,31 @@ mod tests {
         pieces.map(|piece| piece.as_ptr().addr()).collect()
     }
 
+    /// Whether the mapping that holds this address was asked to lie in huge pages.
+    fn is_huge(address: usize) -> bool {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut is_in = false;
+        for line in maps.lines() {
+            let range = line
+                .split(' ')
+                .next()
+                .and_then(|range| range.split_once('-'));
+            let ends = range.map(|(from, to)| [from, to].map(|end| usize::from_str_radix(end, 16)));
+            if let Some([Ok(from), Ok(to)]) = ends {
+                is_in = (from..to).contains(&address);
+            } else if is_in && line.starts_with("VmFlags:") {
+                return line.split(' ').any(|flag| flag == "hg");
+            }
+        }
+        false
+    }
+
     #[test]
     fn its_pieces_lie_one_behind_the_other_in_huge_pages() {
         let mut reserve = Reserve::acquire();
         let first = addresses(&reserve).pop().unwrap();
+        let has_huge = std::fs::exists("/sys/kernel/mm/transparent_hugepage").unwrap();
+        assert_eq!(is_huge(first), has_huge);
         assert!(first.is_multiple_of(HUGE_BYTES) && HUGE_BYTES.is_multiple_of(ALIGNMENT));
         for n in 0..RESERVED {
             let piece = reserve.pop().unwrap();
