@@ -98,9 +98,11 @@ impl Lane {
 
     /// Syncs a long chunk while it still arrives, so that the sync at its end is short: what went past the cache lies in the cache of the
     /// disk, or of the machine around a virtual one. Not beside the writes: of two syncs of one open file only one would be told an error.
-    fn sync_early(&mut self) -> Result<(), StoreError> {
+    /// Nor before a rest, which the last sync comes right behind.
+    fn sync_early(&mut self, bytes: u64) -> Result<(), StoreError> {
         let direct_bytes = self.output.direct_bytes();
         if direct_bytes - self.synced_early >= EARLY_SYNC_BYTES
+            && self.output.is_direct(bytes)
             && let Some(file) = self.opened()
         {
             self.engine.disk.sync_data(file)?;
@@ -197,10 +199,13 @@ impl Lane {
         let target = mem::replace(&mut self.target, Target::Spill(None));
         if let Target::Main(_, start, Some(main)) = &target {
             let disk = &self.engine.disk;
+            // Else what failed on its way to the disk would be copied as it lies there, and nobody told.
+            disk.sync_data(main)?;
             disk.copy_range((main, *start), (&spill, 0), self.length)?;
         }
         self.target = Target::Spill(Some((number, spill)));
         self.output.moved();
+        self.synced_early = self.output.direct_bytes();
         Ok(())
     }
 
@@ -361,7 +366,7 @@ impl Lane {
 impl Worker for Lane {
     fn absorb(&mut self, batch: &[Bytes]) -> Result<(), StoreError> {
         let bytes: u64 = batch.iter().map(|slice| slice.len() as u64).sum();
-        self.sync_early()?;
+        self.sync_early(bytes)?;
         self.put(batch, bytes)?;
         self.length += bytes;
         Ok(())

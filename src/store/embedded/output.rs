@@ -4,7 +4,8 @@
 //! it sent on to the disk early, so that the sync at the end is short.
 //! Never does: choose the file, or take what it has written for durable before a sync.
 //!
-//! Invariant: nothing here is a sync. What fails on its way to the disk fails again in the next one, which `lane` does.
+//! Invariant: nothing here is a sync. What fails on its way to the disk fails again in the next one of the file, which `lane` does before it
+//! acknowledges or moves anything.
 
 use std::fs::File;
 use std::io::IoSlice;
@@ -61,7 +62,7 @@ impl Output {
     }
 
     /// Whether a batch of so many bytes is to go past the cache.
-    const fn is_direct(&self, bytes: u64) -> bool {
+    pub(super) const fn is_direct(&self, bytes: u64) -> bool {
         bytes >= DIRECT_BYTES || self.has_been_direct() && bytes >= DIRECT_REST_BYTES
     }
 
