@@ -7,7 +7,7 @@
 //! Invariants:
 //! 1. A writer holds at most nine batches in memory, each of [`BATCH_BYTES`] plus one buffer of the caller's: one that is gathered, up to
 //!    seven that wait for the slower of lane and hasher or are at work, and the piece that the next begins with. The more writers, the
-//!    smaller their batches; and while all together have [`UNDER_WAY_BYTES`] or more on their way, each has one batch there.
+//!    smaller their batches; and while all together have [`UNDER_WAY_BYTES`] and [`UNDER_WAY_BATCHES`] or more on their way, each has one there.
 //! 2. A commit that has begun runs to its end, whether or not its caller waits.
 
 use std::sync::Arc;
@@ -32,8 +32,10 @@ use crate::store::{ChunkSpec, ChunkWriter, Committed, Expected, StoreError};
 const BATCH_BYTES: std::ops::RangeInclusive<usize> = 64 << 10..=1 << 20;
 /// Bytes that all writers together gather, as far as the smallest batch allows.
 const GATHERED_BYTES: usize = 4 << 20;
-/// From so many bytes on in the batches of all writers together that are on their way, each may have only one.
-const UNDER_WAY_BYTES: usize = 8 << 20;
+/// From so many bytes on in the batches of all writers together that are on their way, each may have only one; or from so many batches on,
+/// where those of few writers are large.
+const UNDER_WAY_BYTES: usize = 4 << 20;
+const UNDER_WAY_BATCHES: usize = 8;
 /// From this many bytes on the last batch is hashed by another thread than it is written by.
 const BESIDE_BYTES: usize = 256 << 10;
 
@@ -99,8 +101,9 @@ impl Writer {
 
     /// Sends the gathered batch on its way; waits while too many before it are still under way.
     async fn hand_over(&mut self) -> Result<(), StoreError> {
-        let buffers = &self.engine.buffers;
-        let limit = || match buffers.under_way_bytes() < UNDER_WAY_BYTES {
+        let engine = &self.engine;
+        let most = || UNDER_WAY_BYTES.max(UNDER_WAY_BATCHES * batch_bytes(engine));
+        let limit = || match engine.buffers.under_way_bytes() < most() {
             true => MAX_WAITING,
             false => 1,
         };

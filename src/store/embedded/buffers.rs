@@ -8,7 +8,7 @@
 //! Invariants:
 //! 1. Bytes lie in memory as far behind a multiple of [`ALIGNMENT`] as they will in their file, as far as that is known, and every piece
 //!    but the last of a batch is filled up: such a batch can go past the cache of the system (`disk::direct`).
-//! 2. Beside the reserve, of 10 MiB, which is used first and kept, there are never more pieces than were needed at once since nobody needed
+//! 2. Beside the reserve, of 8 MiB, which is used first and kept, there are never more pieces than were needed at once since nobody needed
 //!    any, but for the rest of a [`SLAB`] for each thread that found none at the same time. When nobody needs any they are given back; not
 //!    before: single pieces would hold the slabs they are from.
 

@@ -19,8 +19,8 @@ use memmap2::{Advice, MmapOptions};
 
 use super::buffers::PIECE_BYTES;
 
-/// Pieces of a reserve: 10 MiB.
-pub(super) const RESERVED: usize = 160;
+/// Pieces of a reserve: 8 MiB.
+pub(super) const RESERVED: usize = 128;
 /// Bytes of a huge page, where the system has any of this size.
 const HUGE_BYTES: usize = 2 << 20;
 
