@@ -103,7 +103,7 @@
 //!   some days (a post of 1 GiB took 4.2 to 5.3 s, 2.9 to 3.7 through the cache) and faster on others: a request names each 4 KiB that do not
 //!   lie one behind the other in the machine's memory, 254 at most, and the virtual disk took 2.4 s for 1 GiB of such and 0.5 s from huge pages,
 //!   whatever was in flight. So uploads are gathered in huge pages first (`store/embedded/reserve.rs`; few large ones find room there), up to
-//!   8 MiB may be on their way, and there is a sync every 16 MiB of a chunk that goes that way, since a flush of that disk takes 1.4 s for a GiB and
+//!   8 MiB of few may be on their way, and there is a sync every 16 MiB of a chunk that goes that way, since a flush of that disk takes 1.4 s for a GiB and
 //!   it does nothing else meanwhile. A post of 1 GiB takes 2.8 s now (2.75 to 2.86), in turns with 2.8 (2.56 to 2.79) through the cache; chunks of
 //!   8 MiB, one and four at a time, take 0.79 and 0.85 of the time that they took through it. What is smaller goes through the cache and,
 //!   from the second MiB of a chunk on, is sent on to the disk batch by batch (`posix_fadvise`).
@@ -111,7 +111,7 @@
 //!   and the last one, which is answered for, might not be that one.
 //! * What arrives is copied into memory of the store's own, 64 KiB a piece, that is used again (`store/embedded/buffers.rs`). A batch used to be slices
 //!   of the parser's buffers, of every size, each alive as long as its disk was slow: 64 uploads of 16 MiB at once, crowd after crowd, left 65, 79, 87, 100
-//!   and 107 MiB resident, a second allocator (jemalloc) 128 to 352. Now 51 to 67 after five of them, at the same rate. Pieces lie in memory as they
+//!   and 107 MiB resident, a second allocator (jemalloc) 128 to 352. Now 59 to 64 after five of them, and 56 to 60 at the peak of the first. Pieces lie in memory as they
 //!   will in their file, so the copy that a direct write needed before is this one.
 //! * 256 threads at most wait for disks: each blocking job that found no idle thread started one, and 64 uploads had all 512 that are usual. A task
 //!   is called for the batches of a chunk only when none was called that has not begun.
