@@ -403,6 +403,12 @@ fn whatever_was_signed_cannot_be_changed() {
     }
 }
 
+/// `host`, and 200 more names of headers that were signed.
+fn more_headers() -> String {
+    let more = (0..200).map(|number| format!("h{number};"));
+    format!("=host;{}", more.collect::<String>())
+}
+
 #[test]
 fn what_is_malformed_is_refused_by_its_own_code() {
     let (get, url) = (get_object, presigned);
@@ -439,6 +445,21 @@ fn what_is_malformed_is_refused_by_its_own_code() {
             "twice",
             get().replace("authorization", "Signature=", "Signature=0,Signature="),
             header,
+        ),
+        (
+            "header named twice",
+            get().replace("authorization", "=host;", "=host;range;"),
+            header,
+        ),
+        (
+            "200 more headers",
+            get().replace("authorization", "=host;", &more_headers()),
+            header,
+        ),
+        (
+            "header of a url named twice",
+            url().requery("SignedHeaders=host", "SignedHeaders=host;host"),
+            query,
         ),
         (
             "type",

@@ -3,7 +3,7 @@
 //! Owns: what must be there, its shapes, and that the scope is ours. Never does: see a key.
 //!
 //! Invariants: of what must be there once, a repeat is refused. The scope's day is that of the date. In Version 4 `host` is signed and
-//! so is every `x-amz-*` header that was sent.
+//! so is every `x-amz-*` header that was sent; a header is named as signed once, so what is computed is never longer than what was sent.
 //!
 //! Sources: as `request.rs`.
 
@@ -21,6 +21,8 @@ use crate::model::{Timestamp, decode_hex};
 const PAYLOAD: &str = "x-amz-content-sha256";
 const TOKEN: &str = "x-amz-security-token";
 const UNSIGNED: &str = "UNSIGNED-PAYLOAD";
+/// Most headers that a request may say it signed: twice as many as HTTP/1.1 carries here (`server/connection.rs`).
+const MAX_SIGNED_HEADERS: usize = 200;
 
 /// What a signature of Version 4 is made for.
 #[derive(Clone)]
@@ -264,7 +266,7 @@ impl Presented<'_> {
         presigned: bool,
     ) -> Result<RequestClaim, RequestError> {
         let (access_key_id, region) = self.scope(region)?;
-        check_signed(sent, self.signed_headers)?;
+        check_signed(sent, &self.signed_names()?)?;
         Ok(RequestClaim {
             access_key_id,
             signature: self.signature.to_owned(),
@@ -288,6 +290,7 @@ impl Presented<'_> {
             (next(), next(), next(), next(), next())
         else {
             return Err(self.malformed(
+                "Credential",
                 "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".",
             ));
         };
@@ -302,7 +305,9 @@ impl Presented<'_> {
             )
         } else if let Some(expected) = expected.filter(|expected| *expected != region) {
             let fault = format!("the region '{region}' is wrong; expecting '{expected}'");
-            return Err(self.malformed(&fault).with("Region", expected));
+            return Err(self
+                .malformed("Credential", &fault)
+                .with("Region", expected));
         } else if service != V4_SERVICE {
             format!("incorrect service \"{service}\". This endpoint belongs to \"{V4_SERVICE}\".")
         } else if terminal != V4_TERMINAL {
@@ -310,24 +315,40 @@ impl Presented<'_> {
         } else {
             return Ok((id.to_owned(), region.to_owned()));
         };
-        Err(self.malformed(&fault))
+        Err(self.malformed("Credential", &fault))
     }
 
-    fn malformed(&self, fault: &str) -> RequestError {
+    /// The headers that were signed, as it is said: each is copied for the signature, so none may be named twice.
+    fn signed_names(&self) -> Result<Vec<&str>, RequestError> {
+        let names = self.signed_headers.split(';');
+        let names: Vec<_> = names.take(MAX_SIGNED_HEADERS + 1).collect();
+        if names.len() > MAX_SIGNED_HEADERS {
+            let fault = format!("SignedHeaders names more than {MAX_SIGNED_HEADERS} headers.");
+            return Err(self.malformed("SignedHeaders", &fault));
+        }
+        let mut once = names.clone();
+        once.sort_unstable();
+        once.dedup();
+        match once.len() == names.len() {
+            true => Ok(names),
+            false => Err(self.malformed("SignedHeaders", "SignedHeaders names a header twice.")),
+        }
+    }
+
+    fn malformed(&self, member: &str, fault: &str) -> RequestError {
         let message = match self.malformed {
             Kind::AuthorizationHeaderMalformed => {
                 format!("The authorization header is malformed; {fault}")
             }
-            _ => format!("Error parsing the X-Amz-Credential parameter; {fault}"),
+            _ => format!("Error parsing the X-Amz-{member} parameter; {fault}"),
         };
         RequestError::new(self.malformed, message)
     }
 }
 
 /// Whether `host` and all that begins with `x-amz-` is signed.
-fn check_signed(sent: &SentRequest<'_>, signed_headers: &str) -> Result<(), RequestError> {
-    let signed: Vec<_> = signed_headers.split(';').collect();
-    let mut names = sent.amz_names(&signed);
+fn check_signed(sent: &SentRequest<'_>, signed: &[&str]) -> Result<(), RequestError> {
+    let mut names = sent.amz_names(signed);
     names.extend(["host"].iter().filter(|name| !signed.contains(name)));
     if names.is_empty() {
         return Ok(());

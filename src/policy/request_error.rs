@@ -7,9 +7,7 @@
 //!
 //! Source: Amazon S3 API Reference, "Error responses".
 
-use std::fmt;
-
-use crate::model::encode_hex;
+use std::fmt::{self, Write as _};
 
 /// The reason of a refusal; each is the S3 code of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,9 +75,13 @@ impl RequestError {
 
 /// Bytes as Amazon shows them: in hex, with blanks between.
 pub(super) fn spaced_hex(bytes: &[u8]) -> String {
-    let hex = encode_hex(bytes);
-    let pairs = hex.as_bytes().chunks(2).map(String::from_utf8_lossy);
-    pairs.collect::<Vec<_>>().join(" ")
+    let mut text = String::with_capacity(bytes.len() * 3);
+    for byte in bytes {
+        let between = if text.is_empty() { "" } else { " " };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{between}{byte:02x}");
+    }
+    text
 }
 
 impl fmt::Debug for RequestError {
