@@ -340,6 +340,32 @@ async fn in_version_2_the_path_of_the_public_url_is_no_part_of_a_key_below_a_buc
 }
 
 #[tokio::test]
+async fn in_version_4_what_was_signed_with_the_path_of_the_public_url_opens_no_key_that_begins_like_it()
+ {
+    let rig = Rig::with(|options| {
+        options.public_url = Some("http://files.example.com/box".to_owned());
+    })
+    .await;
+    let host = "uploads.files.example.com";
+    for key in ["/uploads/k", "/uploads/box/k"] {
+        let put = Signed::new("PUT", key).body(BYTES);
+        assert_eq!(put.send(&rig).await.status, 200, "{key}");
+    }
+    // Signed as a client does that knows the public URL; asked for as another one would write the path.
+    for (path, expected) in [
+        ("/box/k", ""),
+        ("/k", ""),
+        ("/%62ox/k", "SignatureDoesNotMatch"),
+        ("/box/box/k", "SignatureDoesNotMatch"),
+    ] {
+        let signed = Signed::new("GET", "/box/k").host(host).authorized();
+        let headers: Vec<_> = signed.iter().map(|(n, v)| (&**n, &**v)).collect();
+        let answer = rig.request("GET", path, &headers, "").await;
+        assert_eq!(code(&answer), expected, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_host_that_is_ours_is_no_bucket_of_a_shorter_one() {
     let rig = Rig::with(|options| {
         options.public_url = Some("https://s3.example.com".to_owned());

@@ -5,8 +5,9 @@
 //!
 //! Invariants: a path is never normalised (`..`, `//` and `.` stay). Clients differ in what they leave unencoded, so a path counts in
 //! the spelling it was sent in and in Amazon's own; both name the same resource. In a query a plus sign is a blank, as it is for
-//! whoever acts on it. A header that is signed and absent has no line, so that nothing that was signed can be taken away. In Version 2
-//! no two resources share a text: a slash is added to a bucket only, and no path stands between the bucket of a host and the key.
+//! whoever acts on it. A header that is signed and absent has no line, so that nothing that was signed can be taken away. No two resources
+//! share a text: in Version 2 a slash is added to a bucket only, and no path stands between the bucket of a host and the key; in
+//! Version 4 a key that begins like the path prefix is signed with the prefix in front of it, below the bucket's own host.
 //!
 //! Sources: Amazon S3 API Reference, "Authenticating requests: using the Authorization header"; Amazon S3 User Guide, "Signing and
 //! authenticating REST requests" (Signature Version 2).
@@ -164,9 +165,17 @@ impl<'a> SentRequest<'a> {
         let mut paths = self.spellings();
         if !self.path_prefix.is_empty() {
             let longer = |path: &Cow<'_, str>| format!("{}{path}", self.path_prefix).into();
-            paths.extend(paths.iter().map(longer).collect::<Vec<_>>());
+            let longer: Vec<_> = paths.iter().map(longer).collect();
+            // Whoever signed `/prefix/key` for a bucket's own host has signed for the key `key`.
+            paths.retain(|path| self.bucket_of_host.is_none() || !self.is_below_prefix(path));
+            paths.extend(longer);
         }
         paths
+    }
+
+    fn is_below_prefix(&self, path: &str) -> bool {
+        let rest = path.strip_prefix(self.path_prefix);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// The spellings of the resource that Version 2 signs: the bucket of the host stands in front, without the path prefix, for
@@ -435,6 +444,25 @@ mod tests {
             ..sent("/a", "")
         };
         assert_eq!(behind.paths(), ["/a", "/box/a"]);
+    }
+
+    #[test]
+    fn below_a_buckets_own_host_what_was_signed_with_the_path_prefix_names_the_key_behind_it() {
+        for (path, paths) in [
+            ("/a", &["/a", "/box/a"][..]),
+            ("/boxes", &["/boxes", "/box/boxes"]),
+            ("/box", &["/box/box"]),
+            ("/box/a", &["/box/box/a"]),
+            ("/%62ox/a", &["/%62ox/a", "/box/%62ox/a", "/box/box/a"]),
+            ("/box%2fa", &["/box%2fa", "/box/box%2fa", "/box/box/a"]),
+        ] {
+            let behind = SentRequest {
+                path_prefix: "/box",
+                bucket_of_host: Some("b"),
+                ..sent(path, "")
+            };
+            assert_eq!(behind.paths(), paths);
+        }
     }
 
     #[test]
