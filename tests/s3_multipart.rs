@@ -1238,6 +1238,7 @@ async fn an_upload_in_parts_and_a_session_of_forms_are_not_taken_for_each_other(
         ("GET", format!("{rest}?form_post_params=true")),
         ("PUT", format!("{rest}?nb_chunks=1")),
         ("DELETE", rest),
+        ("DELETE", format!("/v1/files/{}", upload.id)),
     ] {
         assert_eq!(rig.ask(method, &uri).await.status, 404, "{method} {uri}");
     }

@@ -105,6 +105,12 @@ pub async fn remove(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
         Err(StoreError::NoSuchObject) => {}
         outcome => return outcome.map_err(refusal).and_then(|()| Reply::deleted()),
     }
+    // An upload in parts is known to the S3 dialect only.
+    if let Ok(session) = store.upload(id).await
+        && session.parts.is_some()
+    {
+        return Err(no_such_file());
+    }
     let aborted = match store.abort_upload(id).await {
         // It became whole between the two questions, or its object is long gone.
         Err(StoreError::Finished) => store.delete_object(&name, call.now).await,
