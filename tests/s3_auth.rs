@@ -440,6 +440,7 @@ async fn an_operation_that_nobody_here_knows_is_not_done_as_another_one() {
         ("GET", "/uploads/a?annotations"),
         ("PUT", "/uploads/a?annotation&name=b"),
         ("DELETE", "/uploads/a?annotation&name=b"),
+        ("PUT", "/uploads/a?12345678"),
         ("GET", "/?acl"),
         ("GET", "/?summary"),
     ] {
@@ -478,6 +479,8 @@ async fn what_clients_put_into_a_query_besides_is_passed_over() {
         ("GET", "/uploads?versions&key-marker=&version-id-marker="),
         ("GET", "/uploads/a?x-id=GetObject&response-content-type="),
         ("GET", "/uploads/a?download=1"),
+        ("GET", "/uploads/a?12345678"),
+        ("HEAD", "/uploads/a?v1.2"),
         ("HEAD", "/uploads/a?versionId=null"),
         ("PUT", "/uploads/a?x-id=PutObject&utm_source=mail"),
     ] {

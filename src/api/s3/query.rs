@@ -2,7 +2,8 @@
 //!
 //! Owns: which of them are refused. Whatever Amazon does besides reading and writing is chosen by a parameter without a value (`?acl`,
 //! and what it thinks of next), so one that is not known is another operation. One with a value says how; Amazon passes over those it
-//! does not know, and so do we: applications put their own into the URLs they sign.
+//! does not know, and so do we: applications put their own into the URLs they sign. So do pages with a number behind a URL
+//! (`font.woff?12345`), to get past a cache: where nothing is changed, a word with a digit is passed over.
 //! Never does: say what a known one means.
 //!
 //! Invariant: an operation that we do not have is never taken for a plain read or write of the bucket or the object.
@@ -71,8 +72,10 @@ pub(super) fn check(call: &Call<'_>, known: &[&str]) -> Result<(), ApiError> {
             || name == PART_NUMBER
             || name.to_ascii_lowercase().starts_with("x-amz-")
     };
+    let reads = matches!(call.head.method.as_str(), "GET" | "HEAD");
+    let passes_a_cache = |name: &str| reads && name.contains(|c: char| c.is_ascii_digit());
     let mut bare = call.params.pairs().filter(|(_, value)| value.is_empty());
-    match bare.find(|(name, _)| !is_known(name)) {
+    match bare.find(|(name, _)| !is_known(name) && !passes_a_cache(name)) {
         None => Ok(()),
         Some((name, _)) => Err(settings::unknown(name)),
     }
