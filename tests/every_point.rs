@@ -688,17 +688,30 @@ async fn check_files(store: &EmbeddedStore, data: &Path, when: &str) {
     };
     store.sweep(clock, 1000).await.unwrap();
     store.sweep(clock, 1000).await.unwrap();
-    for folder in std::fs::read_dir(data.join("objects")).unwrap() {
-        for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
-            let name = file.unwrap().file_name().into_string().unwrap();
-            let id = Id::parse(name.get(..24).unwrap()).unwrap();
-            let known = store.object(&ObjectName::Id(id), NOW).await.is_ok();
-            assert!(
-                known && [24, 29].contains(&name.len()),
-                "{when}: {name} belongs to nothing"
-            );
-        }
+    for name in files(&data.join("objects")) {
+        let id = Id::parse(name.get(..24).unwrap()).unwrap();
+        let known = store.object(&ObjectName::Id(id), NOW).await.is_ok();
+        assert!(
+            known && [24, 29].contains(&name.len()),
+            "{when}: {name} belongs to nothing"
+        );
     }
+}
+
+/// The names of all files of uploads and objects.
+fn files(objects: &Path) -> Vec<String> {
+    let folders = std::fs::read_dir(objects).unwrap();
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+    let names = files.map(|file| file.unwrap().file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+/// A store with nothing but a bucket.
+async fn fresh(data: &Path) -> EmbeddedStore {
+    let store = EmbeddedStore::open(options(data), NOW).await.unwrap();
+    let bucket = BucketConfig::new(Bucket::parse("uploads").unwrap(), NOW);
+    store.insert(CatalogEntry::Bucket(bucket)).await.unwrap();
+    store
 }
 
 /// One run of the workload with a fault; its operations, and the one that the fault met.
@@ -709,10 +722,7 @@ fn attempt(number: u64, fault: Fault) -> (Vec<&'static str>, Option<&'static str
     let mut when = format!("{fault:?} at operation {number}");
     let first = runtime();
     let store = first.block_on(async {
-        // What is there before the fault: the folders and an index with nothing but a bucket.
-        let store = EmbeddedStore::open(options(&data), NOW).await.unwrap();
-        let bucket = BucketConfig::new(Bucket::parse("uploads").unwrap(), NOW);
-        store.insert(CatalogEntry::Bucket(bucket)).await.unwrap();
+        let store = fresh(&data).await;
         arm(number, fault);
         workload(&store, &mut told).await;
         store
@@ -808,9 +818,7 @@ fn long_post(times: usize, number: u64) -> (Vec<&'static str>, Option<&'static s
     let mut told = Told::default();
     let first = runtime();
     let (acknowledged, done) = first.block_on(async {
-        let store = EmbeddedStore::open(options(&data), NOW).await.unwrap();
-        let bucket = BucketConfig::new(Bucket::parse("uploads").unwrap(), NOW);
-        store.insert(CatalogEntry::Bucket(bucket)).await.unwrap();
+        let store = fresh(&data).await;
         arm(number, Fault::Fail(EIO));
         let mut writer = store.write_object(told.upload("long", None)).await.unwrap();
         let mut answer = Ok(());
@@ -862,31 +870,36 @@ fn a_write_or_a_sync_that_fails_while_a_long_object_arrives_fails_the_object() {
     }
 }
 
-/// Sends a chunk that outgrows its place after others have theirs, with a fault: the operations, and whether it was acknowledged.
-fn outgrown(number: u64) -> (Vec<&'static str>, bool) {
+/// Sends a chunk that outgrows its place after others have theirs, with a fault: the operations, whether it was acknowledged, and how many
+/// spills there are.
+fn outgrown(number: u64) -> (Vec<&'static str>, bool, usize) {
     let folder = in_memory();
     let mut told = Told::default();
     runtime().block_on(async {
-        let store = EmbeddedStore::open(options(&folder.path().join("data")), NOW)
-            .await
-            .unwrap();
-        let bucket = BucketConfig::new(Bucket::parse("uploads").unwrap(), NOW);
-        store.insert(CatalogEntry::Bucket(bucket)).await.unwrap();
+        let store = fresh(&folder.path().join("data")).await;
         let new = told.upload("outgrown", None);
         let id = new.id;
         store.create_upload(new).await.unwrap();
         for (index, times) in [(0, 3), (2, 3)] {
-            send(&store, id, index, times).await.unwrap();
+            send(&store, id, (index, 4), times).await.unwrap();
         }
         arm(number, Fault::Fail(EIO));
-        let sent = send(&store, id, 1, 5).await;
+        let sent = send(&store, id, (1, 4), 5).await;
         let _ = store.close().await;
-        (disarm().0, sent.is_ok())
+        let files = files(&folder.path().join("data/objects"));
+        let spills = files.iter().filter(|name| name.contains('.')).count();
+        (disarm().0, sent.is_ok(), spills)
     })
 }
 
-async fn send(store: &EmbeddedStore, id: Id, index: u32, times: usize) -> Result<(), StoreError> {
-    let spec = ChunkSpec::new(index, Some(4));
+/// Sends the chunk `index` of `count`, so many times [`LONG`].
+async fn send(
+    store: &EmbeddedStore,
+    id: Id,
+    (index, count): (u32, u32),
+    times: usize,
+) -> Result<(), StoreError> {
+    let spec = ChunkSpec::new(index, Some(count));
     let mut writer = store.write_chunk(id, spec).await?;
     for _ in 0..times {
         writer.write(LONG.as_slice().into()).await?;
@@ -897,12 +910,57 @@ async fn send(store: &EmbeddedStore, id: Id, index: u32, times: usize) -> Result
 #[test]
 fn a_chunk_that_outgrows_its_place_is_synced_before_it_is_moved() {
     let _turn = turn();
-    let (operations, acknowledged) = outgrown(u64::MAX);
+    let (operations, acknowledged, spills) = outgrown(u64::MAX);
     let copied = operations
         .iter()
         .position(|name| *name == "copy between files");
-    let synced = copied.unwrap() - 1;
-    assert_eq!((operations[synced], acknowledged), ("sync a file", true));
-    let (operations, acknowledged) = outgrown(synced as u64);
+    let copied = copied.unwrap();
+    let synced = copied - 1;
+    assert_eq!(operations[synced], "sync a file");
+    assert_eq!((acknowledged, spills), (true, 1));
+    let (operations, acknowledged, spills) = outgrown(synced as u64);
     assert!(!acknowledged && !operations.contains(&"copy between files"));
+    assert_eq!(spills, 0);
+    // What it was to be moved to goes with it.
+    let (_, acknowledged, spills) = outgrown(copied as u64);
+    assert_eq!((acknowledged, spills), (false, 0));
+}
+
+/// Sends two chunks, the second first, which lies apart until the first one ends the session, with a fault: the operations of the latter, and
+/// whether it was acknowledged. After a restart the object is whole in any case, for both chunks had been made durable.
+fn folded(number: u64) -> (Vec<&'static str>, bool) {
+    let folder = in_memory();
+    let data = folder.path().join("data");
+    let mut told = Told::default();
+    let (id, done) = runtime().block_on(async {
+        let store = fresh(&data).await;
+        let new = told.upload("folded", None);
+        let id = new.id;
+        store.create_upload(new).await.unwrap();
+        send(&store, id, (1, 2), 1).await.unwrap();
+        arm(number, Fault::Fail(EIO));
+        let sent = send(&store, id, (0, 2), 1).await;
+        let _ = store.close().await;
+        (id, (disarm().0, sent.is_ok()))
+    });
+    runtime().block_on(async {
+        let store = EmbeddedStore::open(options(&data), NOW).await.unwrap();
+        store.finish_upload(id, 2, NOW).await.unwrap();
+        let found = read(&store, "folded", NOW).await;
+        assert!(found == Some([&LONG[..], &LONG].concat()), "operation {number}");
+    });
+    done
+}
+
+#[test]
+fn a_chunk_that_lay_apart_is_synced_where_it_was_folded_into_before_the_object_counts() {
+    let _turn = turn();
+    let (operations, acknowledged) = folded(u64::MAX);
+    let copied = operations
+        .iter()
+        .rposition(|name| *name == "copy between files");
+    let synced = copied.unwrap() + 1;
+    assert_eq!((operations[synced], acknowledged), ("sync a file", true));
+    let (operations, acknowledged) = folded(synced as u64);
+    assert!(!acknowledged && !operations[synced..].contains(&"label a file"));
 }

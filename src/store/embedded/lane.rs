@@ -24,7 +24,7 @@ use super::output::Output;
 use super::placing::create_spill;
 use super::recent::UnderWay;
 use super::sync::Handle;
-use super::{Engine, label, names, sizes};
+use super::{Engine, label, names, sizes, tagged};
 use crate::model::{Digests, ETag, Id, NewUpload, ObjectMeta, Place, Timestamp};
 use crate::store::{ChunkSpec, Expected, StoreError};
 
@@ -195,15 +195,16 @@ impl Lane {
 
     /// Leaves the place in the main file, taking along what was written there.
     fn move_to_spill(&mut self) -> Result<(), StoreError> {
-        let (number, spill) = create_spill(&self.engine, &self.lease)?;
-        let target = mem::replace(&mut self.target, Target::Spill(None));
-        if let Target::Main(_, start, Some(main)) = &target {
+        self.engine.check_room(self.length)?;
+        let spill = create_spill(&self.engine, &self.lease)?;
+        // From here on it is removed with the lane, should anything fail.
+        let left = mem::replace(&mut self.target, Target::Spill(Some(spill)));
+        if let (Target::Main(_, start, Some(main)), Some(spill)) = (&left, self.opened()) {
             let disk = &self.engine.disk;
             // Else what failed on its way to the disk would be copied as it lies there, and nobody told.
             disk.sync_data(main)?;
-            disk.copy_range((main, *start), (&spill, 0), self.length)?;
+            disk.copy_range((main, *start), (spill, 0), self.length)?;
         }
-        self.target = Target::Spill(Some((number, spill)));
         self.output.moved();
         self.synced_early = self.output.direct_bytes();
         Ok(())
@@ -239,7 +240,7 @@ impl Lane {
         digests: Digests,
         now: Timestamp,
     ) -> Result<Option<ObjectMeta>, StoreError> {
-        let record = engine.session(id)?;
+        let mut record = engine.session(id)?;
         // A chunk that will be refused gets no label, by which a rebuilt index would take it for an object.
         ledger::check_spec(&record, spec)?;
         let old = engine.receipt(id, spec.index)?;
@@ -271,6 +272,7 @@ impl Lane {
             }
             return Ok(None);
         }
+        tagged::put_back(&mut record, |key| engine.index.get(key))?;
         let meta = whole_object(&record.session.upload, length, digests, now);
         engine.disk.set_length(file, length)?;
         engine.disk.label(id, file, &label::encode(&meta)?)?;

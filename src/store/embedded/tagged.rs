@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::model::{NewUpload, ObjectKey};
     use crate::store::embedded::index::Txn;
-    use crate::store::embedded::tests::{Folder, NOW, upload};
+    use crate::store::embedded::tests::{Folder, NOW, send, upload};
     use crate::store::embedded::{EmbeddedStore, label, names};
     use crate::store::{ClockReading, Expected, ObjectChange, ObjectName, ObjectStore as _};
 
@@ -236,6 +236,19 @@ mod tests {
         let clock = ClockReading { wall, monotonic };
         assert_eq!(store.sweep(clock, 10).await.unwrap().objects, 1);
         assert_eq!(pieces(&store), 0);
+    }
+
+    #[tokio::test]
+    async fn an_object_of_one_chunk_has_the_tags_that_lie_apart_from_its_session() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let new = tagged("chunk", largest('a'));
+        let id = new.id;
+        store.create_upload(new).await.unwrap();
+        assert!(store.engine.session(id).unwrap().tags_apart > 0);
+        send(&store, id, (0, Some(1)), b"all").await.unwrap();
+        let found = found(&store, "chunk").await.unwrap();
+        assert_eq!(found.attributes.tags, largest('a'));
     }
 
     #[tokio::test]
