@@ -21,7 +21,7 @@ use super::index::Txn;
 use super::lease::Lease;
 use super::records::{self, RECEIPTS, SessionRecord};
 use super::sync::AtomicBool;
-use super::{Engine, closing, label, ledger, names, objects, sync, tagged};
+use super::{Engine, closing, damage, label, ledger, names, objects, sync, tagged};
 use crate::model::{
     ChecksumType, ChunkReceipt, Crc64, ETag, Id, MAX_CHUNKS, ObjectMeta, ObjectParts, Place,
     Timestamp, UploadSession, UploadState,
@@ -120,16 +120,25 @@ pub(super) async fn complete(
 ) -> Result<(), StoreError> {
     let lease = engine.leases.take(id);
     let _turn = lease.turn.lock().await;
-    let result = assemble_and_name(&engine, &lease, now).await;
-    match &result {
-        Err(StoreError::Corrupt(what)) => {
-            tracing::error!(%id, %what, "an upload cannot be made whole");
+    match assemble(&engine, &lease, now).await {
+        // Only what is wrong with its own bytes and receipts: an index that cannot be read now may be read the next time.
+        Err(error) if damage::is_of_one_record(&error) => {
+            tracing::error!(%id, %error, "an upload cannot be made whole");
+            return fail(&engine, id).await;
         }
-        Err(StoreError::NoSuchBucket) => {
-            tracing::warn!(%id, "an upload was left without its bucket, which was removed");
-        }
-        _ => return result,
+        Err(error) => return Err(error),
+        Ok(None) => return Ok(()),
+        Ok(Some(meta)) => match name(&engine, meta, now).await {
+            Err(StoreError::NoSuchBucket) => {
+                tracing::warn!(%id, "an upload was left without its bucket, which was removed");
+                fail(&engine, id).await
+            }
+            named => named,
+        },
     }
+}
+
+async fn fail(engine: &Engine, id: Id) -> Result<(), StoreError> {
     let job = move |txn: &mut Txn<'_>| closing::fail(txn, id);
     engine.index.commit(job).await
 }
@@ -176,15 +185,16 @@ pub(super) async fn drop_session(
     Ok(())
 }
 
-async fn assemble_and_name(
+/// Makes the file of a session whole and labels it; nothing when that is not what the session waits for.
+async fn assemble(
     engine: &Arc<Engine>,
     lease: &Arc<Lease>,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Option<ObjectMeta>, StoreError> {
     let id = lease.id;
     let mut record = engine.session(id)?;
     if record.session.state != UploadState::Completing {
-        return Ok(());
+        return Ok(None);
     }
     tagged::put_back(&mut record, |key| engine.index.get(key))?;
     let (own, known) = (Arc::clone(lease), record.clone());
@@ -197,10 +207,14 @@ async fn assemble_and_name(
         let take_over = move |engine: &Engine| take_over(engine, id, number);
         engine.blocking(take_over).await?;
     }
-    let meta = engine
-        .blocking(move |engine| finish_file(engine, &record, now))
-        .await?;
-    let name = move |txn: &mut Txn<'_>| closing::name_session(txn, id, &meta, now);
+    engine
+        .blocking(move |engine| finish_file(engine, &record, now).map(Some))
+        .await
+}
+
+/// Names the object of a session whose file is whole.
+async fn name(engine: &Arc<Engine>, meta: ObjectMeta, now: Timestamp) -> Result<(), StoreError> {
+    let name = move |txn: &mut Txn<'_>| closing::name_session(txn, meta.id, &meta, now);
     let named = engine.index.commit(name).await?;
     engine.collect(named.garbage);
     match named.is_named {
@@ -225,8 +239,11 @@ fn arrange(
     check_receipts(record, &receipts)?;
     let main = engine.disk.open_or_create(FileName::Main(lease.id))?;
     if layout(&receipts).all(|(receipt, offset)| lies_right(receipt, offset)) {
-        fold(engine, lease.id, &main, &main, &receipts)?;
-        if receipts.iter().any(lies_apart) {
+        let apart = receipts.iter().filter(|receipt| lies_apart(receipt));
+        let apart: u64 = apart.map(|receipt| receipt.length).sum();
+        if apart > 0 {
+            engine.check_room(apart)?;
+            fold(engine, lease.id, &main, &main, &receipts)?;
             // By who wrote it: another open file need not be told what failed before.
             engine.disk.sync_data(&main)?;
         }
@@ -379,7 +396,9 @@ fn damaged(what: &str) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::ObjectStore as _;
     use crate::store::embedded::tests::{Folder, NOW, acknowledge_only, begin, read, send};
+    use crate::store::embedded::{EmbeddedStore, Options};
 
     /// How far a completion that has to rebuild the file came before the crash.
     #[derive(Clone, Copy, Debug)]
@@ -388,6 +407,59 @@ mod tests {
         Noted,
         Renamed,
         Labelled,
+    }
+
+    #[tokio::test]
+    async fn an_upload_waits_while_the_record_of_what_holds_its_key_cannot_be_read() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = begin(&store).await;
+        let engine = Arc::clone(&store.engine);
+        let upload = engine.session(id).unwrap().session.upload;
+        let place = records::object_key(&upload.bucket, &upload.key);
+        let junk = place.clone();
+        let damage = move |txn: &mut Txn<'_>| txn.put(junk, b"no record".to_vec());
+        engine.index.commit(damage).await.unwrap();
+        send(&store, id, (1, Some(2)), b"second").await.unwrap();
+        let last = send(&store, id, (0, None), b"1st ").await;
+        assert!(matches!(last, Err(StoreError::Corrupt(_))), "{last:?}");
+        let state = store.upload(id).await.unwrap().state;
+        assert_eq!(state, UploadState::Completing);
+        let mend = move |txn: &mut Txn<'_>| {
+            txn.delete(place);
+            Ok(())
+        };
+        engine.index.commit(mend).await.unwrap();
+        store.finish_upload(id, 2, NOW).await.unwrap();
+        assert_eq!(read(&store, id).await.unwrap(), "1st second");
+    }
+
+    #[tokio::test]
+    async fn an_upload_waits_while_what_lies_apart_would_eat_into_the_floor() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = begin(&store).await;
+        send(&store, id, (1, Some(2)), b"second").await.unwrap();
+        let main = store.engine.disk.open_or_create(FileName::Main(id));
+        let mut first = [std::io::IoSlice::new(b"1st ")];
+        let disk = &store.engine.disk;
+        disk.write_at(&main.unwrap(), &mut first, 0).unwrap();
+        acknowledge_only(&store, id, (0, None), Some(Place::Main(0)), b"1st ").await;
+        drop(store);
+        folder.settle().await;
+        let full = Options {
+            free_floor_bytes: u64::MAX,
+            ..folder.options()
+        };
+        let store = EmbeddedStore::open(full, NOW).await.unwrap();
+        let last = store.finish_upload(id, 2, NOW).await;
+        assert!(matches!(last, Err(StoreError::Full)), "{last:?}");
+        let main = store.engine.disk.open_or_create(FileName::Main(id));
+        assert_eq!(store.engine.disk.length(&main.unwrap()).unwrap(), 4);
+        drop(store);
+        folder.settle().await;
+        let store = folder.open().await;
+        assert_eq!(read(&store, id).await.unwrap(), "1st second");
     }
 
     #[tokio::test]
