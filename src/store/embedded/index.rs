@@ -115,6 +115,11 @@ impl Index {
         self.damage.noticed(result)
     }
 
+    /// Returns when whatever could be read before it was called is on stable storage, but for what need not be.
+    pub(super) async fn settle(&self) -> Result<(), StoreError> {
+        self.commit(|_| Ok(())).await
+    }
+
     /// As [`Index::commit`], but what it wrote need not be durable before the next job's sync.
     pub(super) async fn commit_lazily<R: Send + 'static>(
         &self,

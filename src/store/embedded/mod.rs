@@ -156,6 +156,7 @@ struct Engine {
     hot: hot::Hot,
     clock: Mutex<sweep::ClockWatch>,
     lifecycle: lifecycle::Walk,
+    retried: recover::Retried,
 }
 
 impl Engine {
@@ -278,7 +279,10 @@ impl ObjectStore for EmbeddedStore {
             engine.session(id)?;
             complete::receipts(engine, id)
         };
-        self.engine.blocking(read).await
+        let receipts = self.engine.blocking(read).await?;
+        // Whoever is told that a chunk is here does not send it again.
+        self.engine.index.settle().await?;
+        Ok(receipts)
     }
 
     async fn receipt(&self, id: Id, index: u32) -> Result<Option<ChunkReceipt>, StoreError> {

@@ -57,7 +57,9 @@ impl PartStore for EmbeddedStore {
         limit: usize,
     ) -> Result<Vec<ChunkReceipt>, StoreError> {
         let list = move |engine: &Engine| list_parts(engine, id, from, limit);
-        self.engine.blocking(list).await
+        let receipts = self.engine.blocking(list).await?;
+        self.engine.index.settle().await?;
+        Ok(receipts)
     }
 
     async fn list_uploads(&self, query: &UploadQuery) -> Result<UploadPage, StoreError> {

@@ -9,7 +9,8 @@
 //! 3. Orphans are searched only after a stop that was not clean.
 
 use std::fmt::Display;
-use std::sync::Arc;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::Semaphore;
@@ -66,7 +67,11 @@ async fn settle(engine: &Arc<Engine>, now: Timestamp, clean: bool) -> Result<(),
     resume(engine, now).await?;
     if !clean {
         orphans::search(engine).await?;
-        snapshot::write(engine).await?;
+        match snapshot::write(engine).await {
+            // The one that is there knows all that was acknowledged; the next change replaces it.
+            Err(StoreError::Full) => tracing::warn!("no room for catalog.json yet"),
+            written => written?,
+        }
     }
     engine.blocking(keep_ballast).await
 }
@@ -137,6 +142,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         hot: Default::default(),
         clock: Default::default(),
         lifecycle: Default::default(),
+        retried: Default::default(),
     };
     Ok((engine, clean))
 }
@@ -249,15 +255,40 @@ pub(super) async fn empty_garbage(engine: &Arc<Engine>) -> Result<(), StoreError
     Ok(())
 }
 
+/// Behind which session the next retry begins.
+#[derive(Debug, Default)]
+pub(super) struct Retried(Mutex<Vec<u8>>);
+
 /// Tries again, in the background, to complete full sessions that nobody is completing.
 pub(super) fn retry(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> {
-    for (key, _) in engine.index.prefix(&[COMPLETING], MAX_RETRIES)? {
-        let idle = |id: &Id| !engine.leases.is_taken(*id);
-        if let Some(id) = records::trailing_id(&key).filter(idle) {
-            complete::complete_for_nobody(engine, id, now);
-        }
+    let ids = to_retry(&engine.index, &engine.retried)?;
+    for id in ids.into_iter().filter(|id| !engine.leases.is_taken(*id)) {
+        complete::complete_for_nobody(engine, id, now);
     }
     Ok(())
+}
+
+/// The next sessions in turn, so that those which cannot be completed now keep no other one from it.
+fn to_retry(index: &Index, Retried(last): &Retried) -> Result<Vec<Id>, StoreError> {
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    let from = [[COMPLETING].as_slice(), &last, &[0]].concat();
+    let from = if last.is_empty() {
+        vec![COMPLETING]
+    } else {
+        from
+    };
+    let mut ids = Vec::new();
+    index.scan_from(&from, &[COMPLETING], |key, _| {
+        ids.extend(records::trailing_id(key));
+        Ok(match ids.len() {
+            MAX_RETRIES.. => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        })
+    })?;
+    let is_last = ids.len() < MAX_RETRIES;
+    let behind = ids.last().filter(|_| !is_last);
+    *last = behind.map_or_else(Vec::new, |id| id.as_bytes().to_vec());
+    Ok(ids)
 }
 
 /// Goes on with sessions whose chunks are all here. One that cannot be completed now does not keep the store from starting.
@@ -275,4 +306,29 @@ async fn resume(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> 
 
 fn clean_key() -> Vec<u8> {
     records::key(META, &[b"clean"])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::tests::{Folder, NOW};
+
+    #[tokio::test]
+    async fn sessions_that_are_to_be_made_whole_have_their_turns_one_behind_the_other() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let index = &store.engine.index;
+        let ids: Vec<_> = (0..20_u64).map(|n| Id::new(NOW, n.to_be_bytes())).collect();
+        let wait = ids.clone();
+        let job = move |txn: &mut Txn<'_>| {
+            let mut keys = wait.iter().map(|id| records::id_key(COMPLETING, *id));
+            keys.try_for_each(|key| txn.put(key, Vec::new()))
+        };
+        index.commit(job).await.unwrap();
+        let retried = Retried::default();
+        let (first, rest) = ids.split_at(MAX_RETRIES);
+        for turn in [first, rest, first] {
+            assert_eq!(to_retry(index, &retried).unwrap(), turn);
+        }
+    }
 }

@@ -3,7 +3,8 @@
 //! Owns: its form, what belongs into it, and who writes it: one at a time, and one for all who wait.
 //! Never does: judge what it reads; `rebuild` and `recover` do.
 //!
-//! Invariants: it is replaced whole, and never holds a setting without its bucket. Its generation is at most that of the entries in it.
+//! Invariants: it is replaced whole, and never holds a setting without its bucket. Its generation is at most that of the entries in it, and
+//! durable in the index before it is here: an index that knows less is taken for one that has lost writes.
 
 use std::sync::Arc;
 
@@ -34,8 +35,10 @@ pub(super) async fn write(engine: &Arc<Engine>) -> Result<(), StoreError> {
         return Ok(());
     }
     let includes = engine.snapshot.changes.load(SeqCst);
+    let snapshot = engine.blocking(|engine| snapshot(&engine.index)).await?;
+    engine.index.settle().await?;
     engine
-        .blocking(|engine| engine.disk.write_catalog(&snapshot(&engine.index)?))
+        .blocking(move |engine| engine.disk.write_catalog(&snapshot))
         .await?;
     *written = includes;
     Ok(())

@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 
 use super::*;
 use crate::model::{
     Application, Bucket, BucketConfig, BucketSetting, CannedAcl, Hasher, HeaderSet, ObjectKey,
     Place, Scopes, Secret, SettingKind, SettingValue, Token, TokenHash, UploadState,
 };
-use crate::store::Expected;
+use crate::store::{Expected, PartStore as _};
 
 /// The moment at which the tests happen.
 pub(super) const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
@@ -44,7 +45,7 @@ impl Folder {
     }
 
     /// Waits until whatever still held the store after it was dropped has let go.
-    async fn settle(&self) {
+    pub(super) async fn settle(&self) {
         let data = self.0.clone();
         let open = move || drop(Disk::open(&data, Fuse::default()).unwrap());
         tokio::task::spawn_blocking(open).await.unwrap();
@@ -131,20 +132,107 @@ pub(super) async fn acknowledge_only(
     place: Option<Place>,
     bytes: &[u8],
 ) {
+    let arrival = arrival(id, ChunkSpec::new(index, nb_chunks), place, bytes);
+    let job = move |txn: &mut index::Txn<'_>| ledger::acknowledge(txn, arrival);
+    store.engine.index.commit(job).await.unwrap();
+}
+
+fn arrival(id: Id, spec: ChunkSpec, place: Option<Place>, bytes: &[u8]) -> ledger::Arrival {
     let mut hasher = Hasher::default();
     hasher.update(bytes);
-    let arrival = ledger::Arrival {
+    ledger::Arrival {
         id,
-        spec: ChunkSpec::new(index, nb_chunks),
+        spec,
         place,
         length: bytes.len() as u64,
         digests: hasher.finish(),
         whole: None,
         checksum: None,
         received_at: None,
+    }
+}
+
+/// Has the index write what can then be read, and is not durable until what is returned is dropped.
+pub(super) async fn not_yet_durable(
+    engine: &Engine,
+    write: impl FnOnce(&mut index::Txn<'_>) -> Result<(), StoreError> + Send + 'static,
+) -> std::sync::mpsc::Sender<()> {
+    let (open, gate) = std::sync::mpsc::channel::<()>();
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let (applied, seen) = tokio::sync::oneshot::channel();
+    // Until the next two have come, which are then one group.
+    let wait = move |_: &mut index::Txn<'_>| {
+        let _ = gate.recv();
+        Ok(())
     };
-    let job = move |txn: &mut index::Txn<'_>| ledger::acknowledge(txn, arrival);
-    store.engine.index.commit(job).await.unwrap();
+    let hold = move |txn: &mut index::Txn<'_>| {
+        // A look at a table applies what the jobs before this one wrote.
+        txn.prefix(&[records::META], 1)?;
+        let _ = applied.send(());
+        let _ = held.recv();
+        Ok(())
+    };
+    let mut jobs = [
+        engine.index.commit(wait).boxed(),
+        engine.index.commit(write).boxed(),
+        engine.index.commit(hold).boxed(),
+    ];
+    for job in &mut jobs {
+        assert!(job.now_or_never().is_none(), "it waits for the committer");
+    }
+    drop(open);
+    seen.await.unwrap();
+    release
+}
+
+/// As long as what does not wait for the index needs at most, and then some.
+const A_WHILE: Duration = Duration::from_millis(200);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_is_not_durable_yet_is_in_no_list() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let id = begin(&store).await;
+    let arrival = arrival(
+        id,
+        ChunkSpec::new(0, Some(2)),
+        Some(Place::Main(0)),
+        b"1st ",
+    );
+    let write = move |txn: &mut index::Txn<'_>| ledger::acknowledge(txn, arrival).map(drop);
+    let held = not_yet_durable(&store.engine, write).await;
+    let (first, second) = (store.clone(), store.clone());
+    let lists = [
+        tokio::spawn(async move { first.receipts(id).await }),
+        tokio::spawn(async move { second.list_parts(id, 0, 10).await }),
+    ];
+    tokio::time::sleep(A_WHILE).await;
+    assert!(lists.iter().all(|list| !list.is_finished()));
+    drop(held);
+    for list in lists {
+        assert_eq!(list.await.unwrap().unwrap().len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_snapshot_of_the_catalog_holds_nothing_that_is_not_durable_in_the_index() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let engine = Arc::clone(&store.engine);
+    let generation = || {
+        let file = store.engine.disk.read_catalog().unwrap().unwrap();
+        snapshot::parse(&file).unwrap().0
+    };
+    let before = generation();
+    let bucket = BucketConfig::new(Bucket::parse("films").unwrap(), NOW);
+    let write = |txn: &mut index::Txn<'_>| catalog::put(txn, &CatalogEntry::Bucket(bucket));
+    let held = not_yet_durable(&engine, write).await;
+    let writing = tokio::spawn(async move { snapshot::write(&engine).await });
+    tokio::time::sleep(A_WHILE).await;
+    assert_eq!(generation(), before);
+    drop(held);
+    writing.await.unwrap().unwrap();
+    assert_eq!(generation(), before + 1);
 }
 
 fn application() -> CatalogEntry {
