@@ -947,7 +947,10 @@ fn folded(number: u64) -> (Vec<&'static str>, bool) {
         let store = EmbeddedStore::open(options(&data), NOW).await.unwrap();
         store.finish_upload(id, 2, NOW).await.unwrap();
         let found = read(&store, "folded", NOW).await;
-        assert!(found == Some([&LONG[..], &LONG].concat()), "operation {number}");
+        assert!(
+            found == Some([&LONG[..], &LONG].concat()),
+            "operation {number}"
+        );
     });
     done
 }

@@ -7,7 +7,7 @@
 //!
 //! Source: Amazon S3 API Reference, "Error responses".
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 /// The reason of a refusal; each is the S3 code of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,11 +75,13 @@ impl RequestError {
 
 /// Bytes as Amazon shows them: in hex, with blanks between.
 pub(super) fn spaced_hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('0');
     let mut text = String::with_capacity(bytes.len() * 3);
     for byte in bytes {
-        let between = if text.is_empty() { "" } else { " " };
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{between}{byte:02x}");
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.extend([digit(byte >> 4), digit(byte & 15)]);
     }
     text
 }

@@ -3,7 +3,7 @@
     naive.py PORTFILE [CERTIFICATE KEY]
 
 It believes a length before chunks, takes whatever Python takes for a number, reads a body whole before it judges it, searches it
-anew from every place of it, keeps a few connections for as long as their peers like, and remembers every frame of HTTP/2 for ever.
+anew from every place of it, copies a header as often as it is said to be signed, keeps a few connections for as long as their peers like, and remembers every frame of HTTP/2 for ever.
 """
 
 import json
@@ -17,6 +17,8 @@ import threading
 MOST = 40
 # Bytes of a body that are read at most.
 MOST_BODY = 1 << 20
+# Names of signed headers that are looked at.
+MOST_SIGNED = 2000
 
 
 class Peer:
@@ -64,6 +66,9 @@ class Peer:
         while line := self.line():
             name, _, value = line.partition(":")
             headers[name.strip().lower()] = value.strip()
+        signed = headers.get("authorization", "").partition("SignedHeaders=")[2].partition(",")[0]
+        # As a text that is signed: the value of each header that is named, as often as it is named.
+        self.text = [(name + headers.get(name, "")).encode() for name in signed.split(";")[:MOST_SIGNED]]
         return path, headers, self.body(headers)
 
 

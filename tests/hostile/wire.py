@@ -94,6 +94,14 @@ class Process:
         """Resident memory, in bytes."""
         return int(Path(f"/proc/{self.child.pid}/statm").read_text().split()[1]) * resource.getpagesize()
 
+    def forget_peak(self):
+        Path(f"/proc/{self.child.pid}/clear_refs").write_text("5")
+
+    def peak(self):
+        """The most resident memory since the last [`forget_peak`], in bytes."""
+        status = Path(f"/proc/{self.child.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) << 10
+
     def alive(self):
         return self.child.poll() is None
 
