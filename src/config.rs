@@ -7,7 +7,7 @@
 //! Never does: hold a secret; keys and tokens live in the store, and the TLS key is named by its path.
 //!
 //! Invariants: unknown keys are mistakes; all mistakes are reported at once, each with its key; a `Config` that exists is
-//! valid in itself. Whether files are readable and sockets free is asked by [`Config::check_machine`].
+//! valid in itself. Whether the files of TLS are readable and fit is asked by [`Config::check_machine`]; an unknown variable of the environment is a warning.
 
 use std::fmt;
 use std::fs;

@@ -122,6 +122,7 @@ fn lists(bench: &Bench) {
     for (what, delimiter, prefix) in [
         ("all keys", "", ""),
         ("the folders of a prefix", "delimiter=%2F&", &*prefix),
+        ("the same once more", "delimiter=%2F&", &*prefix),
     ] {
         let before = server.process.status_kib("VmRSS");
         let pages = walk(&mut client, &signer, delimiter, prefix);

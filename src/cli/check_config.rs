@@ -4,7 +4,7 @@
 //!
 //! Never does: start anything.
 //!
-//! Invariant: the exit code is 0 only when `serve` would start with these settings; no secret is shown.
+//! Invariant: the exit code is 0 only when `serve` would find no fault with these settings; whether its ports are free is not asked. No secret is shown.
 
 use clap::Args;
 

@@ -56,7 +56,7 @@ enum Verb {
     /// Bearer tokens and client credentials
     #[command(subcommand)]
     Token(token::TokenVerb),
-    /// Keys that sign forms
+    /// Keys that sign forms and requests over S3
     #[command(subcommand)]
     Key(key::KeyVerb),
     /// Pipelines

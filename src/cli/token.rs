@@ -31,7 +31,7 @@ pub(super) struct Create {
     /// What it is for; shown in the list
     #[arg(long, default_value = "command line")]
     name: String,
-    /// What it may do, with commas between
+    /// What it may do, with commas between: mediahub (all), mediahub_read, mediahub_write, mediahub_download_files, mediahub_submit_jobs, me, autograph
     #[arg(long, value_delimiter = ',', default_value = "mediahub")]
     scopes: Vec<String>,
     /// How long it lives, for example 90d [default: for ever]
