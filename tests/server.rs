@@ -679,6 +679,16 @@ fn activated(name: &str, listener: TcpListener, more: &str) -> (std::process::Co
 }
 
 #[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (command, folder) = activated("http", listener, "2>/dev/full");
+    let server = Server::spawn(command, folder);
+    for _ in 0..3 {
+        assert_eq!(server.get("/v1/files/").0, 403);
+    }
+}
+
+#[test]
 fn a_socket_of_the_service_manager_is_served() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
+use super::control::refuse_foreign_store;
 use super::{Failure, chain};
 use crate::api::app::{App, Clock};
 use crate::config::{Config, StoreConfig};
@@ -39,12 +40,19 @@ pub(super) async fn launch(
         tracing::warn!("{warning}");
     }
     // Before anything else, so that no signal ends the process between here and the drain.
-    let signals = Signals::new(hangup).map_err(|error| Failure::of("signals", error))?;
+    let mut signals = Signals::new(hangup).map_err(|error| Failure::of("signals", error))?;
     let tls = config.tls.clone().map(Tls::load).transpose();
     let tls = tls.map_err(|error| Failure::of("tls", error))?;
     raise_file_limit(config.server.max_connections);
     let clock = Clock::system();
-    let store = open_store(&config.store, &clock).await?;
+    let store = {
+        let _patience = systemd::starting();
+        tokio::select! {
+            store = open_store(&config.store, &clock) => store?,
+            // What is half done is done again at the next start.
+            () = signals.stop() => return Ok(()),
+        }
+    };
     let mut sockets = open_sockets(&config, tls.is_some())?;
     sockets.control = Some(bind_control(&config.store.data)?);
     let app = App::start(config.app.clone(), Arc::clone(&store), clock.clone())
@@ -69,6 +77,7 @@ pub(super) async fn open_store(
     config: &StoreConfig,
     clock: &Clock,
 ) -> Result<Arc<dyn Store>, Failure> {
+    refuse_foreign_store(&config.data)?;
     let store = EmbeddedStore::open(config.options(), clock.now())
         .await
         .map_err(|error| {
@@ -92,21 +101,32 @@ fn open_sockets(config: &Config, tls: bool) -> Result<Sockets, Failure> {
     };
     if sockets.public.is_empty() {
         let listener = bound("server.listen", config.listen)?;
-        if !tls && !config.listen.ip().is_loopback() {
-            tracing::warn!(
-                listen = %config.listen,
-                "plain HTTP on a public address: tokens and uploads can be read on the way; set tls.certificate, \
-                 or keep it behind a proxy that speaks TLS"
-            );
-        }
         sockets.public.push(PublicSocket { listener, tls });
     }
+    warn_of_plain(&sockets.public, tls);
     if sockets.admin.is_empty() {
         sockets
             .admin
             .push(bound("server.admin_listen", config.admin_listen)?);
     }
     Ok(sockets)
+}
+
+/// Says what strangers on the way can read.
+fn warn_of_plain(sockets: &[PublicSocket], tls: bool) {
+    let plain = sockets.iter().filter(|socket| !socket.tls);
+    for listen in plain.filter_map(|socket| socket.listener.local_addr().ok()) {
+        if !listen.ip().is_loopback() {
+            tracing::warn!(
+                %listen,
+                "plain HTTP on a public address: tokens and uploads can be read on the way; set tls.certificate, \
+                 or keep it behind a proxy that speaks TLS"
+            );
+        }
+    }
+    if tls && sockets.iter().all(|socket| !socket.tls) {
+        tracing::warn!("tls.certificate is set, but no socket that was passed is named https");
+    }
 }
 
 fn bind_control(data: &Path) -> Result<tokio::net::UnixListener, Failure> {

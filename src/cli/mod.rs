@@ -12,6 +12,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -183,6 +184,9 @@ impl From<ConfigError> for Failure {
 /// what is not in memory would wait behind the syncs of so many uploads.
 const MAX_BLOCKING_THREADS: usize = 256;
 
+/// Longest wait for jobs that are under way when all is done.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
 /// Reads the arguments and does what they say.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -205,7 +209,10 @@ pub fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(act(cli)) {
+    let done = runtime.block_on(act(cli));
+    // What still waits for a disk then ends as by `kill -9`, which loses nothing; a successor needs the lock.
+    runtime.shutdown_timeout(LAST_WAIT);
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output::complain(&failure.message);

@@ -59,7 +59,8 @@ impl Signals {
         }
     }
 
-    pub(super) async fn stop(&mut self) {
+    /// Waits for a signal that says stop.
+    pub async fn stop(&mut self) {
         while self.next().await != Event::Stop {}
     }
 }

@@ -113,6 +113,24 @@ pub fn ready() {
     notify(&[NotifyState::Ready, NotifyState::Status("accepting")]);
 }
 
+/// How often the service manager is asked for patience, and how much more is asked for each time.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(60));
+
+/// Asks for more time than the unit allows for a start, until the answer is dropped: a lost index, or an upload that is being made whole, may
+/// take longer.
+pub fn starting() -> impl Drop {
+    let (every, more) = PATIENCE;
+    let more = u32::try_from(more.as_micros()).unwrap_or(u32::MAX);
+    let asks = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(every);
+        loop {
+            ticks.tick().await;
+            notify(&[NotifyState::ExtendTimeoutUsec(more)]);
+        }
+    });
+    tokio_util::task::AbortOnDropHandle::new(asks)
+}
+
 /// Says that a reload runs; it is over when the answer is dropped.
 pub(super) fn reloading() -> Reloading {
     let mut states = vec![NotifyState::Reloading];

@@ -90,6 +90,8 @@ pub fn init(options: &LogOptions) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
+        // Else a line that cannot be written is told to standard error, and when that is gone as well whoever logged panics.
+        .log_internal_errors(false)
         .with_writer(Lines { journal });
     // An error means that a log was started already, as tests do.
     let _started = match (options.format, journal) {
