@@ -42,6 +42,40 @@ fn wrong_usage_is_exit_code_2() {
 }
 
 #[test]
+fn who_asks_of_a_store_that_is_not_there_is_told_and_makes_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("typo");
+    for verb in [
+        &["verify"][..],
+        &["reindex"],
+        &["token", "list"],
+        &["key", "list"],
+        &["pipeline", "list"],
+        &["path", "uploads/a"],
+    ] {
+        let asked = pillarbox().args(verb).arg("--data").arg(&data).output();
+        let said = failed(&asked.unwrap());
+        assert!(said.contains("there is no store in"), "{verb:?}: {said}");
+        assert!(!data.exists(), "{verb:?}");
+    }
+}
+
+#[test]
+fn what_others_named_does_not_talk_to_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let evil = "\u{1b}]0;owned\u{7}\nforged";
+    let create = ["pipeline", "create", "--data", data, "--description", evil];
+    done(&run(&[&create[..], &["Films"]].concat()));
+    let listed = done(&run(&["pipeline", "list", "--data", data]));
+    assert_eq!(listed.lines().count(), 2, "{listed:?}");
+    assert!(
+        listed.contains("owned") && !listed.contains('\u{1b}'),
+        "{listed:?}"
+    );
+}
+
+#[test]
 fn every_mistake_of_a_configuration_is_named_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pillarbox.toml");

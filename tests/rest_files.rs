@@ -583,6 +583,12 @@ async fn lists_are_sorted_paged_and_filtered() {
     );
 }
 
+/// A filter by one Job more than there may be, each named twice.
+fn many_jobs() -> String {
+    let jobs = (0..101).map(|number| format!("{number},{number},"));
+    format!("job.id={}", jobs.collect::<String>())
+}
+
 #[tokio::test]
 async fn a_question_that_breaks_a_rule_names_it_in_both_formats() {
     let rig = Rig::new().await;
@@ -595,6 +601,7 @@ async fn a_question_that_breaks_a_rule_names_it_in_both_formats() {
             "sort=duration",
             "sort must be one of created_at, updated_at, finished_at, expires_at, size, name, id.",
         ),
+        (&many_jobs(), "job.id must be a list of at most 100"),
         ("direction=2", "direction must be"),
         ("start=-1", "start must be"),
         ("limit=5001", "limit must be"),

@@ -10,6 +10,8 @@
 //! Never does: touch bytes; `downloads.rs` does. Source: the hosted API's manual, "GET /files", "GET /files/ID" and
 //! "DELETE /files/ID".
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use super::auth::authenticate;
@@ -45,11 +47,12 @@ pub async fn list(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let page = Page::read(&call.params, &SORT_KEYS)?;
     let query = FileQuery {
         pipelines: pipelines(&call.params)?,
-        jobs: words(&call.params, "job.id"),
+        jobs: words(&call.params, "job.id")?,
         sort: page.sort,
         descending: page.descending,
         start: page.start,
         limit: page.limit,
+        behind: None,
     };
     let found = match wants_files(&call.params)? {
         true => call.app.store.list_files(&query, call.now).await?,
@@ -199,7 +202,7 @@ fn check_job(job: &str) -> Result<(), ApiError> {
 
 /// Whether the `type` filter lets plain files through; there are no folders and no archives here.
 fn wants_files(params: &Params) -> Result<bool, ApiError> {
-    let types = words(params, "type");
+    let types = words(params, "type")?;
     let known = |word: &String| matches!(word.as_str(), "file" | "folder" | "archive");
     if !types.iter().all(known) {
         let rule = "must be a list of: file, folder, archive.";
@@ -214,16 +217,22 @@ fn pipelines(params: &Params) -> Result<Vec<Id>, ApiError> {
             ApiError::invalid("pipeline.id", "must be a list of 24 hex digits each.")
         })
     };
-    words(params, "pipeline.id").iter().map(parse).collect()
+    words(params, "pipeline.id")?.iter().map(parse).collect()
 }
 
-/// The words of a comma list; a value is at most [`super::params::MAX_VALUE_BYTES`], which bounds them.
-fn words(params: &Params, name: &str) -> Vec<String> {
+/// The words of a comma list, each once; at most [`FileQuery::MAX_FILTERS`].
+fn words(params: &Params, name: &str) -> Result<Vec<String>, ApiError> {
     let list = params.query(name).unwrap_or_default().split(',');
-    list.map(str::trim)
-        .filter(|word| !word.is_empty())
-        .map(str::to_owned)
-        .collect()
+    let words = list.map(str::trim).filter(|word| !word.is_empty());
+    let words: BTreeSet<_> = words.map(str::to_owned).collect();
+    match words.len() {
+        0..=FileQuery::MAX_FILTERS => Ok(words.into_iter().collect()),
+        _ => {
+            let most = FileQuery::MAX_FILTERS;
+            let rule = format!("must be a list of at most {most}.");
+            Err(ApiError::invalid(name, rule))
+        }
+    }
 }
 
 fn parse_id(id: &str) -> Result<Id, ApiError> {

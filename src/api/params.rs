@@ -133,7 +133,8 @@ impl Params {
     /// # Errors
     /// `InvalidArgument` for any other text.
     pub fn flag(&self, name: &str) -> Result<bool, ApiError> {
-        match self.query(name) {
+        // Python writes True.
+        match self.query(name).map(str::to_ascii_lowercase).as_deref() {
             None | Some("false" | "0" | "") => Ok(false),
             Some("true" | "1") => Ok(true),
             Some(_) => Err(ApiError::invalid(name, "must be true or false.")),

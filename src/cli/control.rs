@@ -35,6 +35,9 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// Longest line of a stream, in bytes.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 
+/// The file that every store has, from its first start on.
+const FORMAT: &str = "FORMAT";
+
 /// How often a request is begun at most.
 const MAX_TRIES: u32 = 3;
 
@@ -67,6 +70,12 @@ impl Control {
             }
             None => Self::here(config).await,
         }
+    }
+
+    /// As [`Control::open`], where there must be a store: a mistyped folder is told, and not made one.
+    pub(super) async fn of_store(config: &Config) -> Result<Self, Failure> {
+        refuse_absent(&config.store.data)?;
+        Self::open(config).await
     }
 
     async fn here(config: &Config) -> Result<Self, Failure> {
@@ -209,6 +218,23 @@ async fn ask_running(
     }
     let last = sender.send_request(request.clone()).await;
     last.map_err(|error| Failure::of("control socket", error))
+}
+
+/// Whoever only asks of a store, or mends it, makes none.
+pub(super) fn refuse_absent(data: &Path) -> Result<(), Failure> {
+    let format = std::fs::symlink_metadata(data.join(FORMAT));
+    match format.map_err(|error| error.kind()) {
+        Err(io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(Failure::new(format!(
+            "there is no store in {}; --data or store.data names another folder",
+            data.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// As [`refuse_foreign`], of a store: who makes the first one in a folder may be another than the folder's owner.
+pub(super) fn refuse_foreign_store(data: &Path) -> Result<(), Failure> {
+    refuse_foreign(&data.join(FORMAT))
 }
 
 /// Files that we make in another user's data folder would be out of that user's reach.

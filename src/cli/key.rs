@@ -102,7 +102,7 @@ impl Create {
 
 impl Plain {
     async fn list(self) -> Result<(), Failure> {
-        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
         let listed = control.ask(Method::GET, "/keys", None).await;
         control.close().await?;
         let columns = [
@@ -125,7 +125,7 @@ impl Plain {
     }
 
     async fn rotate(self) -> Result<(), Failure> {
-        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
         let made = control
             .ask(Method::POST, "/keys/rotate", Some(json!({})))
             .await;
@@ -138,7 +138,7 @@ impl Revoke {
     async fn run(self) -> Result<(), Failure> {
         let id =
             percent_encoding::utf8_percent_encode(&self.id, percent_encoding::NON_ALPHANUMERIC);
-        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
         let done = control
             .ask(Method::DELETE, &format!("/keys/{id}"), None)
             .await;

@@ -27,10 +27,19 @@ pub(super) fn say(text: &str) -> Result<(), Failure> {
 /// Prints a complaint, each line behind the program's name.
 pub(super) fn complain(text: &str) {
     let mut stderr = io::stderr().lock();
-    for line in text.lines() {
+    for line in text.lines().map(printable) {
         // When standard error is gone there is nobody left to tell.
         let _written = writeln!(stderr, "pillarbox: {line}");
     }
+}
+
+/// Text that others chose, without what would move the cursor or talk to the terminal.
+pub(super) fn printable(text: &str) -> String {
+    let shown = |c: char| match c.is_control() && c != '\t' {
+        true => char::REPLACEMENT_CHARACTER,
+        false => c,
+    };
+    text.chars().map(shown).collect()
 }
 
 /// Prints rows in columns that are as wide as their widest cell.
@@ -38,6 +47,8 @@ pub(super) fn complain(text: &str) {
 /// # Errors
 /// As [`say`].
 pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+    let shown = |row: &Vec<String>| row.iter().map(|cell| printable(cell)).collect();
+    let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
         let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);

@@ -32,7 +32,7 @@ impl PathOf {
             .append_pair("bucket", bucket)
             .append_pair("key", key)
             .finish();
-        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
         let found = control
             .ask(Method::GET, &format!("/path?{query}"), None)
             .await;

@@ -79,7 +79,7 @@ impl Create {
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
-        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
         let listed = control.ask(Method::GET, "/pipelines", None).await;
         control.close().await?;
         let listed = listed?;
@@ -94,7 +94,7 @@ impl Delete {
     async fn run(self) -> Result<(), Failure> {
         let id =
             percent_encoding::utf8_percent_encode(&self.id, percent_encoding::NON_ALPHANUMERIC);
-        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
         let done = control
             .ask(Method::DELETE, &format!("/pipelines/{id}"), None)
             .await;

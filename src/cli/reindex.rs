@@ -8,6 +8,7 @@
 
 use clap::Args;
 
+use super::control::{refuse_absent, refuse_foreign_store};
 use super::output::say;
 use super::{Failure, Settings, chain};
 use crate::api::app::Clock;
@@ -23,6 +24,8 @@ pub(super) struct Reindex {
 impl Reindex {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let config = self.settings.load(Vec::new())?;
+        refuse_absent(&config.store.data)?;
+        refuse_foreign_store(&config.store.data)?;
         let now = Clock::system().now();
         let failed = |error: StoreError| Failure::of("reindex", chain(&error));
         let store = EmbeddedStore::reindex(config.store.options(), now)

@@ -97,7 +97,7 @@ impl Create {
 
 impl List {
     async fn run(self) -> Result<(), Failure> {
-        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
         let tokens = control.ask(Method::GET, "/tokens", None).await;
         let applications = control.ask(Method::GET, "/applications", None).await;
         control.close().await?;
@@ -130,7 +130,7 @@ impl Revoke {
     async fn run(self) -> Result<(), Failure> {
         let id =
             percent_encoding::utf8_percent_encode(&self.id, percent_encoding::NON_ALPHANUMERIC);
-        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
         let mut done = control
             .ask(Method::DELETE, &format!("/tokens/{id}"), None)
             .await;

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use super::control::{Control, cell};
-use super::output::{complain, say};
+use super::output::{complain, printable, say};
 use super::{Failure, Settings};
 
 #[derive(Args, Debug)]
@@ -21,7 +21,7 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
+        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
         let mut progress = Progress::new();
         let done = control
             .stream(Method::POST, "/verify", |line| {
@@ -55,7 +55,7 @@ impl Progress {
     fn take(&mut self, line: &Value) {
         let number = |member: &str| line.get(member).and_then(Value::as_u64);
         if let Some(reason) = line.get("damaged").and_then(Value::as_str) {
-            let message = format!("{}: {reason}", cell(line, "object"));
+            let message = format!("{}: {reason}", printable(&cell(line, "object")));
             self.bar.suspend(|| complain(&message));
         } else if line.get("error").is_some() {
             self.bar.suspend(|| complain(&cell(line, "error")));

@@ -7,7 +7,7 @@
 //!
 //! Source: Amazon S3 User Guide, "Organizing objects using prefixes".
 
-use crate::model::{Bucket, Id, ObjectMeta};
+use crate::model::{Bucket, Id, ObjectMeta, Timestamp};
 
 /// The fields a list of files can be sorted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +44,9 @@ pub struct FileQuery {
     pub start: usize,
     /// How many to return; at most [`FileQuery::MAX_LIMIT`].
     pub limit: usize,
+    /// Of a list by creation that is neither filtered nor descending: only what comes behind a file that was begun at this time and has
+    /// this id, which need not be there any more. The total counts all.
+    pub behind: Option<(Timestamp, Id)>,
 }
 
 impl FileQuery {
@@ -51,6 +54,8 @@ impl FileQuery {
     pub const MAX_LIMIT: usize = 5000;
     /// Largest `start`; bounds the memory of a sorted list.
     pub const MAX_START: usize = 1_000_000;
+    /// Most pipelines, and most Jobs, that a list is filtered by; each file is compared with all of them.
+    pub const MAX_FILTERS: usize = 100;
 }
 
 /// One page of files.

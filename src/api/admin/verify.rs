@@ -5,8 +5,8 @@
 //! `{"verified", "damaged"}`. A stream without that last line did not reach its end; `{"error"}` then says why.
 //!
 //! Never does: change anything. Invariants: memory is bounded by one page of files; when the reader goes away, the work
-//! stops. Files that come and go meanwhile shift the pages: the last file seen is looked for again at the head of
-//! the next page, so that none is passed over.
+//! stops. A page begins behind the last file that was seen, so files that come and go meanwhile hide no other, and the cost of a page
+//! does not grow with what was seen.
 
 use std::collections::VecDeque;
 use std::io;
@@ -22,8 +22,8 @@ use serde_json::{Value, json};
 
 use super::super::app::App;
 use super::super::body::ResponseBody;
-use crate::model::{Id, ObjectMeta};
-use crate::store::{FileQuery, ObjectName, SortKey, StoreError};
+use crate::model::{Id, ObjectMeta, Timestamp};
+use crate::store::{FileQuery, ObjectName, StoreError};
 
 /// Files of one page.
 const PAGE: usize = 1000;
@@ -51,9 +51,8 @@ struct Check {
     app: Arc<App>,
     page: usize,
     pending: VecDeque<ObjectMeta>,
-    /// Where the next page begins: at the last file that was seen.
-    start: usize,
-    last: Option<Id>,
+    /// The last file that was seen.
+    last: Option<(Timestamp, Id)>,
     total: usize,
     bytes: u64,
     verified: u64,
@@ -67,7 +66,6 @@ impl Check {
             app,
             page,
             pending: VecDeque::new(),
-            start: 0,
             last: None,
             total: 0,
             bytes: 0,
@@ -125,38 +123,19 @@ impl Check {
 
     /// Takes the files behind the last one seen; false when there are none.
     async fn turn_page(&mut self) -> Result<bool, String> {
-        loop {
-            let page = self.list().await.map_err(|error| error.to_string())?;
-            self.total = page.total;
-            let is_fresh = |file: &ObjectMeta| Some(file.id) > self.last;
-            if self.start > 0 && page.files.first().is_none_or(is_fresh) {
-                // Files in front of this page were deleted, so others may have moved out of sight.
-                self.start = self.start.saturating_sub(self.page);
-                continue;
-            }
-            let end = self.start + page.files.len();
-            self.pending = page.files.into_iter().filter(is_fresh).collect();
-            self.last = self.pending.back().map(|file| file.id).or(self.last);
-            self.start = end.saturating_sub(1);
-            if !self.pending.is_empty() || end >= self.total {
-                return Ok(!self.pending.is_empty());
-            }
-            if end > FileQuery::MAX_START {
-                let max = FileQuery::MAX_START;
-                return Err(format!("more than {max} files cannot be listed"));
-            }
-        }
-    }
-
-    async fn list(&self) -> Result<crate::store::FilePage, StoreError> {
         let query = FileQuery {
-            sort: SortKey::Id,
-            start: self.start,
+            behind: self.last,
             limit: self.page,
             ..FileQuery::default()
         };
         let now = self.app.clock.now();
-        self.app.store.list_files(&query, now).await
+        let page = self.app.store.list_files(&query, now).await;
+        let page = page.map_err(|error| error.to_string())?;
+        self.total = page.total;
+        self.pending = page.files.into();
+        let place = |file: &ObjectMeta| (file.created_at, file.id);
+        self.last = self.pending.back().map(place).or(self.last);
+        Ok(!self.pending.is_empty())
     }
 
     fn end(&mut self) -> Value {
@@ -169,7 +148,7 @@ impl Check {
 mod tests {
     use super::*;
     use crate::api::app::{AppOptions, Clock};
-    use crate::model::{NewUpload, ObjectKey, Timestamp};
+    use crate::model::{NewUpload, ObjectKey};
     use crate::store::embedded::{EmbeddedStore, Options};
     use crate::store::{Expected, Store};
 

@@ -6,7 +6,7 @@
 //! Never does: change anything.
 //!
 //! Invariants: expired objects neither show nor count; at most `start + limit` places of a list are in memory, 56 bytes and a name
-//! each, and at most `limit` records.
+//! each, and at most `limit` records; at most [`MAX_SCANS`] lists look at every record at a time, the others wait.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,6 +17,9 @@ use super::records::{self, CREATED, EXPIRY, Listed, OBJECTS};
 use super::{Engine, objects};
 use crate::model::{Id, Timestamp};
 use crate::store::{FilePage, FileQuery, SortKey, StoreError};
+
+/// Lists that look at every record at a time.
+pub(super) const MAX_SCANS: usize = 2;
 
 /// One sorted page of live files.
 pub(super) async fn list(
@@ -29,23 +32,31 @@ pub(super) async fn list(
         limit: query.limit.min(FileQuery::MAX_LIMIT),
         ..query
     };
+    let _permit = match is_by_creation(&query) {
+        true => None,
+        false => engine.scans.acquire().await.ok(),
+    };
     engine
         .blocking(move |engine| page(engine, &query, now))
         .await
 }
 
+/// Whether only the page is looked at.
+fn is_by_creation(query: &FileQuery) -> bool {
+    query.pipelines.is_empty() && query.jobs.is_empty() && query.sort == SortKey::CreatedAt
+}
+
 fn page(engine: &Engine, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError> {
-    let all = query.pipelines.is_empty() && query.jobs.is_empty();
-    let (ids, total) = match query.sort {
-        SortKey::CreatedAt if all => (by_creation(engine, query, now)?, live(engine, now)?),
-        _ if query.descending => {
+    let (ids, total) = match is_by_creation(query) {
+        true => (by_creation(engine, query, now)?, live(engine, now)?),
+        false if query.descending => {
             let (last, total) = first_places(engine, query, now, Reverse)?;
             (
                 last.into_iter().map(|Reverse(place)| place.id).collect(),
                 total,
             )
         }
-        _ => {
+        false => {
             let (first, total) = first_places(engine, query, now, |place| place)?;
             (first.into_iter().map(|place| place.id).collect(), total)
         }
@@ -72,9 +83,13 @@ fn by_creation(engine: &Engine, query: &FileQuery, now: Timestamp) -> Result<Vec
         }
         Ok(ControlFlow::Continue(()))
     };
-    match query.descending {
-        false => engine.index.scan(&[CREATED], each)?,
-        true => engine.index.scan_back(&[CREATED], each)?,
+    match (query.descending, query.behind) {
+        (false, None) => engine.index.scan(&[CREATED], each)?,
+        (false, Some((at, id))) => {
+            let from = records::due_key(CREATED, at, &[id.as_bytes().as_slice(), &[0]].concat());
+            engine.index.scan_from(&from, &[CREATED], each)?;
+        }
+        (true, _) => engine.index.scan_back(&[CREATED], each)?,
     }
     Ok(ids)
 }

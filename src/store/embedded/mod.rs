@@ -157,6 +157,7 @@ struct Engine {
     clock: Mutex<sweep::ClockWatch>,
     lifecycle: lifecycle::Walk,
     retried: recover::Retried,
+    scans: Semaphore,
 }
 
 impl Engine {

@@ -23,7 +23,7 @@ use super::names::Garbage;
 use super::recent::{self, Recent};
 use super::records::{self, COMPLETING, GARBAGE, META};
 use super::sync::{self, Handle};
-use super::{Engine, Options, catalog, complete, orphans, rebuild, snapshot};
+use super::{Engine, Options, catalog, complete, list, orphans, rebuild, snapshot};
 use crate::model::{Id, Timestamp, encode_hex};
 use crate::store::StoreError;
 
@@ -143,6 +143,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         clock: Default::default(),
         lifecycle: Default::default(),
         retried: Default::default(),
+        scans: Semaphore::new(list::MAX_SCANS),
     };
     Ok((engine, clean))
 }
