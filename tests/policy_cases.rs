@@ -1825,6 +1825,32 @@ fn an_explanation_shows_every_failing_condition_and_every_uncovered_field() {
 }
 
 #[test]
+fn an_explanation_of_many_conditions_shows_those_that_do_not_hold_first_and_says_how_many_are_left_out()
+ {
+    let mut case = Case::valid(V2).field("acl", "private");
+    for number in 0..300 {
+        let value = if number < 150 { "private" } else { "other" };
+        case = case.condition(&format!(r#"{{"acl":"{value}"}}"#));
+    }
+    let explanation = case.explained();
+    let held: Vec<_> = explanation.conditions.iter().map(|c| c.holds).collect();
+    assert_eq!(held, [[false; 150].as_slice(), &[true; 50]].concat());
+    // The bucket and the key have a condition, too.
+    assert_eq!(explanation.conditions_left_out, Some(102));
+    assert_eq!(Case::valid(V2).explained().conditions_left_out, None);
+}
+
+#[test]
+fn a_list_of_types_has_an_end() {
+    for (count, granted) in [(100, true), (101, false)] {
+        let case = Case::valid(V2)
+            .condition(r#"["starts-with","$Content-Type","a/"]"#)
+            .field("Content-Type", &vec!["a/b"; count].join(","));
+        assert_eq!(case.judge().is_ok(), granted, "{count}");
+    }
+}
+
+#[test]
 fn an_explanation_of_a_granted_form_names_no_refusal_and_never_a_secret_or_signature() {
     for version in [V2, V4] {
         let case = Case::valid(version);

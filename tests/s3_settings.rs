@@ -581,6 +581,24 @@ async fn preflight(rig: &Rig, path: &str, origin: &str) -> Answer {
 }
 
 #[tokio::test]
+async fn a_preflight_asks_for_so_many_headers_as_a_request_may_have() {
+    let rig = Rig::new().await;
+    ask(&rig, "PUT", "/films").await;
+    let all = RULE.replace("x-amz-*", "*");
+    assert_eq!(put(&rig, "/films?cors", &cors(&all)).await.status, 200);
+    for (names, status) in [(100, 200), (101, 403)] {
+        let names: Vec<_> = (0..names).map(|number| format!("x-{number}")).collect();
+        let asked = [
+            ("origin", "https://a.example.com"),
+            ("access-control-request-method", "PUT"),
+            ("access-control-request-headers", &names.join(",")),
+        ];
+        let answer = rig.request("OPTIONS", "/films/a", &asked, "").await;
+        assert_eq!(answer.status, status, "{}", names.len());
+    }
+}
+
+#[tokio::test]
 async fn rules_that_were_set_answer_at_once_and_after_a_restart() {
     let rig = Rig::new().await;
     ask(&rig, "PUT", "/films").await;

@@ -21,6 +21,8 @@ use super::cors::MAX_REQUESTED_BYTES;
 use super::error::{ApiError, ErrorCode};
 use crate::model::CorsRule;
 
+/// Most header names that a preflight asks for.
+const MAX_REQUESTED_NAMES: usize = 100;
 /// What every page may read besides what its rule exposes: why it was refused.
 const ALWAYS_EXPOSED: &str = "x-pillarbox-explain";
 
@@ -48,11 +50,12 @@ impl BucketRules<'_> {
         }
         let method = text(request, ACCESS_CONTROL_REQUEST_METHOD);
         let asked = text(request, ACCESS_CONTROL_REQUEST_HEADERS);
-        let headers = names(asked);
-        let found = asked.len() <= MAX_REQUESTED_BYTES;
+        let Some(headers) = names(asked) else {
+            return Err(self.not_allowed(method));
+        };
         let origin = text(request, ORIGIN);
         let rule = CorsRule::first_that_allows(&self.rules, origin, method, &headers);
-        let Some(rule) = rule.filter(|_| found) else {
+        let Some(rule) = rule else {
             return Err(self.not_allowed(method));
         };
         let mut response = Response::new(empty());
@@ -82,7 +85,10 @@ impl BucketRules<'_> {
                 text(request, ACCESS_CONTROL_REQUEST_METHOD),
                 names(text(request, ACCESS_CONTROL_REQUEST_HEADERS)),
             ),
-            false => (method.as_str(), Vec::new()),
+            false => (method.as_str(), Some(Vec::new())),
+        };
+        let Some(headers) = headers else {
+            return;
         };
         let shown = origin.to_str().unwrap_or_default();
         let rule = CorsRule::first_that_allows(&self.rules, shown, method, &headers);
@@ -117,10 +123,15 @@ fn text(request: &HeaderMap, name: HeaderName) -> &str {
     value.unwrap_or_default()
 }
 
-/// The names of a list of headers, as they were sent.
-fn names(list: &str) -> Vec<&str> {
+/// The names of a list of headers, as they were sent; none when it is longer than any page's, since each is compared with every pattern of
+/// every rule.
+fn names(list: &str) -> Option<Vec<&str>> {
+    if list.len() > MAX_REQUESTED_BYTES {
+        return None;
+    }
     let names = list.split(',').map(str::trim);
-    names.filter(|name| !name.is_empty()).collect()
+    let names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
+    Some(names).filter(|names| names.len() <= MAX_REQUESTED_NAMES)
 }
 
 fn put(answer: &mut HeaderMap, name: HeaderName, value: &str) {

@@ -64,14 +64,29 @@ impl CorsRule {
 
     fn allows(&self, origin: &str, method: &str, headers: &[&str]) -> bool {
         let allowed = |header: &&str| {
-            let fits = |pattern: &String| {
-                matches(&pattern.to_ascii_lowercase(), &header.to_ascii_lowercase())
-            };
+            let fits = |pattern: &String| matches_in_any_case(pattern, header);
             self.headers.iter().any(fits)
         };
         self.origins.iter().any(|pattern| matches(pattern, origin))
             && self.methods.iter().any(|allowed| allowed == method)
             && headers.iter().all(allowed)
+    }
+}
+
+/// As [`matches`], for names of headers, whose case says nothing.
+fn matches_in_any_case(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    match pattern.iter().position(|byte| *byte == b'*') {
+        None => pattern.eq_ignore_ascii_case(text),
+        Some(star) => {
+            let (head, tail) = (&pattern[..star], &pattern[star + 1..]);
+            let is = |found: Option<&[u8]>, wanted: &[u8]| {
+                found.is_some_and(|found| found.eq_ignore_ascii_case(wanted))
+            };
+            text.len() >= head.len() + tail.len()
+                && is(text.get(..head.len()), head)
+                && is(text.get(text.len() - tail.len()..), tail)
+        }
     }
 }
 

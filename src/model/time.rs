@@ -63,8 +63,15 @@ impl Timestamp {
 
     /// Reads RFC 3339 with any offset, or a date alone, which is its midnight in UTC; `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
+        // A time of the day without an offset would be passed over.
+        let is_date = text.len() == "2030-01-01".len();
         let date = || text.parse::<jiff::civil::Date>().ok();
-        let midnight = || date()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+        let midnight = || {
+            date()
+                .filter(|_| is_date)?
+                .to_zoned(jiff::tz::TimeZone::UTC)
+                .ok()
+        };
         let moment = text.parse::<jiff::Timestamp>().ok();
         let moment = moment.or_else(|| midnight().map(|zoned| zoned.timestamp()))?;
         Some(Self(moment.as_millisecond()))

@@ -27,6 +27,8 @@ use crate::model::{
 pub(super) const SESSION_FIELD_PREFIX: &str = "x-pillarbox-upload-";
 
 /// Fields that need no condition: the signed text, what proves it, and the file.
+/// Most elements of a Content-Type that is a list; each condition on it looks at all of them.
+const MAX_TYPES: usize = 100;
 const EXEMPT_FIELDS: [&str; 5] = [
     "awsaccesskeyid",
     "signature",
@@ -290,11 +292,12 @@ impl<'a> Judged<'a> {
 }
 
 /// The value has the prefix, byte for byte; for Content-Type, and only there, a comma makes a list of which every further
-/// element must have it too, without the blanks around it.
+/// element must have it too, without the blanks around it, and there are at most [`MAX_TYPES`].
 fn has_prefix(name: &str, value: &str, prefix: &str) -> bool {
-    let mut further = value.split(',').skip(1);
-    value.starts_with(prefix)
-        && (name != "content-type" || further.all(|element| element.trim().starts_with(prefix)))
+    let mut further = (1..).zip(value.split(',').skip(1));
+    let fits =
+        |(place, element): (usize, &str)| place < MAX_TYPES && element.trim().starts_with(prefix);
+    value.starts_with(prefix) && (name != "content-type" || further.all(fits))
 }
 
 fn condition_failed(echo: &str) -> PolicyError {

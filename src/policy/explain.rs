@@ -22,6 +22,8 @@ use super::mask::{Mask, is_hidden, length_of, shown, shown_policy};
 use super::signature::{claim, scope_of};
 use crate::model::{AccessKey, KeyPurpose, Timestamp};
 
+/// Most conditions that are shown: whoever may post a form can have it explained again and again.
+const MAX_SHOWN_CONDITIONS: usize = 200;
 /// Most bytes of a value that is shown beside a condition; the field shows all of it.
 const MAX_COMPARED_BYTES: usize = 200;
 /// The verdict on a signature that is not the one we compute.
@@ -127,8 +129,11 @@ pub struct Explanation {
     pub fields: Vec<FieldFinding>,
     /// The policy: its JSON, or the text as the client wrote it when it is no JSON; none when there is none or it is no base64.
     pub policy: Option<Value>,
-    /// Every condition in the order of the document.
+    /// Every condition in the order of the document; of more than 200 those that do not hold come first, and 200 are shown.
     pub conditions: Vec<ConditionFinding>,
+    /// How many conditions are not shown, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conditions_left_out: Option<usize>,
     /// Every field that no condition covers.
     pub uncovered: Vec<String>,
     /// The upload session of ours whose form this is.
@@ -203,7 +208,7 @@ pub fn explain_within(
         is_own: session.is_some(),
         json: OnceCell::new(),
     };
-    let conditions = policy.iter().flat_map(PostPolicy::conditions);
+    let (conditions, left_out) = chosen(&facts);
     let uncovered = policy.iter().flat_map(|policy| judged.uncovered(policy));
     let uncovered: Vec<_> = uncovered.map(str::to_owned).collect();
     Explanation {
@@ -213,8 +218,10 @@ pub fn explain_within(
             .and_then(|text| decode(text).ok())
             .map(|json| shown_policy(&json)),
         conditions: conditions
+            .into_iter()
             .map(|condition| finding(&facts, condition))
             .collect(),
+        conditions_left_out: Some(left_out).filter(|count| *count > 0),
         uncovered,
         session: session.map(|id| id.to_string()),
         bucket: buckets(&facts),
@@ -235,6 +242,21 @@ fn fields(form: &PostForm, uncovered: Option<&Vec<String>>) -> Vec<FieldFinding>
         covered: uncovered.map(|uncovered| uncovered.iter().all(|other| other != name)),
     };
     form.iter().map(finding).collect()
+}
+
+/// The conditions that are shown, and how many are not.
+fn chosen<'p>(facts: &Facts<'p>) -> (Vec<&'p Condition>, usize) {
+    let all = facts.policy.into_iter().flat_map(PostPolicy::conditions);
+    let all: Vec<_> = all.collect();
+    let left_out = all.len().saturating_sub(MAX_SHOWN_CONDITIONS);
+    if left_out == 0 {
+        return (all, 0);
+    }
+    let (held, failed): (Vec<_>, Vec<_>) = all
+        .into_iter()
+        .partition(|condition| facts.holds(condition.test()));
+    let first = failed.into_iter().chain(held).take(MAX_SHOWN_CONDITIONS);
+    (first.collect(), left_out)
 }
 
 fn finding(facts: &Facts<'_>, condition: &Condition) -> ConditionFinding {

@@ -19,7 +19,7 @@ use ring::digest;
 use super::canonical::{Query, SentRequest};
 use super::chunk_chain::ChunkChain;
 use super::request_claim::{self, V4Parts};
-use super::request_error::{RequestError, RequestErrorKind as Kind, spaced_hex};
+use super::request_error::{RequestError, RequestErrorKind as Kind};
 use super::session_token::{self, EXPIRED, FOREIGN, Verdict};
 use super::signature::V4_ALGORITHM;
 use super::signing::{self, V4_SERVICE, V4_TERMINAL, v4_signing_key};
@@ -180,7 +180,7 @@ impl RequestClaim {
             Version::V2 => error,
             Version::V4(_) => error
                 .with("CanonicalRequest", canonical)
-                .with("CanonicalRequestBytes", spaced_hex(&text)),
+                .with_bytes("CanonicalRequestBytes", &text),
         }
     }
 }

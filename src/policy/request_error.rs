@@ -9,6 +9,9 @@
 
 use std::fmt;
 
+/// Longest text that is shown byte by byte as well; the answer is to be no multiple of a long request.
+const MAX_DUMPED_BYTES: usize = 8 * 1024;
+
 /// The reason of a refusal; each is the S3 code of the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RequestErrorKind {
@@ -59,12 +62,20 @@ impl RequestError {
     /// A signature that is not the one of `to_sign`, which the client is told: it sent, or could compute, all that is in it.
     pub(super) fn mismatch(access_key_id: &str, to_sign: String, signature: &str) -> Self {
         let message = "The request signature we calculated does not match the signature you provided. Check your key and signing method.";
-        let bytes = spaced_hex(to_sign.as_bytes());
+        let dump = to_sign.clone().into_bytes();
         Self::new(RequestErrorKind::SignatureDoesNotMatch, message)
             .with("AWSAccessKeyId", access_key_id)
             .with("StringToSign", to_sign)
             .with("SignatureProvided", signature)
-            .with("StringToSignBytes", bytes)
+            .with_bytes("StringToSignBytes", &dump)
+    }
+
+    /// With an element that shows each byte of a text, of one that somebody might read.
+    pub(super) fn with_bytes(self, element: &'static str, bytes: &[u8]) -> Self {
+        match bytes.len() {
+            0..=MAX_DUMPED_BYTES => self.with(element, spaced_hex(bytes)),
+            _ => self,
+        }
     }
 
     pub(super) fn with(mut self, element: &'static str, value: impl Into<String>) -> Self {
@@ -74,7 +85,7 @@ impl RequestError {
 }
 
 /// Bytes as Amazon shows them: in hex, with blanks between.
-pub(super) fn spaced_hex(bytes: &[u8]) -> String {
+fn spaced_hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(value.into(), 16).unwrap_or('0');
     let mut text = String::with_capacity(bytes.len() * 3);
     for byte in bytes {

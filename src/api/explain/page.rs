@@ -103,6 +103,10 @@ impl Page {
         let held =
             held.map(|condition| [text(&condition["condition"]), text(&condition["expected"])]);
         self.add("Conditions that hold", Block::Rows(held.collect()));
+        if let Some(count) = report["conditions_left_out"].as_u64() {
+            let more = Block::Verbatim(format!("{count} more"));
+            self.add("Conditions that are not shown", more);
+        }
         let required = items(&report["requirements"]);
         let required = required.map(|part| [text(&part["field"]), text(&part["value"])]);
         self.add(
