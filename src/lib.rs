@@ -79,7 +79,7 @@
 //! | what an explanation must not show | `policy/mask.rs` |
 //! | how long explanations are kept, and how many | `api/explain/kept.rs` |
 //! | how a session ends | `store/embedded/closing.rs`; how its object is made whole, `complete.rs` |
-//! | where a chunk's bytes go | `store/embedded/placing.rs`, carried out in `lane.rs`; how they are gathered, `assembler.rs`; in which memory, `buffers.rs`, `reserve.rs` |
+//! | where a chunk's bytes go | `store/embedded/placing.rs`, carried out in `lane.rs`; how they are moved, `copying.rs`; how they are gathered, `assembler.rs`; in which memory, `buffers.rs`, `reserve.rs` |
 //! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs`, its records `records.rs`, `tagged.rs` |
 //! | lists of files, how they are sorted | `store/embedded/list.rs`; by key, `store/embedded/keys.rs`; of uploads in parts, `uploads.rs` |
 //! | what of the catalog is kept in memory | `store/embedded/known.rs`; when it counts no more, `index/versions.rs` |

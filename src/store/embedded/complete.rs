@@ -21,7 +21,7 @@ use super::index::Txn;
 use super::lease::Lease;
 use super::records::{self, RECEIPTS, SessionRecord};
 use super::sync::AtomicBool;
-use super::{Engine, closing, damage, label, ledger, names, objects, sync, tagged};
+use super::{Engine, closing, copying, damage, label, ledger, names, objects, sync, tagged};
 use crate::model::{
     ChecksumType, ChunkReceipt, Crc64, ETag, Id, MAX_CHUNKS, ObjectMeta, ObjectParts, Place,
     Timestamp, UploadSession, UploadState,
@@ -272,16 +272,12 @@ fn fold(
         match receipt.place {
             Place::Main(_) if in_place => {}
             Place::Main(start) => {
-                let length = receipt.length;
-                let disk = &engine.disk;
-                disk.copy_range((main, start), (target, offset), length)?;
+                copying::copy(engine, (main, start), (target, offset), receipt.length)?;
             }
             Place::Spill(number) => {
                 let spill = engine.disk.open_to_read(FileName::Spill(id, number))?;
                 let spill = spill.ok_or_else(|| damaged("a spill is missing"))?;
-                let length = receipt.length;
-                let disk = &engine.disk;
-                disk.copy_range((&spill, 0), (target, offset), length)?;
+                copying::copy(engine, (&spill, 0), (target, offset), receipt.length)?;
             }
         }
     }

@@ -24,7 +24,7 @@ use super::output::Output;
 use super::placing::create_spill;
 use super::recent::UnderWay;
 use super::sync::Handle;
-use super::{Engine, label, names, sizes, tagged};
+use super::{Engine, copying, label, names, sizes, tagged};
 use crate::model::{Digests, ETag, Id, NewUpload, ObjectMeta, Place, Timestamp};
 use crate::store::{ChunkSpec, Expected, StoreError};
 
@@ -200,10 +200,9 @@ impl Lane {
         // From here on it is removed with the lane, should anything fail.
         let left = mem::replace(&mut self.target, Target::Spill(Some(spill)));
         if let (Target::Main(_, start, Some(main)), Some(spill)) = (&left, self.opened()) {
-            let disk = &self.engine.disk;
             // Else what failed on its way to the disk would be copied as it lies there, and nobody told.
-            disk.sync_data(main)?;
-            disk.copy_range((main, *start), (spill, 0), self.length)?;
+            self.engine.disk.sync_data(main)?;
+            copying::copy(&self.engine, (main, *start), (spill, 0), self.length)?;
         }
         self.output.moved();
         self.synced_early = self.output.direct_bytes();

@@ -20,6 +20,7 @@ mod buffers;
 mod catalog;
 mod closing;
 mod complete;
+mod copying;
 mod counts;
 mod damage;
 mod disk;
@@ -158,6 +159,7 @@ struct Engine {
     lifecycle: lifecycle::Walk,
     retried: recover::Retried,
     scans: Semaphore,
+    copying: Mutex<()>,
 }
 
 impl Engine {
@@ -186,38 +188,44 @@ impl Engine {
         }
         let engine = Arc::clone(self);
         self.tasks.spawn_blocking(move || {
-            if let Err(error) = engine.remove(&garbage) {
-                tracing::warn!(%error, "garbage stays until the next sweep");
-            }
+            engine.remove(garbage);
         });
     }
 
-    fn remove(&self, garbage: &Garbage) -> Result<(), StoreError> {
-        for (id, spill) in garbage {
+    /// Removes files; returns those that are gone. One that cannot be removed stops no other.
+    fn remove(&self, mut garbage: Garbage) -> Garbage {
+        garbage.retain(|(id, spill)| {
             let name = spill.map_or(FileName::Main(*id), |n| FileName::Spill(*id, n));
-            self.disk.unlink(name)?;
-        }
-        Ok(())
+            let removed = self.disk.unlink(name);
+            if let Err(error) = &removed {
+                tracing::warn!(%id, %error, "garbage stays until the next sweep");
+            }
+            removed.is_ok()
+        });
+        garbage
     }
 
-    /// Removes files that nothing names any more, durably, and then their entries in the garbage table.
-    async fn forget(self: &Arc<Self>, garbage: Garbage) -> Result<(), StoreError> {
+    /// Removes files that nothing names any more, durably, and then their entries in the garbage table; whether there were any that went.
+    async fn forget(self: &Arc<Self>, garbage: Garbage) -> Result<bool, StoreError> {
         let removed = self
             .blocking(move |engine| {
-                engine.remove(&garbage)?;
+                let removed = engine.remove(garbage);
                 engine
                     .disk
-                    .sync_folders(garbage.iter().map(|(id, _)| *id))?;
-                Ok(garbage)
+                    .sync_folders(removed.iter().map(|(id, _)| *id))?;
+                Ok(removed)
             })
             .await?;
+        if removed.is_empty() {
+            return Ok(false);
+        }
         let forget = move |txn: &mut index::Txn<'_>| {
             for (id, spill) in removed {
                 txn.delete(records::garbage_key(id, spill));
             }
             Ok(())
         };
-        self.index.commit_lazily(forget).await
+        self.index.commit_lazily(forget).await.map(|()| true)
     }
 
     /// A session, as the index has it now.

@@ -22,7 +22,7 @@ use super::names::{self, Garbage};
 use super::recent::MAX_LABELLED_BYTES;
 use super::records::{self, GARBAGE, OBJECT_IDS, SESSIONS};
 use super::sync::{self, Handle};
-use super::{Engine, catalog, rebuild, recent};
+use super::{Engine, catalog, damage, rebuild, recent};
 use crate::model::{Crc64, Id, ObjectMeta, Place, Timestamp, UploadState};
 use crate::store::StoreError;
 
@@ -60,14 +60,17 @@ pub(super) async fn name_recent(engine: &Arc<Engine>, now: Timestamp) -> Result<
     Ok(())
 }
 
-/// Removes orphans; when there is much to look through, that goes on in the background.
-pub(super) async fn search(engine: &Arc<Engine>) -> Result<(), StoreError> {
+/// Removes orphans; when there is much to look through, that goes on in the background. What fails is told to the log: an orphan only takes
+/// space.
+pub(super) async fn search(engine: &Arc<Engine>) {
     let owner = Arc::clone(engine);
-    let search = engine.tasks.spawn_blocking(move || remove_orphans(&owner));
-    match sync::timeout(ORPHAN_WAIT, search).await {
-        Ok(done) => super::joined(done),
-        Err(_) => Ok(()),
-    }
+    let search = move || {
+        if let Err(error) = remove_orphans(&owner) {
+            tracing::warn!(%error, "not all files were looked at that may belong to nothing");
+        }
+    };
+    // It goes on when this does not wait any longer.
+    let _ = sync::timeout(ORPHAN_WAIT, engine.tasks.spawn_blocking(search)).await;
 }
 
 /// The files of some folders that were made since the mark and that the index does not know: those of the last moments before the stop.
@@ -163,8 +166,10 @@ fn remove_orphans(engine: &Engine) -> Result<(), StoreError> {
                 left += usize::from(matches!(name, FileName::Main(_)));
                 continue;
             }
-            removed += 1;
-            engine.disk.unlink(name)?;
+            match engine.disk.unlink(name) {
+                Ok(()) => removed += 1,
+                Err(error) => tracing::warn!(?name, %error, "a file that belongs to nothing stays"),
+            }
         }
     }
     if removed > 0 {
@@ -193,7 +198,11 @@ fn is_orphan(
                 return Ok(false);
             }
             // A part may have been acknowledged since the others were looked at; its lease was asked for before.
-            let named = named_spills(engine, id)?;
+            let named = match named_spills(engine, id) {
+                // Whatever cannot be read may name it.
+                Err(error) if damage::is_of_one_record(&error) => return Ok(false),
+                named => named?,
+            };
             let is_orphan = !is_in(&named);
             spills.insert(id, named);
             Ok(is_orphan)

@@ -10,7 +10,7 @@
 
 use std::fmt::Display;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::Semaphore;
@@ -22,8 +22,8 @@ use super::index::{Index, OpenError, Txn};
 use super::names::Garbage;
 use super::recent::{self, Recent};
 use super::records::{self, COMPLETING, GARBAGE, META};
-use super::sync::{self, Handle};
-use super::{Engine, Options, catalog, complete, list, orphans, rebuild, snapshot};
+use super::sync::{self, Handle, Mutex};
+use super::{Engine, Options, catalog, complete, damage, list, orphans, rebuild, snapshot};
 use crate::model::{Id, Timestamp, encode_hex};
 use crate::store::StoreError;
 
@@ -66,14 +66,19 @@ async fn settle(engine: &Arc<Engine>, now: Timestamp, clean: bool) -> Result<(),
     }
     resume(engine, now).await?;
     if !clean {
-        orphans::search(engine).await?;
+        orphans::search(engine).await;
         match snapshot::write(engine).await {
             // The one that is there knows all that was acknowledged; the next change replaces it.
-            Err(StoreError::Full) => tracing::warn!("no room for catalog.json yet"),
+            Err(error) if may_wait(&error) => tracing::warn!(%error, "catalog.json stays as it is"),
             written => written?,
         }
     }
     engine.blocking(keep_ballast).await
+}
+
+/// Whether a start can go on without what failed so: for want of room, or by one record that cannot be read.
+fn may_wait(error: &StoreError) -> bool {
+    matches!(error, StoreError::Full) || damage::is_of_one_record(error)
 }
 
 /// Notes, as the last thing, that nothing is under way.
@@ -144,6 +149,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         lifecycle: Default::default(),
         retried: Default::default(),
         scans: Semaphore::new(list::MAX_SCANS),
+        copying: Default::default(),
     };
     Ok((engine, clean))
 }
@@ -251,7 +257,9 @@ pub(super) async fn empty_garbage(engine: &Arc<Engine>) -> Result<(), StoreError
         // They may have been put there a moment ago; a file goes only when that is durable.
         let barrier = |txn: &mut Txn<'_>| txn.put(records::key(META, &[b"barrier"]), Vec::new());
         engine.index.commit(barrier).await?;
-        engine.forget(garbage).await?;
+        if !engine.forget(garbage).await? {
+            return Ok(());
+        }
     }
     Ok(())
 }

@@ -108,8 +108,11 @@ pub(super) fn take_out(record: &mut SessionRecord) -> Result<Vec<Vec<u8>>, Store
         Ok::<_, StoreError>(length + GROWTH_BYTES <= MAX_VALUE_BYTES)
     };
     let tags = &mut record.session.upload.attributes.tags;
-    if tags.is_empty() || fits(record)? {
-        return Ok(Vec::new());
+    let has_none = tags.is_empty();
+    match fits(record)? {
+        true => return Ok(Vec::new()),
+        false if has_none => return Err(StoreError::RecordTooLarge),
+        false => {}
     }
     let tags = std::mem::take(&mut record.session.upload.attributes.tags);
     let pieces = cut(&serde_json::to_vec(&tags).map_err(|e| unreadable(&e))?);

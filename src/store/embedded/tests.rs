@@ -185,6 +185,89 @@ pub(super) async fn not_yet_durable(
     release
 }
 
+#[tokio::test]
+async fn a_small_file_that_cannot_take_its_place_leaves_nothing() {
+    let folder = Folder::new();
+    let disk = Disk::open(&folder.options().data, Fuse::default()).unwrap();
+    fs::create_dir_all(folder.0.join("catalog.json/in the way")).unwrap();
+    assert!(disk.write_catalog(b"{}").is_err());
+    assert!(!folder.0.join("catalog.json.tmp").exists());
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_removed_keeps_no_other_and_no_sweep_from_going_on() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let engine = Arc::clone(&store.engine);
+    let (stuck, other) = (upload("stuck").id, upload("other").id);
+    fs::create_dir(engine.disk.path(FileName::Main(stuck))).unwrap();
+    engine
+        .disk
+        .open_or_create(FileName::Main(other))
+        .map(drop)
+        .unwrap();
+    let job = move |txn: &mut index::Txn<'_>| {
+        let mut garbage = Garbage::new();
+        names::discard(txn, stuck, None, &mut garbage)?;
+        names::discard(txn, other, None, &mut garbage)
+    };
+    engine.index.commit(job).await.unwrap();
+    let (wall, monotonic) = (NOW, Duration::ZERO);
+    store
+        .sweep(ClockReading { wall, monotonic }, 10)
+        .await
+        .unwrap();
+    assert!(!engine.disk.path(FileName::Main(other)).exists());
+    let left = engine.index.prefix(&[records::GARBAGE], 10).unwrap();
+    assert_eq!(left.len(), 1);
+}
+
+#[tokio::test]
+async fn records_that_cannot_be_read_keep_no_store_from_starting_after_a_crash() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let id = begin(&store).await;
+    send(&store, id, (1, Some(3)), b"second").await.unwrap();
+    let receipt = records::receipt_key(id, 1);
+    let token = CatalogKey::Token(TokenHash::of("torn"));
+    let job = move |txn: &mut index::Txn<'_>| {
+        txn.put(receipt, b"torn".to_vec())?;
+        txn.put(entry::entry_key(&token), b"torn".to_vec())
+    };
+    store.engine.index.commit(job).await.unwrap();
+    let spill = store.engine.disk.path(FileName::Spill(id, 0));
+    drop(store);
+    folder.settle().await;
+    folder.open().await;
+    assert!(spill.exists(), "what the receipt says cannot be known");
+}
+
+#[tokio::test]
+async fn a_session_that_could_not_grow_is_refused_when_it_begins() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let mut longest = 0;
+    for more in 2500..5000 {
+        let mut new = upload("long");
+        let id = new.id;
+        new.form_post_url = "u".repeat(more);
+        match store.create_upload(new).await {
+            Ok(_) => {
+                let record = store
+                    .engine
+                    .index
+                    .get(&records::id_key(records::SESSIONS, id));
+                longest = record.unwrap().unwrap().len();
+            }
+            Err(error) => {
+                assert!(matches!(error, StoreError::RecordTooLarge));
+                break;
+            }
+        }
+    }
+    assert_eq!(longest, index::MAX_VALUE_BYTES - 512);
+}
+
 /// As long as what does not wait for the index needs at most, and then some.
 const A_WHILE: Duration = Duration::from_millis(200);
 

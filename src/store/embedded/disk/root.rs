@@ -156,16 +156,22 @@ impl Disk {
         self.fuse.check()?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = self.root.join(format!("{name}{TEMPORARY}"));
-        let file = self.run("write a small file", || {
+        let written = self.run("write a small file", || {
             let mut file = open_options()
                 .create(true)
                 .truncate(true)
                 .open(&temporary)?;
             file.write_all(bytes)?;
             Ok(file)
-        })?;
-        self.sync_all(&file)?;
-        self.run("rename a small file", || fs::rename(&temporary, path))?;
+        });
+        let renamed = written
+            .and_then(|file| self.sync_all(&file))
+            .and_then(|()| self.run("rename a small file", || fs::rename(&temporary, path)));
+        if renamed.is_err() {
+            // On a full disk it has taken the last block.
+            let _ = self.run("remove a small file", || fs::remove_file(&temporary));
+        }
+        renamed?;
         self.sync_parent(path)
     }
 
