@@ -15,6 +15,7 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
 use percent_encoding::percent_decode_str;
+use tokio::sync::Semaphore;
 
 use super::super::app::App;
 use super::super::call::{Call, Reply};
@@ -224,11 +225,16 @@ async fn rewrite(
     }
 }
 
+/// Checksums of objects that are there that are computed at a time: a request of 600 bytes asks for one of 5 GiB.
+static COMPUTING: Semaphore = Semaphore::const_new(2);
+
 /// A checksum of all bytes of an object, which are compared with the one that it has: nothing is said of bytes that are damaged.
 async fn computed(
     reader: &dyn ObjectReader,
     algorithm: ChecksumAlgorithm,
 ) -> Result<Checksum, ApiError> {
+    // It is never closed.
+    let _permit = COMPUTING.acquire().await;
     let meta = reader.meta();
     let mut wanted = ChecksumHasher::new(algorithm);
     let mut known = ChecksumHasher::new(ChecksumAlgorithm::Crc64Nvme);

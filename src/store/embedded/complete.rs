@@ -124,10 +124,10 @@ pub(super) async fn complete(
         // Only what is wrong with its own bytes and receipts: an index that cannot be read now may be read the next time.
         Err(error) if damage::is_of_one_record(&error) => {
             tracing::error!(%id, %error, "an upload cannot be made whole");
-            return fail(&engine, id).await;
+            fail(&engine, id).await
         }
-        Err(error) => return Err(error),
-        Ok(None) => return Ok(()),
+        Err(error) => Err(error),
+        Ok(None) => Ok(()),
         Ok(Some(meta)) => match name(&engine, meta, now).await {
             Err(StoreError::NoSuchBucket) => {
                 tracing::warn!(%id, "an upload was left without its bucket, which was removed");
