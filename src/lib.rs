@@ -106,7 +106,9 @@
 //!   8 MiB of few may be on their way, and there is a sync every 16 MiB of a chunk that goes that way, since a flush of that disk takes 1.4 s for a GiB and
 //!   it does nothing else meanwhile. A post of 1 GiB takes 2.8 s now (2.75 to 2.86), in turns with 2.8 (2.56 to 2.79) through the cache (by the
 //!   bench 0.81, 0.78 to 1.06, of its rate); chunks of
-//!   8 MiB, one and four at a time, take 0.79 and 0.85 of the time that they took through it. What is smaller goes through the cache and,
+//!   8 MiB, one and four at a time, take 0.79 and 0.85 of the time that they took through it. Four at a time are not faster than one post on that disk, which
+//!   is busy for 2.4 of their 2.9 s; a sync beside the writes, every 2 or 4 MiB, or none before the last, made no difference (2.9 to 3.1 s). With the data in memory
+//!   they are (1.94 and 2.14 s, in turns), with both cores busy. What is smaller goes through the cache and,
 //!   from the second MiB of a chunk on, is sent on to the disk batch by batch (`posix_fadvise`).
 //! * That sync is done between two writes, not beside them as it once was: of two syncs of one open file the kernel tells an error to one only,
 //!   and the last one, which is answered for, might not be that one.

@@ -61,6 +61,36 @@ fn who_asks_of_a_store_that_is_not_there_is_told_and_makes_none() {
 }
 
 #[test]
+fn what_check_config_prints_can_be_used_as_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        fs::write(&file, text).unwrap();
+        done(&run(&["check-config", "--config", file.to_str().unwrap()]))
+    };
+    let rules = (0..12).map(|number| {
+        format!("[[bucket.cors]]\norigins = ['https://{number}.example.com']\nmethods = ['GET']\n")
+    });
+    let rules = rules.collect::<String>();
+    let text = format!("[[bucket]]\nname = 'many'\n{rules}[[bucket]]\nname = 'none'\ncors = []\n");
+    let first = check("first.toml", &text);
+    assert!(first.contains("cors = []"), "{first}");
+    let places: Vec<_> = (0..12)
+        .map(|number| first.find(&format!("//{number}.example")).unwrap())
+        .collect();
+    assert!(places.is_sorted(), "{first}");
+    // Where each comes from is another place then.
+    let settings = |text: &str| -> Vec<String> {
+        let lines = text.lines().map(|line| line.split(" # ").next());
+        lines
+            .flatten()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
+    };
+    assert_eq!(settings(&check("second.toml", &first)), settings(&first));
+}
+
+#[test]
 fn what_others_named_does_not_talk_to_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().to_str().unwrap();

@@ -25,7 +25,7 @@ use super::error::{ApiError, ErrorCode};
 const MAX_AGE_SECONDS: &str = "86400";
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 /// There is no wildcard for a prefix, so every header is named.
-const EXPOSED: &str = "ETag, Location, Content-Range, Accept-Ranges, Retry-After, x-amz-request-id, x-request-id, \
+const EXPOSED: &str = "ETag, Location, Content-Range, Accept-Ranges, Retry-After, x-amz-request-id, x-amz-id-2, x-request-id, \
     x-amz-version-id, x-amz-expiration, x-amz-abort-date, x-amz-abort-rule-id, x-amz-mp-parts-count, x-amz-tagging-count, x-amz-checksum-crc32, x-amz-checksum-crc32c, x-amz-checksum-crc64nvme, x-amz-checksum-sha1, \
     x-amz-checksum-sha256, x-amz-checksum-type, x-pillarbox-explain";
 /// Longest list of requested headers that is echoed, in bytes.

@@ -34,7 +34,7 @@ fn shown(config: &Config) -> String {
     let mut lines = Vec::new();
     let mut current = "";
     let mut sorted: Vec<&Effective> = config.effective.iter().collect();
-    sorted.sort_by_key(|setting| section_of(&setting.key));
+    sorted.sort_by_key(|setting| order(section_of(&setting.key)));
     for setting in sorted {
         let section = section_of(&setting.key);
         if section != current {
@@ -54,6 +54,15 @@ fn shown(config: &Config) -> String {
 
 fn section_of(key: &str) -> &str {
     key.rsplit_once('.').map_or("", |(section, _)| section)
+}
+
+/// The names and numbers of a section: the tenth table of a kind comes behind the ninth.
+fn order(section: &str) -> Vec<(&str, usize)> {
+    let parts = section.split('.').map(|part| {
+        let (name, number) = part.split_once('[').unwrap_or((part, ""));
+        (name, number.trim_end_matches(']').parse().unwrap_or(0))
+    });
+    parts.collect()
 }
 
 /// `bucket[0].cors[1]` is written `[[bucket.cors]]`.

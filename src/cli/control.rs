@@ -232,9 +232,12 @@ pub(super) fn refuse_absent(data: &Path) -> Result<(), Failure> {
     }
 }
 
-/// As [`refuse_foreign`], of a store: who makes the first one in a folder may be another than the folder's owner.
+/// As [`refuse_foreign`], for the superuser and a store that another one has made: what is made anew would be out of that one's reach.
 pub(super) fn refuse_foreign_store(data: &Path) -> Result<(), Failure> {
-    refuse_foreign(&data.join(FORMAT))
+    match rustix::process::geteuid().is_root() {
+        true => refuse_foreign(&data.join(FORMAT)),
+        false => Ok(()),
+    }
 }
 
 /// Files that we make in another user's data folder would be out of that user's reach.

@@ -7,12 +7,12 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
-use super::control::refuse_foreign_store;
-use super::{Failure, chain};
+use super::{Failure, LAST_WAIT, chain};
 use crate::api::app::{App, Clock};
 use crate::config::{Config, StoreConfig};
 use crate::server::tls::Tls;
@@ -45,13 +45,8 @@ pub(super) async fn launch(
     let tls = tls.map_err(|error| Failure::of("tls", error))?;
     raise_file_limit(config.server.max_connections);
     let clock = Clock::system();
-    let store = {
-        let _patience = systemd::starting();
-        tokio::select! {
-            store = open_store(&config.store, &clock) => store?,
-            // What is half done is done again at the next start.
-            () = signals.stop() => return Ok(()),
-        }
+    let Some(store) = open_unless_stopped(&config.store, &clock, &mut signals).await? else {
+        return Ok(());
     };
     let mut sockets = open_sockets(&config, tls.is_some())?;
     sockets.control = Some(bind_control(&config.store.data)?);
@@ -72,12 +67,33 @@ pub(super) async fn launch(
     Ok(())
 }
 
+/// Opens the store; nothing when a signal said stop before that was done. What is half done then is done again at the next start.
+async fn open_unless_stopped(
+    config: &StoreConfig,
+    clock: &Clock,
+    signals: &mut Signals,
+) -> Result<Option<Arc<dyn Store>>, Failure> {
+    let _patience = systemd::starting();
+    let mut opening = pin!(open_store(config, clock));
+    tokio::select! {
+        store = &mut opening => store.map(Some),
+        () = signals.stop() => {
+            // Whoever removes the folder next must not meet somebody who still makes it.
+            if let Ok(Ok(store)) = tokio::time::timeout(LAST_WAIT, opening).await
+                && let Err(error) = store.close().await
+            {
+                tracing::error!(%error, "the store did not close cleanly");
+            }
+            Ok(None)
+        }
+    }
+}
+
 /// Opens the store; only one process can.
 pub(super) async fn open_store(
     config: &StoreConfig,
     clock: &Clock,
 ) -> Result<Arc<dyn Store>, Failure> {
-    refuse_foreign_store(&config.data)?;
     let store = EmbeddedStore::open(config.options(), clock.now())
         .await
         .map_err(|error| {

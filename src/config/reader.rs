@@ -164,6 +164,11 @@ impl Reader {
         self.asked.insert(key.to_owned());
         let tables = match self.file.remove(key) {
             None => Vec::new(),
+            Some(none @ Value::Array(_)) if none.as_array().is_some_and(Vec::is_empty) => {
+                // None is not the same as not set.
+                self.show(key, Some(&none), Origin::File);
+                Vec::new()
+            }
             Some(Value::Array(tables)) if tables.len() <= MAX_LIST => tables,
             Some(_) => {
                 let form = format!("must be written as [[{key}]], at most {MAX_LIST} times");

@@ -26,9 +26,9 @@ use crate::model::{
 /// Prefix of the name in the condition by which our own sessions are known; 24 hex digits follow.
 pub(super) const SESSION_FIELD_PREFIX: &str = "x-pillarbox-upload-";
 
-/// Fields that need no condition: the signed text, what proves it, and the file.
 /// Most elements of a Content-Type that is a list; each condition on it looks at all of them.
 const MAX_TYPES: usize = 100;
+/// Fields that need no condition: the signed text, what proves it, and the file.
 const EXEMPT_FIELDS: [&str; 5] = [
     "awsaccesskeyid",
     "signature",

@@ -32,6 +32,7 @@ pub struct Signals {
     interrupt: Signal,
     hangup: Signal,
     meaning: Hangup,
+    must_reload: bool,
 }
 
 impl Signals {
@@ -45,10 +46,18 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
             meaning,
+            must_reload: false,
         })
     }
 
     pub(super) async fn next(&mut self) -> Event {
+        match std::mem::take(&mut self.must_reload) {
+            true => Event::Reload,
+            false => self.event().await,
+        }
+    }
+
+    async fn event(&mut self) -> Event {
         tokio::select! {
             _ = self.terminate.recv() => Event::Stop,
             _ = self.interrupt.recv() => Event::Stop,
@@ -59,8 +68,10 @@ impl Signals {
         }
     }
 
-    /// Waits for a signal that says stop.
+    /// Waits for a signal that says stop; one that says reload is kept for whoever serves next.
     pub async fn stop(&mut self) {
-        while self.next().await != Event::Stop {}
+        while self.event().await != Event::Stop {
+            self.must_reload = true;
+        }
     }
 }

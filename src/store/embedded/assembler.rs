@@ -236,6 +236,11 @@ async fn commit_chunk(
         .commit(move |txn| ledger::acknowledge(txn, arrival))
         .await;
     lane.keep_if(&acknowledged, |ack| !ack.repeated);
+    if whole.is_some() && matches!(acknowledged, Err(StoreError::NoSuchBucket)) {
+        engine
+            .blocking(move |engine| label::take_off(&engine.disk, id))
+            .await?;
+    }
     drop(lane);
     let acknowledged = acknowledged?;
     engine.collect(acknowledged.garbage);

@@ -131,6 +131,9 @@ pub(super) async fn complete(
         Ok(Some(meta)) => match name(&engine, meta, now).await {
             Err(StoreError::NoSuchBucket) => {
                 tracing::warn!(%id, "an upload was left without its bucket, which was removed");
+                engine
+                    .blocking(move |engine| label::take_off(&engine.disk, id))
+                    .await?;
                 fail(&engine, id).await
             }
             named => named,

@@ -7,10 +7,11 @@
 //! label alone may have been promised to somebody: an object that is written on a condition gets its label before the condition is judged, so
 //! only its record makes it one.
 
+use super::disk::{Disk, FileName};
 use super::index::MAX_VALUE_BYTES;
 use super::records::{decode_object, encode_object};
 use super::tagged;
-use crate::model::{Crc64, ObjectMeta};
+use crate::model::{Crc64, Id, ObjectMeta};
 use crate::store::StoreError;
 
 /// The version byte that begins the label of an object that may be acknowledged once the label is durable.
@@ -55,4 +56,13 @@ fn decode_one(label: &[u8]) -> Option<(ObjectMeta, bool)> {
     let meta = sound.then(|| decode_object(record).ok()).flatten();
     let meta = meta.filter(|meta| record.len() <= MAX_VALUE_BYTES || tagged::split(meta).is_ok());
     Some((meta?, *version == PROMISED))
+}
+
+/// Takes the label off a file that will be no object, its bucket being gone: a rebuild of the index names what has one.
+pub(super) fn take_off(disk: &Disk, id: Id) -> Result<(), StoreError> {
+    let Some(main) = disk.open_to_read(FileName::Main(id))? else {
+        return Ok(());
+    };
+    disk.remove_labels(id, &main)?;
+    disk.sync_all(&main)
 }

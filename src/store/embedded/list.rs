@@ -32,12 +32,16 @@ pub(super) async fn list(
         limit: query.limit.min(FileQuery::MAX_LIMIT),
         ..query
     };
-    let _permit = match is_by_creation(&query) {
+    let permit = match is_by_creation(&query) {
         true => None,
-        false => engine.scans.acquire().await.ok(),
+        false => Arc::clone(&engine.scans).acquire_owned().await.ok(),
     };
     engine
-        .blocking(move |engine| page(engine, &query, now))
+        .blocking(move |engine| {
+            // Given back when the list is made, and not when whoever asked for it has left.
+            let _permit = permit;
+            page(engine, &query, now)
+        })
         .await
 }
 

@@ -158,8 +158,9 @@ struct Engine {
     clock: Mutex<sweep::ClockWatch>,
     lifecycle: lifecycle::Walk,
     retried: recover::Retried,
-    scans: Semaphore,
-    copying: Mutex<()>,
+    scans: Arc<Semaphore>,
+    /// Bytes of all copies' steps that are under way.
+    copying: Mutex<u64>,
 }
 
 impl Engine {

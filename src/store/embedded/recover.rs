@@ -148,7 +148,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         clock: Default::default(),
         lifecycle: Default::default(),
         retried: Default::default(),
-        scans: Semaphore::new(list::MAX_SCANS),
+        scans: Arc::new(Semaphore::new(list::MAX_SCANS)),
         copying: Default::default(),
     };
     Ok((engine, clean))

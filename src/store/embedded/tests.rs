@@ -652,6 +652,27 @@ async fn a_whole_object_that_the_index_does_not_know_goes_when_its_bucket_was_re
     assert!(!store.locate(&meta).unwrap().exists());
 }
 
+#[tokio::test]
+async fn what_failed_because_its_bucket_was_removed_is_no_object_after_a_rebuild_either() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let (chunks, whole) = (begin(&store).await, begin(&store).await);
+    send(&store, chunks, (0, Some(2)), b"1st ").await.unwrap();
+    let bucket = Bucket::parse("uploads").unwrap();
+    assert!(store.remove_bucket(&bucket, NOW).await.unwrap());
+    for (id, last) in [(chunks, (1, Some(2))), (whole, (0, Some(1)))] {
+        assert!(send(&store, id, last, b"all").await.is_err());
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let store = EmbeddedStore::reindex(folder.options(), NOW).await.unwrap();
+    let query = FileQuery {
+        limit: 10,
+        ..FileQuery::default()
+    };
+    assert_eq!(store.list_files(&query, NOW).await.unwrap().total, 0);
+}
+
 /// A store whose index has lost, as a crash may lose it, the record of an object that was acknowledged.
 pub(super) async fn lose_record(store: &EmbeddedStore, meta: &ObjectMeta) {
     let lost = meta.clone();
