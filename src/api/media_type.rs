@@ -110,6 +110,10 @@ pub fn subtype(meta: &ObjectMeta) -> Option<String> {
 /// Whether a browser can show this type without running anything of it. Markup, scripts, SVG, PDF and whatever is not
 /// known are active.
 pub fn is_passive(media_type: &str) -> bool {
+    // Browsers read a list of types, and the last one counts (Fetch, "extract a MIME type").
+    if media_type.contains(',') {
+        return false;
+    }
     let (main, sub) = essence(media_type);
     match main.as_str() {
         _ if sub.is_empty() => false,
@@ -174,6 +178,8 @@ mod tests {
     fn what_can_run_is_active_however_it_is_written() {
         for active in [
             "text/html",
+            "image/png;,text/html",
+            "image/png;,image/svg+xml",
             "TEXT/HTML; charset=utf-8",
             "image/svg+xml",
             "Image/SVG+XML",
