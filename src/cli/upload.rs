@@ -88,14 +88,14 @@ impl Upload {
             ));
         }
         let missing = plan.missing(&session)?;
-        self.send(&session, &plan, missing)
+        self.send((&session, before), &plan, missing)
             .await
             .map_err(|failure| {
                 let hint = format!("go on with --resume {}", session.id());
                 Failure::new(format!("{}; {hint}", failure.message))
             })?;
         if Stamp::of(&self.file).await? != before {
-            return Err(Failure::new("the file changed while it was uploaded"));
+            return Err(Failure::new(CHANGED));
         }
         let file_id = session.finish(plan.count).await?;
         say(&format!("{file_id}  {}", session.object_key()))
@@ -122,11 +122,19 @@ impl Upload {
         Session::start(client, url, &self.token, &key, pipeline).await
     }
 
-    async fn send(&self, session: &Session, plan: &Plan, missing: Vec<u32>) -> Result<(), Failure> {
+    async fn send(
+        &self,
+        (session, before): (&Session, Stamp),
+        plan: &Plan,
+        missing: Vec<u32>,
+    ) -> Result<(), Failure> {
         let bar = progress_bar(plan, &missing);
         let sender = Sender {
             session,
-            file: Arc::from(self.file.as_path()),
+            source: Source {
+                path: Arc::from(self.file.as_path()),
+                stamp: before,
+            },
             bar: bar.clone(),
         };
         let chunks = missing.into_iter().map(|index| plan.chunk(index));
@@ -153,8 +161,18 @@ fn progress_bar(plan: &Plan, missing: &[u32]) -> ProgressBar {
     bar
 }
 
+/// Said of a file that is not what it was when its upload began.
+const CHANGED: &str = "the file changed while it was uploaded";
+
+/// A file, and what it was like when its upload began.
+#[derive(Clone)]
+struct Source {
+    path: Arc<Path>,
+    stamp: Stamp,
+}
+
 /// What tells one state of a file from another.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     length: u64,
     changed: Option<SystemTime>,
@@ -239,7 +257,7 @@ impl Plan {
 /// Sends chunks of one file to one session.
 struct Sender<'a> {
     session: &'a Session,
-    file: Arc<Path>,
+    source: Source,
     bar: ProgressBar,
 }
 
@@ -250,12 +268,15 @@ impl Sender<'_> {
         loop {
             let form = self.session.form();
             let refusal = match form
-                .post(self.session.client(), &self.file, &chunk, &self.bar)
+                .post(self.session.client(), &self.source, &chunk, &self.bar)
                 .await
             {
                 Ok(()) => return Ok(()),
                 Err(refusal) => refusal,
             };
+            if Stamp::of(&self.source.path).await? != self.source.stamp {
+                return Err(Failure::new(CHANGED));
+            }
             let again = match &refusal {
                 Refusal::Expired(_) => self.session.refresh(&form).await.is_ok(),
                 Refusal::Passing(_) => true,

@@ -23,6 +23,7 @@ use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt, Take};
 
 use super::super::client::{Answer, Client, ClientBody};
+use super::{CHANGED, Source, Stamp};
 
 /// Bytes read from the file at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -67,7 +68,7 @@ impl Form {
     pub(super) async fn post(
         &self,
         client: &Client,
-        file: &Path,
+        source: &Source,
         chunk: &Chunk,
         bar: &ProgressBar,
     ) -> Result<(), Refusal> {
@@ -76,10 +77,10 @@ impl Form {
         let head = self.head(&boundary, chunk);
         let tail = Bytes::from(format!("\r\n--{boundary}--\r\n"));
         let length = head.len() as u64 + chunk.length + tail.len() as u64;
-        let bytes = open(file, chunk)
+        let bytes = open(&source.path, chunk)
             .await
             .map_err(|error| Refusal::Final(error.to_string()))?;
-        let body = body(head, bytes, tail, sent.clone());
+        let body = body((head, tail), bytes, source.clone(), sent.clone());
         let request = Request::post(&self.url)
             .header(
                 CONTENT_TYPE,
@@ -160,11 +161,12 @@ async fn open(file: &Path, chunk: &Chunk) -> io::Result<Take<File>> {
     Ok(file.take(chunk.length))
 }
 
-fn body(head: Bytes, file: Take<File>, tail: Bytes, sent: Sent) -> ClientBody {
+fn body((head, tail): (Bytes, Bytes), file: Take<File>, source: Source, sent: Sent) -> ClientBody {
     let pieces = Pieces {
         head: Some(head),
         file,
         tail: Some(tail),
+        source,
         sent,
     };
     StreamBody::new(Box::pin(frames(pieces))).boxed_unsync()
@@ -182,6 +184,7 @@ struct Pieces {
     head: Option<Bytes>,
     file: Take<File>,
     tail: Option<Bytes>,
+    source: Source,
     sent: Sent,
 }
 
@@ -195,7 +198,11 @@ impl Pieces {
             return Err(io::Error::other("the file became shorter"));
         }
         if buffer.is_empty() {
-            return Ok(self.tail.take());
+            // Without its end the server takes nothing of the chunk, which may be the last one that it waits for.
+            return match Stamp::of(&self.source.path).await {
+                Ok(now) if now == self.source.stamp => Ok(self.tail.take()),
+                _ => Err(io::Error::other(CHANGED)),
+            };
         }
         self.sent.add(buffer.len() as u64);
         Ok(Some(buffer.freeze()))
@@ -248,6 +255,37 @@ mod tests {
             panic!("{refused:?}");
         };
         assert!(what.contains("too large"), "{what}");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changes_while_it_is_sent_ends_the_body_before_its_end() {
+        for changed in [false, true] {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), b"first bytes").unwrap();
+            let source = Source {
+                path: Arc::from(file.path()),
+                stamp: Stamp::of(file.path()).await.unwrap(),
+            };
+            let chunk = Chunk {
+                index: 0,
+                count: 1,
+                offset: 0,
+                length: 11,
+            };
+            let bytes = open(&source.path, &chunk).await.unwrap();
+            let around = (Bytes::from_static(b"<"), Bytes::from_static(b">"));
+            let sent = Sent::new(&ProgressBar::hidden());
+            let body = body(around, bytes, source, sent);
+            if changed {
+                let later = std::time::SystemTime::now() + std::time::Duration::from_secs(9);
+                file.as_file().set_modified(later).unwrap();
+            }
+            let read = body.collect().await.map(|body| body.to_bytes());
+            match changed {
+                false => assert_eq!(read.unwrap(), "<first bytes>"),
+                true => assert_eq!(read.unwrap_err().to_string(), CHANGED),
+            }
+        }
     }
 
     #[test]
