@@ -753,6 +753,31 @@ async fn the_params_of_a_session_upload_one_piece_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_session_whose_file_would_have_expired_replaces_nothing() {
+    let rig = Rig::new().await;
+    let (_, fields) = session(&rig, "same.mp4").await;
+    let answer = post(&rig, &session_form(&fields, FILE)).await;
+    assert_eq!(answer.status.as_u16(), 201, "{}", answer.text());
+    let end = NOW.seconds() + 60;
+    let (id, fields) = session(&rig, &format!("same.mp4&expires_at={end}")).await;
+    let chunk = |index: &str| {
+        let mut form = session_form(&fields, b"half");
+        form.set("chunk", index).set("chunks", "2");
+        form
+    };
+    let answer = post(&rig, &chunk("0")).await;
+    assert_eq!(answer.status.as_u16(), 201, "{}", answer.text());
+    rig.advance(Duration::from_secs(60));
+    let answer = post(&rig, &chunk("1")).await;
+    assert_eq!(answer.status.as_u16(), 404, "{}", answer.text());
+    assert!(answer.text().contains("<Code>NoSuchUpload</Code>"));
+    let finish = format!("/v1/files/uploads/{id}?nb_chunks=1");
+    assert_eq!(rig.ask("PUT", &finish).await.status.as_u16(), 404);
+    let key = format!("tmp/{PIPELINE}/same.mp4");
+    assert_eq!(stored(&rig, &key).await.as_deref(), Some(FILE));
+}
+
+#[tokio::test]
 async fn chunks_of_all_three_idioms_in_any_order_become_one_file() {
     let rig = Rig::new().await;
     let whole: Vec<u8> = (0..2500_u32).flat_map(u32::to_le_bytes).collect();

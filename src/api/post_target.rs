@@ -37,7 +37,7 @@ impl SessionPost {
             return Ok(None);
         };
         let session = app.store.upload(id).await?;
-        if session.parts.is_some() {
+        if session.parts.is_some() || is_over(&session, app.clock.now()) {
             return Err(StoreError::NoSuchUpload.into());
         }
         let stored = session.upload.answer;
@@ -55,6 +55,12 @@ impl SessionPost {
             complete,
         }
     }
+}
+
+/// Whether the file of an unfinished session would have expired already: it would be gone when it is here, and what it replaces as well.
+pub(super) fn is_over(session: &UploadSession, now: Timestamp) -> bool {
+    let end = session.upload.expires_at;
+    session.state == UploadState::Uploading && end.is_some_and(|end| end <= now)
 }
 
 /// A file on its way into the store.

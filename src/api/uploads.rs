@@ -20,6 +20,7 @@ use super::client_form::FormWish;
 use super::error::ApiError;
 use super::params::Params;
 use super::pipelines;
+use super::post_target::is_over;
 use super::resource::millis;
 use super::upload_params::{StartParams, expiry};
 use crate::model::{
@@ -104,6 +105,9 @@ pub async fn finish(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
     let id = parse_id(id)?;
     call.read_params().await?;
     let nb_chunks = chunk_count(&call.params)?;
+    if is_over(&call.app.store.upload(id).await?, call.now) {
+        return Err(StoreError::NoSuchUpload.into());
+    }
     let finished = call
         .app
         .store
