@@ -771,10 +771,44 @@ async fn a_session_whose_file_would_have_expired_replaces_nothing() {
     let answer = post(&rig, &chunk("1")).await;
     assert_eq!(answer.status.as_u16(), 404, "{}", answer.text());
     assert!(answer.text().contains("<Code>NoSuchUpload</Code>"));
-    let finish = format!("/v1/files/uploads/{id}?nb_chunks=1");
-    assert_eq!(rig.ask("PUT", &finish).await.status.as_u16(), 404);
+    let uri = format!("/v1/files/uploads/{id}");
+    for (method, query, status) in [
+        ("PUT", "?nb_chunks=1", 404),
+        ("GET", "?form_post_params=true", 404),
+        ("GET", "", 200),
+    ] {
+        let answer = rig.ask(method, &format!("{uri}{query}")).await;
+        assert_eq!(answer.status.as_u16(), status, "{method} {query}");
+    }
     let key = format!("tmp/{PIPELINE}/same.mp4");
     assert_eq!(stored(&rig, &key).await.as_deref(), Some(FILE));
+}
+
+#[tokio::test]
+async fn a_file_that_expires_while_it_arrives_is_not_taken() {
+    let rig = Rig::new().await;
+    let end = NOW.seconds() + 60;
+    let (_, fields) = session(&rig, &format!("slow.mp4&expires_at={end}")).await;
+    let body = session_form(&fields, FILE).encode();
+    for (late, status) in [(60, 404), (59, 201)] {
+        rig.clock.set(NOW);
+        let (begin, rest) = body.split_at(body.len() - 9);
+        let parts = [begin, rest].map(Bytes::copy_from_slice);
+        let clock = rig.clock.clone();
+        // Each is made when it is asked for.
+        let frames = (0..).zip(parts).map(move |(number, part)| {
+            clock.set(NOW.plus(Duration::from_secs(number * late)));
+            Ok::<_, std::io::Error>(Frame::data(part))
+        });
+        let stream = StreamBody::new(stream::iter(frames));
+        let request = Request::post("/uploads/")
+            .header("host", support::HOST)
+            .header("content-type", content_type())
+            .body(RequestBody::new(stream, Duration::from_secs(5)));
+        let answer = rig.app.handle(request.unwrap(), connection()).await;
+        let answer = Answer::read(answer).await;
+        assert_eq!(answer.status.as_u16(), status, "{}", answer.text());
+    }
 }
 
 #[tokio::test]

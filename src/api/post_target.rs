@@ -37,11 +37,14 @@ impl SessionPost {
             return Ok(None);
         };
         let session = app.store.upload(id).await?;
-        if session.parts.is_some() || is_over(&session, app.clock.now()) {
+        if session.parts.is_some() {
             return Err(StoreError::NoSuchUpload.into());
         }
         let stored = session.upload.answer;
         let style = answer_style::of(stored, grant.chunk()).map_err(|e| e.in_style(stored))?;
+        if is_over(&session, app.clock.now()) {
+            return Err(ApiError::from(StoreError::NoSuchUpload).in_style(style));
+        }
         Ok(Some(Self { session, style }))
     }
 
@@ -137,6 +140,13 @@ impl<'a> PostTarget<'a> {
         now: Timestamp,
     ) -> Result<Stored, ApiError> {
         let Self { writer, chunk } = self;
+        // It may have come so slowly that this is so only now.
+        if chunk
+            .as_ref()
+            .is_some_and(|(post, _)| is_over(&post.session, now))
+        {
+            return Err(StoreError::NoSuchUpload.into());
+        }
         let committed = writer.commit(expected, now).await;
         let Some((post, target)) = chunk else {
             let receipt = committed.map_err(in_words_of_form)?.receipt;

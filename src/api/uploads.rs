@@ -89,6 +89,9 @@ pub async fn inspect(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
     }
     let id = parse_id(id)?;
     let session = form_session(call, id).await?;
+    if scope == Scope::MediahubWrite && is_over(&session, call.now) {
+        return Err(StoreError::NoSuchUpload.into());
+    }
     let receipts = call.app.store.receipts(id).await?;
     let form = (scope == Scope::MediahubWrite).then(|| signed_form(call, &session, &wish));
     let mut upload = shown(&session, form);

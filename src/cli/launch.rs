@@ -79,13 +79,24 @@ async fn open_unless_stopped(
         store = &mut opening => store.map(Some),
         () = signals.stop() => {
             // Whoever removes the folder next must not meet somebody who still makes it.
-            if let Ok(Ok(store)) = tokio::time::timeout(LAST_WAIT, opening).await
-                && let Err(error) = store.close().await
-            {
-                tracing::error!(%error, "the store did not close cleanly");
+            tokio::select! {
+                () = opened_and_closed(opening) => {}
+                () = tokio::time::sleep(LAST_WAIT) => tracing::warn!("not waiting for the store"),
+                () = signals.stop() => tracing::warn!("not waiting for the store"),
             }
             Ok(None)
         }
+    }
+}
+
+async fn opened_and_closed(opening: impl Future<Output = Result<Arc<dyn Store>, Failure>>) {
+    match opening.await {
+        Ok(store) => {
+            if let Err(error) = store.close().await {
+                tracing::error!(%error, "the store did not close cleanly");
+            }
+        }
+        Err(failure) => tracing::error!("{}", failure.message),
     }
 }
 

@@ -91,6 +91,9 @@ impl Upload {
         self.send((&session, before), &plan, missing)
             .await
             .map_err(|failure| {
+                if failure.message == CHANGED {
+                    return failure;
+                }
                 let hint = format!("go on with --resume {}", session.id());
                 Failure::new(format!("{}; {hint}", failure.message))
             })?;
@@ -162,7 +165,7 @@ fn progress_bar(plan: &Plan, missing: &[u32]) -> ProgressBar {
 }
 
 /// Said of a file that is not what it was when its upload began.
-const CHANGED: &str = "the file changed while it was uploaded";
+const CHANGED: &str = "the file changed while it was uploaded; begin anew, without --resume";
 
 /// A file, and what it was like when its upload began.
 #[derive(Clone)]
