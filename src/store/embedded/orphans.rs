@@ -60,17 +60,18 @@ pub(super) async fn name_recent(engine: &Arc<Engine>, now: Timestamp) -> Result<
     Ok(())
 }
 
-/// Removes orphans; when there is much to look through, that goes on in the background. What fails is told to the log: an orphan only takes
-/// space.
-pub(super) async fn search(engine: &Arc<Engine>) {
+/// Removes orphans; when there is much to look through, that goes on in the background, and the log is told how it failed.
+pub(super) async fn search(engine: &Arc<Engine>) -> Result<(), StoreError> {
     let owner = Arc::clone(engine);
     let search = move || {
-        if let Err(error) = remove_orphans(&owner) {
+        remove_orphans(&owner).inspect_err(|error| {
             tracing::warn!(%error, "not all files were looked at that may belong to nothing");
-        }
+        })
     };
-    // It goes on when this does not wait any longer.
-    let _ = sync::timeout(ORPHAN_WAIT, engine.tasks.spawn_blocking(search)).await;
+    match sync::timeout(ORPHAN_WAIT, engine.tasks.spawn_blocking(search)).await {
+        Ok(done) => super::joined(done),
+        Err(_) => Ok(()),
+    }
 }
 
 /// The files of some folders that were made since the mark and that the index does not know: those of the last moments before the stop.

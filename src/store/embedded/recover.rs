@@ -66,7 +66,7 @@ async fn settle(engine: &Arc<Engine>, now: Timestamp, clean: bool) -> Result<(),
     }
     resume(engine, now).await?;
     if !clean {
-        orphans::search(engine).await;
+        orphans::search(engine).await?;
         match snapshot::write(engine).await {
             // The one that is there knows all that was acknowledged; the next change replaces it.
             Err(error) if may_wait(&error) => tracing::warn!(%error, "catalog.json stays as it is"),
