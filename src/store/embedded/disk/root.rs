@@ -164,15 +164,24 @@ impl Disk {
             file.write_all(bytes)?;
             Ok(file)
         });
-        let renamed = written
-            .and_then(|file| self.sync_all(&file))
-            .and_then(|()| self.run("rename a small file", || fs::rename(&temporary, path)));
-        if renamed.is_err() {
-            // On a full disk it has taken the last block.
-            let _ = self.run("remove a small file", || fs::remove_file(&temporary));
+        let renamed = written.and_then(|file| {
+            self.sync_all(&file)?;
+            self.run("rename a small file", || fs::rename(&temporary, path))?;
+            Ok(file)
+        });
+        match renamed {
+            Ok(file) => {
+                let synced = self.sync_parent(path);
+                // Not before: a start that finds two descriptors here has one for a client and one for what that asks for.
+                drop(file);
+                synced
+            }
+            Err(error) => {
+                // On a full disk it has taken the last block.
+                let _ = self.run("remove a small file", || fs::remove_file(&temporary));
+                Err(error)
+            }
         }
-        renamed?;
-        self.sync_parent(path)
     }
 
     pub(super) fn make_folders(&self) -> io::Result<()> {
