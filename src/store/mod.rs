@@ -190,8 +190,8 @@ pub trait ObjectStore: Send + Sync + Debug {
         now: Timestamp,
     ) -> Result<UploadSession, StoreError>;
 
-    /// Drops a session that is not finished, and its chunks. A finished one is refused with [`StoreError::Finished`], and so is one of
-    /// forms that is being made whole.
+    /// Drops a session that is not finished, and its chunks, also when it waits for room to be made whole. A finished one is refused
+    /// with [`StoreError::Finished`].
     async fn abort_upload(&self, id: Id) -> Result<(), StoreError>;
 
     /// The record of a live object, or [`StoreError::NoSuchObject`].

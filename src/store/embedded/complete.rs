@@ -19,25 +19,14 @@ use super::disk::FileName;
 use super::faults::{self, Bug};
 use super::index::Txn;
 use super::lease::Lease;
-use super::records::{self, RECEIPTS, SessionRecord};
+use super::records::SessionRecord;
 use super::sync::AtomicBool;
-use super::{Engine, closing, copying, damage, label, ledger, names, objects, sync, tagged};
-use crate::model::{
-    ChecksumType, ChunkReceipt, Crc64, ETag, Id, MAX_CHUNKS, ObjectMeta, ObjectParts, Place,
-    Timestamp, UploadSession, UploadState,
-};
+use super::{Engine, closing, copying, damage, label, ledger, objects, receipts, sync, tagged};
+use crate::model::{ChunkReceipt, Id, ObjectMeta, Place, Timestamp, UploadSession, UploadState};
 use crate::store::StoreError;
 
 /// How long a caller waits for an object to be made whole; it then goes on by itself.
 const COMPLETION_WAIT: Duration = Duration::from_secs(30);
-
-/// All receipts of a session, by index.
-pub(super) fn receipts(engine: &Engine, id: Id) -> Result<Vec<ChunkReceipt>, StoreError> {
-    let prefix = records::id_key(RECEIPTS, id);
-    let pairs = engine.index.prefix(&prefix, MAX_CHUNKS as usize)?;
-    let receipts = pairs.iter().map(|(_, v)| records::decode_receipt(v));
-    receipts.collect()
-}
 
 /// Says that no more chunks will come, and makes the object whole.
 pub(super) async fn finish(
@@ -47,7 +36,14 @@ pub(super) async fn finish(
     now: Timestamp,
 ) -> Result<UploadSession, StoreError> {
     let job = move |txn: &mut Txn<'_>| closing::finish(txn, id, nb_chunks);
-    let session = engine.index.commit(job).await?;
+    let session = match engine.index.commit(job).await {
+        Err(StoreError::MissingChunks { count, .. }) => {
+            let first = move |engine: &Engine| receipts::first_missing(engine, id, nb_chunks);
+            let first = engine.blocking(first).await?;
+            return Err(StoreError::MissingChunks { count, first });
+        }
+        finished => finished?,
+    };
     if session.state == UploadState::Completing {
         complete_and_wait(engine, id, now).await?;
         return Ok(engine.session(id)?.session);
@@ -150,11 +146,10 @@ async fn fail(engine: &Engine, id: Id) -> Result<(), StoreError> {
 pub(super) async fn abort(engine: &Arc<Engine>, id: Id) -> Result<(), StoreError> {
     let owner = Arc::clone(engine);
     let check = |record: &SessionRecord| match record.session.state {
-        UploadState::Uploading | UploadState::Failed => Ok(()),
-        _ if faults::is_planted(Bug::AbortAny) => Ok(()),
-        // Nobody was told yet that it has become an object, and it may be what fills the disk.
-        UploadState::Completing if record.session.parts.is_some() => Ok(()),
-        UploadState::Completing | UploadState::Completed => Err(StoreError::Finished),
+        // Of one that waits to be made whole nobody was told yet that it has become an object, and it may be what fills the disk.
+        UploadState::Uploading | UploadState::Completing | UploadState::Failed => Ok(()),
+        UploadState::Completed if faults::is_planted(Bug::AbortAny) => Ok(()),
+        UploadState::Completed => Err(StoreError::Finished),
     };
     engine
         .carry_out(async move { drop_session(&owner, id, check).await })
@@ -238,11 +233,13 @@ fn arrange(
     if let Some(number) = record.assembled {
         return Ok(Some(number));
     }
-    let receipts = receipts(engine, lease.id)?;
-    check_receipts(record, &receipts)?;
+    let receipts = receipts::all(engine, lease.id)?;
+    receipts::check_full(record, &receipts)?;
     let main = engine.disk.open_or_create(FileName::Main(lease.id))?;
-    if layout(&receipts).all(|(receipt, offset)| lies_right(receipt, offset)) {
-        let apart = receipts.iter().filter(|receipt| lies_apart(receipt));
+    if receipts::layout(&receipts).all(|(receipt, offset)| receipts::lies_right(receipt, offset)) {
+        let apart = receipts
+            .iter()
+            .filter(|receipt| receipts::lies_apart(receipt));
         let apart: u64 = apart.map(|receipt| receipt.length).sum();
         if apart > 0 {
             engine.check_room(apart)?;
@@ -271,7 +268,7 @@ fn fold(
     receipts: &[ChunkReceipt],
 ) -> Result<(), StoreError> {
     let in_place = std::ptr::eq(main, target);
-    for (receipt, offset) in layout(receipts).filter(|(receipt, _)| receipt.length > 0) {
+    for (receipt, offset) in receipts::layout(receipts).filter(|(receipt, _)| receipt.length > 0) {
         match receipt.place {
             Place::Main(_) if in_place => {}
             Place::Main(start) => {
@@ -285,37 +282,6 @@ fn fold(
         }
     }
     Ok(())
-}
-
-/// Each receipt with the offset at which its chunk ends up.
-fn layout(receipts: &[ChunkReceipt]) -> impl Iterator<Item = (&ChunkReceipt, u64)> {
-    receipts.iter().scan(0_u64, |end, receipt| {
-        let offset = *end;
-        *end = end.saturating_add(receipt.length);
-        Some((receipt, offset))
-    })
-}
-
-const fn lies_apart(receipt: &ChunkReceipt) -> bool {
-    matches!(receipt.place, Place::Spill(_))
-}
-
-fn lies_right(receipt: &ChunkReceipt, offset: u64) -> bool {
-    match receipt.place {
-        Place::Main(start) => start == offset || receipt.length == 0,
-        Place::Spill(_) => true,
-    }
-}
-
-fn check_receipts(record: &SessionRecord, receipts: &[ChunkReceipt]) -> Result<(), StoreError> {
-    // Of parts only those are left that count, with the numbers that they had.
-    let numbered = record.session.parts.is_some()
-        || (0..).zip(receipts).all(|(i, receipt)| receipt.index == i);
-    let count = u32::try_from(receipts.len()).ok();
-    if numbered && count == record.session.nb_chunks {
-        return Ok(());
-    }
-    Err(damaged("the receipts are not a full set"))
 }
 
 fn note_assembled(txn: &mut Txn<'_>, id: Id, number: u32) -> Result<(), StoreError> {
@@ -341,8 +307,8 @@ fn finish_file(
     now: Timestamp,
 ) -> Result<ObjectMeta, StoreError> {
     let upload = &record.session.upload;
-    let receipts = receipts(engine, upload.id)?;
-    let meta = describe(record, &receipts, now);
+    let receipts = receipts::all(engine, upload.id)?;
+    let meta = receipts::describe(record, &receipts, now);
     let main = engine.disk.open_or_create(FileName::Main(upload.id))?;
     let length = engine.disk.length(&main)?;
     if length < meta.size {
@@ -356,38 +322,6 @@ fn finish_file(
     Ok(meta)
 }
 
-/// The object that consists of these chunks.
-pub(super) fn describe(
-    record: &SessionRecord,
-    receipts: &[ChunkReceipt],
-    now: Timestamp,
-) -> ObjectMeta {
-    let size = receipts.iter().map(|receipt| receipt.length).sum();
-    let crc64 = receipts.iter().fold(Crc64::of(b""), |crc, receipt| {
-        crc.then(receipt.digests.crc64, receipt.length)
-    });
-    let rules = record.session.parts;
-    let md5s = || receipts.iter().map(|receipt| receipt.digests.md5);
-    let md5 = md5s().next().filter(|_| receipts.len() == 1);
-    let etag = match (rules, md5) {
-        (None, Some(md5)) => ETag::of_whole(md5),
-        // One part is a part, too.
-        _ => ETag::of_chunks(md5s()),
-    };
-    let mut meta = names::object_of(&record.session.upload, size, (etag, md5, crc64), now);
-    let mut composite = None;
-    match rules.and_then(|rules| rules.whole(receipts)) {
-        Some(whole) if whole.kind == ChecksumType::Composite => composite = Some(whole.value),
-        Some(whole) => meta.attributes.checksum = Some(whole.value),
-        None => {}
-    }
-    if rules.is_some() || receipts.len() > 1 {
-        let sizes = receipts.iter().map(|receipt| receipt.length);
-        meta.parts = Some(ObjectParts::of(sizes, composite));
-    }
-    meta
-}
-
 fn damaged(what: &str) -> StoreError {
     StoreError::Corrupt(what.to_owned())
 }
@@ -396,6 +330,7 @@ fn damaged(what: &str) -> StoreError {
 mod tests {
     use super::*;
     use crate::store::ObjectStore as _;
+    use crate::store::embedded::records;
     use crate::store::embedded::tests::{Folder, NOW, acknowledge_only, begin, read, send};
     use crate::store::embedded::{EmbeddedStore, Options};
 

@@ -1,7 +1,7 @@
 //! The embedded engine: plain files for bytes, one ordered index for names.
 //!
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `batches`, `placing`, `lane` and `output` take the bytes of a chunk to
-//! disk, `ledger`, `closing`, `parts` and `names` hold the rules of sessions and objects as index jobs, `complete` makes a full session one file,
+//! disk, `ledger`, `closing`, `parts` and `names` hold the rules of sessions and objects as index jobs, `receipts` tell what a session has, `complete` makes a full session one file,
 //! `objects` finds, `reader` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `snapshot` keeps them once more, `counts` their numbers, `sweep` removes what is due and `lifecycle` what a bucket's rules let go, `recover` opens, `rebuild` rebuilds and
 //! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags), `entry` (of the catalog), `long` (such as are), `known` (such as were read), `hot` (small objects that were read),
 //! `label`, `damage` (of the index, seen by a read), `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
@@ -50,6 +50,7 @@ mod parts;
 mod placing;
 mod reader;
 mod rebuild;
+mod receipts;
 mod recent;
 mod records;
 mod recover;
@@ -287,7 +288,7 @@ impl ObjectStore for EmbeddedStore {
     async fn receipts(&self, id: Id) -> Result<Vec<ChunkReceipt>, StoreError> {
         let read = move |engine: &Engine| {
             engine.session(id)?;
-            complete::receipts(engine, id)
+            receipts::all(engine, id)
         };
         let receipts = self.engine.blocking(read).await?;
         // Whoever is told that a chunk is here does not send it again.

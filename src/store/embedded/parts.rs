@@ -17,7 +17,7 @@ use super::closing::begin_completing;
 use super::index::Txn;
 use super::names::{self, Garbage, discard};
 use super::records::{RECEIPTS, SessionRecord, decode_receipt, id_key, object_key, receipt_key};
-use super::{EmbeddedStore, Engine, catalog, complete, ledger, objects, tagged, uploads};
+use super::{EmbeddedStore, Engine, catalog, complete, ledger, objects, receipts, tagged, uploads};
 use crate::model::{
     Checksum, ChecksumType, ChunkReceipt, Crc64, ETag, Id, MAX_CHUNKS, Md5, NewUpload, ObjectMeta,
     PartRules, Place, Timestamp, UploadSession, UploadState,
@@ -118,8 +118,8 @@ async fn complete_parts(
     let record = engine.session(id)?;
     match record.session.state {
         UploadState::Completed => {
-            let receipts = complete::receipts(engine, id)?;
-            Ok(Some(complete::describe(&record, &receipts, now)))
+            let receipts = receipts::all(engine, id)?;
+            Ok(Some(receipts::describe(&record, &receipts, now)))
         }
         _ => Ok(None),
     }
