@@ -647,6 +647,37 @@ async fn a_reload_shows_the_new_certificate_and_a_bad_one_changes_nothing() {
 }
 
 #[test]
+fn who_is_told_to_stop_before_it_is_ready_stops() {
+    let (mut server, format) = Server::begin_and_stand_still(tempfile::tempdir().unwrap(), &[]);
+    server.signal(Signal::TERM);
+    eventually("the stop", || {
+        server.log().contains("stopping before").then_some(())
+    });
+    // What it reads is no format, but nobody asks any more.
+    drop(format);
+    let status = server.wait();
+    assert!(status.success(), "{status}: {}", server.log());
+    assert!(!server.folder().join("ports").exists());
+}
+
+#[test]
+fn a_reload_that_is_asked_for_before_the_server_is_ready_is_done_when_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    certificate(folder.path());
+    let [certificate, key] =
+        ["cert.pem", "key.pem"].map(|name| folder.path().join(name).display().to_string());
+    let flags = ["--certificate", &certificate, "--private-key", &key];
+    let (server, mut format) = Server::begin_and_stand_still(folder, &flags);
+    server.signal(Signal::HUP);
+    format.write_all(b"pillarbox 1 of-this-test\n").unwrap();
+    drop(format);
+    eventually("the reload", || {
+        server.log().contains("certificate reloaded").then_some(())
+    });
+    server.stop();
+}
+
+#[test]
 fn a_key_that_everybody_can_read_is_warned_of_and_a_private_one_is_not() {
     for (mode, warnings) in [(0o640, 0), (0o644, 1)] {
         let folder = tempfile::tempdir().unwrap();

@@ -78,6 +78,7 @@ async fn open_unless_stopped(
     tokio::select! {
         store = &mut opening => store.map(Some),
         () = signals.stop() => {
+            tracing::info!("stopping before the store is open");
             // Whoever removes the folder next must not meet somebody who still makes it.
             tokio::select! {
                 () = opened_and_closed(opening) => {}

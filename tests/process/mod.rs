@@ -98,37 +98,66 @@ impl Server {
 
     /// Adds what every server of a test needs, starts it, and waits until it is ready.
     pub fn start(mut command: Command, folder: TempDir) -> Self {
-        let port_file = folder.path().join("ports");
-        let _absent = fs::remove_file(&port_file);
-        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
-        command.arg("--port-file").arg(&port_file);
+        let _absent = fs::remove_file(folder.path().join("ports"));
+        Self::with_ports(&mut command, &folder);
         Self::spawn(command, folder)
     }
 
     /// Starts a command that writes the port file, and waits until it is ready.
-    pub fn spawn(mut command: Command, folder: TempDir) -> Self {
+    pub fn spawn(command: Command, folder: TempDir) -> Self {
+        let mut server = Self::begin(command, folder);
+        server.wait_until_ready();
+        server
+    }
+
+    /// A server of the folder's data that stands still in the middle of its start, until what is returned is written to or closed: it
+    /// reads `FORMAT`, which is a pipe.
+    pub fn begin_and_stand_still(folder: TempDir, flags: &[&str]) -> (Self, fs::File) {
+        let data = folder.path().join("data");
+        let format = data.join("FORMAT");
+        fs::create_dir(&data).unwrap();
+        let made = Command::new("mkfifo").arg(&format).status().unwrap();
+        assert!(made.success());
+        let mut command = pillarbox();
+        command.arg("serve").arg("--data").arg(data).args(flags);
+        Self::with_ports(&mut command, &folder);
+        let server = Self::begin(command, folder);
+        // Returns when there is somebody who reads.
+        let format = fs::File::options().write(true).open(format).unwrap();
+        (server, format)
+    }
+
+    fn with_ports(command: &mut Command, folder: &TempDir) {
+        command.args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+        let ports = folder.path().join("ports");
+        command.arg("--port-file").arg(ports);
+    }
+
+    fn begin(mut command: Command, folder: TempDir) -> Self {
         let open = |name| fs::File::create(folder.path().join(name)).unwrap();
         let child = command
             .stdout(open("stdout"))
             .stderr(open("stderr"))
             .spawn()
             .unwrap();
-        let mut server = Self {
+        Self {
             child,
             folder,
             public: String::new(),
             admin: String::new(),
-        };
+        }
+    }
+
+    fn wait_until_ready(&mut self) {
         let ports = eventually("the port file", || {
-            if let Some(status) = server.child.try_wait().unwrap() {
-                panic!("the server ended with {status}: {}", server.log());
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("the server ended with {status}: {}", self.log());
             }
-            fs::read_to_string(server.folder.path().join("ports")).ok()
+            fs::read_to_string(self.folder.path().join("ports")).ok()
         });
         let mut lines = ports.lines().map(str::to_owned);
-        server.public = lines.next().unwrap();
-        server.admin = lines.next().unwrap();
-        server
+        self.public = lines.next().unwrap();
+        self.admin = lines.next().unwrap();
     }
 
     pub fn folder(&self) -> &Path {

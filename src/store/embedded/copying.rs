@@ -67,3 +67,25 @@ fn lock(engine: &Engine) -> MutexGuard<'_, u64> {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::tests::Folder;
+
+    #[tokio::test]
+    async fn room_that_others_copy_into_is_not_found_twice() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let engine = &*store.engine;
+        let room = Room::for_step(engine, STEP_BYTES).unwrap();
+        let second = Room::for_step(engine, 1).unwrap();
+        assert_eq!(*lock(engine), STEP_BYTES + 1);
+        drop((room, second));
+        assert_eq!(*lock(engine), 0);
+        *lock(engine) = u64::MAX;
+        let refused = Room::for_step(engine, 1).err();
+        assert!(matches!(refused, Some(StoreError::Full)), "{refused:?}");
+        assert_eq!(*lock(engine), u64::MAX, "who found none takes none");
+    }
+}

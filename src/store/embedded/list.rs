@@ -285,6 +285,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_would_look_at_every_record_waits_for_those_who_do() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        post(&store, "object", 0, None).await;
+        let by_size = FileQuery {
+            sort: SortKey::Size,
+            ..first(1)
+        };
+        let all = u32::try_from(MAX_SCANS).unwrap();
+        let others = store.engine.scans.acquire_many(all).await.unwrap();
+        let mut list = std::pin::pin!(keys(&store, &by_size, NOW));
+        assert!(futures_util::poll!(&mut list).is_pending());
+        let by_creation = keys(&store, &first(1), NOW).await;
+        assert_eq!(
+            by_creation.1, 1,
+            "who looks at a page only waits for nobody"
+        );
+        assert!(futures_util::poll!(&mut list).is_pending());
+        drop(others);
+        assert_eq!(list.await, by_creation);
+        assert_eq!(store.engine.scans.available_permits(), MAX_SCANS);
+    }
+
+    #[tokio::test]
     async fn a_rebuilt_index_counts_anew() {
         let folder = Folder::new();
         let store = folder.open().await;
