@@ -234,7 +234,7 @@ async fn a_completion_with_one_thing_wrong_is_refused_and_the_upload_stays() {
         ("tag of another", of(&[(1, c), (3, c)]), "InvalidPart"),
         ("no tag", of(&[(1, "x"), (3, c)]), "InvalidPart"),
         ("no parts", of(&[]), "MalformedXML"),
-        ("no body", upload.on("POST"), "MalformedXML"),
+        ("no body", upload.on("POST"), "InvalidRequest"),
         ("no XML", body("parts"), "MalformedXML"),
         ("other root", body("<Delete/>"), "MalformedXML"),
         (
@@ -469,7 +469,7 @@ async fn a_start_with_one_thing_wrong_is_refused() {
         (
             "tags",
             start().header("x-amz-tagging", "a=b&a=c"),
-            "InvalidTag",
+            "InvalidArgument",
         ),
         (
             "metadata",
@@ -806,7 +806,8 @@ async fn a_checksum_of_checksums_is_verified_kept_and_given_back() {
     let asked = Signed::new("GET", &format!("{PATH}?attributes"))
         .header("x-amz-object-attributes", "Checksum,ObjectParts");
     let asked = asked.send(&rig).await;
-    assert_eq!(element(&asked, "ChecksumSHA256"), whole);
+    let (bare, _count) = whole.split_once('-').unwrap();
+    assert_eq!(element(&asked, "ChecksumSHA256"), bare);
     assert_eq!(element(&asked, "ChecksumType"), "COMPOSITE");
     assert_eq!(element(&asked, "PartsCount"), "2");
     let read = Signed::new("GET", PATH).header("x-amz-checksum-mode", "ENABLED");

@@ -299,7 +299,7 @@ async fn nothing_is_stored_unless_all_that_was_claimed_is_true() {
         (
             "tags",
             new().header("x-amz-tagging", "a=b&a=c"),
-            "InvalidTag",
+            "InvalidArgument",
         ),
         (
             "kms",
@@ -334,7 +334,7 @@ async fn nothing_is_stored_unless_all_that_was_claimed_is_true() {
         (
             "version",
             Signed::new("PUT", "/uploads/a?versionId=1").body(BYTES),
-            "NoSuchVersion",
+            "InvalidArgument",
         ),
         (
             "bucket",

@@ -115,7 +115,8 @@ async fn a_write_counts_only_while_its_condition_holds() {
                 "\"00\"",
                 (412, "PreconditionFailed", "If-Match"),
             ),
-            ("if-match", "\"*\"", (412, "PreconditionFailed", "If-Match")),
+            ("if-match", "*", (501, "NotImplemented", "")),
+            ("if-match", "\"*\"", (501, "NotImplemented", "")),
             ("if-match", "\"a\", \"b\"", (501, "NotImplemented", "")),
             ("if-none-match", &etag, (501, "NotImplemented", "")),
             ("if-unmodified-since", "x", (501, "NotImplemented", "")),
@@ -126,7 +127,7 @@ async fn a_write_counts_only_while_its_condition_holds() {
             assert_eq!(told(&answer), expected, "{header}: {value}");
             assert_eq!(ask(&rig, "GET", &path).await.header("etag"), etag);
         }
-        for tag in [etag.as_str(), etag.trim_matches('"'), "*"] {
+        for tag in [etag.as_str(), etag.trim_matches('"')] {
             put(&rig, &path).await;
             let answer = write(&path).header("if-match", tag).send(&rig).await;
             assert_eq!(answer.status, 200, "{tag}: {}", answer.text());

@@ -4,7 +4,8 @@
 //!
 //! Never does: decide what to send when everything fits. Our entity tags are strong: a change of the bytes is another tag.
 //!
-//! Invariants: a date that is no HTTP date is ignored, as the RFC asks. A tag without its quotes, which some S3 clients
+//! Invariants: a date that is no HTTP date is ignored, as the RFC asks, and so is one later than now after which something is to have
+//! changed: a client whose clock is fast would never see a change. A tag without its quotes, which some S3 clients
 //! send, is read as if it had them.
 
 use std::time::{Duration, UNIX_EPOCH};
@@ -33,7 +34,7 @@ pub enum Verdict {
 }
 
 /// Judges a GET or HEAD.
-pub fn judge(headers: &HeaderMap, meta: &ObjectMeta) -> Verdict {
+pub fn judge(headers: &HeaderMap, meta: &ObjectMeta, now: Timestamp) -> Verdict {
     let tag = meta.etag.as_str();
     let changed = last_modified(meta);
     if headers.contains_key(IF_MATCH) {
@@ -46,7 +47,8 @@ pub fn judge(headers: &HeaderMap, meta: &ObjectMeta) -> Verdict {
     let known = if headers.contains_key(IF_NONE_MATCH) {
         names_tag(headers, IF_NONE_MATCH, tag, true)
     } else {
-        date(headers, IF_MODIFIED_SINCE).is_some_and(|since| changed <= since)
+        let since = date(headers, IF_MODIFIED_SINCE).filter(|since| *since <= http_date(now));
+        since.is_some_and(|since| changed <= since)
     };
     if known {
         Verdict::NotModified

@@ -10,7 +10,7 @@
 //! Never does: decide. Invariant: text is escaped once, here; characters that XML 1.0 forbids become U+FFFD.
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::answer_style;
@@ -22,6 +22,8 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 pub const AMZ_ID_2: HeaderName = HeaderName::from_static("x-amz-id-2");
 /// There is one host; which one, its client knows.
 pub const HOST_ID: HeaderValue = HeaderValue::from_static(HOST_ID_TEXT);
+/// Where a bucket is.
+pub(super) const BUCKET_REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
 const HOST_ID_TEXT: &str = "pillarbox";
 
 /// JSON or XML, for the REST routes.
@@ -73,7 +75,10 @@ impl Dialect {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         match self {
             Self::Rest(_) => headers.insert(CACHE_CONTROL, NO_STORE),
-            Self::S3 => headers.insert(AMZ_ID_2, HOST_ID),
+            Self::S3 => {
+                put_region(headers, error);
+                headers.insert(AMZ_ID_2, HOST_ID)
+            }
         };
         if let Some(allow) = error.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
@@ -150,6 +155,16 @@ fn without_nulls(value: &Value) -> Value {
         }
         Value::Array(items) => Value::Array(items.iter().map(without_nulls).collect()),
         other => other.clone(),
+    }
+}
+
+/// Tells the region to who signed for another one: an answer to HEAD has no body that could.
+fn put_region(headers: &mut HeaderMap, error: &ApiError) {
+    let region = error.extras.iter().find(|(name, _)| *name == "Region");
+    if let Some((_, region)) = region
+        && let Ok(region) = HeaderValue::from_str(region)
+    {
+        headers.insert(BUCKET_REGION, region);
     }
 }
 

@@ -152,6 +152,8 @@ error_codes! {
     MethodNotAllowed => METHOD_NOT_ALLOWED, METHOD;
     /// Neither a length nor chunked coding.
     MissingContentLength => LENGTH_REQUIRED, INVALID;
+    /// There is no body where there must be one.
+    MissingRequestBodyError => BAD_REQUEST, INVALID;
     /// A header that the operation must have is missing.
     MissingSecurityHeader => BAD_REQUEST, TOKEN;
     /// No such bucket.
@@ -174,8 +176,6 @@ error_codes! {
     NoSuchTagSet => NOT_FOUND, MISSING;
     /// No such session.
     NoSuchUpload => NOT_FOUND, MISSING;
-    /// No such version; there is only `null`.
-    NoSuchVersion => NOT_FOUND, MISSING;
     /// No website.
     NoSuchWebsiteConfiguration => NOT_FOUND, MISSING;
     /// Known to Amazon, out of scope here; never a lie.

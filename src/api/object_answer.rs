@@ -49,14 +49,14 @@ pub async fn answer(
     let request = &call.head.headers;
     if call.head.method == Method::HEAD {
         let meta = call.app.store.object(name, call.now).await?;
-        return match conditional::judge(request, &meta) {
+        return match conditional::judge(request, &meta, call.now) {
             Verdict::Proceed => Ok(whole(&meta, inline, empty())),
             verdict => stopped(verdict, &meta),
         };
     }
     let reader = call.app.store.open(name, call.now).await?;
     let meta = Arc::clone(reader.meta());
-    match conditional::judge(request, &meta) {
+    match conditional::judge(request, &meta, call.now) {
         Verdict::Proceed => send(request, reader, &meta, inline),
         verdict => stopped(verdict, &meta),
     }

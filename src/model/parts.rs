@@ -145,9 +145,9 @@ impl ObjectParts {
         Some((composite.algorithm(), text))
     }
 
-    /// Of which kind the checksum of their checksums is, if they have one.
-    pub fn composite_algorithm(&self) -> Option<ChecksumAlgorithm> {
-        self.composite.as_ref().map(Checksum::algorithm)
+    /// The checksum of their checksums, if they have one.
+    pub const fn composite(&self) -> Option<&Checksum> {
+        self.composite.as_ref()
     }
 
     /// The same parts without a checksum of their checksums.

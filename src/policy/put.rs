@@ -8,6 +8,8 @@
 //!
 //! Source: Amazon S3 API Reference, "PutObject".
 
+use std::collections::BTreeSet;
+
 use super::error::{PolicyError, PolicyErrorKind};
 use super::fields;
 use super::form::{PostForm, PostFormBuilder};
@@ -65,6 +67,8 @@ impl PutHeaders {
                     fields.push("acl", value.as_bytes())?;
                 }
                 "x-amz-tagging" => tags = parse_tags(&value)?,
+                // Of a form. Beside an object's bytes Amazon passes over both: the checksum itself says which it is.
+                "x-amz-checksum-algorithm" | "x-amz-checksum-type" => {}
                 _ if is_refused(name, &value) => return Err(not_implemented(name)),
                 _ => fields.push(name, value.as_bytes())?,
             }
@@ -86,7 +90,15 @@ impl PutHeaders {
 fn parse_tags(text: &str) -> Result<Tags, PolicyError> {
     let pairs = form_urlencoded::parse(text.as_bytes());
     let pairs = pairs.map(|(key, value)| (key.into_owned(), value.into_owned()));
-    tagging::checked_tags(pairs.collect())
+    let pairs: Vec<_> = pairs.collect();
+    let keys: BTreeSet<_> = pairs.iter().map(|(key, _)| key).collect();
+    // A comma is in no tag, so it is taken for a mistaken separator.
+    let is_mistaken = keys.len() < pairs.len() || text.contains(',');
+    if is_mistaken {
+        let message = "The header 'x-amz-tagging' shall be encoded as UTF-8 then URLEncoded URL query parameters without tag name duplicates.";
+        return Err(PolicyError::argument("x-amz-tagging", text, message));
+    }
+    tagging::checked_tags(pairs)
 }
 
 fn without_chunked(codings: &str) -> String {

@@ -135,8 +135,9 @@ fn write_parts(document: &mut Document, parts: &ObjectParts, page: Page) {
 /// The checksum of an object's parts is one of checksums, and stands alone.
 fn write_checksums(checksums: &mut Document, meta: &ObjectMeta) {
     let parts = meta.parts.as_ref();
-    if let Some((algorithm, value)) = parts.and_then(ObjectParts::composite_text) {
-        checksums.element(element(algorithm), &value);
+    // Here, and only here, without the number of parts.
+    if let Some(composite) = parts.and_then(ObjectParts::composite) {
+        checksums.element(element(composite.algorithm()), &composite.base64());
         checksums.element("ChecksumType", ChecksumType::Composite.as_str());
         return;
     }

@@ -9,11 +9,12 @@
 //! Source: Amazon S3 API Reference, the operations of these names.
 
 use http::header::LOCATION;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 
 use super::super::app::DEFAULT_REGION;
 use super::super::body::empty;
 use super::super::call::{Call, Reply};
+use super::super::dialect::BUCKET_REGION;
 use super::super::error::{ApiError, ErrorCode};
 use super::access::{Access, not_implemented};
 use super::acl;
@@ -30,9 +31,12 @@ const MAX_CONFIGURATION_BYTES: usize = 64 * 1024;
 const MAX_CONFIGURATION_ELEMENTS: usize = 200;
 /// Largest `max-buckets`.
 const MAX_BUCKETS: usize = 10_000;
-/// The only ownership there is: access lists give nothing to anybody else.
-const OWNERSHIP: &str = "BucketOwnerEnforced";
-const REGION: HeaderName = HeaderName::from_static("x-amz-bucket-region");
+/// Who owns what others put into a bucket: with one owner, all mean the same.
+const OWNERSHIPS: [&str; 3] = [
+    "BucketOwnerEnforced",
+    "BucketOwnerPreferred",
+    "ObjectWriter",
+];
 /// Whose everything is; there is one owner.
 pub(super) const OWNER: &str = "pillarbox";
 
@@ -80,10 +84,19 @@ pub(super) async fn is_open_to_forms(call: &Call<'_>, bucket: &Bucket) -> Result
 /// `InvalidArgument` for parameters that are not of their kind.
 pub(super) async fn list(call: &Call<'_>, access: &Access<'_>) -> Result<Reply, ApiError> {
     let prefix = call.params.query("prefix").unwrap_or_default();
-    let most = max_buckets(call.params.query("max-buckets"))?;
-    let after = call.params.query("continuation-token");
+    let given = |name| call.params.query(name).filter(|text| !text.is_empty());
+    let most = max_buckets(given("max-buckets"))?;
+    let after = given("continuation-token");
     let after = after.map(parse_token).transpose()?.unwrap_or_default();
     let asked = call.params.query("bucket-region");
+    // Who asks for all of them, as clients always did, is answered as they always were.
+    let asks = [
+        "prefix",
+        "max-buckets",
+        "continuation-token",
+        "bucket-region",
+    ];
+    let tells_region = asks.iter().any(|name| call.params.query(name).is_some());
     let is_here = asked.is_none_or(|asked| asked == region(call));
     let entries = call.app.store.list(CatalogKind::Bucket).await?;
     let found = entries.iter().filter_map(|entry| match entry {
@@ -106,6 +119,9 @@ pub(super) async fn list(call: &Call<'_>, access: &Access<'_>) -> Result<Reply, 
                 document.element("Name", bucket.name.as_str());
                 let created = bucket.created_at.whole_second();
                 document.element("CreationDate", &created.rfc3339());
+                if tells_region {
+                    document.element("BucketRegion", region(call));
+                }
             });
         }
     });
@@ -154,10 +170,7 @@ pub(super) async fn create(
         let message = "The specified bucket is not valid.";
         ApiError::new(ErrorCode::InvalidBucketName, message).with("BucketName", name)
     })?;
-    let ownership = access.header("x-amz-object-ownership");
-    if ownership.is_some_and(|ownership| ownership != OWNERSHIP) {
-        return Err(not_implemented("x-amz-object-ownership"));
-    }
+    check_ownership(&access)?;
     let headers = put_headers(&access)?;
     let asked = headers.attributes.acl;
     if asked == CannedAcl::PublicReadWrite {
@@ -181,6 +194,19 @@ pub(super) async fn create(
         acl::set_bucket(call, &bucket, asked).await?;
     }
     Ok(made(&bucket))
+}
+
+fn check_ownership(access: &Access<'_>) -> Result<(), ApiError> {
+    const OWNERSHIP: &str = "x-amz-object-ownership";
+    match access.header(OWNERSHIP) {
+        Some(other) if !OWNERSHIPS.contains(&other) => {
+            let message = format!("Invalid {OWNERSHIP} header: {other}");
+            Err(ApiError::new(ErrorCode::InvalidArgument, message)
+                .with("ArgumentName", OWNERSHIP)
+                .with("ArgumentValue", other))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// In the default region Amazon makes a bucket again that is there, and its access control list with it: so does the repetition of a
@@ -245,7 +271,7 @@ fn check_configuration(body: &[u8], region: Option<&str>) -> Result<(), ApiError
 pub(super) fn head(call: &Call<'_>) -> Reply {
     let mut response = Response::new(empty());
     if let Ok(region) = HeaderValue::from_str(region(call)) {
-        response.headers_mut().insert(REGION, region);
+        response.headers_mut().insert(BUCKET_REGION, region);
     }
     Reply::Raw(response)
 }

@@ -154,6 +154,10 @@ pub(super) fn put_checksum(document: &mut Document, meta: &ObjectMeta) {
 /// # Errors
 /// `MalformedXML`.
 pub(super) fn named_parts(body: &[u8]) -> Result<Vec<NamedPart>, ApiError> {
+    if body.is_empty() {
+        let message = "You must specify at least one part";
+        return Err(ApiError::new(ErrorCode::InvalidRequest, message));
+    }
     let list = xml::read(body, "CompleteMultipartUpload", MAX_ELEMENTS)?;
     let parts = list.branch()?.iter().map(NamedPart::read);
     let parts = parts.collect::<Result<Vec<_>, _>>()?;

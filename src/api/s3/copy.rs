@@ -27,12 +27,12 @@ use super::payload::Payload;
 use super::put::new_upload;
 use super::xml::Document;
 use super::{
-    buckets, complete, condition, keep_alive, lifecycle, multipart, no_such_version, object_key,
+    buckets, complete, condition, invalid_version, keep_alive, lifecycle, multipart, object_key,
     settings,
 };
 use crate::model::{
     Action, Attributes, Bucket, CannedAcl, Checksum, ChecksumAlgorithm, ChecksumHasher,
-    LifecycleRule, MAX_CHUNK_BYTES, NewUpload, ObjectKey, ObjectMeta, Tags, Target,
+    LifecycleRule, MAX_CHUNK_BYTES, NewUpload, ObjectKey, ObjectMeta, Tags, Target, Timestamp,
 };
 use crate::policy::PutHeaders;
 use crate::store::{
@@ -82,7 +82,7 @@ pub(super) async fn copy(
     let payload = Payload::new(call, &mut access, headers.attributes.checksum.clone())?;
     payload.collected(0, headers.md5).await?;
     let reader = open(call, &source).await?;
-    check_conditions(&access, reader.meta())?;
+    check_conditions(&access, reader.meta(), call.now)?;
     let draft = Draft::of(&access, headers, algorithm)?;
     let rules = settings::lifecycle_to_tell(call.app, &bucket).await;
     let app = Arc::clone(call.app);
@@ -104,7 +104,7 @@ pub(super) async fn copy(
     let upload = new_upload(call, bucket, key, (stored, attributes))?;
     // The checksum of the source's parts is none of the copy, which has no parts: it gets one of its bytes of the same kind.
     let parts = reader.meta().parts.as_ref();
-    let algorithm = algorithm.or_else(|| parts?.composite_algorithm());
+    let algorithm = algorithm.or_else(|| Some(parts?.composite()?.algorithm()));
     let work = async move {
         let made = write(&app, (reader, algorithm), upload, condition).await?;
         Ok(document(&made, &rules))
@@ -262,10 +262,11 @@ fn document(meta: &ObjectMeta, rules: &[LifecycleRule]) -> Document {
     document
 }
 
-/// `/bucket/key?versionId=null`, percent-encoded; the first slash may be left out.
+/// `/bucket/key?versionId=null`, percent-encoded; the first slash may be left out. A plus is a blank, as in a form: some SDKs write one so,
+/// and all write a plus as `%2B`.
 ///
 /// # Errors
-/// `InvalidArgument`, `NoSuchBucket`, `NoSuchVersion`, `KeyTooLongError`, `AccessDenied`.
+/// `InvalidArgument`, `NoSuchBucket`, `KeyTooLongError`, `AccessDenied`.
 pub(super) async fn source(call: &Call<'_>, access: &Access<'_>) -> Result<ObjectName, ApiError> {
     let no_source = || {
         let message = "Copy Source must mention the source bucket and key: sourcebucket/sourcekey";
@@ -273,13 +274,14 @@ pub(super) async fn source(call: &Call<'_>, access: &Access<'_>) -> Result<Objec
     };
     let named = access.header(SOURCE).unwrap_or_default();
     let (path, version) = named.split_once("?versionId=").unwrap_or((named, "null"));
-    let path = percent_decode_str(path)
+    let path = path.replace('+', " ");
+    let path = percent_decode_str(&path)
         .decode_utf8()
         .map_err(|_| no_source())?;
     let path = path.strip_prefix('/').unwrap_or(&path);
     let (bucket, key) = path.split_once('/').ok_or_else(no_source)?;
     if version != "null" {
-        return Err(no_such_version(version));
+        return Err(invalid_version(version));
     }
     if key.is_empty() {
         return Err(no_source());
@@ -295,7 +297,11 @@ pub(super) async fn source(call: &Call<'_>, access: &Access<'_>) -> Result<Objec
 ///
 /// # Errors
 /// `PreconditionFailed`.
-pub(super) fn check_conditions(access: &Access<'_>, meta: &ObjectMeta) -> Result<(), ApiError> {
+pub(super) fn check_conditions(
+    access: &Access<'_>,
+    meta: &ObjectMeta,
+    now: Timestamp,
+) -> Result<(), ApiError> {
     let mut conditions = HeaderMap::new();
     for (name, condition) in [
         ("x-amz-copy-source-if-match", IF_MATCH),
@@ -312,7 +318,7 @@ pub(super) fn check_conditions(access: &Access<'_>, meta: &ObjectMeta) -> Result
     }
     // An `If-Match` or `If-None-Match` beside a date is what decides.
     let has = |condition| conditions.contains_key(condition);
-    let failed = match conditional::judge(&conditions, meta) {
+    let failed = match conditional::judge(&conditions, meta, now) {
         Verdict::Proceed => return Ok(()),
         Verdict::Failed if has(IF_MATCH) => "x-amz-copy-source-If-Match",
         Verdict::Failed => "x-amz-copy-source-If-Unmodified-Since",
@@ -327,10 +333,13 @@ fn replaces(access: &Access<'_>, directive: &str) -> Result<bool, ApiError> {
     match access.header(directive) {
         None | Some("COPY") => Ok(false),
         Some("REPLACE") => Ok(true),
-        Some(_) => Err(ApiError::new(
-            ErrorCode::InvalidArgument,
-            "Unknown directive.",
-        )),
+        Some(other) => {
+            let what = directive.trim_start_matches("x-amz-").replace('-', " ");
+            let error = ApiError::new(ErrorCode::InvalidArgument, format!("Unknown {what}."));
+            Err(error
+                .with("ArgumentName", directive)
+                .with("ArgumentValue", other))
+        }
     }
 }
 

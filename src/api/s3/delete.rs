@@ -19,7 +19,7 @@ use super::access::Access;
 use super::payload::Payload;
 use super::put::put_headers;
 use super::xml::{self, Document, Element};
-use super::{condition, no_such_version, object_key};
+use super::{condition, invalid_version, object_key};
 use crate::model::{Action, Bucket, Target};
 use crate::store::{ObjectName, StoreError, WriteCondition};
 
@@ -42,6 +42,7 @@ pub(super) async fn one(
     bucket: Bucket,
     key: &str,
 ) -> Result<Reply, ApiError> {
+    refuse_bypass(access)?;
     let condition = condition::of_delete(access)?;
     remove(call, &bucket, key, condition).await?;
     let mut response = Response::new(empty());
@@ -52,12 +53,14 @@ pub(super) async fn one(
 /// Removes the objects that the body lists.
 ///
 /// # Errors
-/// `InvalidRequest` for a list that nothing vouches for, `MalformedXML` for one that is none or too long.
+/// `InvalidRequest` for a list that nothing vouches for, `MalformedXML` for one that is none or too long, `KeyTooLongError` for a key that
+/// no object can have.
 pub(super) async fn many(
     call: &mut Call<'_>,
     mut access: Access<'_>,
     bucket: Bucket,
 ) -> Result<Reply, ApiError> {
+    refuse_bypass(&access)?;
     let headers = put_headers(&access)?;
     let payload = Payload::new(call, &mut access, headers.attributes.checksum)?;
     if headers.md5.is_none() && !payload.is_checked() {
@@ -87,6 +90,16 @@ pub(super) async fn many(
         }
     }
     Ok(Reply::Raw(document.answer()))
+}
+
+/// Nothing is locked here, so there is nothing to pass by: Amazon refuses the header whatever it says.
+fn refuse_bypass(access: &Access<'_>) -> Result<(), ApiError> {
+    const BYPASS: &str = "x-amz-bypass-governance-retention";
+    if access.header(BYPASS).is_none() {
+        return Ok(());
+    }
+    let message = format!("{BYPASS} is only applicable to Object Lock enabled buckets.");
+    Err(ApiError::new(ErrorCode::InvalidArgument, message).with("ArgumentName", BYPASS))
 }
 
 /// What a body lists.
@@ -158,7 +171,7 @@ impl Listed {
         }
         match listed.key.is_empty() {
             true => Err(xml::malformed()),
-            false => Ok(listed),
+            false => object_key(&listed.key).map(|_| listed),
         }
     }
 
@@ -175,7 +188,7 @@ impl Listed {
         }
         match self.version.as_deref() {
             None | Some("null" | "") => {}
-            Some(version) => return Err(no_such_version(version)),
+            Some(version) => return Err(invalid_version(version)),
         }
         let condition = self.tag.as_deref().map(condition::matching).transpose()?;
         remove(call, bucket, &self.key, condition).await

@@ -5,8 +5,8 @@
 //! When a lifecycle rule lets the object go, the answer says when. What nobody signed gets what is public.
 //! Never does: judge conditions or ranges; `conditional.rs` and `range.rs` do, for every road to an object.
 //!
-//! Invariants: HEAD gets the headers of GET, also those of a range, which Amazon looks at there (RFC 9110 does not). Only a whole answer
-//! carries the checksum of the whole, and only when it was asked for; the one of an object's parts is a checksum of checksums, and stands
+//! Invariants: HEAD gets the headers of GET, also those of a range, which Amazon looks at there (RFC 9110 does not). Only an answer with
+//! all bytes carries the checksum of the whole, and only when it was asked for; the one of an object's parts is a checksum of checksums, and stands
 //! alone.
 //!
 //! Source: Amazon S3 API Reference, "GetObject", "HeadObject".
@@ -70,7 +70,7 @@ pub(super) async fn get(
     let (mut response, meta) = if call.head.method == Method::HEAD {
         let meta = Arc::new(call.app.store.object(&name, call.now).await?);
         check_reader(access, &meta)?;
-        let response = match conditional::judge(request, &meta) {
+        let response = match conditional::judge(request, &meta, call.now) {
             Verdict::Proceed => match get_part::asked(call, &meta)? {
                 Some(part) => of_part(part, &meta, empty()),
                 None => send(request, checked, None, &meta)?,
@@ -82,7 +82,7 @@ pub(super) async fn get(
         let reader = call.app.store.open(&name, call.now).await?;
         let meta = Arc::clone(reader.meta());
         check_reader(access, &meta)?;
-        let response = match conditional::judge(request, &meta) {
+        let response = match conditional::judge(request, &meta, call.now) {
             Verdict::Proceed => match get_part::asked(call, &meta)? {
                 Some(part) => {
                     let body = ObjectBody::part(reader, part.offset, part.length);
@@ -128,7 +128,9 @@ fn put_overrides(
     for (parameter, header) in OVERRIDES {
         match (call.params.query(parameter), access) {
             (None, _) => {}
-            (Some(value), Some(_)) => set(headers, header, value),
+            (Some(value), Some(_)) => {
+                headers.insert(header, latin(parameter, value)?);
+            }
             (Some(_), None) => {
                 let message =
                     "Request specific response headers cannot be used for anonymous GET requests.";
@@ -137,6 +139,19 @@ fn put_overrides(
         }
     }
     Ok(())
+}
+
+/// A value as Latin-1: more has no place in a header.
+fn latin(parameter: &str, value: &str) -> Result<HeaderValue, ApiError> {
+    let bytes = value.chars().map(|c| u8::try_from(u32::from(c)).ok());
+    let bytes = bytes.collect::<Option<Vec<_>>>();
+    let header = bytes.and_then(|bytes| HeaderValue::from_bytes(&bytes).ok());
+    header.ok_or_else(|| {
+        let message = "Header value cannot be represented using ISO-8859-1.";
+        ApiError::new(ErrorCode::InvalidArgument, message)
+            .with("ArgumentName", parameter)
+            .with("ArgumentValue", value)
+    })
 }
 
 /// All of the object or the range that is wanted; without a reader, its headers.
@@ -162,7 +177,10 @@ fn send(
         Wanted::Part(span) => {
             let body = reader.map(|reader| ObjectBody::part(reader, span.first, span.length()));
             let body = body.map_or_else(empty, BodyExt::boxed_unsync);
-            let mut response = with_headers(meta, span.length(), body);
+            let mut response = match span.length() == meta.size {
+                true => whole(checked, meta, body),
+                false => with_headers(meta, span.length(), body),
+            };
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             let range = format!("bytes {}-{}/{}", span.first, span.last, meta.size);
             set(response.headers_mut(), CONTENT_RANGE, &range);
@@ -209,7 +227,9 @@ fn stopped(
     }
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
-    put_validators(response.headers_mut(), meta);
+    let headers = response.headers_mut();
+    put_validators(headers, meta);
+    put_stored(headers, meta, [CACHE_CONTROL, EXPIRES]);
     Ok(response)
 }
 
@@ -235,11 +255,8 @@ fn with_headers(meta: &ObjectMeta, length: u64, body: ResponseBody) -> Response<
     let headers = response.headers_mut();
     headers.reserve(USUAL_HEADERS);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(UNKNOWN));
-    for name in [CONTENT_TYPE, CACHE_CONTROL, CONTENT_DISPOSITION, EXPIRES] {
-        if let Some(value) = meta.headers.get(name.as_str()) {
-            set(headers, name, value);
-        }
-    }
+    let stored = [CONTENT_TYPE, CACHE_CONTROL, CONTENT_DISPOSITION, EXPIRES];
+    put_stored(headers, meta, stored);
     stored_headers::put_all(headers, meta);
     put_validators(headers, meta);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -247,6 +264,15 @@ fn with_headers(meta: &ObjectMeta, length: u64, body: ResponseBody) -> Response<
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(SANDBOX));
     response
+}
+
+/// Writes what was stored under these names.
+fn put_stored<const N: usize>(headers: &mut HeaderMap, meta: &ObjectMeta, names: [HeaderName; N]) {
+    for name in names {
+        if let Some(value) = meta.headers.get(name.as_str()) {
+            set(headers, name, value);
+        }
+    }
 }
 
 fn put_validators(headers: &mut HeaderMap, meta: &ObjectMeta) {

@@ -17,7 +17,7 @@ use super::super::disposition::ENCODED;
 use super::super::error::{ApiError, ErrorCode};
 use super::buckets::owner;
 use super::xml::Document;
-use crate::model::{Bucket, ObjectMeta};
+use crate::model::{Bucket, Checksum, ChecksumAlgorithm, ChecksumType, ObjectMeta, ObjectParts};
 use crate::store::{KeyEntry, KeyPage, KeyQuery};
 
 /// How keys are written on request; the slash stays.
@@ -158,7 +158,10 @@ impl Listing {
                 document.element("VersionIdMarker", "");
                 if let Some(last) = last {
                     document.element("NextKeyMarker", &self.key(last));
-                    document.element("NextVersionIdMarker", "null");
+                    // A group has no versions.
+                    if matches!(page.entries.last(), Some(KeyEntry::Object(_))) {
+                        document.element("NextVersionIdMarker", "null");
+                    }
                 }
             }
             Kind::V2 => {
@@ -191,6 +194,9 @@ impl Listing {
             let modified = meta.finished_at.whole_second();
             inner.element("LastModified", &modified.rfc3339());
             inner.element("ETag", &meta.etag.quoted());
+            let (algorithm, kind) = checksum_of(meta);
+            inner.element("ChecksumAlgorithm", &algorithm.as_str().to_uppercase());
+            inner.element("ChecksumType", kind.as_str());
             inner.element("Size", &meta.size.to_string());
             let class = meta.headers.get("x-amz-storage-class");
             inner.element("StorageClass", class.unwrap_or("STANDARD"));
@@ -211,13 +217,23 @@ impl Listing {
 /// `InvalidArgument` for another encoding.
 pub(super) fn is_encoded(call: &Call<'_>) -> Result<bool, ApiError> {
     match call.params.query("encoding-type") {
-        None | Some("") => Ok(false),
+        None => Ok(false),
         Some("url") => Ok(true),
-        Some(_) => Err(argument(
-            "encoding-type",
-            "Invalid Encoding Method specified in Request",
-        )),
+        Some(other) => {
+            let message = "Invalid Encoding Method specified in Request";
+            Err(argument("encoding-type", message).with("ArgumentValue", other))
+        }
     }
+}
+
+/// Which checksum an object has, as its reader is told it, and of which kind it is.
+fn checksum_of(meta: &ObjectMeta) -> (ChecksumAlgorithm, ChecksumType) {
+    if let Some(composite) = meta.parts.as_ref().and_then(ObjectParts::composite) {
+        return (composite.algorithm(), ChecksumType::Composite);
+    }
+    let named = meta.attributes.checksum.as_ref().map(Checksum::algorithm);
+    let algorithm = named.unwrap_or(ChecksumAlgorithm::Crc64Nvme);
+    (algorithm, ChecksumType::FullObject)
 }
 
 /// A key, or what is like one, as it is to be written.
@@ -259,11 +275,11 @@ pub(super) fn limit_of(
         Ok(Err(_)) => {
             let range =
                 format!("Argument {argument_name} must be an integer between 0 and 2147483647");
-            Err(argument(name, &range))
+            Err(argument(name, &range).with("ArgumentValue", text))
         }
         Err(_) => {
             let rule = format!("Provided {name} not an integer or within integer range");
-            Err(argument(name, &rule))
+            Err(argument(name, &rule).with("ArgumentValue", text))
         }
     }
 }

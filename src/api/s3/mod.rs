@@ -267,11 +267,14 @@ fn check_version(call: &Call<'_>) -> Result<(), ApiError> {
             let error = ApiError::new(ErrorCode::InvalidArgument, message);
             Err(error.with("ArgumentName", "versionId"))
         }
-        Some(other) => Err(no_such_version(other)),
+        Some(other) => Err(invalid_version(other)),
     }
 }
 
-fn no_such_version(version: &str) -> ApiError {
-    let message = "The specified version does not exist.";
-    ApiError::new(ErrorCode::NoSuchVersion, message).with("VersionId", version)
+/// What no version of a bucket without versions is called.
+fn invalid_version(version: &str) -> ApiError {
+    let message = "Invalid version id specified";
+    ApiError::new(ErrorCode::InvalidArgument, message)
+        .with("ArgumentName", "versionId")
+        .with("ArgumentValue", version)
 }

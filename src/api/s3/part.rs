@@ -99,7 +99,7 @@ pub(super) async fn copy(
     let payload = Payload::new(call, &mut access, headers.attributes.checksum)?;
     payload.collected(0, headers.md5).await?;
     let reader = copy::open(call, &source).await?;
-    copy::check_conditions(&access, reader.meta())?;
+    copy::check_conditions(&access, reader.meta(), call.now)?;
     let span = copied_span(&access, reader.meta())?;
     copy::check_size(span.1)?;
     let writer = call.app.store.write_chunk(upload.id, spec).await;
@@ -250,8 +250,12 @@ fn copied_span(access: &Access<'_>, source: &ObjectMeta) -> Result<(u64, u64), A
     let (first, last) = ends.filter(|(first, last)| first <= last).ok_or_else(|| {
         refuse("The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the zero-based offsets of the first and last bytes to copy")
     })?;
-    if last >= source.size {
-        let size = source.size;
+    let size = source.size;
+    if first >= size {
+        let message = "The specified copy range is invalid for the source object size";
+        return Err(ApiError::new(ErrorCode::InvalidRequest, message));
+    }
+    if last >= size {
         return Err(refuse(&format!(
             "Range specified is not valid for source object of size: {size}"
         )));

@@ -15,7 +15,7 @@ use super::super::body::{ResponseBody, empty};
 use super::super::call::{Call, Reply, new_id};
 use super::super::error::{ApiError, ErrorCode};
 use super::super::post_refusal::policy_error;
-use super::super::stored_headers::{CHECKSUM_TYPE, WHOLE};
+use super::super::stored_headers::{self, CHECKSUM_TYPE, WHOLE};
 use super::access::Access;
 use super::condition;
 use super::payload::Payload;
@@ -63,8 +63,16 @@ pub(super) async fn put(
     let committed = writer.commit(expected, app.clock.now()).await;
     let committed = committed.map_err(|error| condition::refusal(error, condition.as_ref()))?;
     let etag = ETag::of_whole(committed.receipt.digests.md5);
-    let mut response = stored(&etag, checksum.as_ref());
+    let mut response = Response::new(empty());
+    put_tag(&mut response, &etag);
+    if let Some(checksum) = &checksum {
+        put_checksum(&mut response, checksum);
+    }
     if let Some(meta) = &committed.object {
+        if checksum.is_none() {
+            // Nobody named one, so it is the one that every object has.
+            stored_headers::put_checksums(response.headers_mut(), meta);
+        }
         lifecycle::put_expiration(response.headers_mut(), &rules, meta);
     }
     Ok(Reply::Raw(response))
@@ -117,15 +125,6 @@ pub(super) fn check_length(announced: Option<u64>) -> Result<(), ApiError> {
         }
         Some(_) => Ok(()),
     }
-}
-
-fn stored(etag: &ETag, checksum: Option<&Checksum>) -> Response<ResponseBody> {
-    let mut response = Response::new(empty());
-    put_tag(&mut response, etag);
-    if let Some(checksum) = checksum {
-        put_checksum(&mut response, checksum);
-    }
-    response
 }
 
 /// Writes an entity tag.

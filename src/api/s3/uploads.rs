@@ -154,11 +154,11 @@ pub(super) async fn uploads(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Ap
     Ok(Reply::Raw(document.answer()))
 }
 
-/// Where the next page begins.
+/// Where the next page begins; both are there also when there is none.
 fn put_next(document: &mut Document, page: &UploadPage, encoded: bool) {
     let last = page.entries.last().filter(|_| page.more);
     let (key, id) = match last {
-        None => return,
+        None => ("", String::new()),
         Some(UploadEntry::Upload(session)) => {
             let upload = &session.upload;
             (upload.key.as_str(), upload.id.to_string())

@@ -199,9 +199,13 @@ fn is_blank(text: &str) -> bool {
 /// Reads a document whose root has this name.
 ///
 /// # Errors
-/// `MalformedXML` for anything else, for a document type, for more than [`MAX_DEPTH`] levels, and for more than `max_elements`, each of
+/// `MissingRequestBodyError` for no bytes; `MalformedXML` for anything else, for a document type, for more than [`MAX_DEPTH`] levels, and for more than `max_elements`, each of
 /// which takes many times the four bytes that the shortest is written with.
 pub(super) fn read(bytes: &[u8], root: &str, max_elements: usize) -> Result<Element, ApiError> {
+    if bytes.is_empty() {
+        let message = "Request Body is empty";
+        return Err(ApiError::new(ErrorCode::MissingRequestBodyError, message));
+    }
     let text = std::str::from_utf8(bytes).map_err(|_| malformed())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut reader = Reader::from_str(text);
@@ -296,7 +300,7 @@ mod tests {
     fn what_is_no_document_of_this_name_is_malformed() {
         let deep = format!("{}{}", "<A>".repeat(20), "</A>".repeat(20));
         for bad in [
-            "",
+            " ",
             "<A>",
             "<B></B>",
             "<A></B>",

@@ -1,0 +1,279 @@
+//! The S3 dialect, over HTTP: what Amazon answers where it is easily done otherwise, one question each.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails loudly"
+)]
+
+#[path = "support/sigv4.rs"]
+mod sigv4;
+mod support;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use pillarbox::model::Md5;
+use sigv4::{Signed, code, element, elements};
+use support::{Answer, Rig};
+
+const BYTES: &[u8] = b"the bytes of the object";
+
+async fn put(rig: &Rig, path: &str) -> Answer {
+    let answer = Signed::new("PUT", path).body(BYTES).send(rig).await;
+    assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+    answer
+}
+
+async fn get(rig: &Rig, path: &str) -> Answer {
+    Signed::new("GET", path).send(rig).await
+}
+
+fn told(answer: &Answer) -> (u16, String) {
+    (answer.status.as_u16(), code(answer))
+}
+
+fn said(status: u16, code: &str) -> (u16, String) {
+    (status, code.to_owned())
+}
+
+fn copy(source: &str) -> Signed {
+    Signed::new("PUT", "/uploads/copy").header("x-amz-copy-source", source)
+}
+
+#[tokio::test]
+async fn a_plus_in_a_copy_source_is_a_blank() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a%20b").await;
+    assert_eq!(copy("/uploads/a+b").send(&rig).await.status, 200);
+    let plus = copy("/uploads/a%2Bb").send(&rig).await;
+    assert_eq!(told(&plus), said(404, "NoSuchKey"));
+}
+
+#[tokio::test]
+async fn a_header_that_is_asked_for_is_latin_1_or_refused() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let asked = async |name: &str| {
+        let path = "/uploads/a?response-content-disposition=attachment; filename";
+        get(&rig, &format!("{path}=\"{name}\"")).await
+    };
+    let latin = asked("é.txt").await;
+    let shown = latin.headers.get("content-disposition").unwrap();
+    assert_eq!(shown.as_bytes(), b"attachment; filename=\"\xe9.txt\"");
+    let other = asked("日本.txt").await;
+    assert_eq!(told(&other), said(400, "InvalidArgument"));
+    let name = element(&other, "ArgumentName");
+    assert_eq!(name, "response-content-disposition");
+}
+
+#[tokio::test]
+async fn a_change_after_a_moment_that_is_yet_to_come_is_not_looked_for() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    for (since, read, copied) in [
+        // The test happens at 13:20.
+        ("Sun, 22 Nov 2026 13:20:00 GMT", 304, 412),
+        ("Sun, 22 Nov 2026 13:20:01 GMT", 200, 200),
+    ] {
+        let ask = Signed::new("GET", "/uploads/a").header("if-modified-since", since);
+        assert_eq!(ask.send(&rig).await.status, read, "{since}");
+        let copy = copy("/uploads/a").header("x-amz-copy-source-if-modified-since", since);
+        assert_eq!(copy.send(&rig).await.status, copied, "{since}");
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_nobody_named_a_checksum_for_has_the_one_that_all_have() {
+    let rig = Rig::new().await;
+    let answer = put(&rig, "/uploads/a").await;
+    let read = Signed::new("HEAD", "/uploads/a").header("x-amz-checksum-mode", "ENABLED");
+    let crc64 = read.send(&rig).await;
+    let crc64 = crc64.header("x-amz-checksum-crc64nvme");
+    assert_eq!(answer.header("x-amz-checksum-crc64nvme"), crc64);
+    assert_eq!(answer.header("x-amz-checksum-type"), "FULL_OBJECT");
+}
+
+#[tokio::test]
+async fn lists_tell_which_checksum_an_object_has() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let named = Signed::new("PUT", "/uploads/b").body("");
+    let named = named.header("x-amz-checksum-crc32", "AAAAAA==");
+    assert_eq!(named.send(&rig).await.status, 200);
+    for list in ["", "?list-type=2", "?versions"] {
+        let list = get(&rig, &format!("/uploads{list}")).await;
+        let algorithms = elements(&list, "ChecksumAlgorithm");
+        assert_eq!(algorithms, ["CRC64NVME", "CRC32"]);
+        let kinds = elements(&list, "ChecksumType");
+        assert_eq!(kinds, ["FULL_OBJECT", "FULL_OBJECT"]);
+    }
+}
+
+#[tokio::test]
+async fn who_signed_for_another_region_is_told_the_right_one_without_a_body() {
+    let rig = Rig::with(|options| options.region = Some("eu-west-3".to_owned())).await;
+    let answer = Signed::new("HEAD", "/uploads/a").send(&rig).await;
+    assert_eq!(answer.status, 400);
+    assert_eq!(answer.header("x-amz-bucket-region"), "eu-west-3");
+}
+
+#[tokio::test]
+async fn words_about_a_checksum_without_one_are_passed_over() {
+    let rig = Rig::new().await;
+    for (name, value) in [
+        ("x-amz-checksum-algorithm", "SHA256"),
+        ("x-amz-checksum-type", "COMPOSITE"),
+    ] {
+        let put = Signed::new("PUT", "/uploads/a").header(name, value);
+        let answer = put.body(BYTES).send(&rig).await;
+        assert_eq!(answer.status, 200, "{name}: {}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn a_version_of_a_bucket_without_versions_is_no_version() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    for method in ["GET", "DELETE"] {
+        let answer = Signed::new(method, "/uploads/a?versionId=7");
+        let answer = answer.send(&rig).await;
+        assert_eq!(told(&answer), said(400, "InvalidArgument"), "{method}");
+        assert_eq!(element(&answer, "Message"), "Invalid version id specified");
+    }
+    assert_eq!(get(&rig, "/uploads/a").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_list_of_buckets_begins_without_a_token_and_tells_their_region_when_it_is_asked_for_a_page()
+ {
+    let rig = Rig::new().await;
+    let all = get(&rig, "/").await;
+    assert!(!elements(&all, "Name").is_empty());
+    assert_eq!(elements(&all, "BucketRegion"), [""; 0]);
+    let page = get(&rig, "/?continuation-token=&max-buckets=").await;
+    assert_eq!(elements(&page, "Name"), elements(&all, "Name"));
+    let regions = elements(&page, "BucketRegion");
+    assert!(regions.iter().all(|region| region == "us-east-1"));
+    assert_eq!(regions.len(), elements(&all, "Name").len());
+}
+
+#[tokio::test]
+async fn tags_in_a_header_are_pairs_of_different_keys() {
+    let rig = Rig::new().await;
+    for (tags, expected) in [
+        ("a=1&b=2", said(200, "")),
+        ("a=1&a=2", said(400, "InvalidArgument")),
+        ("a=1,b=2", said(400, "InvalidArgument")),
+        ("a=%2C", said(400, "InvalidTag")),
+    ] {
+        let put = Signed::new("PUT", "/uploads/a").header("x-amz-tagging", tags);
+        let answer = put.body(BYTES).send(&rig).await;
+        assert_eq!(told(&answer), expected, "{tags}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_with_a_key_that_is_too_long_removes_nothing() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let long = "k".repeat(1025);
+    let body =
+        format!("<Delete><Object><Key>a</Key></Object><Object><Key>{long}</Key></Object></Delete>");
+    let md5 = STANDARD.encode(Md5::of(body.as_bytes()).as_bytes());
+    let delete = Signed::new("POST", "/uploads?delete").header("content-md5", &md5);
+    let answer = delete.body(body).send(&rig).await;
+    assert_eq!(told(&answer), said(400, "KeyTooLongError"));
+    assert_eq!(get(&rig, "/uploads/a").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_range_of_all_bytes_carries_their_checksum() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    for (range, carries) in [("bytes=0-999", true), ("bytes=0-1", false)] {
+        let read = Signed::new("GET", "/uploads/a").header("range", range);
+        let read = read.header("x-amz-checksum-mode", "ENABLED");
+        let read = read.send(&rig).await;
+        assert_eq!(read.status, 206, "{range}");
+        let has = read.headers.contains_key("x-amz-checksum-crc64nvme");
+        assert_eq!(has, carries, "{range}");
+    }
+}
+
+#[tokio::test]
+async fn what_must_have_a_body_says_when_there_is_none() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let md5 = STANDARD.encode(Md5::of(b"").as_bytes());
+    for (method, path) in [
+        ("POST", "/uploads?delete"),
+        ("PUT", "/uploads/a?tagging"),
+        ("PUT", "/uploads?cors"),
+        ("PUT", "/uploads?lifecycle"),
+    ] {
+        let ask = Signed::new(method, path).header("content-md5", &md5);
+        let answer = ask.send(&rig).await;
+        assert_eq!(
+            told(&answer),
+            said(400, "MissingRequestBodyError"),
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_locked_so_no_lock_can_be_passed_by() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let delete = Signed::new("DELETE", "/uploads/a");
+    let delete = delete.header("x-amz-bypass-governance-retention", "false");
+    let answer = delete.send(&rig).await;
+    assert_eq!(told(&answer), said(400, "InvalidArgument"));
+    assert_eq!(get(&rig, "/uploads/a").await.status, 200);
+}
+
+#[tokio::test]
+async fn an_answer_of_nothing_new_says_how_long_that_holds() {
+    let rig = Rig::new().await;
+    let put = Signed::new("PUT", "/uploads/a").header("cache-control", "max-age=60");
+    let put = put.header("expires", "0").body(BYTES).send(&rig).await;
+    let read = Signed::new("GET", "/uploads/a").header("if-none-match", put.header("etag"));
+    let read = read.send(&rig).await;
+    assert_eq!(read.status, 304);
+    assert_eq!(read.header("cache-control"), "max-age=60");
+    assert_eq!(read.header("expires"), "0");
+}
+
+#[tokio::test]
+async fn lists_say_where_the_next_page_begins_as_amazon_does() {
+    let rig = Rig::new().await;
+    for key in ["a/1", "b"] {
+        put(&rig, &format!("/uploads/{key}")).await;
+    }
+    let versions = get(&rig, "/uploads?versions&delimiter=/&max-keys=1").await;
+    assert_eq!(element(&versions, "NextKeyMarker"), "a/");
+    assert!(!versions.text().contains("NextVersionIdMarker"));
+    let uploads = get(&rig, "/uploads?uploads").await;
+    for marker in ["NextKeyMarker", "NextUploadIdMarker"] {
+        assert_eq!(elements(&uploads, marker), [""], "{marker}");
+    }
+    let encoded = get(&rig, "/uploads?encoding-type=").await;
+    assert_eq!(told(&encoded), said(400, "InvalidArgument"));
+}
+
+#[tokio::test]
+async fn a_part_copied_from_behind_the_end_is_an_invalid_request() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let start = Signed::new("POST", "/uploads/b?uploads").send(&rig).await;
+    let id = element(&start, "UploadId");
+    for (range, expected) in [
+        ("bytes=100-200", "InvalidRequest"),
+        ("bytes=0-200", "InvalidArgument"),
+    ] {
+        let path = format!("/uploads/b?partNumber=1&uploadId={id}");
+        let copy = Signed::new("PUT", &path).header("x-amz-copy-source", "/uploads/a");
+        let copy = copy.header("x-amz-copy-source-range", range);
+        assert_eq!(told(&copy.send(&rig).await), said(400, expected), "{range}");
+    }
+}
