@@ -277,3 +277,26 @@ async fn a_part_copied_from_behind_the_end_is_an_invalid_request() {
         assert_eq!(told(&copy.send(&rig).await), said(400, expected), "{range}");
     }
 }
+
+#[tokio::test]
+async fn who_promises_a_checksum_sends_it() {
+    let rig = Rig::new().await;
+    let promise = ("x-amz-sdk-checksum-algorithm", "CRC32");
+    for (checksum, expected) in [
+        (None, said(400, "InvalidRequest")),
+        (Some(("x-amz-checksum-crc32", "AAAAAA==")), said(200, "")),
+        (
+            Some(("x-amz-checksum-crc32c", "AAAAAA==")),
+            said(400, "InvalidRequest"),
+        ),
+    ] {
+        let mut put = Signed::new("PUT", "/uploads/a").header(promise.0, promise.1);
+        if let Some((name, value)) = checksum {
+            put = put.header(name, value);
+        }
+        assert_eq!(told(&put.send(&rig).await), expected, "{checksum:?}");
+    }
+    let presigned = Signed::new("PUT", "/uploads/a?x-amz-sdk-checksum-algorithm=CRC32");
+    let presigned = presigned.body(BYTES).send_presigned(&rig, 60).await;
+    assert_eq!(presigned.status, 200, "{}", presigned.text());
+}

@@ -20,7 +20,7 @@ use super::super::error::{ApiError, ErrorCode};
 use super::access::Access;
 use super::multipart::{CONDITIONS, Upload, invalid};
 use super::payload::Payload;
-use super::put::{check_length, put_headers, put_tag};
+use super::put::{check_length, check_promise, put_headers, put_tag};
 use super::xml::Document;
 use super::{PART_NUMBER, copy, keep_alive};
 use crate::model::{
@@ -45,6 +45,7 @@ pub(super) async fn upload(
     let spec = spec(call)?;
     let upload = Upload::find_open(call, &at).await?;
     let headers = put_headers(&access)?;
+    check_promise(call, headers.attributes.checksum.as_ref())?;
     let app = call.app;
     let mut payload = Payload::new(call, &mut access, headers.attributes.checksum)?;
     check_length(payload.announced())?;

@@ -40,6 +40,7 @@ pub(super) async fn put(
     let condition = condition::of_write(&access)?;
     let headers = put_headers(&access)?;
     let claimed = headers.attributes.checksum.clone();
+    check_promise(call, claimed.as_ref())?;
     let rules = settings::lifecycle_to_tell(call.app, &bucket).await;
     let upload = new_upload(call, bucket, key, (headers.stored, headers.attributes))?;
     let app = call.app;
@@ -82,6 +83,30 @@ pub(super) async fn put(
 pub(super) fn put_headers(access: &Access<'_>) -> Result<PutHeaders, ApiError> {
     let headers = access.headers().map(|(n, v)| (n, v.to_owned()));
     PutHeaders::read(headers).map_err(policy_error)
+}
+
+/// An SDK that says which checksum it sends must send it, before or behind the body. In a URL the same word says what was computed of the
+/// empty body that there was when it was signed, and counts for nothing.
+///
+/// # Errors
+/// `InvalidRequest`.
+pub(super) fn check_promise(call: &Call<'_>, claimed: Option<&Checksum>) -> Result<(), ApiError> {
+    const PROMISE: HeaderName = HeaderName::from_static("x-amz-sdk-checksum-algorithm");
+    const TRAILER: HeaderName = HeaderName::from_static("x-amz-trailer");
+    let Some(promised) = call.header(PROMISE) else {
+        return Ok(());
+    };
+    let message = match claimed {
+        Some(claimed) if claimed.algorithm().as_str().eq_ignore_ascii_case(promised) => {
+            return Ok(());
+        }
+        Some(_) => format!("Value for {PROMISE} header is invalid."),
+        None if call.header(TRAILER).is_some() => return Ok(()),
+        None => format!(
+            "{PROMISE} specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found."
+        ),
+    };
+    Err(ApiError::new(ErrorCode::InvalidRequest, message))
 }
 
 /// An object of nobody's pipeline that never expires.
