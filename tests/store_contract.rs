@@ -726,6 +726,42 @@ async fn a_session_whose_bucket_was_removed_fails() {
 }
 
 #[tokio::test]
+async fn an_upload_that_ends_when_its_file_has_expired_takes_nobodys_key() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let end = NOW.plus(Duration::from_secs(60));
+    let (one, two) = (data(1, 100), data(2, 200));
+    let live = upload("taken");
+    let name = ObjectName::Id(live.id);
+    post(store, live, &one).await.unwrap();
+    let brief = || NewUpload {
+        expires_at: Some(end),
+        ..upload("taken")
+    };
+    let (forms, parts) = (brief(), brief());
+    let ids = [forms.id, parts.id];
+    store.create_upload(forms).await.unwrap();
+    store
+        .create_parts(parts, PartRules::default())
+        .await
+        .unwrap();
+    for id in ids {
+        send(store, id, (0, None), &one).await.unwrap();
+        send(store, id, (1, None), &two).await.unwrap();
+    }
+    let finished = store.finish_upload(ids[0], 2, end).await.map(drop);
+    let wanted = completion(&[(0, &one), (1, &two)]);
+    let completed = store.complete_parts(ids[1], wanted, end).await.map(drop);
+    for ended in [finished, completed] {
+        assert!(matches!(ended, Err(StoreError::NoSuchUpload)), "{ended:?}");
+    }
+    for id in ids {
+        assert!(store.upload(id).await.is_err());
+    }
+    assert_eq!(read(store, &name).await.unwrap(), one);
+}
+
+#[tokio::test]
 async fn a_session_begins_only_in_a_bucket_that_is_there_and_never_before_it() {
     let fixture = Fixture::new().await;
     let store = fixture.store();

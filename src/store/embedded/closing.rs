@@ -7,7 +7,7 @@
 //! 1. A session is in the table of those to be completed exactly while its state is `Completing`, and in those of open ones while
 //!    chunks may come.
 //! 2. An object that waits for a condition is named in the job that looks at the condition; when it does not hold, the session is
-//!    removed in that job.
+//!    removed in that job. So is one whose object has expired: nobody could ever read it, and it must take nobody's key.
 
 use super::index::Txn;
 use super::ledger::{check_count, put_session, receipts, session};
@@ -55,8 +55,8 @@ pub(super) fn finish(
 /// What became of an object whose file is whole and labelled.
 #[derive(Debug)]
 pub(super) struct Named {
-    /// Whether it has its name; not when its condition was overtaken.
-    pub(super) is_named: bool,
+    /// Why it has no name, and its session is gone: its condition was overtaken, or it has expired.
+    pub(super) refused: Option<StoreError>,
     /// What became free.
     pub(super) garbage: Garbage,
 }
@@ -70,16 +70,23 @@ pub(super) fn name_session(
 ) -> Result<Named, StoreError> {
     let mut record = session(txn, id)?;
     let mut garbage = Garbage::new();
-    let is_named = true;
+    let mut refused = None;
     if record.session.state != UploadState::Completing {
-        return Ok(Named { is_named, garbage });
+        return Ok(Named { refused, garbage });
     }
-    match parts::check_condition(txn, &record, record.condition.as_ref(), now) {
-        Err(StoreError::ConditionFailed | StoreError::NoSuchObject) => {
-            let (is_named, garbage) = (false, remove_session(txn, &record)?);
-            return Ok(Named { is_named, garbage });
+    if !meta.is_live(now) {
+        refused = Some(StoreError::NoSuchUpload);
+    } else {
+        match parts::check_condition(txn, &record, record.condition.as_ref(), now) {
+            Err(StoreError::ConditionFailed | StoreError::NoSuchObject) => {
+                refused = Some(StoreError::ConditionOvertaken);
+            }
+            holds => holds?,
         }
-        holds => holds?,
+    }
+    if refused.is_some() {
+        let garbage = remove_session(txn, &record)?;
+        return Ok(Named { refused, garbage });
     }
     for receipt in receipts(txn, id)? {
         if let Place::Spill(n) = receipt.place {
@@ -89,7 +96,7 @@ pub(super) fn name_session(
     name_at_home(txn, &record, meta, &mut garbage)?;
     close(txn, &mut record, UploadState::Completed)?;
     put_session(txn, &record)?;
-    Ok(Named { is_named, garbage })
+    Ok(Named { refused, garbage })
 }
 
 /// Gives up on a session whose stored bytes are damaged.

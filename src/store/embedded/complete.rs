@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::disk::FileName;
 use super::faults::{self, Bug};
 use super::index::Txn;
@@ -114,9 +116,10 @@ pub(super) async fn complete(
     id: Id,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let clock = Running::from(now);
     let lease = engine.leases.take(id);
     let _turn = lease.turn.lock().await;
-    match assemble(&engine, &lease, now).await {
+    match assemble(&engine, &lease, clock).await {
         // Only what is wrong with its own bytes and receipts: an index that cannot be read now may be read the next time.
         Err(error) if damage::is_of_one_record(&error) => {
             tracing::error!(%id, %error, "an upload cannot be made whole");
@@ -124,7 +127,7 @@ pub(super) async fn complete(
         }
         Err(error) => Err(error),
         Ok(None) => Ok(()),
-        Ok(Some(meta)) => match name(&engine, meta, now).await {
+        Ok(Some(meta)) => match name(&engine, meta, clock.now()).await {
             Err(StoreError::NoSuchBucket) => {
                 tracing::warn!(%id, "an upload was left without its bucket, which was removed");
                 engine
@@ -134,6 +137,24 @@ pub(super) async fn complete(
             }
             named => named,
         },
+    }
+}
+
+/// The time as it goes on from what a caller said it was: to wait for one's turn and to copy may take hours, in which an object expires.
+#[derive(Clone, Copy)]
+struct Running {
+    said: Timestamp,
+    at: Instant,
+}
+
+impl Running {
+    fn from(said: Timestamp) -> Self {
+        let at = Instant::now();
+        Self { said, at }
+    }
+
+    fn now(self) -> Timestamp {
+        self.said.plus(self.at.elapsed())
     }
 }
 
@@ -187,7 +208,7 @@ pub(super) async fn drop_session(
 async fn assemble(
     engine: &Arc<Engine>,
     lease: &Arc<Lease>,
-    now: Timestamp,
+    clock: Running,
 ) -> Result<Option<ObjectMeta>, StoreError> {
     let id = lease.id;
     let mut record = engine.session(id)?;
@@ -197,7 +218,7 @@ async fn assemble(
     tagged::put_back(&mut record, |key| engine.index.get(key))?;
     let (own, known) = (Arc::clone(lease), record.clone());
     let arranged = engine
-        .blocking(move |engine| arrange(engine, &own, &known))
+        .blocking(move |engine| arrange(engine, &own, &known, clock))
         .await?;
     if let Some(number) = arranged {
         let note = move |txn: &mut Txn<'_>| note_assembled(txn, id, number);
@@ -206,7 +227,7 @@ async fn assemble(
         engine.blocking(take_over).await?;
     }
     engine
-        .blocking(move |engine| finish_file(engine, &record, now).map(Some))
+        .blocking(move |engine| finish_file(engine, &record, clock).map(Some))
         .await
 }
 
@@ -215,18 +236,16 @@ async fn name(engine: &Arc<Engine>, meta: ObjectMeta, now: Timestamp) -> Result<
     let name = move |txn: &mut Txn<'_>| closing::name_session(txn, meta.id, &meta, now);
     let named = engine.index.commit(name).await?;
     engine.collect(named.garbage);
-    match named.is_named {
-        true => Ok(()),
-        false => Err(StoreError::ConditionOvertaken),
-    }
+    named.refused.map_or(Ok(()), Err)
 }
 
 /// Brings every byte to its final offset: in the main file, or, when chunks lie wrong there, in a spill whose number is
-/// returned.
+/// returned. Nothing is moved for an object that has expired.
 fn arrange(
     engine: &Engine,
     lease: &Lease,
     record: &SessionRecord,
+    clock: Running,
 ) -> Result<Option<u32>, StoreError> {
     lease.seal();
     lease.learn(record, None);
@@ -235,6 +254,9 @@ fn arrange(
     }
     let receipts = receipts::all(engine, lease.id)?;
     receipts::check_full(record, &receipts)?;
+    if !receipts::describe(record, &receipts, clock.said).is_live(clock.now()) {
+        return Ok(None);
+    }
     let main = engine.disk.open_or_create(FileName::Main(lease.id))?;
     if receipts::layout(&receipts).all(|(receipt, offset)| receipts::lies_right(receipt, offset)) {
         let apart = receipts
@@ -300,15 +322,19 @@ fn take_over(engine: &Engine, id: Id, number: u32) -> Result<(), StoreError> {
     }
 }
 
-/// Cuts the main file to size, labels it and syncs it.
+/// Cuts the main file to size, labels it and syncs it; not when the object has expired: a rebuilt index would give it the key that the
+/// index does not give it.
 fn finish_file(
     engine: &Engine,
     record: &SessionRecord,
-    now: Timestamp,
+    clock: Running,
 ) -> Result<ObjectMeta, StoreError> {
     let upload = &record.session.upload;
     let receipts = receipts::all(engine, upload.id)?;
-    let meta = receipts::describe(record, &receipts, now);
+    let meta = receipts::describe(record, &receipts, clock.said);
+    if !meta.is_live(clock.now()) {
+        return Ok(meta);
+    }
     let main = engine.disk.open_or_create(FileName::Main(upload.id))?;
     let length = engine.disk.length(&main)?;
     if length < meta.size {
@@ -331,7 +357,9 @@ mod tests {
     use super::*;
     use crate::store::ObjectStore as _;
     use crate::store::embedded::records;
-    use crate::store::embedded::tests::{Folder, NOW, acknowledge_only, begin, read, send};
+    use crate::store::embedded::tests::{
+        Folder, NOW, acknowledge_only, begin, post, read, send, upload,
+    };
     use crate::store::embedded::{EmbeddedStore, Options};
 
     /// How far a completion that has to rebuild the file came before the crash.
@@ -366,6 +394,63 @@ mod tests {
         engine.index.commit(mend).await.unwrap();
         store.finish_upload(id, 2, NOW).await.unwrap();
         assert_eq!(read(&store, id).await.unwrap(), "1st second");
+    }
+
+    /// A full upload that is to be made whole, of a file that expires in a minute; its id.
+    async fn full_and_expiring(store: &EmbeddedStore) -> Id {
+        let mut new = upload("session.bin");
+        new.expires_at = Some(NOW.plus(Duration::from_secs(60)));
+        let id = new.id;
+        store.create_upload(new).await.unwrap();
+        for (index, bytes) in [(1, b"second"), (0, b"first ")] {
+            let spill = store.engine.disk.create(FileName::Spill(id, index));
+            let mut bytes_of = [std::io::IoSlice::new(bytes)];
+            let disk = &store.engine.disk;
+            let file = spill.unwrap().unwrap();
+            disk.write_at(&file, &mut bytes_of, 0).unwrap();
+            let place = Some(Place::Spill(index));
+            acknowledge_only(store, id, (index, Some(2)), place, bytes).await;
+        }
+        id
+    }
+
+    async fn assert_expired_without_taking_the_key(store: &EmbeddedStore, id: Id, other: Id) {
+        assert_eq!(read(store, other).await.unwrap(), "live");
+        let gone = store.upload(id).await;
+        assert!(matches!(gone, Err(StoreError::NoSuchUpload)), "{gone:?}");
+        store.close().await.unwrap();
+        for name in [FileName::Main(id), FileName::Spill(id, 0)] {
+            assert!(!store.engine.disk.path(name).exists(), "{name:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_is_made_whole_after_its_file_has_expired_takes_nobodys_key() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = full_and_expiring(&store).await;
+        let other = post(&store, "session.bin", b"live").await.id;
+        let later = NOW.plus(Duration::from_secs(120));
+        let ended = complete(Arc::clone(&store.engine), id, later).await;
+        assert!(matches!(ended, Err(StoreError::NoSuchUpload)), "{ended:?}");
+        assert_expired_without_taking_the_key(&store, id, other).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nor_does_one_whose_file_expires_while_it_waits_to_be_made_whole() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = full_and_expiring(&store).await;
+        let other = post(&store, "session.bin", b"live").await.id;
+        let lease = store.engine.leases.take(id);
+        let turn = lease.turn.lock().await;
+        let work = tokio::spawn(complete(Arc::clone(&store.engine), id, NOW));
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        drop(turn);
+        drop(lease);
+        let ended = work.await.unwrap();
+        assert!(matches!(ended, Err(StoreError::NoSuchUpload)), "{ended:?}");
+        assert_expired_without_taking_the_key(&store, id, other).await;
     }
 
     #[tokio::test]
@@ -429,7 +514,8 @@ mod tests {
     async fn stop_at(engine: &Arc<Engine>, id: Id, crash: Crash) {
         let lease = engine.leases.take(id);
         let record = engine.session(id).unwrap();
-        let number = arrange(engine, &lease, &record).unwrap().unwrap();
+        let clock = Running::from(NOW);
+        let number = arrange(engine, &lease, &record, clock).unwrap().unwrap();
         if matches!(crash, Crash::Copied) {
             return;
         }
@@ -440,7 +526,7 @@ mod tests {
         }
         take_over(engine, id, number).unwrap();
         if matches!(crash, Crash::Labelled) {
-            finish_file(engine, &record, NOW).unwrap();
+            finish_file(engine, &record, clock).unwrap();
         }
     }
 }

@@ -6,7 +6,7 @@
 //! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags), `entry` (of the catalog), `long` (such as are), `known` (such as were read), `hot` (small objects that were read),
 //! `label`, `damage` (of the index, seen by a read), `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
 //! `disk` (the only one that touches the file system) and `fuse`.
-//! Never does: HTTP, policies, reading a clock.
+//! Never does: HTTP, policies, reading the wall clock; how long something took is measured where it may take hours.
 //!
 //! Invariants:
 //! 1. Bytes first, name last: a receipt or an object's record is written only after the bytes, and the label, are synced. An
