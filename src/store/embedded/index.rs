@@ -242,6 +242,8 @@ mod schedules;
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::store::embedded::tests::Folder;
 
@@ -276,6 +278,22 @@ mod tests {
         }
         drop(index);
         assert_eq!(open(&folder).get(b"n").unwrap(), Some(vec![100]));
+    }
+
+    #[tokio::test]
+    async fn an_index_that_is_slow_to_open_is_no_broken_one() {
+        let folder = Folder::new();
+        let index = open(&folder);
+        let put = |txn: &mut Txn<'_>| txn.put(b"a".to_vec(), b"kept".to_vec());
+        index.commit(put).await.unwrap();
+        drop(index);
+        let slow = open::open_within(&folder.0, Duration::ZERO);
+        let Err(OpenError::Io(error)) = slow else {
+            panic!("{slow:?}");
+        };
+        let cause = std::error::Error::source(&error).unwrap().to_string();
+        assert!(cause.contains("pillarbox reindex"), "{cause}");
+        assert_eq!(open(&folder).get(b"a").unwrap(), Some(b"kept".to_vec()));
     }
 
     #[tokio::test]

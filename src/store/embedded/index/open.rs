@@ -3,8 +3,10 @@
 //! Owns: the deadline, the lock of an earlier instance in this process, and [`OpenError`].
 //! Never does: repair; a broken index is set aside and rebuilt by its caller.
 //!
-//! Invariant: a panic or a hang of sled is only an error here.
+//! Invariant: a panic or a hang of sled is only an error here, and time alone never makes an index count as broken.
 
+use std::fs::File;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -16,26 +18,42 @@ use crate::store::error::has_no_descriptor;
 
 /// Memory for the tree's pages, in bytes.
 const CACHE_BYTES: u64 = 64 << 20;
-/// How long opening may take.
+/// How long opening may take, besides what its size takes.
 const OPEN_DEADLINE: Duration = Duration::from_secs(30);
+/// Bytes a second that even a slow disk reads of an index: after a crash all of it is read.
+const MIN_READ_BYTES: u64 = 20_000_000;
+/// How long an earlier instance in this process may keep its lock.
+const LOCK_WAIT: Duration = Duration::from_secs(30);
 
 /// Why an index did not open.
 #[derive(Debug)]
 pub(in super::super) enum OpenError {
-    /// It is damaged, panicked, or took too long: set it aside and rebuild.
+    /// It is damaged, or panicked: set it aside and rebuild.
     Broken(String),
-    /// The system failed; the index itself may be sound.
+    /// The system failed, or was too slow; the index itself may be sound.
     Io(StoreError),
+}
+
+/// How long an index of this size may take to open.
+fn deadline(folder: &Path) -> Duration {
+    let file = File::open(folder.join("db")).and_then(|file| file.metadata());
+    let bytes = file.map_or(0, |file| file.len());
+    OPEN_DEADLINE + Duration::from_secs(bytes / MIN_READ_BYTES)
 }
 
 /// Opens sled in a thread of its own, so that a hang or a panic is only an error.
 pub(super) fn open_in_time(folder: &Path) -> Result<sled::Db, OpenError> {
+    open_within(folder, deadline(folder))
+}
+
+/// The same, with a deadline of one's own.
+pub(super) fn open_within(folder: &Path, deadline: Duration) -> Result<sled::Db, OpenError> {
     let (answer, waiter) = std::sync::mpsc::channel();
     let config = sled::Config::new()
         .path(folder)
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(None);
-    let end = Instant::now() + OPEN_DEADLINE;
+    let end = Instant::now() + LOCK_WAIT;
     let opener = move || {
         let opened = catch_unwind(AssertUnwindSafe(|| open_unlocked(&config, end)));
         let _ = answer.send(opened.unwrap_or_else(|_| {
@@ -49,8 +67,20 @@ pub(super) fn open_in_time(folder: &Path) -> Result<sled::Db, OpenError> {
         .spawn(opener)
         .map_err(|e| OpenError::Io(StoreError::from_io("start a thread", e)))?;
     waiter
-        .recv_timeout(OPEN_DEADLINE)
-        .unwrap_or_else(|_| Err(OpenError::Broken("opening it took too long".to_owned())))
+        .recv_timeout(deadline)
+        .unwrap_or_else(|_| Err(OpenError::Io(too_slow(deadline))))
+}
+
+/// Says nothing of the index: a busy disk is slow, and a rebuild would cost the unfinished uploads. Whoever runs the store decides that.
+fn too_slow(deadline: Duration) -> StoreError {
+    let seconds = deadline.as_secs();
+    let words = format!(
+        "it was not open after {seconds} s and is left as it is; start again, or rebuild it with `pillarbox reindex`"
+    );
+    StoreError::Io {
+        operation: "open the index",
+        source: io::Error::new(io::ErrorKind::TimedOut, words),
+    }
 }
 
 /// Opens sled; waits while an earlier instance in this process still lets go of its lock.
@@ -73,8 +103,8 @@ fn open_unlocked(config: &sled::Config, end: Instant) -> Result<sled::Db, OpenEr
 }
 
 /// Whether a failure says something of the system, and nothing of the index.
-fn may_pass(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{
+fn may_pass(error: &io::Error) -> bool {
+    use io::ErrorKind::{
         OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
     };
     matches!(
