@@ -15,6 +15,8 @@ use std::ops::{ControlFlow, RangeInclusive};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::disk::FileName;
 use super::faults::{self, Bug};
 use super::index::{Index, Txn};
@@ -95,15 +97,43 @@ fn unknown(engine: &Engine, folders: RangeInclusive<u8>) -> Result<Vec<Id>, Stor
 fn name_unknown(engine: &Engine, ids: Vec<Id>) -> Result<(), StoreError> {
     let mut named = 0_usize;
     for id in ids {
-        if let Some((meta, promised)) = rebuild::read_promise(&engine.disk, id)? {
-            let sound = promised && bytes_are_sound(engine, &meta)?;
-            named += usize::from(decide(engine, meta, sound)?);
+        match name_one(engine, id) {
+            // Every start would meet it again. What has its key, or cannot be told from that, was there before: nobody was promised this one.
+            Err(error) if damage::is_of_one_record(&error) => {
+                tracing::warn!(%id, %error, "a file stays that has no name: a record cannot be read");
+            }
+            done => named += usize::from(done?),
         }
     }
     if named > 0 {
         tracing::info!(named, "objects were named again by their labels");
     }
     Ok(())
+}
+
+/// Names a file that the index does not know, if it is a whole object; whether it was named.
+fn name_one(engine: &Engine, id: Id) -> Result<bool, StoreError> {
+    let Some((meta, promised)) = rebuild::read_promise(&engine.disk, id)? else {
+        return Ok(false);
+    };
+    let sound = promised
+        && match bytes_are_sound(engine, &meta) {
+            // It may have been promised. Until they can be read, whoever wants them is told so.
+            Err(error) if is_unreadable(&error) => {
+                tracing::error!(%id, %error, "the bytes of an object cannot be read");
+                true
+            }
+            sound => sound?,
+        };
+    decide(engine, meta, sound)
+}
+
+/// Whether the disk cannot read this file, which says nothing of others; too few descriptors do.
+fn is_unreadable(error: &StoreError) -> bool {
+    match error {
+        StoreError::Io { source, .. } => Errno::from_io_error(source) == Some(Errno::IO),
+        _ => false,
+    }
 }
 
 /// Whether the file has the bytes that its label says. A label may reach the disk before them, and a larger object than
@@ -159,11 +189,7 @@ fn remove_orphans(engine: &Engine) -> Result<(), StoreError> {
             Ok(())
         })?;
         for name in orphans {
-            let label = match name {
-                FileName::Spill(..) => None,
-                FileName::Main(id) | FileName::Label(id) => rebuild::read_label(&engine.disk, id)?,
-            };
-            if label.is_some() {
+            if may_be_object(engine, name)? {
                 left += usize::from(matches!(name, FileName::Main(_)));
                 continue;
             }
@@ -183,6 +209,21 @@ fn remove_orphans(engine: &Engine) -> Result<(), StoreError> {
         );
     }
     Ok(())
+}
+
+/// Whether a file has a label that makes it an object, or one that cannot be read.
+fn may_be_object(engine: &Engine, name: FileName) -> Result<bool, StoreError> {
+    let label = match name {
+        FileName::Spill(..) => return Ok(false),
+        FileName::Main(id) | FileName::Label(id) => rebuild::read_label(&engine.disk, id),
+    };
+    match label {
+        Err(error) if is_unreadable(&error) => {
+            tracing::warn!(?name, %error, "a file stays that may be an object");
+            Ok(true)
+        }
+        label => label.map(|label| label.is_some()),
+    }
 }
 
 fn is_orphan(

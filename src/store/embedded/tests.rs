@@ -639,6 +639,22 @@ async fn a_whole_object_that_the_index_does_not_know_goes_when_another_one_has_i
 }
 
 #[tokio::test]
+async fn a_whole_object_that_the_index_does_not_know_stays_while_what_has_its_key_cannot_be_read() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let meta = post(&store, "a.bin", b"whole").await;
+    let other = post(&store, "b.bin", b"readable").await;
+    lose_record(&store, &meta).await;
+    let place = records::object_key(&meta.bucket, &meta.key);
+    let junk = move |txn: &mut index::Txn<'_>| txn.put(place, b"no record".to_vec());
+    store.engine.index.commit(junk).await.unwrap();
+    drop(store);
+    let store = folder.open().await;
+    assert!(store.locate(&meta).unwrap().exists());
+    assert_eq!(read(&store, other.id).await.unwrap(), "readable");
+}
+
+#[tokio::test]
 async fn a_whole_object_that_the_index_does_not_know_goes_when_its_bucket_was_removed() {
     let folder = Folder::new();
     let store = folder.open().await;
