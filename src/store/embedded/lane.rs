@@ -351,11 +351,13 @@ impl Lane {
             // What lies in the main file is written over by whoever claims the place next.
             _ => return,
         };
-        let engine = Arc::clone(&self.engine);
+        // With the lease: nobody takes the file for an orphan, and its name for a free one, before it is gone.
+        let (engine, lease) = (Arc::clone(&self.engine), Arc::clone(&self.lease));
         let job = move || {
             if let Err(error) = engine.disk.unlink(name) {
                 tracing::warn!(%error, "a dropped chunk stays until the next start");
             }
+            drop(lease);
         };
         match Handle::try_current() {
             Ok(runtime) => drop(self.engine.tasks.spawn_blocking_on(job, &runtime)),

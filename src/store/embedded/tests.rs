@@ -803,6 +803,43 @@ async fn an_object_whose_record_the_index_would_refuse_gets_no_label() {
     ));
 }
 
+#[test]
+fn a_dropped_chunk_keeps_its_lease_until_its_file_is_gone() {
+    let pool = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    pool.block_on(async {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = begin(&store).await;
+        let mut writer = store
+            .write_chunk(id, ChunkSpec::new(3, None))
+            .await
+            .unwrap();
+        writer.write(Bytes::from(vec![7; 2 << 20])).await.unwrap();
+        let spill = store.engine.disk.path(FileName::Spill(id, 0));
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let busy = tokio::task::spawn_blocking(move || {
+            let _ = begin.send(());
+            held.recv()
+        });
+        // The one thread had to write the batches before it came to this.
+        begun.await.unwrap();
+        drop(writer);
+        tokio::task::yield_now().await;
+        let kept = (spill.exists(), store.engine.leases.is_taken(id));
+        assert_eq!(kept, (true, true), "the file waits for its removal");
+        drop(release);
+        assert!(busy.await.unwrap().is_err());
+        store.close().await.unwrap();
+        let kept = (spill.exists(), store.engine.leases.is_taken(id));
+        assert_eq!(kept, (false, false));
+    });
+}
+
 #[tokio::test]
 async fn garbage_that_a_crash_left_is_removed_at_start() {
     let folder = Folder::new();
