@@ -1,34 +1,36 @@
 //! From a full set of chunks to one plain file with a name; and the end of a session that never gets there.
 //!
-//! Owns: folding spills into the main file, rebuilding it when chunks lie at other offsets than they end up at, the label, and
-//! the one index job that makes the object visible. Also aborting.
+//! Owns: the order of what is done to the file (`folding` does it), how many are copied at a time, and the one index job that makes the
+//! object visible. Also aborting.
 //! Never does: acknowledge chunks; the set is complete, and durable, before anything here begins.
 //!
 //! Invariants:
 //! 1. One completion per session at a time (the lease's turn); every step can be done again after a crash: spills are removed
-//!    only once the object is named, and a rebuilt file is noted in the index before it takes the main file's name.
+//!    only once the object is named.
 //! 2. A failure of the system leaves the session in `Completing`, to be tried again; only damaged bytes fail it, and the removal of
 //!    its bucket. It is told to whoever waits, or else to the log.
 
-use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::disk::FileName;
 use super::faults::{self, Bug};
+use super::folding::{self, Layout};
 use super::index::Txn;
 use super::lease::Lease;
 use super::records::SessionRecord;
 use super::sync::AtomicBool;
-use super::{Engine, closing, copying, damage, label, ledger, objects, receipts, sync, tagged};
-use crate::model::{ChunkReceipt, Id, ObjectMeta, Place, Timestamp, UploadSession, UploadState};
+use super::{Engine, closing, damage, label, ledger, objects, receipts, sync, tagged};
+use crate::model::{Id, ObjectMeta, Timestamp, UploadSession, UploadState};
 use crate::store::StoreError;
 
 /// How long a caller waits for an object to be made whole; it then goes on by itself.
 const COMPLETION_WAIT: Duration = Duration::from_secs(30);
+/// Files whose chunks are copied at a time. Each keeps a thread that waits for disks, of which there are 256 for all there is to do; and no
+/// disk copies more of them faster.
+pub(super) const MAX_FOLDS: usize = 4;
 
 /// Says that no more chunks will come, and makes the object whole.
 pub(super) async fn finish(
@@ -142,18 +144,21 @@ pub(super) async fn complete(
 
 /// The time as it goes on from what a caller said it was: to wait for one's turn and to copy may take hours, in which an object expires.
 #[derive(Clone, Copy)]
-struct Running {
-    said: Timestamp,
+pub(super) struct Running {
+    /// What the caller said.
+    pub(super) said: Timestamp,
     at: Instant,
 }
 
 impl Running {
-    fn from(said: Timestamp) -> Self {
+    /// Begins at what it is.
+    pub(super) fn from(said: Timestamp) -> Self {
         let at = Instant::now();
         Self { said, at }
     }
 
-    fn now(self) -> Timestamp {
+    /// What it is now.
+    pub(super) fn now(self) -> Timestamp {
         self.said.plus(self.at.elapsed())
     }
 }
@@ -217,18 +222,37 @@ async fn assemble(
     }
     tagged::put_back(&mut record, |key| engine.index.get(key))?;
     let (own, known) = (Arc::clone(lease), record.clone());
-    let arranged = engine
-        .blocking(move |engine| arrange(engine, &own, &known, clock))
-        .await?;
-    if let Some(number) = arranged {
-        let note = move |txn: &mut Txn<'_>| note_assembled(txn, id, number);
+    let look = move |engine: &Engine| folding::look(engine, &own, &known, clock);
+    let rebuilt = match engine.blocking(look).await? {
+        Layout::Right => None,
+        Layout::Rebuilt(number) => Some(number),
+        wrong => move_chunks(engine, lease, wrong).await?,
+    };
+    if let Some(number) = rebuilt {
+        let note = move |txn: &mut Txn<'_>| folding::note_rebuilt(txn, id, number);
         engine.index.commit(note).await?;
-        let take_over = move |engine: &Engine| take_over(engine, id, number);
+        let take_over = move |engine: &Engine| folding::take_over(engine, id, number);
         engine.blocking(take_over).await?;
     }
-    engine
-        .blocking(move |engine| finish_file(engine, &record, clock).map(Some))
-        .await
+    let finish = move |engine: &Engine| folding::finish_file(engine, &record, clock);
+    engine.blocking(finish).await.map(Some)
+}
+
+/// Copies chunks to where they are to lie; the spill that holds all of them, when there is one. At most [`MAX_FOLDS`] at a time: who waits
+/// keeps no thread from others.
+async fn move_chunks(
+    engine: &Arc<Engine>,
+    lease: &Arc<Lease>,
+    layout: Layout,
+) -> Result<Option<u32>, StoreError> {
+    let permit = engine.folds.acquire().await;
+    let _permit = permit.map_err(|_| StoreError::Busy)?;
+    let own = Arc::clone(lease);
+    let work = move |engine: &Engine| match layout {
+        Layout::Apart => folding::gather(engine, own.id).map(|()| None),
+        _ => folding::rebuild(engine, &own).map(Some),
+    };
+    engine.blocking(work).await
 }
 
 /// Names the object of a session whose file is whole.
@@ -239,123 +263,12 @@ async fn name(engine: &Arc<Engine>, meta: ObjectMeta, now: Timestamp) -> Result<
     named.refused.map_or(Ok(()), Err)
 }
 
-/// Brings every byte to its final offset: in the main file, or, when chunks lie wrong there, in a spill whose number is
-/// returned. Nothing is moved for an object that has expired.
-fn arrange(
-    engine: &Engine,
-    lease: &Lease,
-    record: &SessionRecord,
-    clock: Running,
-) -> Result<Option<u32>, StoreError> {
-    lease.seal();
-    lease.learn(record, None);
-    if let Some(number) = record.assembled {
-        return Ok(Some(number));
-    }
-    let receipts = receipts::all(engine, lease.id)?;
-    receipts::check_full(record, &receipts)?;
-    if !receipts::describe(record, &receipts, clock.said).is_live(clock.now()) {
-        return Ok(None);
-    }
-    let main = engine.disk.open_or_create(FileName::Main(lease.id))?;
-    if receipts::layout(&receipts).all(|(receipt, offset)| receipts::lies_right(receipt, offset)) {
-        let apart = receipts
-            .iter()
-            .filter(|receipt| receipts::lies_apart(receipt));
-        let apart: u64 = apart.map(|receipt| receipt.length).sum();
-        if apart > 0 {
-            engine.check_room(apart)?;
-            fold(engine, lease.id, &main, &main, &receipts)?;
-            // By who wrote it: another open file need not be told what failed before.
-            engine.disk.sync_data(&main)?;
-        }
-        return Ok(None);
-    }
-    engine.check_room(record.session.received_bytes)?;
-    let (number, fresh) = super::placing::create_spill(engine, lease)?;
-    let copied = fold(engine, lease.id, &main, &fresh, &receipts)
-        .and_then(|()| engine.disk.sync_all(&fresh));
-    if copied.is_err() {
-        engine.disk.unlink(FileName::Spill(lease.id, number))?;
-    }
-    copied.map(|()| Some(number))
-}
-
-/// Copies into `target` every chunk that is not there already.
-fn fold(
-    engine: &Engine,
-    id: Id,
-    main: &File,
-    target: &File,
-    receipts: &[ChunkReceipt],
-) -> Result<(), StoreError> {
-    let in_place = std::ptr::eq(main, target);
-    for (receipt, offset) in receipts::layout(receipts).filter(|(receipt, _)| receipt.length > 0) {
-        match receipt.place {
-            Place::Main(_) if in_place => {}
-            Place::Main(start) => {
-                copying::copy(engine, (main, start), (target, offset), receipt.length)?;
-            }
-            Place::Spill(number) => {
-                let spill = engine.disk.open_to_read(FileName::Spill(id, number))?;
-                let spill = spill.ok_or_else(|| damaged("a spill is missing"))?;
-                copying::copy(engine, (&spill, 0), (target, offset), receipt.length)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn note_assembled(txn: &mut Txn<'_>, id: Id, number: u32) -> Result<(), StoreError> {
-    let mut record = ledger::session(txn, id)?;
-    record.assembled = Some(number);
-    record.next_spill = record.next_spill.max(number.saturating_add(1));
-    ledger::put_session(txn, &record)
-}
-
-/// Gives the rebuilt file the main file's name, unless an earlier attempt did.
-fn take_over(engine: &Engine, id: Id, number: u32) -> Result<(), StoreError> {
-    let from = FileName::Spill(id, number);
-    match engine.disk.open_to_read(from)? {
-        Some(_) => engine.disk.rename(from, FileName::Main(id)),
-        None => Ok(()),
-    }
-}
-
-/// Cuts the main file to size, labels it and syncs it; not when the object has expired: a rebuilt index would give it the key that the
-/// index does not give it.
-fn finish_file(
-    engine: &Engine,
-    record: &SessionRecord,
-    clock: Running,
-) -> Result<ObjectMeta, StoreError> {
-    let upload = &record.session.upload;
-    let receipts = receipts::all(engine, upload.id)?;
-    let meta = receipts::describe(record, &receipts, clock.said);
-    if !meta.is_live(clock.now()) {
-        return Ok(meta);
-    }
-    let main = engine.disk.open_or_create(FileName::Main(upload.id))?;
-    let length = engine.disk.length(&main)?;
-    if length < meta.size {
-        return Err(damaged("the file is shorter than its receipts"));
-    }
-    engine.disk.set_length(&main, meta.size)?;
-    engine
-        .disk
-        .label(upload.id, &main, &label::encode(&meta)?)?;
-    engine.disk.sync_all(&main)?;
-    Ok(meta)
-}
-
-fn damaged(what: &str) -> StoreError {
-    StoreError::Corrupt(what.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{NewUpload, Place};
     use crate::store::ObjectStore as _;
+    use crate::store::embedded::disk::FileName;
     use crate::store::embedded::records;
     use crate::store::embedded::tests::{
         Folder, NOW, acknowledge_only, begin, post, read, send, upload,
@@ -400,6 +313,11 @@ mod tests {
     async fn full_and_expiring(store: &EmbeddedStore) -> Id {
         let mut new = upload("session.bin");
         new.expires_at = Some(NOW.plus(Duration::from_secs(60)));
+        full(store, new).await
+    }
+
+    /// A full upload whose chunks lie apart; its id.
+    async fn full(store: &EmbeddedStore, new: NewUpload) -> Id {
         let id = new.id;
         store.create_upload(new).await.unwrap();
         for (index, bytes) in [(1, b"second"), (0, b"first ")] {
@@ -451,6 +369,35 @@ mod tests {
         let ended = work.await.unwrap();
         assert!(matches!(ended, Err(StoreError::NoSuchUpload)), "{ended:?}");
         assert_expired_without_taking_the_key(&store, id, other).await;
+    }
+
+    #[test]
+    fn uploads_that_wait_to_be_made_whole_keep_no_thread_from_others() {
+        let pool = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        pool.block_on(async {
+            let folder = Folder::new();
+            let store = folder.open().await;
+            let engine = &store.engine;
+            let all = engine.folds.acquire_many(MAX_FOLDS as u32).await.unwrap();
+            let mut works = Vec::new();
+            for n in 0..5 {
+                let id = full(&store, upload(&n.to_string())).await;
+                works.push((id, tokio::spawn(complete(Arc::clone(engine), id, NOW))));
+            }
+            for _ in 0..100 {
+                engine.blocking(|_| Ok(())).await.unwrap();
+            }
+            assert!(works.iter().all(|(_, work)| !work.is_finished()));
+            drop(all);
+            for (id, work) in works {
+                work.await.unwrap().unwrap();
+                assert_eq!(read(&store, id).await.unwrap(), "first second");
+            }
+        });
     }
 
     #[tokio::test]
@@ -515,18 +462,20 @@ mod tests {
         let lease = engine.leases.take(id);
         let record = engine.session(id).unwrap();
         let clock = Running::from(NOW);
-        let number = arrange(engine, &lease, &record, clock).unwrap().unwrap();
+        let layout = folding::look(engine, &lease, &record, clock).unwrap();
+        assert_eq!(layout, Layout::Wrong);
+        let number = folding::rebuild(engine, &lease).unwrap();
         if matches!(crash, Crash::Copied) {
             return;
         }
-        let note = move |txn: &mut Txn<'_>| note_assembled(txn, id, number);
+        let note = move |txn: &mut Txn<'_>| folding::note_rebuilt(txn, id, number);
         engine.index.commit(note).await.unwrap();
         if matches!(crash, Crash::Noted) {
             return;
         }
-        take_over(engine, id, number).unwrap();
+        folding::take_over(engine, id, number).unwrap();
         if matches!(crash, Crash::Labelled) {
-            finish_file(engine, &record, clock).unwrap();
+            folding::finish_file(engine, &record, clock).unwrap();
         }
     }
 }

@@ -149,6 +149,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         lifecycle: Default::default(),
         retried: Default::default(),
         scans: Arc::new(Semaphore::new(list::MAX_SCANS)),
+        folds: Semaphore::new(complete::MAX_FOLDS),
         copying: Default::default(),
     };
     Ok((engine, clean))

@@ -1,0 +1,158 @@
+//! One plain file out of the chunks of a session: where they lie, and how they come to their final offsets.
+//!
+//! Owns: folding spills into the main file, rebuilding it when chunks lie at other offsets than they end up at, its length and its label.
+//! Never does: name the object, decide who may do that and when (`complete` does both), or remove a spill: they go when the object is named.
+//!
+//! Invariants: every step can be done again after a crash. A rebuilt file is noted in the index before it takes the main file's name. The
+//! caller has the session's turn, and its chunks are all here.
+
+use std::fs::File;
+
+use super::complete::Running;
+use super::disk::FileName;
+use super::index::Txn;
+use super::lease::Lease;
+use super::records::SessionRecord;
+use super::{Engine, copying, label, ledger, placing, receipts};
+use crate::model::{ChunkReceipt, Id, ObjectMeta, Place};
+use crate::store::StoreError;
+
+/// How the chunks of a session lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// As they are to, or nobody will want them any more: the object has expired.
+    Right,
+    /// Some in files of their own, the others as they are to.
+    Apart,
+    /// Some at other offsets than they end up at.
+    Wrong,
+    /// As they are to, in a spill of this number.
+    Rebuilt(u32),
+}
+
+/// Finds out how the chunks lie, once nobody writes to the main file any more.
+pub(super) fn look(
+    engine: &Engine,
+    lease: &Lease,
+    record: &SessionRecord,
+    clock: Running,
+) -> Result<Layout, StoreError> {
+    lease.seal();
+    lease.learn(record, None);
+    if let Some(number) = record.assembled {
+        return Ok(Layout::Rebuilt(number));
+    }
+    let receipts = receipts::all(engine, lease.id)?;
+    receipts::check_full(record, &receipts)?;
+    if !receipts::describe(record, &receipts, clock.said).is_live(clock.now()) {
+        return Ok(Layout::Right);
+    }
+    let mut places = receipts::layout(&receipts);
+    if !places.all(|(receipt, offset)| receipts::lies_right(receipt, offset)) {
+        return Ok(Layout::Wrong);
+    }
+    let apart = |receipt: &ChunkReceipt| receipts::lies_apart(receipt) && receipt.length > 0;
+    Ok(match receipts.iter().any(apart) {
+        true => Layout::Apart,
+        false => Layout::Right,
+    })
+}
+
+/// Copies what lies apart to its offset in the main file.
+pub(super) fn gather(engine: &Engine, id: Id) -> Result<(), StoreError> {
+    let receipts = receipts::all(engine, id)?;
+    let apart = receipts
+        .iter()
+        .filter(|receipt| receipts::lies_apart(receipt));
+    engine.check_room(apart.map(|receipt| receipt.length).sum())?;
+    let main = engine.disk.open_or_create(FileName::Main(id))?;
+    fold(engine, id, &main, &main, &receipts)?;
+    // By who wrote it: another open file need not be told what failed before.
+    engine.disk.sync_data(&main)
+}
+
+/// Copies every chunk to its offset in a new spill, whose number is returned.
+pub(super) fn rebuild(engine: &Engine, lease: &Lease) -> Result<u32, StoreError> {
+    let receipts = receipts::all(engine, lease.id)?;
+    engine.check_room(receipts.iter().map(|receipt| receipt.length).sum())?;
+    let main = engine.disk.open_or_create(FileName::Main(lease.id))?;
+    let (number, fresh) = placing::create_spill(engine, lease)?;
+    let copied = fold(engine, lease.id, &main, &fresh, &receipts)
+        .and_then(|()| engine.disk.sync_all(&fresh));
+    if copied.is_err() {
+        engine.disk.unlink(FileName::Spill(lease.id, number))?;
+    }
+    copied.map(|()| number)
+}
+
+/// Copies into `target` every chunk that is not there already.
+fn fold(
+    engine: &Engine,
+    id: Id,
+    main: &File,
+    target: &File,
+    receipts: &[ChunkReceipt],
+) -> Result<(), StoreError> {
+    let in_place = std::ptr::eq(main, target);
+    for (receipt, offset) in receipts::layout(receipts).filter(|(receipt, _)| receipt.length > 0) {
+        match receipt.place {
+            Place::Main(_) if in_place => {}
+            Place::Main(start) => {
+                copying::copy(engine, (main, start), (target, offset), receipt.length)?;
+            }
+            Place::Spill(number) => {
+                let spill = engine.disk.open_to_read(FileName::Spill(id, number))?;
+                let spill = spill.ok_or_else(|| damaged("a spill is missing"))?;
+                copying::copy(engine, (&spill, 0), (target, offset), receipt.length)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Notes which spill is to become the main file.
+pub(super) fn note_rebuilt(txn: &mut Txn<'_>, id: Id, number: u32) -> Result<(), StoreError> {
+    let mut record = ledger::session(txn, id)?;
+    record.assembled = Some(number);
+    record.next_spill = record.next_spill.max(number.saturating_add(1));
+    ledger::put_session(txn, &record)
+}
+
+/// Gives the rebuilt file the main file's name, unless an earlier attempt did.
+pub(super) fn take_over(engine: &Engine, id: Id, number: u32) -> Result<(), StoreError> {
+    let from = FileName::Spill(id, number);
+    match engine.disk.open_to_read(from)? {
+        Some(_) => engine.disk.rename(from, FileName::Main(id)),
+        None => Ok(()),
+    }
+}
+
+/// Cuts the main file to size, labels it and syncs it; not when the object has expired: a rebuilt index would give it the key that the
+/// index does not give it.
+pub(super) fn finish_file(
+    engine: &Engine,
+    record: &SessionRecord,
+    clock: Running,
+) -> Result<ObjectMeta, StoreError> {
+    let upload = &record.session.upload;
+    let receipts = receipts::all(engine, upload.id)?;
+    let meta = receipts::describe(record, &receipts, clock.said);
+    if !meta.is_live(clock.now()) {
+        return Ok(meta);
+    }
+    let main = engine.disk.open_or_create(FileName::Main(upload.id))?;
+    let length = engine.disk.length(&main)?;
+    if length < meta.size {
+        return Err(damaged("the file is shorter than its receipts"));
+    }
+    engine.disk.set_length(&main, meta.size)?;
+    engine
+        .disk
+        .label(upload.id, &main, &label::encode(&meta)?)?;
+    engine.disk.sync_all(&main)?;
+    Ok(meta)
+}
+
+fn damaged(what: &str) -> StoreError {
+    StoreError::Corrupt(what.to_owned())
+}
