@@ -405,7 +405,9 @@ mod tests {
         let folder = Folder::new();
         let store = folder.open().await;
         let id = begin(&store).await;
-        send(&store, id, (1, Some(2)), b"second").await.unwrap();
+        // So long that there is no room for it in the block that the first one begins.
+        let second = vec![7; 1 << 20];
+        send(&store, id, (1, Some(2)), &second).await.unwrap();
         let main = store.engine.disk.open_or_create(FileName::Main(id));
         let mut first = [std::io::IoSlice::new(b"1st ")];
         let disk = &store.engine.disk;
@@ -425,7 +427,24 @@ mod tests {
         drop(store);
         folder.settle().await;
         let store = folder.open().await;
-        assert_eq!(read(&store, id).await.unwrap(), "1st second");
+        let whole = [b"1st ".as_slice(), &second].concat();
+        assert_eq!(read(&store, id).await.unwrap(), whole);
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_bytes_are_in_place_already_needs_no_room_for_them() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = full(&store, upload("session.bin")).await;
+        folding::gather(&store.engine, id).unwrap();
+        drop(store);
+        folder.settle().await;
+        let full = Options {
+            free_floor_bytes: u64::MAX,
+            ..folder.options()
+        };
+        let store = EmbeddedStore::open(full, NOW).await.unwrap();
+        assert_eq!(read(&store, id).await.unwrap(), "first second");
     }
 
     #[tokio::test]

@@ -9,11 +9,12 @@
 use std::fs::File;
 
 use super::complete::Running;
+use super::copying::Room;
 use super::disk::FileName;
 use super::index::Txn;
 use super::lease::Lease;
 use super::records::SessionRecord;
-use super::{Engine, copying, label, ledger, placing, receipts};
+use super::{Engine, label, ledger, placing, receipts};
 use crate::model::{ChunkReceipt, Id, ObjectMeta, Place};
 use crate::store::StoreError;
 
@@ -61,12 +62,16 @@ pub(super) fn look(
 /// Copies what lies apart to its offset in the main file.
 pub(super) fn gather(engine: &Engine, id: Id) -> Result<(), StoreError> {
     let receipts = receipts::all(engine, id)?;
-    let apart = receipts
-        .iter()
-        .filter(|receipt| receipts::lies_apart(receipt));
-    engine.check_room(apart.map(|receipt| receipt.length).sum())?;
     let main = engine.disk.open_or_create(FileName::Main(id))?;
-    fold(engine, id, &main, &main, &receipts)?;
+    let apart = bytes_of(
+        receipts
+            .iter()
+            .filter(|receipt| receipts::lies_apart(receipt)),
+    );
+    // What an attempt before this one copied has its place; it is copied again into that.
+    let needed = bytes_of(&receipts).saturating_sub(engine.disk.taken_up(&main)?);
+    let mut room = Room::set_aside(engine, (apart, apart.saturating_sub(needed)))?;
+    fold(&mut room, id, (&main, &main), &receipts)?;
     // By who wrote it: another open file need not be told what failed before.
     engine.disk.sync_data(&main)
 }
@@ -74,10 +79,10 @@ pub(super) fn gather(engine: &Engine, id: Id) -> Result<(), StoreError> {
 /// Copies every chunk to its offset in a new spill, whose number is returned.
 pub(super) fn rebuild(engine: &Engine, lease: &Lease) -> Result<u32, StoreError> {
     let receipts = receipts::all(engine, lease.id)?;
-    engine.check_room(receipts.iter().map(|receipt| receipt.length).sum())?;
+    let mut room = Room::set_aside(engine, (bytes_of(&receipts), 0))?;
     let main = engine.disk.open_or_create(FileName::Main(lease.id))?;
     let (number, fresh) = placing::create_spill(engine, lease)?;
-    let copied = fold(engine, lease.id, &main, &fresh, &receipts)
+    let copied = fold(&mut room, lease.id, (&main, &fresh), &receipts)
         .and_then(|()| engine.disk.sync_all(&fresh));
     if copied.is_err() {
         engine.disk.unlink(FileName::Spill(lease.id, number))?;
@@ -87,10 +92,9 @@ pub(super) fn rebuild(engine: &Engine, lease: &Lease) -> Result<u32, StoreError>
 
 /// Copies into `target` every chunk that is not there already.
 fn fold(
-    engine: &Engine,
+    room: &mut Room<'_>,
     id: Id,
-    main: &File,
-    target: &File,
+    (main, target): (&File, &File),
     receipts: &[ChunkReceipt],
 ) -> Result<(), StoreError> {
     let in_place = std::ptr::eq(main, target);
@@ -98,16 +102,20 @@ fn fold(
         match receipt.place {
             Place::Main(_) if in_place => {}
             Place::Main(start) => {
-                copying::copy(engine, (main, start), (target, offset), receipt.length)?;
+                room.copy((main, start), (target, offset), receipt.length)?;
             }
             Place::Spill(number) => {
-                let spill = engine.disk.open_to_read(FileName::Spill(id, number))?;
+                let spill = room.engine.disk.open_to_read(FileName::Spill(id, number))?;
                 let spill = spill.ok_or_else(|| damaged("a spill is missing"))?;
-                copying::copy(engine, (&spill, 0), (target, offset), receipt.length)?;
+                room.copy((&spill, 0), (target, offset), receipt.length)?;
             }
         }
     }
     Ok(())
+}
+
+fn bytes_of<'a>(receipts: impl IntoIterator<Item = &'a ChunkReceipt>) -> u64 {
+    receipts.into_iter().map(|receipt| receipt.length).sum()
 }
 
 /// Notes which spill is to become the main file.

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::batches::Worker;
+use super::copying::Room;
 use super::disk::FileName;
 use super::faults::{self, Bug};
 use super::lease::{Claim, Lease};
@@ -24,7 +25,7 @@ use super::output::Output;
 use super::placing::create_spill;
 use super::recent::UnderWay;
 use super::sync::Handle;
-use super::{Engine, copying, label, names, sizes, tagged};
+use super::{Engine, label, names, sizes, tagged};
 use crate::model::{Digests, ETag, Id, NewUpload, ObjectMeta, Place, Timestamp};
 use crate::store::{ChunkSpec, Expected, StoreError};
 
@@ -195,14 +196,15 @@ impl Lane {
 
     /// Leaves the place in the main file, taking along what was written there.
     fn move_to_spill(&mut self) -> Result<(), StoreError> {
-        self.engine.check_room(self.length)?;
-        let spill = create_spill(&self.engine, &self.lease)?;
+        let engine = Arc::clone(&self.engine);
+        let mut room = Room::set_aside(&engine, (self.length, 0))?;
+        let spill = create_spill(&engine, &self.lease)?;
         // From here on it is removed with the lane, should anything fail.
         let left = mem::replace(&mut self.target, Target::Spill(Some(spill)));
         if let (Target::Main(_, start, Some(main)), Some(spill)) = (&left, self.opened()) {
             // Else what failed on its way to the disk would be copied as it lies there, and nobody told.
-            self.engine.disk.sync_data(main)?;
-            copying::copy(&self.engine, (main, *start), (spill, 0), self.length)?;
+            engine.disk.sync_data(main)?;
+            room.copy((main, *start), (spill, 0), self.length)?;
         }
         self.output.moved();
         self.synced_early = self.output.direct_bytes();

@@ -162,7 +162,7 @@ struct Engine {
     retried: recover::Retried,
     scans: Arc<Semaphore>,
     folds: Semaphore,
-    /// Bytes of all copies' steps that are under way.
+    /// Bytes that all copies together still need room for.
     copying: Mutex<u64>,
 }
 

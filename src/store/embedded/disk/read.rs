@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
+use std::os::unix::fs::MetadataExt as _;
 
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
@@ -16,6 +17,9 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use super::{Disk, FileName, present};
 use crate::store::StoreError;
+
+/// What stat(2) counts in, whatever the blocks of the file system are.
+const STAT_BLOCK_BYTES: u64 = 512;
 
 impl Disk {
     /// Opens a file for reading; `None` when it is not there.
@@ -48,6 +52,13 @@ impl Disk {
     /// The length of an open file in bytes.
     pub(in super::super) fn length(&self, file: &File) -> Result<u64, StoreError> {
         self.run("ask the length of a file", || Ok(file.metadata()?.len()))
+    }
+
+    /// Bytes of the disk that an open file takes up; fewer than its length where nothing was written yet.
+    pub(in super::super) fn taken_up(&self, file: &File) -> Result<u64, StoreError> {
+        self.run("ask the size of a file", || {
+            Ok(file.metadata()?.blocks().saturating_mul(STAT_BLOCK_BYTES))
+        })
     }
 
     /// Reads up to `length` bytes from `offset`; fewer only at the end of the file.
