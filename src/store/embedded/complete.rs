@@ -55,15 +55,21 @@ pub(super) async fn finish(
     Ok(session)
 }
 
-/// Completes a session and waits for it, at most [`COMPLETION_WAIT`]; the object, when it is there by then.
+/// Completes a session and waits for it, at most [`COMPLETION_WAIT`]; the object, when it is there by then. While somebody else has the
+/// session's turn, nothing is begun: of a hundred callers who went away a hundred tasks would wait.
 pub(super) async fn complete_and_wait(
     engine: &Arc<Engine>,
     id: Id,
     now: Timestamp,
 ) -> Result<Option<ObjectMeta>, StoreError> {
-    let waiter = Waiter::default();
-    let task = engine.tasks.spawn(waiter.complete(engine, id, now));
-    match sync::timeout(COMPLETION_WAIT, task).await {
+    let (waiter, clock) = (Waiter::default(), Running::from(now));
+    let lease = engine.leases.take(id);
+    let completed = async {
+        drop(lease.turn.lock().await);
+        let work = waiter.complete(engine, id, clock);
+        engine.tasks.spawn(work).await
+    };
+    match sync::timeout(COMPLETION_WAIT, completed).await {
         Ok(done) => super::joined(done)?,
         Err(_) => return Ok(None),
     }
@@ -75,7 +81,7 @@ pub(super) async fn complete_and_wait(
 
 /// Completes a session for which nobody waits; the log is told how it failed.
 pub(super) fn complete_for_nobody(engine: &Arc<Engine>, id: Id, now: Timestamp) {
-    let work = Waiter::default().complete(engine, id, now);
+    let work = Waiter::default().complete(engine, id, Running::from(now));
     engine.tasks.spawn(work);
 }
 
@@ -91,11 +97,11 @@ impl Waiter {
         &self,
         engine: &Arc<Engine>,
         id: Id,
-        now: Timestamp,
+        clock: Running,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
         let (has_left, engine) = (Arc::clone(&self.has_left), Arc::clone(engine));
         async move {
-            let done = complete(engine, id, now).await;
+            let done = complete_by(engine, id, clock).await;
             if let Err(error) = &done
                 && has_left.load(Ordering::Acquire)
             {
@@ -118,7 +124,10 @@ pub(super) async fn complete(
     id: Id,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let clock = Running::from(now);
+    complete_by(engine, id, Running::from(now)).await
+}
+
+async fn complete_by(engine: Arc<Engine>, id: Id, clock: Running) -> Result<(), StoreError> {
     let lease = engine.leases.take(id);
     let _turn = lease.turn.lock().await;
     match assemble(&engine, &lease, clock).await {
@@ -265,6 +274,8 @@ async fn name(engine: &Arc<Engine>, meta: ObjectMeta, now: Timestamp) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
     use crate::model::{NewUpload, Place};
     use crate::store::ObjectStore as _;
@@ -369,6 +380,25 @@ mod tests {
         let ended = work.await.unwrap();
         assert!(matches!(ended, Err(StoreError::NoSuchUpload)), "{ended:?}");
         assert_expired_without_taking_the_key(&store, id, other).await;
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_completion_that_another_has_begun_leaves_nothing_behind() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = full(&store, upload("session.bin")).await;
+        let engine = &store.engine;
+        let lease = engine.leases.take(id);
+        let turn = lease.turn.lock().await;
+        for _ in 0..1000 {
+            let waits = complete_and_wait(engine, id, NOW);
+            assert!(waits.now_or_never().is_none());
+        }
+        tokio::task::yield_now().await;
+        assert_eq!(Arc::strong_count(&lease), 1, "nobody waits any more");
+        drop(turn);
+        let object = complete_and_wait(engine, id, NOW).await.unwrap();
+        assert_eq!(object.unwrap().id, id);
     }
 
     #[test]

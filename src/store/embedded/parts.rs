@@ -311,11 +311,8 @@ mod tests {
         let store = folder.open().await;
         let id = told_to_end(&store, Some(WriteCondition::Absent)).await;
         post(&store, b"quicker").await;
-        let lease = store.engine.leases.take(id);
-        let turn = lease.turn.lock().await;
         let waits = complete::complete_and_wait(&store.engine, id, NOW);
         assert!(waits.now_or_never().is_none(), "who waited has left");
-        drop(turn);
         store.close().await.unwrap();
         drop(subscriber);
         let log = std::fs::read_to_string(&path).unwrap();
