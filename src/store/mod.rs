@@ -191,7 +191,7 @@ pub trait ObjectStore: Send + Sync + Debug {
     ) -> Result<UploadSession, StoreError>;
 
     /// Drops a session that is not finished, and its chunks, also when it waits for room to be made whole. A finished one is refused
-    /// with [`StoreError::Finished`].
+    /// with [`StoreError::Finished`], one that is just being made whole, and is not after half a minute, with [`StoreError::Busy`].
     async fn abort_upload(&self, id: Id) -> Result<(), StoreError>;
 
     /// The record of a live object, or [`StoreError::NoSuchObject`].

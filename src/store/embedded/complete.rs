@@ -186,19 +186,37 @@ pub(super) async fn abort(engine: &Arc<Engine>, id: Id) -> Result<(), StoreError
         UploadState::Completed if faults::is_planted(Bug::AbortAny) => Ok(()),
         UploadState::Completed => Err(StoreError::Finished),
     };
-    engine
-        .carry_out(async move { drop_session(&owner, id, check).await })
-        .await
+    let work = async move {
+        let lease = owner.leases.take(id);
+        // The copy that is under way may be what fills the disk, and may take hours: whoever asks again is told at once when it is over.
+        let turn = sync::timeout(COMPLETION_WAIT, lease.turn.lock()).await;
+        let _turn = turn.map_err(|_| StoreError::Busy)?;
+        drop_in_turn(&owner, &lease, check).await
+    };
+    engine.carry_out(work).await
 }
 
-/// Removes a session that `check` lets go, under its lease, so that no writer makes a file anew afterwards.
-pub(super) async fn drop_session(
+/// Removes a session that `check` lets go.
+///
+/// # Errors
+/// [`StoreError::InUse`] while somebody makes it whole, or removes it.
+pub(super) async fn drop_free_session(
     engine: &Arc<Engine>,
     id: Id,
     check: impl FnOnce(&SessionRecord) -> Result<(), StoreError> + Send + 'static,
 ) -> Result<(), StoreError> {
     let lease = engine.leases.take(id);
-    let _turn = lease.turn.lock().await;
+    let _turn = lease.turn.try_lock().map_err(|_| StoreError::InUse)?;
+    drop_in_turn(engine, &lease, check).await
+}
+
+/// Removes a session that `check` lets go, under its lease, so that no writer makes a file anew afterwards. The caller has its turn.
+async fn drop_in_turn(
+    engine: &Arc<Engine>,
+    lease: &Arc<Lease>,
+    check: impl FnOnce(&SessionRecord) -> Result<(), StoreError> + Send + 'static,
+) -> Result<(), StoreError> {
+    let id = lease.id;
     let remove = move |txn: &mut Txn<'_>| {
         let record = ledger::session(txn, id)?;
         check(&record)?;
@@ -206,7 +224,7 @@ pub(super) async fn drop_session(
     };
     let garbage = engine.index.commit(remove).await?;
     if !garbage.is_empty() {
-        let sealed = Arc::clone(&lease);
+        let sealed = Arc::clone(lease);
         engine
             .blocking(move |_| {
                 sealed.seal();
@@ -399,6 +417,36 @@ mod tests {
         drop(turn);
         let object = complete_and_wait(engine, id, NOW).await.unwrap();
         assert_eq!(object.unwrap().id, id);
+    }
+
+    #[tokio::test]
+    async fn a_form_upload_that_cannot_be_made_whole_can_still_be_aborted() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = full(&store, upload("session.bin")).await;
+        store.abort_upload(id).await.unwrap();
+        store.close().await.unwrap();
+        drop(store);
+        let store = folder.open().await;
+        assert!(store.upload(id).await.is_err());
+        for name in [FileName::Main(id), FileName::Spill(id, 0)] {
+            assert!(!store.engine.disk.path(name).exists(), "{name:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_aborts_an_upload_that_is_just_made_whole_is_told_to_come_again() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = full(&store, upload("session.bin")).await;
+        let lease = store.engine.leases.take(id);
+        let turn = lease.turn.lock().await;
+        let busy = store.abort_upload(id).await;
+        assert!(matches!(busy, Err(StoreError::Busy)), "{busy:?}");
+        drop(turn);
+        tokio::time::resume();
+        store.abort_upload(id).await.unwrap();
+        assert!(store.upload(id).await.is_err());
     }
 
     #[test]

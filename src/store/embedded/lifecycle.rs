@@ -326,7 +326,7 @@ async fn remove_sessions(
     for id in ids {
         let owner = Arc::clone(engine);
         let check = move |record: &SessionRecord| still_due(&owner, record, now);
-        match complete::drop_session(engine, id, check).await {
+        match complete::drop_free_session(engine, id, check).await {
             Ok(()) => removed += 1,
             Err(StoreError::NoSuchUpload | StoreError::InUse) => {}
             Err(error) if damage::is_of_one_record(&error) => {

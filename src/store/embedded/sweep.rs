@@ -124,7 +124,7 @@ async fn sweep_once(
     report.objects += walked.objects;
     report.sessions += walked.sessions;
     report.more = walked.more;
-    // A session that is being made whole stays due, for hours maybe: that alone is no reason to be called again at once.
+    // A session that somebody has a hand on stays due: that alone is no reason to be called again at once.
     let went_on = limit == 0 || report.objects + report.sessions + report.catalog > 0;
     let sessions = went_on.then_some(SESSIONS_DUE);
     for table in [EXPIRY, CATALOG_EXPIRY].into_iter().chain(sessions) {
@@ -215,13 +215,7 @@ async fn sweep_sessions(
             continue;
         };
         let check = move |record: &SessionRecord| may_go(record, now);
-        // Whoever makes it whole has its turn until that is done; nothing else waits for it.
-        let free = engine.session(id).and_then(|record| check(&record));
-        let dropped = match free {
-            Ok(()) => complete::drop_session(engine, id, check).await,
-            stays => stays,
-        };
-        match dropped {
+        match complete::drop_free_session(engine, id, check).await {
             Ok(()) => swept += 1,
             Err(StoreError::NoSuchUpload | StoreError::InUse) => {}
             Err(error) if damage::is_of_one_record(&error) => {
