@@ -5,7 +5,7 @@
 //!
 //! Invariants:
 //! 1. A session is in the table of those to be completed exactly while its state is `Completing`, and in those of open ones while
-//!    chunks may come.
+//!    chunks may come. It is due to be swept in every other state: what waits to be made whole must not keep the sweep from the rest.
 //! 2. An object that waits for a condition is named in the job that looks at the condition; when it does not hold, the session is
 //!    removed in that job. So is one whose object has expired: nobody could ever read it, and it must take nobody's key.
 
@@ -134,7 +134,7 @@ pub(super) fn remove_session(
     }
     forget_open(txn, &record.session);
     (0..record.tags_apart).for_each(|n| txn.delete(tagged::session_piece_key(id, n)));
-    txn.delete(due_key(SESSIONS_DUE, upload.abandoned_at, id.as_bytes()));
+    txn.delete(when_due(&record.session));
     txn.delete(id_key(COMPLETING, id));
     txn.delete(id_key(SESSIONS, id));
     Ok(garbage)
@@ -154,12 +154,13 @@ pub(super) fn close_or_complete(
     begin_completing(txn, record)
 }
 
-/// Says that the object of a session is to be made whole.
+/// Says that the object of a session is to be made whole. Until it is, or has failed, the session is not due.
 pub(super) fn begin_completing(
     txn: &mut Txn<'_>,
     record: &mut SessionRecord,
 ) -> Result<(), StoreError> {
     record.session.state = UploadState::Completing;
+    txn.delete(when_due(&record.session));
     if record.session.parts.is_some() {
         forget_open(txn, &record.session);
     }
@@ -187,6 +188,22 @@ fn close(
     record.session.state = state;
     forget_open(txn, &record.session);
     txn.delete(id_key(COMPLETING, record.session.upload.id));
+    txn.put(when_due(&record.session), Vec::new())
+}
+
+fn when_due(session: &UploadSession) -> Vec<u8> {
+    let upload = &session.upload;
+    due_key(SESSIONS_DUE, upload.abandoned_at, upload.id.as_bytes())
+}
+
+/// Takes a session that is being made whole off those that are due, where an earlier version left it. What cannot be read is looked at
+/// when nobody has a hand on it.
+pub(super) fn put_off(txn: &mut Txn<'_>, id: Id) -> Result<(), StoreError> {
+    if let Ok(record) = session(txn, id)
+        && record.session.state == UploadState::Completing
+    {
+        txn.delete(when_due(&record.session));
+    }
     Ok(())
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::index::Txn;
 use super::names::{self, Garbage};
 use super::records::{self, CATALOG_EXPIRY, EXPIRY, META, SESSIONS_DUE, SessionRecord};
-use super::{Engine, catalog, complete, damage, lifecycle, recover, snapshot};
+use super::{Engine, catalog, closing, complete, damage, lifecycle, recover, snapshot};
 use crate::model::{Timestamp, UploadState};
 use crate::store::{ClockReading, StoreError, SweepReport};
 
@@ -217,7 +217,11 @@ async fn sweep_sessions(
         let check = move |record: &SessionRecord| may_go(record, now);
         match complete::drop_free_session(engine, id, check).await {
             Ok(()) => swept += 1,
-            Err(StoreError::NoSuchUpload | StoreError::InUse) => {}
+            Err(StoreError::NoSuchUpload) => {}
+            Err(StoreError::InUse) => {
+                let put_off = move |txn: &mut Txn<'_>| closing::put_off(txn, id);
+                engine.index.commit(put_off).await?;
+            }
             Err(error) if damage::is_of_one_record(&error) => {
                 tracing::warn!(%id, "an upload that is due stays: what is known of it cannot be read");
                 let forget = move |txn: &mut Txn<'_>| {

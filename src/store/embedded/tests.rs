@@ -1024,35 +1024,92 @@ async fn a_deleted_object_stays_deleted_when_a_power_cut_undoes_the_removal_of_i
     }
 }
 
+/// A clock two days on, when every session that began at [`NOW`] is due.
+fn two_days_on() -> ClockReading {
+    let later = Duration::from_secs(2 * 86_400);
+    ClockReading {
+        wall: NOW.plus(later),
+        monotonic: later,
+    }
+}
+
+/// A session whose object is to be made whole, and cannot be: the record of what has its key cannot be read.
+async fn stuck(store: &EmbeddedStore, key: &str) -> Id {
+    let new = upload(key);
+    let (id, place) = (new.id, records::object_key(&new.bucket, &new.key));
+    store.create_upload(new).await.unwrap();
+    fs::write(store.engine.disk.path(FileName::Main(id)), "whole").unwrap();
+    acknowledge_only(store, id, (0, Some(1)), Some(Place::Main(0)), b"whole").await;
+    let junk = move |txn: &mut index::Txn<'_>| txn.put(place, b"no record".to_vec());
+    store.engine.index.commit(junk).await.unwrap();
+    id
+}
+
+fn due_key_of(store: &EmbeddedStore, id: Id) -> Vec<u8> {
+    let upload = store.engine.session(id).unwrap().session.upload;
+    records::due_key(records::SESSIONS_DUE, upload.abandoned_at, id.as_bytes())
+}
+
 #[tokio::test]
-async fn a_session_that_is_still_being_made_whole_neither_stops_the_sweep_nor_keeps_it_going() {
+async fn sessions_that_wait_to_be_made_whole_keep_no_sweep_from_what_is_abandoned() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let mut waiting = Vec::new();
+    for n in 0..10 {
+        waiting.push(stuck(&store, &n.to_string()).await);
+    }
+    let abandoned = begin(&store).await;
+    let report = store.sweep(two_days_on(), 10).await.unwrap();
+    assert_eq!((report.sessions, report.more), (1, false));
+    assert!(store.upload(abandoned).await.is_err());
+    for id in waiting {
+        let state = store.upload(id).await.unwrap().state;
+        assert_eq!(state, UploadState::Completing);
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_an_earlier_version_left_due_while_it_is_made_whole_is_put_off_once() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let id = stuck(&store, "a").await;
+    let due = due_key_of(&store, id);
+    let put = due.clone();
+    let put = move |txn: &mut index::Txn<'_>| txn.put(put, Vec::new());
+    store.engine.index.commit(put).await.unwrap();
+    store.sweep(two_days_on(), 10).await.unwrap();
+    assert!(store.engine.index.get(&due).unwrap().is_none());
+    let fail = move |txn: &mut index::Txn<'_>| closing::fail(txn, id);
+    store.engine.index.commit(fail).await.unwrap();
+    let report = store.sweep(two_days_on(), 10).await.unwrap();
+    assert_eq!(report.sessions, 1, "what has failed is due again");
+    assert!(store.upload(id).await.is_err());
+}
+
+#[tokio::test]
+async fn a_session_that_somebody_has_a_hand_on_neither_stops_the_sweep_nor_keeps_it_going() {
     let folder = Folder::new();
     let store = folder.open().await;
     let id = begin(&store).await;
     fs::write(store.engine.disk.path(FileName::Main(id)), "whole").unwrap();
     acknowledge_only(&store, id, (0, Some(1)), Some(Place::Main(0)), b"whole").await;
-    let abandoned = begin(&store).await;
-    let later = Duration::from_secs(2 * 86_400);
-    let clock = ClockReading {
-        wall: NOW.plus(later),
-        monotonic: later,
-    };
-    let lease = store.engine.leases.take(id);
-    let turn = lease.turn.lock().await;
+    let (held, abandoned) = (begin(&store).await, begin(&store).await);
+    let leases = [id, held].map(|id| store.engine.leases.take(id));
+    let turns = [leases[0].turn.lock().await, leases[1].turn.lock().await];
     for swept in [(1, true), (0, false)] {
-        let sweep = tokio::time::timeout(Duration::from_secs(60), store.sweep(clock, 10));
+        let sweep = tokio::time::timeout(Duration::from_secs(60), store.sweep(two_days_on(), 10));
         let report = sweep.await.expect("it waits for nobody").unwrap();
         assert_eq!((report.sessions, report.more), swept);
     }
     assert!(store.upload(abandoned).await.is_err());
     let state = store.upload(id).await.unwrap().state;
     assert_eq!(state, UploadState::Completing);
-    drop(turn);
-    drop(lease);
+    drop(turns);
+    drop(leases);
     let engine = Arc::clone(&store.engine);
     complete::complete(engine, id, NOW).await.unwrap();
-    let report = store.sweep(clock, 10).await.unwrap();
-    assert_eq!((report.sessions, report.more), (1, false));
+    let report = store.sweep(two_days_on(), 10).await.unwrap();
+    assert_eq!((report.sessions, report.more), (2, false));
 }
 
 #[tokio::test]
