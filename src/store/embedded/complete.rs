@@ -79,12 +79,6 @@ pub(super) async fn complete_and_wait(
     }
 }
 
-/// Completes a session for which nobody waits; the log is told how it failed.
-pub(super) fn complete_for_nobody(engine: &Arc<Engine>, id: Id, now: Timestamp) {
-    let work = Waiter::default().complete(engine, id, Running::from(now));
-    engine.tasks.spawn(work);
-}
-
 /// Somebody who waits for a completion, which goes on when he has left.
 #[derive(Default)]
 struct Waiter {
@@ -295,12 +289,12 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::model::{NewUpload, Place};
+    use crate::model::Place;
     use crate::store::ObjectStore as _;
     use crate::store::embedded::disk::FileName;
     use crate::store::embedded::records;
     use crate::store::embedded::tests::{
-        Folder, NOW, acknowledge_only, begin, post, read, send, upload,
+        Folder, NOW, acknowledge_only, begin, full, post, read, send, upload,
     };
     use crate::store::embedded::{EmbeddedStore, Options};
 
@@ -343,22 +337,6 @@ mod tests {
         let mut new = upload("session.bin");
         new.expires_at = Some(NOW.plus(Duration::from_secs(60)));
         full(store, new).await
-    }
-
-    /// A full upload whose chunks lie apart; its id.
-    async fn full(store: &EmbeddedStore, new: NewUpload) -> Id {
-        let id = new.id;
-        store.create_upload(new).await.unwrap();
-        for (index, bytes) in [(1, b"second"), (0, b"first ")] {
-            let spill = store.engine.disk.create(FileName::Spill(id, index));
-            let mut bytes_of = [std::io::IoSlice::new(bytes)];
-            let disk = &store.engine.disk;
-            let file = spill.unwrap().unwrap();
-            disk.write_at(&file, &mut bytes_of, 0).unwrap();
-            let place = Some(Place::Spill(index));
-            acknowledge_only(store, id, (index, Some(2)), place, bytes).await;
-        }
-        id
     }
 
     async fn assert_expired_without_taking_the_key(store: &EmbeddedStore, id: Id, other: Id) {

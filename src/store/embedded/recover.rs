@@ -11,7 +11,9 @@
 use std::fmt::Display;
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::Semaphore;
 
@@ -35,8 +37,10 @@ const MIN_START_BYTES: u64 = 32 << 20;
 const GARBAGE_STEP: usize = 4096;
 /// How often one sweep, or a start, takes that many.
 const MAX_GARBAGE_STEPS: usize = 256;
-/// Sessions in `Completing` that one sweep tries again.
+/// Sessions in `Completing` that one sweep tries again, and that a start goes on with at a time.
 const MAX_RETRIES: usize = 16;
+/// How long a start waits for them: to copy many bytes takes hours, and may go on beside what is served.
+const RESUME_WAIT: Duration = Duration::from_secs(5);
 /// Sessions in `Completing` that are looked for; more than can have been under way.
 const MAX_COMPLETING: usize = 100_000;
 
@@ -64,9 +68,12 @@ async fn settle(engine: &Arc<Engine>, now: Timestamp, clean: bool) -> Result<(),
         orphans::name_recent(engine, now).await?;
         empty_garbage(engine).await?;
     }
+    if !clean {
+        // What an interrupted copy left may take the room that the next one needs.
+        orphans::search(engine).await?;
+    }
     resume(engine, now).await?;
     if !clean {
-        orphans::search(engine).await?;
         match snapshot::write(engine).await {
             // The one that is there knows all that was acknowledged; the next change replaces it.
             Err(error) if may_wait(&error) => tracing::warn!(%error, "catalog.json stays as it is"),
@@ -265,22 +272,70 @@ pub(super) async fn empty_garbage(engine: &Arc<Engine>) -> Result<(), StoreError
     Ok(())
 }
 
-/// Behind which session the next retry begins.
+/// What is known of attempts for which nobody waits.
 #[derive(Debug, Default)]
-pub(super) struct Retried(Mutex<Vec<u8>>);
+pub(super) struct Retried {
+    /// Behind which session the next ones begin.
+    last: Mutex<Vec<u8>>,
+    failed: Mutex<Failed>,
+}
 
-/// Tries again, in the background, to complete full sessions that nobody is completing.
+/// The attempts that failed since the log was told.
+#[derive(Debug, Default)]
+struct Failed {
+    uploads: usize,
+    /// One of them, and how it failed.
+    last: Option<(Id, String)>,
+}
+
+impl Retried {
+    fn note(&self, id: Id, error: &StoreError) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.uploads += 1;
+        failed.last = Some((id, error.to_string()));
+    }
+
+    /// Tells the log, in one line: on a full disk many fail again and again.
+    fn tell(&self) {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Failed { uploads, last } = std::mem::take(&mut *failed);
+        if let Some((id, error)) = last {
+            tracing::warn!(uploads, last = %id, %error, "full uploads were not made whole");
+        }
+    }
+}
+
+/// Tries again, in the background, to complete full sessions that nobody is completing. The log is told how the ones before failed.
 pub(super) fn retry(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> {
+    engine.retried.tell();
     let ids = to_retry(&engine.index, &engine.retried)?;
     for id in ids.into_iter().filter(|id| !engine.leases.is_taken(*id)) {
-        complete::complete_for_nobody(engine, id, now);
+        drop(try_again(engine, id, now));
     }
     Ok(())
 }
 
+/// Begins to complete a session; whoever waits for that may leave.
+fn try_again(
+    engine: &Arc<Engine>,
+    id: Id,
+    now: Timestamp,
+) -> impl Future<Output = ()> + Send + 'static {
+    let owner = Arc::clone(engine);
+    let task = engine.tasks.spawn(async move {
+        if let Err(error) = complete::complete(Arc::clone(&owner), id, now).await {
+            owner.retried.note(id, &error);
+        }
+    });
+    async move {
+        // A task that panics says so itself.
+        let _ = task.await;
+    }
+}
+
 /// The next sessions in turn, so that those which cannot be completed now keep no other one from it.
-fn to_retry(index: &Index, Retried(last): &Retried) -> Result<Vec<Id>, StoreError> {
-    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+fn to_retry(index: &Index, retried: &Retried) -> Result<Vec<Id>, StoreError> {
+    let mut last = retried.last.lock().unwrap_or_else(PoisonError::into_inner);
     let from = [[COMPLETING].as_slice(), &last, &[0]].concat();
     let from = if last.is_empty() {
         vec![COMPLETING]
@@ -301,16 +356,16 @@ fn to_retry(index: &Index, Retried(last): &Retried) -> Result<Vec<Id>, StoreErro
     Ok(ids)
 }
 
-/// Goes on with sessions whose chunks are all here. One that cannot be completed now does not keep the store from starting.
+/// Goes on with sessions whose chunks are all here, and waits for them, at most [`RESUME_WAIT`]: those that are not whole by then, or cannot
+/// be now, do not keep the store from starting. Sweeps try again.
 async fn resume(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> {
-    for (key, _) in engine.index.prefix(&[COMPLETING], MAX_COMPLETING)? {
-        let Some(id) = records::trailing_id(&key) else {
-            continue;
-        };
-        if let Err(error) = complete::complete(Arc::clone(engine), id, now).await {
-            tracing::warn!(%id, %error, "a full upload is not whole yet");
-        }
+    let full = engine.index.prefix(&[COMPLETING], MAX_COMPLETING)?;
+    let ids = full.iter().filter_map(|(key, _)| records::trailing_id(key));
+    let tries = stream::iter(ids).for_each_concurrent(MAX_RETRIES, |id| try_again(engine, id, now));
+    if sync::timeout(RESUME_WAIT, tries).await.is_err() {
+        tracing::info!("full uploads are made whole while the store serves");
     }
+    engine.retried.tell();
     Ok(())
 }
 
@@ -321,7 +376,61 @@ fn clean_key() -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::embedded::tests::{Folder, NOW};
+    use crate::model::UploadState;
+    use crate::store::ObjectStore as _;
+    use crate::store::embedded::tests::{Folder, NOW, full, read, upload};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_does_not_wait_for_what_takes_long_to_be_made_whole() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let engine = &store.engine;
+        let (slow, other) = (
+            full(&store, upload("a")).await,
+            full(&store, upload("b")).await,
+        );
+        let lease = engine.leases.take(slow);
+        let turn = lease.turn.lock().await;
+        let begun = tokio::time::Instant::now();
+        resume(engine, NOW).await.unwrap();
+        assert_eq!(begun.elapsed(), RESUME_WAIT);
+        let state = store.upload(slow).await.unwrap().state;
+        assert_eq!(state, UploadState::Completing);
+        drop(turn);
+        drop(lease);
+        tokio::time::resume();
+        store.close().await.unwrap();
+        for id in [slow, other] {
+            assert_eq!(read(&store, id).await.unwrap(), "first second");
+        }
+    }
+
+    #[tokio::test]
+    async fn uploads_that_fail_again_and_again_are_one_line_of_the_log() {
+        let folder = Folder::new();
+        let path = folder.0.with_extension("log");
+        let file = Arc::new(std::fs::File::create(&path).unwrap());
+        let subscriber = tracing_subscriber::fmt().with_writer(file);
+        let subscriber = tracing::subscriber::set_default(subscriber.with_ansi(false).finish());
+        let store = folder.open().await;
+        for key in ["a", "b", "c"] {
+            let new = upload(key);
+            let place = records::object_key(&new.bucket, &new.key);
+            full(&store, new).await;
+            let junk = move |txn: &mut Txn<'_>| txn.put(place, b"no record".to_vec());
+            store.engine.index.commit(junk).await.unwrap();
+        }
+        resume(&store.engine, NOW).await.unwrap();
+        drop(subscriber);
+        let log = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let told: Vec<_> = log
+            .lines()
+            .filter(|l| l.contains("not made whole"))
+            .collect();
+        assert_eq!(told.len(), 1, "{log}");
+        assert!(told[0].contains("uploads=3"), "{log}");
+    }
 
     #[tokio::test]
     async fn sessions_that_are_to_be_made_whole_have_their_turns_one_behind_the_other() {

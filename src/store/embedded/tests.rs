@@ -137,6 +137,22 @@ pub(super) async fn acknowledge_only(
     store.engine.index.commit(job).await.unwrap();
 }
 
+/// A full upload whose chunks lie apart; its id.
+pub(super) async fn full(store: &EmbeddedStore, new: NewUpload) -> Id {
+    let id = new.id;
+    store.create_upload(new).await.unwrap();
+    for (index, bytes) in [(1, b"second"), (0, b"first ")] {
+        let spill = store.engine.disk.create(FileName::Spill(id, index));
+        let mut bytes_of = [io::IoSlice::new(bytes)];
+        let disk = &store.engine.disk;
+        let file = spill.unwrap().unwrap();
+        disk.write_at(&file, &mut bytes_of, 0).unwrap();
+        let place = Some(Place::Spill(index));
+        acknowledge_only(store, id, (index, Some(2)), place, bytes).await;
+    }
+    id
+}
+
 fn arrival(id: Id, spec: ChunkSpec, place: Option<Place>, bytes: &[u8]) -> ledger::Arrival {
     let mut hasher = Hasher::default();
     hasher.update(bytes);
