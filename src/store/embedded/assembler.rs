@@ -236,10 +236,10 @@ async fn commit_chunk(
         .commit(move |txn| ledger::acknowledge(txn, arrival))
         .await;
     lane.keep_if(&acknowledged, |ack| !ack.repeated);
-    if whole.is_some() && matches!(acknowledged, Err(StoreError::NoSuchBucket)) {
-        engine
-            .blocking(move |engine| label::take_off(&engine.disk, id))
-            .await?;
+    if whole.is_some()
+        && let Err(error) = &acknowledged
+    {
+        take_label_off(engine, id, error).await?;
     }
     drop(lane);
     let acknowledged = acknowledged?;
@@ -255,6 +255,27 @@ async fn commit_chunk(
         repeated: acknowledged.repeated,
         object,
     })
+}
+
+/// Takes the label off the file of an upload that goes on, though its file was to be all of it: a rebuilt index would name it. One that the
+/// index may have taken in keeps it, and so does what somebody else has made an object of meanwhile.
+async fn take_label_off(
+    engine: &Arc<Engine>,
+    id: Id,
+    error: &StoreError,
+) -> Result<(), StoreError> {
+    let goes_on = || matches!(engine.session(id), Ok(record) if record.is_open());
+    if matches!(error, StoreError::ReadOnly) || !goes_on() {
+        return Ok(());
+    }
+    let lease = engine.leases.take(id);
+    // Whoever makes it whole labels it in his turn.
+    let _turn = lease.turn.lock().await;
+    if goes_on() {
+        let take_off = move |engine: &Engine| label::take_off(&engine.disk, id);
+        engine.blocking(take_off).await?;
+    }
+    Ok(())
 }
 
 async fn commit_object(

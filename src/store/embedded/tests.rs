@@ -705,6 +705,26 @@ async fn what_failed_because_its_bucket_was_removed_is_no_object_after_a_rebuild
     assert_eq!(store.list_files(&query, NOW).await.unwrap().total, 0);
 }
 
+#[tokio::test]
+async fn a_whole_chunk_that_was_refused_leaves_no_label_on_the_file_of_its_upload() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let id = begin(&store).await;
+    let upload = store.engine.session(id).unwrap().session.upload;
+    let place = records::object_key(&upload.bucket, &upload.key);
+    let junk = move |txn: &mut index::Txn<'_>| txn.put(place, b"no record".to_vec());
+    store.engine.index.commit(junk).await.unwrap();
+    let refused = send(&store, id, (0, Some(1)), b"all").await;
+    assert!(
+        matches!(refused, Err(StoreError::Corrupt(_))),
+        "{refused:?}"
+    );
+    let state = store.upload(id).await.unwrap().state;
+    assert_eq!(state, UploadState::Uploading);
+    let label = rebuild::read_label(&store.engine.disk, id).unwrap();
+    assert!(label.is_none(), "{label:?}");
+}
+
 /// A store whose index has lost, as a crash may lose it, the record of an object that was acknowledged.
 pub(super) async fn lose_record(store: &EmbeddedStore, meta: &ObjectMeta) {
     let lost = meta.clone();
