@@ -5,11 +5,12 @@
 //!
 //! Invariants:
 //! 1. What the kernel has in memory is read on the caller's thread, at most [`AT_ONCE_BYTES`] at a time; anything that waits for the disk
-//!    does so in a blocking job.
+//!    does so in a blocking job, the freeing of what was deleted while it was open among it.
 //! 2. Of an object that may be kept in memory (`hot`) no byte is given away before all of it was compared with its checksum. A larger one
 //!    is checked by whoever reads all of it.
 
 use std::fs::File;
+use std::mem;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ use super::Engine;
 use super::disk::FileName;
 use super::hot::MAX_OBJECT_BYTES;
 use super::objects::{self, Found, MAX_TRIES, damaged};
+use super::sync::Handle;
 use crate::model::{Crc64, Hasher, ObjectMeta, Timestamp};
 use crate::store::{ObjectName, ObjectReader, StoreError};
 
@@ -175,6 +177,19 @@ impl Reader {
     }
 }
 
+impl Drop for Reader {
+    /// The last to have a large file that was deleted open frees all of its blocks by closing it, which waits for the disk.
+    fn drop(&mut self) {
+        if let Source::Large(file) = mem::replace(&mut self.source, Source::Memory(Bytes::new()))
+            && self.engine.disk.is_unlinked(&file)
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let close = move || drop(file);
+            drop(self.engine.tasks.spawn_blocking_on(close, &runtime));
+        }
+    }
+}
+
 #[async_trait]
 impl ObjectReader for Reader {
     fn meta(&self) -> &Arc<ObjectMeta> {
@@ -251,6 +266,39 @@ mod tests {
                 assert_eq!(second.is_ok(), again, "{length} bytes: {second:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_large_object_that_was_deleted_while_it_was_read_is_closed_by_another_thread() {
+        let pool = tokio::runtime::Builder::new_current_thread()
+            .max_blocking_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        pool.block_on(async {
+            let folder = Folder::new();
+            let store = folder.open().await;
+            for is_deleted in [false, true] {
+                let meta = post(&store, "a", &vec![7; LARGE]).await;
+                let reader = open(&store.engine, &name_of(&meta), NOW).await;
+                let reader = reader.unwrap();
+                let Source::Large(file) = &reader.source else {
+                    panic!("{:?}", reader.source);
+                };
+                let file = Arc::downgrade(file);
+                if is_deleted {
+                    std::fs::remove_file(store.locate(&meta).unwrap()).unwrap();
+                }
+                let (release, held) = std::sync::mpsc::channel::<()>();
+                let busy = tokio::task::spawn_blocking(move || held.recv());
+                drop(reader);
+                assert_eq!(file.strong_count() == 1, is_deleted);
+                drop(release);
+                assert!(busy.await.unwrap().is_err());
+                store.engine.blocking(|_| Ok(())).await.unwrap();
+                assert_eq!(file.strong_count(), 0);
+            }
+        });
     }
 
     #[tokio::test]

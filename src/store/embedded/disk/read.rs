@@ -61,6 +61,12 @@ impl Disk {
         })
     }
 
+    /// Whether an open file has no name any more, so that it goes when it is closed.
+    pub(in super::super) fn is_unlinked(&self, file: &File) -> bool {
+        let links = self.run("ask the links of a file", || Ok(file.metadata()?.nlink()));
+        links.is_ok_and(|links| links == 0)
+    }
+
     /// Reads up to `length` bytes from `offset`; fewer only at the end of the file.
     pub(in super::super) fn read_at(
         &self,
