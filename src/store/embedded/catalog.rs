@@ -138,9 +138,9 @@ pub(super) async fn insert(engine: &Arc<Engine>, entry: CatalogEntry) -> Result<
     let owner = Arc::clone(engine);
     let work = async move {
         let in_snapshot = is_lasting(&entry);
-        let sets = matches!(entry, CatalogEntry::Setting(_));
+        let rules = is_lifecycle(&entry);
         owner.index.commit(move |txn| put(txn, &entry)).await?;
-        if sets {
+        if rules {
             owner.lifecycle.begin_again();
         }
         match in_snapshot {
@@ -149,6 +149,11 @@ pub(super) async fn insert(engine: &Arc<Engine>, entry: CatalogEntry) -> Result<
         }
     };
     engine.carry_out(work).await
+}
+
+/// Whether an entry is of rules that let objects go.
+fn is_lifecycle(entry: &CatalogEntry) -> bool {
+    matches!(entry, CatalogEntry::Setting(set) if set.value.kind() == SettingKind::Lifecycle)
 }
 
 /// Removes an entry that nothing needs at `now`.

@@ -354,7 +354,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::{BucketConfig, Expiration, LifecycleFilter, PartRules};
+    use crate::model::{BucketConfig, CannedAcl, Expiration, LifecycleFilter, PartRules};
     use crate::store::Expected;
     use crate::store::embedded::entry::entry_key;
     use crate::store::embedded::tests::{Folder, NOW, post, send, upload};
@@ -425,6 +425,24 @@ mod tests {
             assert!(matches!(gone, Err(StoreError::NoSuchObject)), "{gone:?}");
         }
         assert!(store.upload(uploads[2]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn only_rules_that_are_set_begin_the_walk_again() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let engine = &store.engine;
+        let seen = engine.lifecycle.resume(NOW).unwrap();
+        engine.lifecycle.note(&seen, None);
+        let (bucket, value) = (
+            Bucket::parse("uploads").unwrap(),
+            SettingValue::Acl(CannedAcl::PublicRead),
+        );
+        let list = CatalogEntry::Setting(BucketSetting { bucket, value });
+        store.insert(list).await.unwrap();
+        assert_eq!(engine.lifecycle.resume(NOW), None);
+        set_rule(&store, "uploads").await;
+        assert!(engine.lifecycle.resume(NOW).is_some());
     }
 
     #[tokio::test]
