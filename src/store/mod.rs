@@ -146,7 +146,7 @@ pub struct Health {
 #[async_trait]
 pub trait ObjectStore: Send + Sync + Debug {
     /// Starts an upload, at the earliest when its bucket was made. Fails with [`StoreError::Exists`] when the id is taken,
-    /// [`StoreError::NoSuchBucket`] when the bucket is not there.
+    /// [`StoreError::NoSuchBucket`] when the bucket is not there, [`StoreError::Full`] when there is no room for chunks either.
     async fn create_upload(&self, new: NewUpload) -> Result<UploadSession, StoreError>;
 
     /// The session, also after it is finished, until it is swept; [`StoreError::NoSuchUpload`] otherwise.

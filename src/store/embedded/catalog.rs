@@ -26,6 +26,8 @@ use crate::store::{
 
 /// Objects of a bucket that are looked at, at most, before it is removed.
 const MAX_LOOKED_AT: usize = 1000;
+/// Most buckets, access keys and tokens, of each kind, that are also made on a full disk.
+const MAX_WITHOUT_ROOM: u64 = 256;
 /// How often an entry is read again when it was replaced while its pieces were read.
 const MAX_TRIES: usize = 8;
 
@@ -139,7 +141,14 @@ pub(super) async fn insert(engine: &Arc<Engine>, entry: CatalogEntry) -> Result<
     let work = async move {
         let in_snapshot = is_lasting(&entry);
         let rules = is_lifecycle(&entry);
-        owner.index.commit(move |txn| put(txn, &entry)).await?;
+        let room = owner.check_room(0);
+        let job = move |txn: &mut Txn<'_>| {
+            if takes_room(txn, &entry)? {
+                room?;
+            }
+            put(txn, &entry)
+        };
+        owner.index.commit(job).await?;
         if rules {
             owner.lifecycle.begin_again();
         }
@@ -149,6 +158,18 @@ pub(super) async fn insert(engine: &Arc<Engine>, entry: CatalogEntry) -> Result<
         }
     };
     engine.carry_out(work).await
+}
+
+/// Whether an entry is refused on a full disk. What is there already is not, since a key must get its end; nor is what is set for a bucket,
+/// which has a bound of its own and may be what makes room; nor the first few, which a start may have to make.
+fn takes_room(txn: &Txn<'_>, entry: &CatalogEntry) -> Result<bool, StoreError> {
+    let kind = entry.kind();
+    let first = match kind {
+        CatalogKind::Setting => return Ok(false),
+        CatalogKind::Bucket | CatalogKind::AccessKey | CatalogKind::Token => MAX_WITHOUT_ROOM,
+        CatalogKind::Application | CatalogKind::Pipeline => 0,
+    };
+    Ok(count(txn, kind)? >= first && txn.get(&entry_key(&entry.key()))?.is_none())
 }
 
 /// Whether an entry is of rules that let objects go.
@@ -373,8 +394,51 @@ fn generation_key() -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BucketConfig, BucketSetting, CannedAcl, CorsRule, SettingValue};
+    use crate::model::{
+        BucketConfig, BucketSetting, CannedAcl, CorsRule, Id, Pipeline, PipelineSettings,
+        SettingValue,
+    };
+    use crate::store::Catalog as _;
+    use crate::store::embedded::EmbeddedStore;
     use crate::store::embedded::tests::{Folder, NOW};
+
+    #[tokio::test]
+    async fn on_a_full_disk_nothing_new_gets_in_but_the_few_entries_that_a_start_needs() {
+        let folder = Folder::new();
+        drop(folder.open().await);
+        let mut options = folder.options();
+        options.free_floor_bytes = u64::MAX;
+        let store = EmbeddedStore::open(options, NOW).await.unwrap();
+        let new = |number| CatalogEntry::Bucket(BucketConfig::new(bucket(number), NOW));
+        store.insert(new(1)).await.expect("a start may need it");
+        let many = |txn: &mut Txn<'_>| set_count(txn, CatalogKind::Bucket, MAX_WITHOUT_ROOM);
+        store.engine.index.commit(many).await.unwrap();
+        let refused = store.insert(new(2)).await;
+        assert!(matches!(refused, Err(StoreError::Full)), "{refused:?}");
+        let refused = store.insert(pipeline(1)).await;
+        assert!(matches!(refused, Err(StoreError::Full)), "{refused:?}");
+        store.insert(new(1)).await.expect("it is there");
+        let (bucket, value) = (bucket(1), SettingValue::Acl(CannedAcl::Private));
+        let list = CatalogEntry::Setting(BucketSetting { bucket, value });
+        store.insert(list).await.expect("it is of a bucket");
+        assert!(store.remove(&new(1).key()).await.unwrap());
+    }
+
+    fn pipeline(number: u8) -> CatalogEntry {
+        CatalogEntry::Pipeline(Pipeline {
+            id: Id::new(NOW, [number; 8]),
+            settings: PipelineSettings {
+                name: "p".to_owned(),
+                description: None,
+                root_path: None,
+                default_object_timeout: None,
+                other: Some("x".repeat(2000)),
+            },
+            version: 1,
+            created_at: NOW,
+            updated_at: NOW,
+        })
+    }
 
     /// A setting of about half a megabyte.
     fn large(bucket: &Bucket) -> CatalogEntry {

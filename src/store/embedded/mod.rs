@@ -253,6 +253,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Before a session begins. Its record takes room, too, though little, and an index that finds none takes no more writes until a
+    /// restart: not even those that would make room.
+    fn check_beginning(&self) -> Result<(), StoreError> {
+        self.fuse.check()?;
+        self.check_room(0)
+    }
+
     async fn close(self: &Arc<Self>) -> Result<(), StoreError> {
         let all = u32::try_from(self.options.max_writers).unwrap_or(u32::MAX);
         let writers = Arc::clone(&self.writers).acquire_many_owned(all);
@@ -279,6 +286,7 @@ impl fmt::Debug for Engine {
 #[async_trait]
 impl ObjectStore for EmbeddedStore {
     async fn create_upload(&self, new: NewUpload) -> Result<UploadSession, StoreError> {
+        self.engine.check_beginning()?;
         let job = move |txn: &mut index::Txn<'_>| ledger::create(txn, new, None);
         self.engine.index.commit(job).await
     }

@@ -32,6 +32,7 @@ impl PartStore for EmbeddedStore {
         rules: PartRules,
     ) -> Result<UploadSession, StoreError> {
         check_fits(&new, rules)?;
+        self.engine.check_beginning()?;
         let job = move |txn: &mut Txn<'_>| {
             txn.put(uploads::place(&new), Vec::new())?;
             ledger::create(txn, new, Some(rules))

@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 use super::*;
 use crate::model::{
     Application, Bucket, BucketConfig, BucketSetting, CannedAcl, Hasher, HeaderSet, ObjectKey,
-    Place, Scopes, Secret, SettingKind, SettingValue, Token, TokenHash, UploadState,
+    PartRules, Place, Scopes, Secret, SettingKind, SettingValue, Token, TokenHash, UploadState,
 };
 use crate::store::{Expected, PartStore as _};
 
@@ -932,6 +932,14 @@ async fn a_full_disk_refuses_uploads_and_serves_the_rest() {
         store.write_object(upload("b")).await,
         Err(StoreError::Full)
     ));
+    let refused = store.create_upload(upload("c")).await;
+    assert!(matches!(refused, Err(StoreError::Full)), "{refused:?}");
+    let refused = store.create_parts(upload("d"), PartRules::default()).await;
+    assert!(matches!(refused, Err(StoreError::Full)), "{refused:?}");
+    let ends = ObjectChange::ExpiresAt(Some(NOW.plus(A_WHILE)));
+    let name = ObjectName::Id(meta.id);
+    store.change_object(&name, ends, NOW).await.unwrap();
+    store.abort_upload(id).await.unwrap();
     assert_eq!(read(&store, meta.id).await.unwrap(), "kept");
     store
         .delete_object(&ObjectName::Id(meta.id), NOW)
