@@ -93,34 +93,34 @@ fn torn() -> StoreError {
 /// All entries of a kind, by key.
 pub(super) fn list(index: &Index, kind: CatalogKind) -> Result<Vec<CatalogEntry>, StoreError> {
     let mut entries = Vec::new();
-    each_of(index, kind, |entry| {
+    each_of(index, kind, |_, entry| {
         entries.extend(entry?);
         Ok(entries.len())
     })?;
     Ok(entries)
 }
 
-/// All entries of a kind that can be read, and how many cannot.
+/// All entries of a kind that can be read, and the places of those that cannot.
 pub(super) fn list_readable(
     index: &Index,
     kind: CatalogKind,
-) -> Result<(Vec<CatalogEntry>, usize), StoreError> {
-    let (mut entries, mut unreadable) = (Vec::new(), 0);
-    each_of(index, kind, |entry| {
+) -> Result<(Vec<CatalogEntry>, Vec<Vec<u8>>), StoreError> {
+    let (mut entries, mut unreadable) = (Vec::new(), Vec::new());
+    each_of(index, kind, |place, entry| {
         match entry {
-            Err(error) if damage::is_of_one_record(&error) => unreadable += 1,
+            Err(error) if damage::is_of_one_record(&error) => unreadable.push(place.to_vec()),
             read => entries.extend(read?),
         }
-        Ok(entries.len() + unreadable)
+        Ok(entries.len() + unreadable.len())
     })?;
     Ok((entries, unreadable))
 }
 
-/// Calls `take` with each entry of a kind until it has so many as there may be.
+/// Calls `take` with each entry of a kind, and its place, until it has so many as there may be.
 fn each_of(
     index: &Index,
     kind: CatalogKind,
-    mut take: impl FnMut(Result<Option<CatalogEntry>, StoreError>) -> Result<usize, StoreError>,
+    mut take: impl FnMut(&[u8], Result<Option<CatalogEntry>, StoreError>) -> Result<usize, StoreError>,
 ) -> Result<(), StoreError> {
     index.scan(&[CATALOG, kind_byte(kind)], |place, value| {
         let whole = long::join(place, value.to_vec(), |piece| index.get(piece))?;
@@ -128,7 +128,7 @@ fn each_of(
             Some(entry) => decode(&entry).map(Some),
             None => read(index, place).map(|(entry, _)| entry),
         };
-        Ok(match take(entry)? {
+        Ok(match take(place, entry)? {
             MAX_CATALOG_ENTRIES.. => ControlFlow::Break(()),
             _ => ControlFlow::Continue(()),
         })
@@ -192,8 +192,11 @@ pub(super) async fn remove(
             take_out(txn, &key)
         };
         let removed = owner.index.commit(job).await?;
-        if removed.as_ref().is_some_and(is_lasting) {
-            snapshot::write(&owner).await?;
+        match &removed {
+            Some(entry) if !is_lasting(entry) => {}
+            Some(_) => snapshot::write(&owner).await?,
+            // Whoever removed it may have been told that this failed behind the index, and asks again.
+            None => snapshot::catch_up(&owner).await?,
         }
         Ok(removed.is_some())
     };

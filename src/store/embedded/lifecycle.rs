@@ -117,9 +117,9 @@ type RulesOf = (Bucket, Vec<LifecycleRule>);
 
 fn all_rules(engine: &Engine) -> Result<Arc<Vec<RulesOf>>, StoreError> {
     let (entries, unreadable) = catalog::list_readable(&engine.index, CatalogKind::Setting)?;
-    if unreadable > 0 {
+    if !unreadable.is_empty() {
         tracing::warn!(
-            unreadable,
+            unreadable = unreadable.len(),
             "settings of buckets cannot be read; where they are lifecycle rules, nothing goes"
         );
     }

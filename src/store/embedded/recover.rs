@@ -73,7 +73,7 @@ async fn settle(engine: &Arc<Engine>, now: Timestamp, clean: bool) -> Result<(),
         orphans::search(engine).await?;
     }
     resume(engine, now).await?;
-    if !clean {
+    if !clean || engine.blocking(snapshot::is_behind).await? {
         match snapshot::write(engine).await {
             // The one that is there knows all that was acknowledged; the next change replaces it.
             Err(error) if may_wait(&error) => tracing::warn!(%error, "catalog.json stays as it is"),

@@ -4,16 +4,20 @@
 //! Never does: judge what it reads; `rebuild` and `recover` do.
 //!
 //! Invariants: it is replaced whole, and never holds a setting without its bucket. Its generation is at most that of the entries in it, and
-//! durable in the index before it is here: an index that knows less is taken for one that has lost writes.
+//! durable in the index before it is here: an index that knows less is taken for one that has lost writes. Who removes an entry is told
+//! that it is gone only when it is gone from here, too, or a rebuild would bring it back; what could not be written is tried again with
+//! the next removal, sweep or start. An entry that cannot be read in the index stays as it was here, and keeps no other from going.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use serde::{Deserialize, Serialize};
 
 use super::Engine;
-use super::catalog::{generation, is_lasting, list};
-use super::entry::{Entry, KINDS};
-use super::index::Index;
+use super::catalog::{generation, is_lasting, list_readable};
+use super::disk::Disk;
+use super::entry::{Entry, KINDS, entry_key};
 use crate::store::{CatalogEntry, StoreError};
 
 /// The version of the snapshot's form.
@@ -28,14 +32,39 @@ pub(super) struct Snapshot {
 
 /// Replaces the snapshot with what the index holds; callers that come while one is being written share the next.
 pub(super) async fn write(engine: &Arc<Engine>) -> Result<(), StoreError> {
-    use std::sync::atomic::Ordering::SeqCst;
     let mine = engine.snapshot.changes.fetch_add(1, SeqCst) + 1;
+    write_for(engine, mine).await
+}
+
+/// Replaces it when it should have been and could not.
+pub(super) async fn catch_up(engine: &Arc<Engine>) -> Result<(), StoreError> {
+    let all = engine.snapshot.changes.load(SeqCst);
+    write_for(engine, all).await
+}
+
+/// As [`catch_up`], for one who has other things to do when it fails once more.
+pub(super) async fn catch_up_some_time(engine: &Arc<Engine>) {
+    if let Err(error) = catch_up(engine).await {
+        tracing::warn!(%error, "catalog.json does not show the last changes yet");
+    }
+}
+
+/// Whether it shows less than the index knows, or cannot be read.
+pub(super) fn is_behind(engine: &Engine) -> Result<bool, StoreError> {
+    let file = engine.disk.read_catalog()?;
+    let here = file.and_then(|file| serde_json::from_slice::<Head>(&file).ok());
+    let here = here.map_or(0, |head| head.generation);
+    Ok(here < generation(&engine.index)?)
+}
+
+/// Replaces it unless it includes the change with this number.
+async fn write_for(engine: &Arc<Engine>, mine: u64) -> Result<(), StoreError> {
     let mut written = engine.snapshot.written.lock().await;
     if *written >= mine {
         return Ok(());
     }
     let includes = engine.snapshot.changes.load(SeqCst);
-    let snapshot = engine.blocking(|engine| snapshot(&engine.index)).await?;
+    let snapshot = engine.blocking(snapshot).await?;
     engine.index.settle().await?;
     engine
         .blocking(move |engine| engine.disk.write_catalog(&snapshot))
@@ -56,15 +85,23 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(u64, Vec<CatalogEntry>), StoreError
     Ok((file.generation, entries.collect()))
 }
 
-fn snapshot(index: &Index) -> Result<Vec<u8>, StoreError> {
+fn snapshot(engine: &Engine) -> Result<Vec<u8>, StoreError> {
     // Read first: what is listed is then at least as new.
-    let generation = generation(index)?;
-    let mut lists = Vec::new();
+    let generation = generation(&engine.index)?;
+    let (mut lists, mut unreadable) = (Vec::new(), BTreeSet::new());
     // From the last one on: a setting that is made meanwhile must not be here without its bucket, which is made before it.
     for kind in KINDS.into_iter().rev() {
-        lists.push(list(index, kind)?);
+        let (entries, places) = list_readable(&engine.index, kind)?;
+        lists.push((kind, entries));
+        unreadable.extend(places);
     }
-    let lasting = lists.into_iter().rev().flatten().filter(is_lasting);
+    let kept = as_they_were(&engine.disk, &unreadable)?;
+    for (kind, entries) in &mut lists {
+        let of_kind = kept.iter().filter(|entry| entry.kind() == *kind);
+        entries.extend(of_kind.cloned());
+    }
+    let lists = lists.into_iter().rev().map(|(_, entries)| entries);
+    let lasting = lists.flatten().filter(is_lasting);
     let entries = lasting.map(Entry::from_seam).collect();
     let file = SnapshotFile {
         version: SNAPSHOT_VERSION,
@@ -74,9 +111,126 @@ fn snapshot(index: &Index) -> Result<Vec<u8>, StoreError> {
     serde_json::to_vec_pretty(&file).map_err(|e| StoreError::Corrupt(format!("catalog.json: {e}")))
 }
 
+/// The entries of the snapshot on disk that lie at these places in the index, where they cannot be read any more.
+fn as_they_were(
+    disk: &Disk,
+    unreadable: &BTreeSet<Vec<u8>>,
+) -> Result<Vec<CatalogEntry>, StoreError> {
+    if unreadable.is_empty() {
+        return Ok(Vec::new());
+    }
+    tracing::warn!(
+        unreadable = unreadable.len(),
+        "entries of the catalog cannot be read, as `pillarbox reindex` would mend"
+    );
+    let file = disk.read_catalog()?.map(|file| parse(&file)).transpose()?;
+    let (_, mut entries) = file.unwrap_or_default();
+    entries.retain(|entry| unreadable.contains(&entry_key(&entry.key())));
+    Ok(entries)
+}
+
+/// What is read of it when its entries do not matter.
+#[derive(Deserialize)]
+struct Head {
+    generation: u64,
+}
+
 #[derive(Serialize, Deserialize)]
 struct SnapshotFile {
     version: u32,
     generation: u64,
     entries: Vec<Entry>,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{AccessKey, Bucket, BucketConfig, KeyPurpose, Secret};
+    use crate::store::embedded::EmbeddedStore;
+    use crate::store::embedded::index::Txn;
+    use crate::store::embedded::tests::{Folder, NOW};
+    use crate::store::{Catalog as _, CatalogKey, ClockReading, ObjectStore as _};
+
+    /// A store with a bucket and an access key; the names of both.
+    async fn with_key(folder: &Folder) -> (EmbeddedStore, [CatalogKey; 2]) {
+        let store = folder.open().await;
+        let films = BucketConfig::new(Bucket::parse("films").unwrap(), NOW);
+        let key = AccessKey {
+            id: "PILLARBOXTEST0000000".to_owned(),
+            secret: Secret::new("k".to_owned()),
+            purpose: KeyPurpose::Forms,
+            created_at: NOW,
+            expires_at: None,
+            session_token: None,
+            limits: Default::default(),
+        };
+        let entries = [CatalogEntry::Bucket(films), CatalogEntry::AccessKey(key)];
+        let keys = entries.each_ref().map(CatalogEntry::key);
+        for entry in entries {
+            store.insert(entry).await.unwrap();
+        }
+        (store, keys)
+    }
+
+    async fn rebuilt(folder: &Folder) -> EmbeddedStore {
+        EmbeddedStore::reindex(folder.options(), NOW).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_key_that_was_removed_does_not_come_back_because_another_entry_cannot_be_read() {
+        let folder = Folder::new();
+        let (store, [films, key]) = with_key(&folder).await;
+        let place = entry_key(&films);
+        let spoil = move |txn: &mut Txn<'_>| txn.put(place, b"\x01unreadable".to_vec());
+        store.engine.index.commit(spoil).await.unwrap();
+        assert!(store.remove(&key).await.unwrap());
+        drop(store);
+        let store = rebuilt(&folder).await;
+        assert!(store.find(&key).await.unwrap().is_none());
+        let mended = store.find(&films).await.unwrap();
+        assert!(mended.is_some(), "it is as it was when it could be read");
+    }
+
+    /// What follows a removal that is not in the snapshot, because that could not be written.
+    #[derive(Clone, Copy, Debug)]
+    enum Then {
+        Again,
+        Sweep,
+        Restart,
+    }
+
+    #[tokio::test]
+    async fn a_key_whose_removal_could_not_be_written_does_not_come_back() {
+        for then in [Then::Again, Then::Sweep, Then::Restart] {
+            let folder = Folder::new();
+            let (store, [_, key]) = with_key(&folder).await;
+            let in_the_way = folder.0.join("catalog.json.tmp");
+            fs::create_dir(&in_the_way).unwrap();
+            assert!(store.remove(&key).await.is_err(), "{then:?}");
+            assert!(store.remove(&key).await.is_err(), "it is not done yet");
+            fs::remove_dir(&in_the_way).unwrap();
+            match then {
+                Then::Again => assert!(!store.remove(&key).await.unwrap()),
+                Then::Sweep => {
+                    let clock = ClockReading {
+                        wall: NOW,
+                        monotonic: Duration::ZERO,
+                    };
+                    store.sweep(clock, 10).await.unwrap();
+                }
+                Then::Restart => store.close().await.unwrap(),
+            }
+            drop(store);
+            folder.settle().await;
+            if matches!(then, Then::Restart) {
+                drop(EmbeddedStore::open(folder.options(), NOW).await.unwrap());
+                folder.settle().await;
+            }
+            let store = rebuilt(&folder).await;
+            assert!(store.find(&key).await.unwrap().is_none(), "{then:?}");
+        }
+    }
 }

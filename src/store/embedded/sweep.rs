@@ -104,6 +104,7 @@ async fn sweep_once(
     engine.fuse.check()?;
     engine.blocking(recover::mark_damage).await?;
     engine.blocking(recover::keep_ballast).await?;
+    snapshot::catch_up_some_time(engine).await;
     let mut report = SweepReport {
         clock_jump: judge(engine, clock)?,
         ..SweepReport::default()
