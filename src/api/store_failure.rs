@@ -38,7 +38,7 @@ fn store_row(error: &StoreError) -> (ErrorCode, String) {
         ),
         StoreError::CatalogFull => (
             C::SlowDown,
-            "The catalog holds as many entries of this kind, or as many bytes of settings, as it may.",
+            "The catalog holds as many entries of this kind, or as many bytes, as it may.",
         ),
         StoreError::RecordTooLarge => (
             C::MetadataTooLarge,

@@ -98,7 +98,7 @@ pub trait Catalog: Send + Sync {
     /// All entries of a kind, by key; at most [`MAX_CATALOG_ENTRIES`].
     async fn list(&self, kind: CatalogKind) -> Result<Vec<CatalogEntry>, StoreError>;
 
-    /// Creates or replaces an entry. [`StoreError::CatalogFull`] at [`MAX_CATALOG_ENTRIES`] of a kind and at [`MAX_SETTINGS_BYTES`]; for a setting
+    /// Creates or replaces an entry. [`StoreError::CatalogFull`] at [`MAX_CATALOG_ENTRIES`] of a kind, at [`MAX_CATALOG_BYTES`] and at [`MAX_SETTINGS_BYTES`]; for a setting
     /// [`StoreError::NoSuchBucket`] when its bucket is not there, [`StoreError::RecordTooLarge`] above [`MAX_ENTRY_BYTES`]. On a full disk,
     /// [`StoreError::Full`]; but what is there can be replaced, buckets can be set, and there may always be a few buckets, keys and tokens.
     async fn insert(&self, entry: CatalogEntry) -> Result<(), StoreError>;
@@ -119,5 +119,7 @@ pub const MAX_ENTRY_BYTES: usize = 512 << 10;
 /// Most bytes of JSON that the settings of all buckets take together, but for access control lists; as they are read, up to fifteen times as
 /// much.
 pub const MAX_SETTINGS_BYTES: u64 = 16 << 20;
+/// Most bytes of JSON that all entries take together, but for tokens that were issued to applications: each change writes them all.
+pub const MAX_CATALOG_BYTES: u64 = 64 << 20;
 /// Most entries of one kind.
 pub const MAX_CATALOG_ENTRIES: usize = 100_000;

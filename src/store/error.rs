@@ -106,7 +106,7 @@ pub enum StoreError {
         /// Bytes that arrived.
         actual: u64,
     },
-    /// The catalog holds as many entries of this kind, or as many bytes of settings, as it may.
+    /// The catalog holds as many entries of this kind, or as many bytes, as it may.
     CatalogFull,
     /// A record would be larger than the index takes.
     RecordTooLarge,

@@ -36,8 +36,8 @@ mod lists;
 mod parts;
 
 pub use catalog::{
-    Catalog, CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_ENTRIES, MAX_ENTRY_BYTES,
-    MAX_SETTINGS_BYTES,
+    Catalog, CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_BYTES, MAX_CATALOG_ENTRIES,
+    MAX_ENTRY_BYTES, MAX_SETTINGS_BYTES,
 };
 pub use change::{HeaderChange, ObjectChange, Rewrite};
 pub use condition::WriteCondition;

@@ -14,20 +14,16 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::counts::{count, set_count, weigh};
+use super::counts::{BOUNDS, Bounds, NO_BOUNDS, count, count_change, set_count, takes_room};
 use super::entry::{decode, encode, entry_key, kind_byte};
 use super::index::{Index, Txn};
 use super::records::{self, CATALOG, CATALOG_EXPIRY, META, OPEN_SESSIONS};
 use super::{Engine, damage, long, snapshot};
 use crate::model::{Bucket, NewUpload, SettingKind, Timestamp};
-use crate::store::{
-    CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_ENTRIES, MAX_SETTINGS_BYTES, StoreError,
-};
+use crate::store::{CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_ENTRIES, StoreError};
 
 /// Objects of a bucket that are looked at, at most, before it is removed.
 const MAX_LOOKED_AT: usize = 1000;
-/// Most buckets, access keys and tokens, of each kind, that are also made on a full disk.
-const MAX_WITHOUT_ROOM: u64 = 256;
 /// How often an entry is read again when it was replaced while its pieces were read.
 const MAX_TRIES: usize = 8;
 
@@ -160,18 +156,6 @@ pub(super) async fn insert(engine: &Arc<Engine>, entry: CatalogEntry) -> Result<
     engine.carry_out(work).await
 }
 
-/// Whether an entry is refused on a full disk. What is there already is not, since a key must get its end; nor is what is set for a bucket,
-/// which has a bound of its own and may be what makes room; nor the first few, which a start may have to make.
-fn takes_room(txn: &Txn<'_>, entry: &CatalogEntry) -> Result<bool, StoreError> {
-    let kind = entry.kind();
-    let first = match kind {
-        CatalogKind::Setting => return Ok(false),
-        CatalogKind::Bucket | CatalogKind::AccessKey | CatalogKind::Token => MAX_WITHOUT_ROOM,
-        CatalogKind::Application | CatalogKind::Pipeline => 0,
-    };
-    Ok(count(txn, kind)? >= first && txn.get(&entry_key(&entry.key()))?.is_none())
-}
-
 /// Whether an entry is of rules that let objects go.
 fn is_lifecycle(entry: &CatalogEntry) -> bool {
     matches!(entry, CatalogEntry::Setting(set) if set.value.kind() == SettingKind::Lifecycle)
@@ -273,28 +257,23 @@ pub(super) fn take_out(
     }
     let count = count(txn, old.kind())?;
     set_count(txn, old.kind(), count.saturating_sub(1))?;
-    weigh(txn, &old, (held.bytes, 0), u64::MAX)?;
-    count_change(txn, &old)?;
+    count_change(txn, &old, (held.bytes, 0), NO_BOUNDS)?;
     txn.delete(place);
     Ok(Some(old))
 }
 
 /// Writes an entry inside a job.
 pub(super) fn put(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreError> {
-    write(txn, entry, MAX_SETTINGS_BYTES)
+    write(txn, entry, BOUNDS)
 }
 
 /// Writes an entry of the snapshot inside a job. However much was kept is kept: a snapshot that was taken beside changes may hold more
 /// than there ever was at a time.
 pub(super) fn restore(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreError> {
-    write(txn, entry, u64::MAX)
+    write(txn, entry, NO_BOUNDS)
 }
 
-fn write(
-    txn: &mut Txn<'_>,
-    entry: &CatalogEntry,
-    max_settings_bytes: u64,
-) -> Result<(), StoreError> {
+fn write(txn: &mut Txn<'_>, entry: &CatalogEntry, bounds: Bounds) -> Result<(), StoreError> {
     let place = entry_key(&entry.key());
     if let CatalogEntry::Setting(setting) = entry
         && !has_bucket(txn, &setting.bucket)?
@@ -322,11 +301,10 @@ fn write(
         let rest = place.get(1..).unwrap_or_default();
         txn.put(records::due_key(CATALOG_EXPIRY, at, rest), Vec::new())?;
     }
-    count_change(txn, entry)?;
     let encoded = encode(entry)?;
     let sizes = (old_bytes, encoded.len());
     long::put(txn, place, encoded)?;
-    weigh(txn, entry, sizes, max_settings_bytes)
+    count_change(txn, entry, sizes, bounds)
 }
 
 /// A bucket that is written again stays as old as it was: uploads that began in it are still its own.
@@ -381,16 +359,8 @@ fn forget_expiry(txn: &mut Txn<'_>, place: &[u8], old: &CatalogEntry) {
     }
 }
 
-fn count_change(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreError> {
-    if !is_lasting(entry) {
-        return Ok(());
-    }
-    let generation = txn.get(&generation_key())?;
-    let generation: u64 = generation.as_deref().map_or(Ok(0), records::decode)?;
-    set_generation(txn, generation.saturating_add(1))
-}
-
-fn generation_key() -> Vec<u8> {
+/// Where the generation of the catalog is.
+pub(super) fn generation_key() -> Vec<u8> {
     records::key(META, &[b"catalog generation"])
 }
 
@@ -398,12 +368,13 @@ fn generation_key() -> Vec<u8> {
 mod tests {
     use super::*;
     use crate::model::{
-        BucketConfig, BucketSetting, CannedAcl, CorsRule, Id, Pipeline, PipelineSettings,
-        SettingValue,
+        BucketConfig, BucketSetting, CannedAcl, CorsRule, Id, Pipeline, PipelineSettings, Scopes,
+        SettingValue, Token, TokenHash,
     };
-    use crate::store::Catalog as _;
     use crate::store::embedded::EmbeddedStore;
+    use crate::store::embedded::counts::MAX_WITHOUT_ROOM;
     use crate::store::embedded::tests::{Folder, NOW};
+    use crate::store::{Catalog as _, MAX_CATALOG_BYTES, MAX_SETTINGS_BYTES};
 
     #[tokio::test]
     async fn on_a_full_disk_nothing_new_gets_in_but_the_few_entries_that_a_start_needs() {
@@ -425,6 +396,66 @@ mod tests {
         let list = CatalogEntry::Setting(BucketSetting { bucket, value });
         store.insert(list).await.expect("it is of a bucket");
         assert!(store.remove(&new(1).key()).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn all_entries_together_have_a_limit_and_what_gets_its_end_is_not_held_to_it() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let index = &store.engine.index;
+        let put = async |entry: CatalogEntry| {
+            // So few bytes that not all of the limit has to be written.
+            let bounds = Bounds {
+                all: 20_000,
+                ..BOUNDS
+            };
+            let job = move |txn: &mut Txn<'_>| write(txn, &entry, bounds);
+            index.commit(job).await
+        };
+        let set = async |number: u8| put(pipeline(number)).await;
+        put(token("a", None)).await.unwrap();
+        let mut most = 0;
+        while set(most).await.is_ok() {
+            most += 1;
+        }
+        assert!((6..12).contains(&most), "{most}");
+        assert!(matches!(set(most).await, Err(StoreError::CatalogFull)));
+        set(0).await.expect("what is there becomes no longer");
+        let ends = put(token("a", Some(NOW))).await;
+        ends.expect("it gets its end");
+        // As an index of an earlier version, which did not count them; and one in which such a version has changed something since.
+        let back = move |txn: &mut Txn<'_>| {
+            txn.delete(records::key(META, &[b"bytes of entries"]));
+            Ok(())
+        };
+        index.commit(back).await.unwrap();
+        assert!(matches!(set(most).await, Err(StoreError::CatalogFull)));
+        let remove = |txn: &mut Txn<'_>| take_out(txn, &pipeline(0).key());
+        index.commit(remove).await.unwrap();
+        set(most).await.expect("there is room again");
+        assert!(matches!(set(0).await, Err(StoreError::CatalogFull)));
+        let onward = |txn: &mut Txn<'_>| {
+            txn.delete(entry_key(&pipeline(1).key()));
+            set_generation(txn, 1000)
+        };
+        index.commit(onward).await.unwrap();
+        set(0).await.expect("there is room again");
+        assert!(matches!(set(1).await, Err(StoreError::CatalogFull)));
+        let full = |txn: &mut Txn<'_>| restore(txn, &pipeline(1));
+        index.commit(full).await.expect("what was kept is kept");
+        assert_eq!(BOUNDS.all, MAX_CATALOG_BYTES);
+    }
+
+    fn token(text: &str, expires_at: Option<Timestamp>) -> CatalogEntry {
+        CatalogEntry::Token(Token {
+            id: Id::new(NOW, [1; 8]),
+            hash: TokenHash::of(text),
+            name: "t".to_owned(),
+            scopes: Scopes::default(),
+            application: None,
+            created_at: NOW,
+            expires_at,
+        })
     }
 
     fn pipeline(number: u8) -> CatalogEntry {

@@ -68,6 +68,11 @@ fn piece_key(place: &[u8], number: u8) -> Vec<u8> {
     records::key(ENTRY_PIECES, &[name, &[number]])
 }
 
+/// Whether a value only says where the pieces of an entry are.
+pub(super) fn is_head(value: &[u8]) -> bool {
+    head_of(value).is_some()
+}
+
 /// The number of pieces, and their checksum.
 fn head_of(value: &[u8]) -> Option<(u8, Crc64)> {
     match value.split_first_chunk::<10>() {

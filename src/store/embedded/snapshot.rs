@@ -108,7 +108,7 @@ fn snapshot(engine: &Engine) -> Result<Vec<u8>, StoreError> {
         generation,
         entries,
     };
-    serde_json::to_vec_pretty(&file).map_err(|e| StoreError::Corrupt(format!("catalog.json: {e}")))
+    serde_json::to_vec(&file).map_err(|e| StoreError::Corrupt(format!("catalog.json: {e}")))
 }
 
 /// The entries of the snapshot on disk that lie at these places in the index, where they cannot be read any more.

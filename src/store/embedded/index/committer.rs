@@ -12,11 +12,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use tokio::sync::mpsc;
 
-use super::{MAX_VALUE_BYTES, Pair, Versions, damaged, first_of, guarded, lookup};
+use super::{MAX_VALUE_BYTES, Pair, Versions, damaged, each_of, first_of, guarded, lookup};
 use crate::store::StoreError;
 use crate::store::embedded::faults::{self, Bug};
 use crate::store::embedded::fuse::Fuse;
@@ -119,6 +120,16 @@ impl Txn<'_> {
     ) -> Result<Vec<Pair>, StoreError> {
         self.pending.apply()?;
         first_of(&self.pending.db, prefix, limit)
+    }
+
+    /// Calls `each` with the pairs whose key begins with `prefix`, in order, until it breaks; this job's own writes do not show.
+    pub(in super::super) fn scan(
+        &mut self,
+        prefix: &[u8],
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        self.pending.apply()?;
+        guarded(|| each_of(self.pending.db.scan_prefix(prefix), &mut each))
     }
 
     /// Sets a value of at most [`MAX_VALUE_BYTES`].
