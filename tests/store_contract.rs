@@ -701,6 +701,33 @@ async fn what_has_expired_keeps_no_bucket() {
 }
 
 #[tokio::test]
+async fn an_object_in_one_piece_does_not_pass_to_another_bucket_of_the_same_name() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let bucket = add_bucket(store, "films").await;
+    // As it should be; in the same moment; after the clock was set back.
+    for later in [1000, 0, -1000] {
+        let mut writer = store.write_object(in_bucket(&bucket, "a")).await.unwrap();
+        writer.write(Bytes::from_static(b"bytes")).await.unwrap();
+        assert!(store.remove_bucket(&bucket, NOW).await.unwrap());
+        let made = Timestamp::from_millis(NOW.millis() + later);
+        let next = CatalogEntry::Bucket(BucketConfig::new(bucket.clone(), made));
+        store.insert(next).await.unwrap();
+        let refused = writer.commit(Expected::default(), NOW).await;
+        assert!(
+            matches!(refused, Err(StoreError::NoSuchBucket)),
+            "{later}: {refused:?}"
+        );
+    }
+    assert_eq!(total(store).await, 0);
+    let mut writer = store.write_object(in_bucket(&bucket, "a")).await.unwrap();
+    writer.write(Bytes::from_static(b"bytes")).await.unwrap();
+    add_bucket(store, "films").await;
+    let written = writer.commit(Expected::default(), NOW).await;
+    written.expect("the bucket was written again and is the same");
+}
+
+#[tokio::test]
 async fn a_session_whose_bucket_was_removed_fails() {
     let fixture = Fixture::new().await;
     let store = fixture.store();

@@ -173,7 +173,8 @@ pub trait ObjectStore: Send + Sync + Debug {
         spec: ChunkSpec,
     ) -> Result<Box<dyn ChunkWriter>, StoreError>;
 
-    /// Begins an object that comes in one piece, without a session.
+    /// Begins an object that comes in one piece, without a session. When its bucket is removed before the commit, that fails with
+    /// [`StoreError::NoSuchBucket`], also when there is another one of that name by then.
     async fn write_object(&self, new: NewUpload) -> Result<Box<dyn ChunkWriter>, StoreError>;
 
     /// Says that an upload has `nb_chunks` chunks and no more will come, and makes the object whole. Idempotent. Returns

@@ -21,7 +21,7 @@ use super::buffers::Gathered;
 use super::lane::{Lane, Target, whole_object};
 use super::ledger;
 use super::names::{self, Garbage};
-use super::{Engine, complete, label, objects, placing};
+use super::{Engine, catalog, complete, label, objects, placing};
 use crate::model::{
     Checksum, ChunkReceipt, Digests, Hasher, Id, MAX_CHUNK_BYTES, NewUpload, Place, Timestamp,
     UploadState,
@@ -56,7 +56,8 @@ pub(super) struct Writer {
 #[derive(Clone, Debug)]
 enum Purpose {
     Chunk(Id, ChunkSpec),
-    Object(Box<NewUpload>),
+    /// With the moment at which its bucket was made, if that is there.
+    Object(Box<NewUpload>, Option<Timestamp>),
 }
 
 impl Writer {
@@ -80,10 +81,15 @@ impl Writer {
     pub(super) fn to_object(engine: &Arc<Engine>, new: NewUpload) -> Result<Self, StoreError> {
         let permit = admit(engine)?;
         engine.check_room(0)?;
+        let home = catalog::made_at(engine, &new.bucket)?;
         let lease = engine.leases.take(new.id);
         let mut lane = Lane::new(engine, lease, Target::Object(None), permit);
         lane.hold(engine.recent.begin(new.id));
-        Ok(Self::new(engine, Purpose::Object(Box::new(new)), lane))
+        Ok(Self::new(
+            engine,
+            Purpose::Object(Box::new(new), home),
+            lane,
+        ))
     }
 
     fn new(engine: &Arc<Engine>, purpose: Purpose, lane: Lane) -> Self {
@@ -138,7 +144,7 @@ impl ChunkWriter for Writer {
 
     fn keep_checksum(&mut self, checksum: Checksum) {
         match &mut self.purpose {
-            Purpose::Object(new) => new.attributes.checksum = Some(checksum),
+            Purpose::Object(new, _) => new.attributes.checksum = Some(checksum),
             Purpose::Chunk(..) => self.checksum = Some(checksum),
         }
     }
@@ -165,7 +171,9 @@ impl ChunkWriter for Writer {
                 Purpose::Chunk(id, spec) => {
                     commit_chunk(&engine, rest, (id, spec), expected, now).await
                 }
-                Purpose::Object(new) => commit_object(&engine, rest, *new, expected, now).await,
+                Purpose::Object(new, home) => {
+                    commit_object(&engine, rest, (*new, home), expected, now).await
+                }
             }
         };
         self.engine.carry_out(work).await
@@ -281,7 +289,7 @@ async fn take_label_off(
 async fn commit_object(
     engine: &Arc<Engine>,
     rest: Rest,
-    new: NewUpload,
+    (new, home): (NewUpload, Option<Timestamp>),
     expected: Expected,
     now: Timestamp,
 ) -> Result<Committed, StoreError> {
@@ -311,6 +319,10 @@ async fn commit_object(
         .index
         .commit(move |txn| {
             names::refuse_taken_id(txn, named.id)?;
+            // It was begun in a bucket that was removed; one that was made again is another.
+            if home.is_some() && catalog::made_at_in(txn, &named.bucket)? != home {
+                return Err(StoreError::NoSuchBucket);
+            }
             let mut garbage = Garbage::new();
             names::name_object(txn, &named, condition.as_ref(), &mut garbage)?;
             // What takes the place of another is synced, so that a crash can never give the key back; and so is what was written on a

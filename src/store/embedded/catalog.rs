@@ -238,6 +238,25 @@ pub(super) fn is_later(bucket: Option<&CatalogEntry>, upload: &NewUpload) -> boo
     matches!(bucket, Some(CatalogEntry::Bucket(bucket)) if upload.created_at < bucket.created_at)
 }
 
+/// When the bucket of this name was made, by which it is told from a later one.
+pub(super) fn made_at(engine: &Engine, bucket: &Bucket) -> Result<Option<Timestamp>, StoreError> {
+    let there = find(engine, &CatalogKey::Bucket(bucket.clone()))?;
+    Ok(there.as_ref().and_then(moment_of))
+}
+
+/// As [`made_at`], inside a job.
+pub(super) fn made_at_in(txn: &Txn<'_>, bucket: &Bucket) -> Result<Option<Timestamp>, StoreError> {
+    let there = find_in(txn, &CatalogKey::Bucket(bucket.clone()))?;
+    Ok(there.as_ref().and_then(moment_of))
+}
+
+fn moment_of(entry: &CatalogEntry) -> Option<Timestamp> {
+    match entry {
+        CatalogEntry::Bucket(bucket) => Some(bucket.created_at),
+        _ => None,
+    }
+}
+
 /// Removes an entry inside a job and returns it.
 pub(super) fn take_out(
     txn: &mut Txn<'_>,
