@@ -18,8 +18,8 @@ use super::counts::{BOUNDS, Bounds, NO_BOUNDS, count, count_change, set_count, t
 use super::entry::{decode, encode, entry_key, kind_byte};
 use super::index::{Index, Txn};
 use super::records::{self, CATALOG, CATALOG_EXPIRY, META, OPEN_SESSIONS};
-use super::{Engine, damage, long, snapshot};
-use crate::model::{Bucket, NewUpload, SettingKind, Timestamp};
+use super::{Engine, damage, eras, long, snapshot};
+use crate::model::{Bucket, BucketConfig, NewUpload, SettingKind, Timestamp};
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_ENTRIES, StoreError};
 
 /// Objects of a bucket that are looked at, at most, before it is removed.
@@ -269,9 +269,10 @@ pub(super) fn take_out(
     let old = held.entry;
     forget_expiry(txn, &place, &old);
     long::forget(txn, &place, &held.value);
-    if let CatalogKey::Bucket(bucket) = key {
+    if let CatalogEntry::Bucket(bucket) = &old {
+        eras::note_removal(txn, bucket)?;
         for kind in SettingKind::ALL {
-            take_out(txn, &CatalogKey::Setting(bucket.clone(), kind))?;
+            take_out(txn, &CatalogKey::Setting(bucket.name.clone(), kind))?;
         }
     }
     let count = count(txn, old.kind())?;
@@ -300,8 +301,11 @@ fn write(txn: &mut Txn<'_>, entry: &CatalogEntry, bounds: Bounds) -> Result<(), 
         return Err(StoreError::NoSuchBucket);
     }
     let there = entry_at(txn, &place)?;
-    let kept = there.as_ref().and_then(|old| as_old_as(&old.entry, entry));
-    let entry = kept.as_ref().unwrap_or(entry);
+    let bucket = match entry {
+        CatalogEntry::Bucket(bucket) => Some(dated(txn, bucket, there.as_ref())?),
+        _ => None,
+    };
+    let entry = bucket.as_ref().unwrap_or(entry);
     let old_bytes = there.as_ref().map_or(0, |old| old.bytes);
     match there {
         Some(old) => {
@@ -326,14 +330,21 @@ fn write(txn: &mut Txn<'_>, entry: &CatalogEntry, bounds: Bounds) -> Result<(), 
     count_change(txn, entry, sizes, bounds)
 }
 
-/// A bucket that is written again stays as old as it was: uploads that began in it are still its own.
-fn as_old_as(old: &CatalogEntry, entry: &CatalogEntry) -> Option<CatalogEntry> {
-    let (CatalogEntry::Bucket(old), CatalogEntry::Bucket(new)) = (old, entry) else {
-        return None;
+/// A bucket with the moment at which it was made. One that is written again stays as old as it was: uploads that began in it are still its
+/// own.
+fn dated(
+    txn: &Txn<'_>,
+    bucket: &BucketConfig,
+    there: Option<&Held>,
+) -> Result<CatalogEntry, StoreError> {
+    let bucket = match there.map(|held| &held.entry) {
+        Some(CatalogEntry::Bucket(old)) => BucketConfig {
+            created_at: old.created_at,
+            ..bucket.clone()
+        },
+        _ => eras::made(txn, bucket)?,
     };
-    let mut bucket = new.clone();
-    bucket.created_at = old.created_at;
-    Some(CatalogEntry::Bucket(bucket))
+    Ok(CatalogEntry::Bucket(bucket))
 }
 
 /// The entry whose key ends a key of the expiry table, if it is due.

@@ -16,7 +16,7 @@ use super::records::{
     RECEIPTS, SESSIONS, SESSIONS_DUE, SessionRecord, decode_receipt, decode_session, due_key,
     encode, encode_session, id_key, open_session_key, receipt_key,
 };
-use super::{catalog, sizes, tagged};
+use super::{catalog, eras, sizes, tagged};
 use crate::model::{
     Checksum, ChunkReceipt, Digests, Id, MAX_CHUNKS, MAX_OBJECT_BYTES, NewUpload, ObjectMeta,
     PartRules, Place, SaidSizes, Timestamp, UploadSession, UploadState,
@@ -70,6 +70,7 @@ pub(super) fn create(
     };
     // Also after a clock that went back: what is older than its bucket began in another one.
     new.created_at = new.created_at.max(bucket.created_at);
+    eras::note_beginning(txn, new.created_at)?;
     let id = new.id;
     if let Some(pipeline) = &new.pipeline {
         txn.put(open_session_key(pipeline.id, id), Vec::new())?;

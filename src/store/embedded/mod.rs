@@ -3,7 +3,7 @@
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `batches`, `placing`, `lane` and `output` take the bytes of a chunk to
 //! disk, `ledger`, `closing`, `parts` and `names` hold the rules of sessions and objects as index jobs, `receipts` tell what a session has, `complete` makes a full session an object and `folding` one file,
 //! `objects` finds, `reader` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `snapshot` keeps them once more, `counts` their numbers, `sweep` removes what is due and `lifecycle` what a bucket's rules let go, `recover` opens, `rebuild` rebuilds and
-//! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags), `entry` (of the catalog), `long` (such as are), `known` (such as were read), `hot` (small objects that were read),
+//! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags), `entry` (of the catalog), `eras` (of buckets), `long` (such as are), `known` (such as were read), `hot` (small objects that were read),
 //! `label`, `damage` (of the index, seen by a read), `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
 //! `disk` (the only one that touches the file system) and `fuse`.
 //! Never does: HTTP, policies, reading the wall clock; how long something took is measured where it may take hours.
@@ -25,6 +25,7 @@ mod counts;
 mod damage;
 mod disk;
 mod entry;
+mod eras;
 pub mod faults;
 mod folding;
 mod fuse;
