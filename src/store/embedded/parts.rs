@@ -126,7 +126,8 @@ async fn complete_parts(
     }
 }
 
-/// Says which parts count; the state in which the session is then, and what became free.
+/// Says which parts count; the state in which the session is then, and what became free. Nobody else writes meanwhile, so whoever is
+/// refused has no more receipts read than it names parts.
 fn close(
     txn: &mut Txn<'_>,
     id: Id,
@@ -137,7 +138,6 @@ fn close(
     if record.session.parts.is_none() {
         return Err(StoreError::NoSuchUpload);
     }
-    let here = ledger::receipts(txn, id)?;
     let (mut garbage, state) = (Garbage::new(), record.session.state);
     match state {
         // It was begun in a bucket that was removed.
@@ -145,23 +145,15 @@ fn close(
             return Err(StoreError::NoSuchUpload);
         }
         UploadState::Uploading => {}
-        UploadState::Completing | UploadState::Completed if is_all(&here, completion) => {
+        UploadState::Completing | UploadState::Completed if is_all(txn, &record, completion)? => {
             return Ok((state, garbage));
         }
         _ => return Err(StoreError::NoSuchUpload),
     }
-    check_parts(&here, completion)?;
+    let (chunks, bytes) = count_parts(txn, id, completion)?;
     check_condition(txn, &record, completion.condition.as_ref(), now)?;
-    let (mut chunks, mut bytes) = (0_u32, 0_u64);
-    for receipt in &here {
-        if names(completion, receipt) {
-            (chunks, bytes) = (chunks + 1, bytes.saturating_add(receipt.length));
-            continue;
-        }
-        if let Place::Spill(n) = receipt.place {
-            discard(txn, id, Some(n), &mut garbage)?;
-        }
-        txn.delete(receipt_key(id, receipt.index));
+    if chunks < record.session.received_chunks {
+        drop_unnamed(txn, id, completion, &mut garbage)?;
     }
     record.session.nb_chunks = Some(chunks);
     (
@@ -192,20 +184,42 @@ pub(super) fn check_condition(
     condition.check(there.as_ref(), now)
 }
 
-/// Whether every part that is named is here, in ascending order.
-fn check_parts(here: &[ChunkReceipt], completion: &Completion) -> Result<(), StoreError> {
-    let mut rest = here.iter();
-    for (index, md5) in &completion.parts {
-        // What is not ascending is not found behind the one before it.
-        let found = rest.find(|receipt| receipt.index == *index);
-        if found.is_none_or(|receipt| receipt.digests.md5 != *md5) {
-            return Err(StoreError::PartDiffers { index: *index });
+/// How many parts are named and how many bytes they have, if each is here and they are in ascending order.
+fn count_parts(txn: &Txn<'_>, id: Id, completion: &Completion) -> Result<(u32, u64), StoreError> {
+    let (mut chunks, mut bytes, mut next) = (0_u32, 0_u64, 0);
+    for (index, md5) in completion.parts.iter().copied() {
+        let differs = StoreError::PartDiffers { index };
+        if index < next {
+            return Err(differs);
         }
+        let receipt = ledger::receipt(txn, id, index)?;
+        let found = receipt.filter(|receipt| receipt.digests.md5 == md5);
+        bytes = bytes.saturating_add(found.ok_or(differs)?.length);
+        (chunks, next) = (chunks + 1, index.saturating_add(1));
     }
-    match completion.parts.is_empty() {
-        true => Err(StoreError::PartDiffers { index: 0 }),
-        false => Ok(()),
+    match chunks {
+        0 => Err(StoreError::PartDiffers { index: 0 }),
+        _ => Ok((chunks, bytes)),
     }
+}
+
+/// Removes the receipts of the parts that are not named.
+fn drop_unnamed(
+    txn: &mut Txn<'_>,
+    id: Id,
+    completion: &Completion,
+    garbage: &mut Garbage,
+) -> Result<(), StoreError> {
+    for receipt in ledger::receipts(txn, id)? {
+        if names(completion, &receipt) {
+            continue;
+        }
+        if let Place::Spill(n) = receipt.place {
+            discard(txn, id, Some(n), garbage)?;
+        }
+        txn.delete(receipt_key(id, receipt.index));
+    }
+    Ok(())
 }
 
 fn names(completion: &Completion, receipt: &ChunkReceipt) -> bool {
@@ -214,11 +228,20 @@ fn names(completion: &Completion, receipt: &ChunkReceipt) -> bool {
     found.is_ok()
 }
 
-fn is_all(here: &[ChunkReceipt], completion: &Completion) -> bool {
+/// Whether the parts that are named are those that were when the session was told to end.
+fn is_all(
+    txn: &mut Txn<'_>,
+    record: &SessionRecord,
+    completion: &Completion,
+) -> Result<bool, StoreError> {
+    if record.session.nb_chunks.map(|n| n as usize) != Some(completion.parts.len()) {
+        return Ok(false);
+    }
+    let here = ledger::receipts(txn, record.session.upload.id)?;
     let here = here
         .iter()
         .map(|receipt| (receipt.index, receipt.digests.md5));
-    here.eq(completion.parts.iter().copied())
+    Ok(here.eq(completion.parts.iter().copied()))
 }
 
 #[cfg(test)]
@@ -325,6 +348,55 @@ mod tests {
         for part in ["WARN", &id.to_string(), &cause] {
             assert!(told[0].contains(part), "{log}");
         }
+    }
+
+    #[tokio::test]
+    async fn whoever_is_refused_has_no_parts_read_but_those_it_names() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let spoil = async |id: Id| {
+            let place = receipt_key(id, 7);
+            let junk = move |txn: &mut Txn<'_>| txn.put(place, b"no receipt".to_vec());
+            store.engine.index.commit(junk).await.unwrap();
+        };
+        let parts = |parts: &[(u32, &[u8])], condition| Completion {
+            parts: parts
+                .iter()
+                .map(|(n, bytes)| (*n, Md5::of(bytes)))
+                .collect(),
+            condition,
+        };
+        let ended = told_to_end(&store, None).await;
+        spoil(ended).await;
+        let one = store.complete_parts(ended, parts(&[(0, b"first ")], None), NOW);
+        let refused = one.await;
+        assert!(
+            matches!(refused, Err(StoreError::NoSuchUpload)),
+            "{refused:?}"
+        );
+        post(&store, b"there").await;
+        let new = upload("parts.bin");
+        let open = new.id;
+        store.create_parts(new, PartRules::default()).await.unwrap();
+        for (index, bytes) in [(0, b"a"), (1, b"b")] {
+            send(&store, open, (index, None), bytes).await.unwrap();
+        }
+        spoil(open).await;
+        let unlike: [&[(u32, &[u8])]; 4] =
+            [&[], &[(0, b"b")], &[(2, b"a")], &[(1, b"b"), (0, b"a")]];
+        for unlike in unlike {
+            let refused = store.complete_parts(open, parts(unlike, None), NOW).await;
+            assert!(
+                matches!(refused, Err(StoreError::PartDiffers { .. })),
+                "{refused:?}"
+            );
+        }
+        let absent = parts(&[(0, b"a")], Some(WriteCondition::Absent));
+        let refused = store.complete_parts(open, absent, NOW).await;
+        assert!(
+            matches!(refused, Err(StoreError::ConditionFailed)),
+            "{refused:?}"
+        );
     }
 
     #[tokio::test]
