@@ -21,7 +21,7 @@ use super::buffers::Gathered;
 use super::lane::{Lane, Target, whole_object};
 use super::ledger;
 use super::names::{self, Garbage};
-use super::{Engine, catalog, complete, label, objects, placing};
+use super::{Engine, catalog, complete, label, objects, placing, sizes};
 use crate::model::{
     Checksum, ChunkReceipt, Digests, Hasher, Id, MAX_CHUNK_BYTES, NewUpload, Place, Timestamp,
     UploadState,
@@ -231,6 +231,7 @@ async fn commit_chunk(
             let checksum = rest.checksum.take();
             let may_be_whole = spec.nb_chunks == Some(1);
             let (mut lane, digests) = rest.settle(engine, may_be_whole, expected)?;
+            sizes::check_ahead(engine, id, spec)?;
             let whole = lane.settle_chunk(engine, (id, spec), digests, now)?;
             let mut arrival = lane.arrival((id, spec), digests, whole);
             (arrival.checksum, arrival.received_at) = (checksum, Some(now));

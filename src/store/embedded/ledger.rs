@@ -151,7 +151,8 @@ pub(super) fn acknowledge(txn: &mut Txn<'_>, arrival: Arrival) -> Result<Acknowl
     record.session.nb_chunks = record.session.nb_chunks.or(arrival.spec.nb_chunks);
     let known = record.session.sizes;
     record.session.sizes = known.or(arrival.spec.sizes);
-    sizes::check_lengths(txn, &record, &arrival, known.stride.is_none())?;
+    let is_first = known.stride.is_none();
+    sizes::check_lengths(txn, &record, &arrival, is_first)?;
     let mut garbage = Garbage::new();
     let is_repeated = repeated.is_some();
     let receipt = match repeated {
@@ -167,6 +168,9 @@ pub(super) fn acknowledge(txn: &mut Txn<'_>, arrival: Arrival) -> Result<Acknowl
         sizes::check_total(&record.session, record.session.received_bytes)?;
         let whole = arrival.whole.filter(|_| !is_repeated);
         close_or_complete(txn, &mut record, whole, &mut garbage)?;
+    }
+    if is_first {
+        sizes::check_others(txn, &record, (arrival.id, arrival.spec.index))?;
     }
     put_session(txn, &record)?;
     Ok(Acknowledged {

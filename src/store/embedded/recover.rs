@@ -67,8 +67,6 @@ async fn settle(engine: &Arc<Engine>, now: Timestamp, clean: bool) -> Result<(),
         // Before uploads are gone on with: who was promised a key by a label has it, and their conditions are judged against that.
         orphans::name_recent(engine, now).await?;
         empty_garbage(engine).await?;
-    }
-    if !clean {
         // What an interrupted copy left may take the room that the next one needs.
         orphans::search(engine).await?;
     }

@@ -6,13 +6,15 @@
 //! Never does: ask for sizes. A client that says none may send chunks of any sizes.
 //!
 //! Invariants: the rules that read receipts are judged in the index job that acknowledges, so no two chunks pass them side by
-//! side. Once a size of the chunks is in force, every receipt has it but the last's.
+//! side. Once a size of the chunks is in force, every receipt has it but the last's. A job reads all receipts of a session once at most,
+//! and only when nothing else speaks against the chunk: a size that contradicts them is refused before.
 
 use super::index::Txn;
 use super::ledger::{self, Arrival};
 use super::records::SessionRecord;
-use crate::model::{SaidSizes, UploadSession};
-use crate::store::StoreError;
+use super::{Engine, receipts};
+use crate::model::{ChunkReceipt, Id, SaidSizes, UploadSession};
+use crate::store::{ChunkSpec, StoreError};
 
 /// Whether the sizes that a chunk says are those that were said before.
 ///
@@ -36,13 +38,65 @@ pub(super) fn check_said(session: &UploadSession, said: SaidSizes) -> Result<(),
     }
 }
 
+/// Whether what came before anybody said a size of the chunks agrees with the one that this chunk says, as it is read outside of a job: whoever
+/// asks keeps nobody waiting, however many chunks there are.
+///
+/// # Errors
+/// [`StoreError::ChunkSizesDiffer`], and what [`ledger::check_spec`] says.
+pub(super) fn check_ahead(engine: &Engine, id: Id, spec: ChunkSpec) -> Result<(), StoreError> {
+    let Some(known) = spec.sizes.stride else {
+        return Ok(());
+    };
+    let mut record = engine.session(id)?;
+    ledger::check_spec(&record, spec)?;
+    if !record.is_open() || record.session.sizes.stride.is_some() {
+        return Ok(());
+    }
+    record.session.nb_chunks = record.session.nb_chunks.or(spec.nb_chunks);
+    let here = receipts::all(engine, id)?;
+    let mut others = here.iter();
+    others.try_for_each(|other| check_other(&record, spec.index, known, other))
+}
+
+/// The same inside the job that counts the chunk in, for what came since. Nobody says that size for the first time once more, so all are
+/// read for the last time.
+///
+/// # Errors
+/// [`StoreError::ChunkSizesDiffer`].
+pub(super) fn check_others(
+    txn: &mut Txn<'_>,
+    record: &SessionRecord,
+    (id, index): (Id, u32),
+) -> Result<(), StoreError> {
+    let Some(known) = record.session.sizes.stride else {
+        return Ok(());
+    };
+    let here = ledger::receipts(txn, id)?;
+    let mut others = here.iter();
+    others.try_for_each(|other| check_other(record, index, known, other))
+}
+
+/// Whether another chunk than the one that arrives has the size that is said; the last one need not.
+fn check_other(
+    record: &SessionRecord,
+    index: u32,
+    known: u64,
+    other: &ChunkReceipt,
+) -> Result<(), StoreError> {
+    let at = other.index;
+    if at != index && (at < index || record.is_not_last(at)) {
+        check_length(known, other.length)?;
+    }
+    Ok(())
+}
+
 /// Whether a chunk that is about to be counted in leaves all but the last with the size that was said. `first` is whether nobody
-/// had said it before; what came until then was not held to it.
+/// had said it before; what came until then was not held to it ([`check_others`]).
 ///
 /// # Errors
 /// [`StoreError::ChunkSizesDiffer`].
 pub(super) fn check_lengths(
-    txn: &mut Txn<'_>,
+    txn: &Txn<'_>,
     record: &SessionRecord,
     arrival: &Arrival,
     first: bool,
@@ -55,12 +109,6 @@ pub(super) fn check_lengths(
         check_length(known, arrival.length)?;
     }
     if first {
-        for receipt in ledger::receipts(txn, arrival.id)? {
-            let at = receipt.index;
-            if at != index && (at < index || record.is_not_last(at)) {
-                check_length(known, receipt.length)?;
-            }
-        }
         return Ok(());
     }
     let earlier = |last: &u32| *last != index && (*last < index || record.is_not_last(*last));
@@ -91,5 +139,82 @@ fn check_length(known: u64, given: u64) -> Result<(), StoreError> {
     match known == given {
         true => Ok(()),
         false => Err(StoreError::ChunkSizesDiffer { known, given }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::store::embedded::records;
+    use crate::store::embedded::tests::{Folder, NOW, arrival, begin, send};
+    use crate::store::{Expected, ObjectStore as _};
+
+    fn saying(index: u32, nb_chunks: Option<u32>, stride: u64, total: Option<u64>) -> ChunkSpec {
+        let mut spec = ChunkSpec::new(index, nb_chunks);
+        (spec.sizes.stride, spec.sizes.total) = (Some(stride), total);
+        spec
+    }
+
+    #[tokio::test]
+    async fn a_size_that_contradicts_what_is_here_is_refused_without_the_one_who_writes() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = begin(&store).await;
+        for index in 0..3 {
+            send(&store, id, (index, None), b"four").await.unwrap();
+        }
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let engine = Arc::clone(&store.engine);
+        let busy = tokio::spawn(async move {
+            let job = move |_: &mut Txn<'_>| {
+                let _ = begin.send(());
+                let _ = held.recv();
+                Ok(())
+            };
+            engine.index.commit(job).await
+        });
+        begun.await.unwrap();
+        let spec = saying(3, None, 5, None);
+        let mut writer = store.write_chunk(id, spec).await.unwrap();
+        writer.write(Bytes::from_static(b"fives")).await.unwrap();
+        let answer = writer.commit(Expected::default(), NOW);
+        let answer = tokio::time::timeout(Duration::from_secs(5), answer).await;
+        drop(release);
+        busy.await.unwrap().unwrap();
+        let answer = answer.expect("it waits for nobody");
+        assert!(
+            matches!(
+                answer,
+                Err(StoreError::ChunkSizesDiffer { known: 5, given: 4 })
+            ),
+            "{answer:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn what_is_refused_for_another_reason_has_no_receipts_read() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = begin(&store).await;
+        for index in 0..2 {
+            send(&store, id, (index, None), b"four").await.unwrap();
+        }
+        let junk =
+            move |txn: &mut Txn<'_>| txn.put(records::receipt_key(id, 0), b"no receipt".to_vec());
+        store.engine.index.commit(junk).await.unwrap();
+        let place = Some(crate::model::Place::Main(8));
+        let last = arrival(id, saying(2, Some(3), 4, Some(99)), place, b"end");
+        let job = move |txn: &mut Txn<'_>| ledger::acknowledge(txn, last);
+        let refused = store.engine.index.commit(job).await;
+        assert!(
+            matches!(refused, Err(StoreError::TotalDiffers { .. })),
+            "{refused:?}"
+        );
     }
 }

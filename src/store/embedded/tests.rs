@@ -153,7 +153,12 @@ pub(super) async fn full(store: &EmbeddedStore, new: NewUpload) -> Id {
     id
 }
 
-fn arrival(id: Id, spec: ChunkSpec, place: Option<Place>, bytes: &[u8]) -> ledger::Arrival {
+pub(super) fn arrival(
+    id: Id,
+    spec: ChunkSpec,
+    place: Option<Place>,
+    bytes: &[u8],
+) -> ledger::Arrival {
     let mut hasher = Hasher::default();
     hasher.update(bytes);
     ledger::Arrival {
