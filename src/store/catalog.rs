@@ -100,7 +100,7 @@ pub trait Catalog: Send + Sync {
 
     /// Creates or replaces an entry. [`StoreError::CatalogFull`] at [`MAX_CATALOG_ENTRIES`] of a kind, at [`MAX_CATALOG_BYTES`] and at [`MAX_SETTINGS_BYTES`]; for a setting
     /// [`StoreError::NoSuchBucket`] when its bucket is not there, [`StoreError::RecordTooLarge`] above [`MAX_ENTRY_BYTES`]. On a full disk,
-    /// [`StoreError::Full`]; but what is there can be replaced, buckets can be set, and there may always be a few buckets, keys and tokens.
+    /// [`StoreError::Full`]; but what is there can be replaced, buckets can be set, and there may always be a few entries of each kind.
     /// A bucket that was not there is made later than whatever began before any bucket was removed.
     async fn insert(&self, entry: CatalogEntry) -> Result<(), StoreError>;
 

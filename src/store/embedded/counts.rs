@@ -16,8 +16,10 @@ use super::records::{self, CATALOG, ENTRY_PIECES, META};
 use crate::model::SettingKind;
 use crate::store::{CatalogEntry, CatalogKind, MAX_CATALOG_BYTES, MAX_SETTINGS_BYTES, StoreError};
 
-/// Most buckets, access keys and tokens, of each kind, that are also made on a full disk.
+/// Most entries of any other kind than tokens that are also made on a full disk.
 pub(super) const MAX_WITHOUT_ROOM: u64 = 256;
+/// Most tokens that are, too: without one nobody deletes anything over REST, and each is good for an hour only.
+const MAX_TOKENS_WITHOUT_ROOM: u64 = 4096;
 
 /// Most bytes that entries take together.
 #[derive(Clone, Copy, Debug)]
@@ -64,8 +66,8 @@ pub(super) fn takes_room(txn: &Txn<'_>, entry: &CatalogEntry) -> Result<bool, St
     let kind = entry.kind();
     let first = match kind {
         CatalogKind::Setting => return Ok(false),
-        CatalogKind::Bucket | CatalogKind::AccessKey | CatalogKind::Token => MAX_WITHOUT_ROOM,
-        CatalogKind::Application | CatalogKind::Pipeline => 0,
+        CatalogKind::Token => MAX_TOKENS_WITHOUT_ROOM,
+        _ => MAX_WITHOUT_ROOM,
     };
     Ok(count(txn, kind)? >= first && txn.get(&entry_key(&entry.key()))?.is_none())
 }
