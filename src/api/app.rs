@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use tokio::sync::Mutex;
 
 use super::address::OwnNames;
 use super::explain::kept::Kept;
@@ -206,6 +207,8 @@ pub struct App {
     pub(crate) signer: ArcSwap<AccessKey>,
     /// The key that signs download links.
     pub(crate) link_signer: ArcSwap<AccessKey>,
+    /// Held while a key that signs for us is replaced or removed.
+    pub(crate) changing_keys: Mutex<()>,
     /// What is known of the form posts that were refused in the last minutes.
     pub(crate) explanations: Kept,
 }

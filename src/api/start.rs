@@ -3,7 +3,7 @@
 //! Owns: the first start and the rotation of the signing keys. Never does: show a secret.
 //!
 //! Invariants: there is always exactly one key that signs new forms; an old one stays valid as long as a form it signed
-//! may live, and no longer. Links are signed by a key of their own, which no rotation touches, so that each lives as long as
+//! may live, and no longer; only while a rotation runs there is no key without an end, and a start that finds none makes one. Links are signed by a key of their own, which no rotation touches, so that each lives as long as
 //! it says. The fixed values are used only in `dev`.
 
 use std::fmt;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use tokio::sync::Mutex;
 
 use super::address::OwnNames;
 use super::app::{App, AppOptions, Clock};
@@ -86,6 +87,7 @@ impl App {
             clock,
             signer: ArcSwap::from_pointee(signer),
             link_signer: ArcSwap::from_pointee(link_signer),
+            changing_keys: Mutex::new(()),
             explanations: Kept::default(),
         }))
     }
@@ -94,26 +96,43 @@ impl App {
     ///
     /// # Errors
     /// What the store says.
-    pub async fn rotate_signing_key(&self) -> Result<AccessKey, ApiError> {
-        let now = self.clock.now();
-        let old = self.signer.load_full();
-        let new = new_access_key(KeyPurpose::Forms, now)?;
-        self.store
-            .insert(CatalogEntry::AccessKey(new.clone()))
-            .await?;
-        if old.purpose == KeyPurpose::Forms {
-            let end = now.plus(self.options.form_lifetime);
-            let old = AccessKey {
-                expires_at: Some(end),
-                ..old.as_ref().clone()
-            };
-            self.store.insert(CatalogEntry::AccessKey(old)).await?;
+    pub async fn rotate_signing_key(self: &Arc<Self>) -> Result<AccessKey, ApiError> {
+        let app = Arc::clone(self);
+        // Carried to its end when who asked goes away: half of it would leave us signing with a key that ends.
+        let rotation = tokio::spawn(async move { app.rotate().await });
+        rotation.await.unwrap_or_else(|_| Err(ApiError::panicked()))
+    }
+
+    async fn rotate(&self) -> Result<AccessKey, ApiError> {
+        let _alone = self.changing_keys.lock().await;
+        let new = new_access_key(KeyPurpose::Forms, self.clock.now())?;
+        if let Err(error) = self.replace_signers(&new).await {
+            // The old one goes on signing, so it must not end. Where this fails too, only a restart helps, as the log says.
+            let old = self.signer.load().as_ref().clone();
+            let _restored = self.store.insert(CatalogEntry::AccessKey(old)).await;
+            return Err(error);
         }
         self.signer.store(Arc::new(new.clone()));
         Ok(new)
     }
 
-    /// Signs new links with a new key. The old one stays until it is removed, which ends every link that it signed.
+    /// Lets every key that signs forms end, and only then adds the new one: a crash in between leaves no old key that is valid
+    /// for ever.
+    async fn replace_signers(&self, new: &AccessKey) -> Result<(), ApiError> {
+        let end = Some(new.created_at.plus(self.options.form_lifetime));
+        for old in signing_keys(self.store.as_ref(), KeyPurpose::Forms).await? {
+            let old = AccessKey {
+                expires_at: end,
+                ..old
+            };
+            self.store.insert(CatalogEntry::AccessKey(old)).await?;
+        }
+        let new = CatalogEntry::AccessKey(new.clone());
+        Ok(self.store.insert(new).await?)
+    }
+
+    /// Signs new links with a new key, while `changing_keys` is held. The old one stays until it is removed, which ends every link
+    /// that it signed.
     ///
     /// # Errors
     /// What the store says.
@@ -168,26 +187,24 @@ async fn signing_key(
     purpose: KeyPurpose,
     now: Timestamp,
 ) -> Result<AccessKey, ApiError> {
-    let mut newest: Option<AccessKey> = None;
-    for entry in store.list(CatalogKind::AccessKey).await? {
-        let CatalogEntry::AccessKey(key) = entry else {
-            continue;
-        };
-        let signs = key.purpose == purpose && key.expires_at.is_none();
-        if signs
-            && newest
-                .as_ref()
-                .is_none_or(|other| other.created_at <= key.created_at)
-        {
-            newest = Some(key);
-        }
-    }
-    if let Some(key) = newest {
-        return Ok(key);
+    let keys = signing_keys(store, purpose).await?;
+    if let Some(newest) = keys.into_iter().max_by_key(|key| key.created_at) {
+        return Ok(newest);
     }
     let key = new_access_key(purpose, now)?;
     store.insert(CatalogEntry::AccessKey(key.clone())).await?;
     Ok(key)
+}
+
+/// The keys for a purpose that have no end.
+async fn signing_keys(store: &dyn Store, purpose: KeyPurpose) -> Result<Vec<AccessKey>, ApiError> {
+    let entries = store.list(CatalogKind::AccessKey).await?.into_iter();
+    let keys = entries.filter_map(|entry| match entry {
+        CatalogEntry::AccessKey(key) => Some(key),
+        _ => None,
+    });
+    let keys = keys.filter(|key| key.purpose == purpose && key.expires_at.is_none());
+    Ok(keys.collect())
 }
 
 /// What is public in `dev` opens nothing elsewhere: a folder that `dev` kept loses it when it is served.
@@ -226,4 +243,86 @@ async fn dev_entries(store: &dyn Store, now: Timestamp) -> Result<AccessKey, Api
     };
     store.insert(CatalogEntry::AccessKey(key.clone())).await?;
     Ok(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::{EmbeddedStore, Options};
+    use std::time::Duration;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_403_257_566);
+
+    async fn store() -> (Arc<dyn Store>, tempfile::TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            ballast_bytes: 0,
+            ..Options::new(folder.path())
+        };
+        let store = EmbeddedStore::open(options, NOW).await.unwrap();
+        (Arc::new(store), folder)
+    }
+
+    async fn start(store: &Arc<dyn Store>) -> Arc<App> {
+        let app = App::start(AppOptions::default(), Arc::clone(store), Clock::fixed(NOW));
+        app.await.unwrap()
+    }
+
+    /// The keys that sign forms, and when each ends.
+    async fn ends(app: &App) -> Vec<(String, Option<Timestamp>)> {
+        let entries = app.store.list(CatalogKind::AccessKey).await.unwrap();
+        let keys = entries.into_iter().filter_map(|entry| match entry {
+            CatalogEntry::AccessKey(key) if key.purpose == KeyPurpose::Forms => {
+                Some((key.id, key.expires_at))
+            }
+            _ => None,
+        });
+        keys.collect()
+    }
+
+    async fn endless(app: &App) -> Vec<String> {
+        let keys = ends(app).await.into_iter();
+        keys.filter(|(_, end)| end.is_none())
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn of_two_rotations_at_once_one_key_without_an_end_is_left() {
+        let (store, _folder) = store().await;
+        let app = start(&store).await;
+        let (one, two) = tokio::join!(app.rotate_signing_key(), app.rotate_signing_key());
+        one.unwrap();
+        two.unwrap();
+        assert_eq!(endless(&app).await, [app.signer.load().id.clone()]);
+        assert_eq!(ends(&app).await.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_rotation_that_is_cut_off_after_its_first_write_leaves_no_old_key_without_an_end() {
+        let (store, _folder) = store().await;
+        let app = start(&store).await;
+        let before = ends(&app).await;
+        let mut rotation = Box::pin(app.rotate());
+        while ends(&app).await == before {
+            let _pending = futures_util::poll!(&mut rotation);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(rotation);
+        let again = start(&store).await;
+        let signer = again.signer.load().id.clone();
+        assert_eq!(endless(&again).await, [signer]);
+    }
+
+    #[tokio::test]
+    async fn a_rotation_that_fails_leaves_the_signer_without_an_end() {
+        let (store, folder) = store().await;
+        let app = start(&store).await;
+        // The snapshot cannot be replaced, so that every change of the catalog fails behind its place in the index.
+        let snapshot = folder.path().join("catalog.json");
+        std::fs::remove_file(&snapshot).unwrap();
+        std::fs::create_dir_all(snapshot.join("in the way")).unwrap();
+        assert!(app.rotate_signing_key().await.is_err());
+        assert_eq!(endless(&app).await, [app.signer.load().id.clone()]);
+    }
 }

@@ -142,6 +142,7 @@ pub(super) async fn remove_key(ask: &Ask<'_>, id: &str) -> Result<Value, ApiErro
         let why = "This key signs new forms; rotate it first (pillarbox key rotate).";
         return Err(ApiError::new(ErrorCode::OperationAborted, why));
     }
+    let _alone = ask.app.changing_keys.lock().await;
     // The operator wants the links dead that it signed; those to come need another one first.
     if ask.app.link_signer.load().id == id {
         ask.app.renew_link_key().await?;
