@@ -2,7 +2,8 @@
 //!
 //! Owns: the stream of `POST /verify`, one JSON value a line: `{"object", "done", "total", "bytes"}` for each object that is
 //! whole (`bytes` of all so far), `{"object", "damaged"}` with the reason for one that is not, and at the end
-//! `{"verified", "damaged"}`. A stream without that last line did not reach its end; `{"error"}` then says why.
+//! `{"verified", "damaged"}`. A stream without that last line did not reach its end; `{"error"}` then says why. What passes by itself
+//! (no descriptor is left, the store is busy) is no damage, and ends it.
 //!
 //! Never does: change anything. Invariants: memory is bounded by one page of files; when the reader goes away, the work
 //! stops. A page begins behind the last file that was seen, so files that come and go meanwhile hide no other, and the cost of a page
@@ -87,10 +88,7 @@ impl Check {
             match self.turn_page().await {
                 Ok(true) => {}
                 Ok(false) => return Some(self.end()),
-                Err(error) => {
-                    self.ended = true;
-                    return Some(json!({ "error": format!("the list of files: {error}") }));
-                }
+                Err(error) => return Some(self.give_up("the list of files", &error)),
             }
         }
         None
@@ -98,10 +96,16 @@ impl Check {
 
     /// Reads one object whole; nothing is said of one that was deleted meanwhile.
     async fn check(&mut self, file: &ObjectMeta) -> Option<Value> {
-        let object = format!("{}/{}", file.bucket, file.key);
         let now = self.app.clock.now();
-        match self.app.store.verify(&ObjectName::Id(file.id), now).await {
-            Ok(_) => {
+        let outcome = self.app.store.verify(&ObjectName::Id(file.id), now).await;
+        self.told(file, outcome.map(drop))
+    }
+
+    /// What is said of an object.
+    fn told(&mut self, file: &ObjectMeta, outcome: Result<(), StoreError>) -> Option<Value> {
+        let object = format!("{}/{}", file.bucket, file.key);
+        match outcome {
+            Ok(()) => {
                 self.verified += 1;
                 self.bytes = self.bytes.saturating_add(file.size);
                 let done = self.verified.saturating_add(self.damaged);
@@ -111,31 +115,36 @@ impl Check {
             }
             Err(StoreError::NoSuchObject) => None,
             Err(error) => {
-                self.damaged += 1;
                 let reason = match error {
                     StoreError::Corrupt(what) => what,
-                    other => other.to_string(),
+                    StoreError::Io { .. } => error.to_string(),
+                    other => return Some(self.give_up(&object, &other)),
                 };
+                self.damaged += 1;
                 Some(json!({ "object": object, "damaged": reason }))
             }
         }
     }
 
     /// Takes the files behind the last one seen; false when there are none.
-    async fn turn_page(&mut self) -> Result<bool, String> {
+    async fn turn_page(&mut self) -> Result<bool, StoreError> {
         let query = FileQuery {
             behind: self.last,
             limit: self.page,
             ..FileQuery::default()
         };
         let now = self.app.clock.now();
-        let page = self.app.store.list_files(&query, now).await;
-        let page = page.map_err(|error| error.to_string())?;
+        let page = self.app.store.list_files(&query, now).await?;
         self.total = page.total;
         self.pending = page.files.into();
         let place = |file: &ObjectMeta| (file.created_at, file.id);
         self.last = self.pending.back().map(place).or(self.last);
         Ok(!self.pending.is_empty())
+    }
+
+    fn give_up(&mut self, what: &str, why: &StoreError) -> Value {
+        self.ended = true;
+        json!({ "error": format!("{what}: {why}") })
     }
 
     fn end(&mut self) -> Value {
@@ -232,5 +241,27 @@ mod tests {
         }
         assert_eq!(read(&mut check, 9).await, ["30", "35", "40"]);
         assert!(check.ended);
+    }
+
+    #[tokio::test]
+    async fn only_what_cannot_be_read_is_damage_and_any_other_failure_ends_the_run() {
+        let (app, _folder) = app_with([1].into_iter()).await;
+        let file = app.store.object(&ObjectName::Id(id_of(1)), NOW).await;
+        let file = file.unwrap();
+        let io = StoreError::from_io("test", io::Error::other("broken"));
+        for damage in [StoreError::Corrupt("other bytes".to_owned()), io] {
+            let mut check = Check::new(Arc::clone(&app), 2);
+            let line = check.told(&file, Err(damage)).unwrap();
+            assert!(line["damaged"].is_string(), "{line}");
+            assert_eq!((check.damaged, check.ended), (1, false));
+        }
+        for passing in [StoreError::TooManyFiles, StoreError::Busy] {
+            let mut check = Check::new(Arc::clone(&app), 2);
+            let line = check.told(&file, Err(passing)).unwrap();
+            let why = line["error"].as_str().unwrap_or_default();
+            assert!(why.starts_with("uploads/1: "), "{line}");
+            assert_eq!(check.damaged, 0);
+            assert_eq!(check.next_line().await, None);
+        }
     }
 }
