@@ -22,6 +22,9 @@ use super::form::Form;
 /// Pause between two questions whether a session is complete.
 const POLL_PAUSE: Duration = Duration::from_secs(1);
 
+/// Most questions whether a session is complete: an hour of them; who has to wait longer can ask again.
+const MAX_POLLS: u32 = 3600;
+
 /// Attempts for one REST request.
 const MAX_ATTEMPTS: u32 = 6;
 
@@ -140,19 +143,34 @@ impl Session {
     pub(super) async fn finish(&self, nb_chunks: u32) -> Result<String, Failure> {
         let target = format!("{}/v1/files/uploads/{}", self.url, self.id);
         let body = json!({"upload": {"nb_chunks": nb_chunks}});
-        let mut method = (Method::PUT, Some(body));
-        loop {
-            let (verb, body) = method;
-            let answer = ask_again(&self.client, &self.token, verb, &target, body).await?;
-            let upload = upload_of(answer)?;
-            match member(&upload, "status")? {
-                "COMPLETED" => return file_id(&upload),
-                "COMPLETING" | "UPLOADING" => tokio::time::sleep(POLL_PAUSE).await,
-                status => return Err(Failure::new(format!("the session is {status}"))),
-            }
-            method = (Method::GET, None);
-        }
+        let answer = ask_again(&self.client, &self.token, Method::PUT, &target, Some(body));
+        let first = upload_of(answer.await?)?;
+        let ask = async || {
+            let answer = ask_again(&self.client, &self.token, Method::GET, &target, None);
+            upload_of(answer.await?)
+        };
+        when_whole(first, ask).await
     }
+}
+
+/// Asks again and again until the object is whole, and returns the file's id.
+async fn when_whole(
+    first: Value,
+    ask: impl AsyncFn() -> Result<Value, Failure>,
+) -> Result<String, Failure> {
+    let mut upload = first;
+    for _ in 0..MAX_POLLS {
+        match member(&upload, "status")? {
+            "COMPLETED" => return file_id(&upload),
+            "COMPLETING" | "UPLOADING" => tokio::time::sleep(POLL_PAUSE).await,
+            status => return Err(Failure::new(format!("the session is {status}"))),
+        }
+        upload = ask().await?;
+    }
+    let id = member(&upload, "id")?;
+    Err(Failure::new(format!(
+        "the session is not whole after {MAX_POLLS} questions; ask again with --resume {id}"
+    )))
 }
 
 async fn ask(
@@ -251,4 +269,27 @@ fn form_of(upload: &Value) -> Result<Form, Failure> {
         url: member(upload, "form_post_url")?.to_owned(),
         params,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_never_gets_whole_is_given_up_with_a_word_on_how_to_go_on() {
+        let session = |status: &str| json!({"id": "ID", "status": status, "file": {"id": "ID"}});
+        let asked = std::cell::Cell::new(0);
+        let ask = async || {
+            asked.set(asked.get() + 1);
+            Ok(session("COMPLETING"))
+        };
+        let day = Duration::from_secs(24 * 3600);
+        let waiting = when_whole(session("COMPLETING"), ask);
+        let given_up = tokio::time::timeout(day, waiting).await.unwrap();
+        let said = given_up.unwrap_err().message;
+        assert!(said.contains("--resume ID"), "{said}");
+        assert!(asked.get() > 600);
+        let whole = when_whole(session("UPLOADING"), async || Ok(session("COMPLETED"))).await;
+        assert_eq!(whole.unwrap(), "ID");
+    }
 }
