@@ -10,8 +10,8 @@
 //! valid in itself. Whether the files of TLS are readable and fit is asked by [`Config::check_machine`]; an unknown variable of the environment is a warning.
 
 use std::fmt;
-use std::fs;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -126,8 +126,12 @@ impl ConfigError {
 pub fn read_file(named: Option<&Path>) -> Result<toml::Table, ConfigError> {
     let path = named.unwrap_or(Path::new(DEFAULT_FILE));
     let refuse = |what: String| ConfigError::one(path.display().to_string(), what);
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > MAX_FILE_BYTES => {
+    let mut text = String::new();
+    // A pipe or a device has no length that could be asked for.
+    let read =
+        File::open(path).and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_string(&mut text));
+    match read {
+        Ok(length) if length as u64 > MAX_FILE_BYTES => {
             return Err(refuse(format!("more than {MAX_FILE_BYTES} bytes")));
         }
         Ok(_) => {}
@@ -136,7 +140,6 @@ pub fn read_file(named: Option<&Path>) -> Result<toml::Table, ConfigError> {
         }
         Err(error) => return Err(refuse(error.to_string())),
     }
-    let text = fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
     toml::Table::from_str(&text).map_err(|error| refuse(error.to_string()))
 }
 

@@ -11,8 +11,9 @@ mod form;
 mod process;
 
 use std::fs;
+use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use form::{Form, SECRET, content_type};
 use process::{Server, eventually, pillarbox, run, stderr, stdout};
@@ -146,6 +147,20 @@ fn a_named_file_that_is_missing_is_a_mistake() {
         "/nonexistent/pillarbox.toml",
     ]));
     assert!(said.contains("/nonexistent/pillarbox.toml"), "{said}");
+}
+
+#[test]
+fn a_settings_file_without_a_length_is_read_up_to_the_limit_only() {
+    let mut command = pillarbox();
+    command.args(["check-config", "--config", "/dev/stdin"]);
+    command.stdin(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    // One comment, of one byte too many; the program may go before it has read all.
+    let writer = std::thread::spawn(move || pipe.write_all(&vec![b'#'; 1024 * 1024 + 1]));
+    let said = failed(&child.wait_with_output().unwrap());
+    assert!(said.contains("more than 1048576 bytes"), "{said}");
+    let _written = writer.join().unwrap();
 }
 
 #[test]
@@ -780,6 +795,7 @@ fn saved_forms() -> tempfile::TempDir {
         ("broken.json", policy.replace('"', "'").into()),
         ("secret", format!("{SECRET}\n").into()),
         ("other-secret", b"other".to_vec()),
+        ("long-secret", vec![b'x'; 4097]),
         ("page.html", b"<html>".to_vec()),
     ] {
         fs::write(folder.path().join(name), bytes).unwrap();
@@ -862,6 +878,10 @@ fn explain_ends_with_0_when_nothing_is_refused_and_with_2_when_nothing_can_be_sa
         (
             &["body", "--secret-file", "nowhere"],
             "secret file nowhere: No such file",
+        ),
+        (
+            &["body", "--secret-file", "long-secret"],
+            "secret file long-secret: must be at most 4096 bytes",
         ),
         (&["body", "page.html"], "page.html is neither"),
         (&["body", "--at", "tomorrow"], "seconds since 1970"),

@@ -143,8 +143,13 @@ fn secret(file: &PathBuf) -> Result<Secret, Failure> {
     let what = format!("secret file {}", file.display());
     let mut text = String::new();
     let read =
-        File::open(file).and_then(|file| file.take(MAX_SECRET_BYTES).read_to_string(&mut text));
-    read.map_err(|why| Failure::usage(format!("{what}: {why}")))?;
+        File::open(file).and_then(|file| file.take(MAX_SECRET_BYTES + 1).read_to_string(&mut text));
+    let length = read.map_err(|why| Failure::usage(format!("{what}: {why}")))?;
+    // Half a secret would be told to be a wrong one.
+    if length as u64 > MAX_SECRET_BYTES {
+        let rule = format!("must be at most {MAX_SECRET_BYTES} bytes");
+        return Err(Failure::usage(format!("{what}: {rule}")));
+    }
     match text.trim() {
         "" => Err(Failure::usage(format!("{what} is empty"))),
         secret => Ok(Secret::new(secret.to_owned())),
