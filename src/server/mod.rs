@@ -44,8 +44,9 @@ use listener::Socket;
 use signals::Event;
 use tls::Tls;
 
-/// Longest wait for the store to close after the drain.
-pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest wait for the store to close after the drain: longer than the two waits of 30 s that the store itself gives what is under way, so
+/// that it can still note how it was left.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(65);
 
 /// What the server floor is told by the configuration.
 #[derive(Clone, Debug)]
@@ -161,7 +162,7 @@ impl Server {
             self.shared.options.sweep_interval,
             self.shared.life.stopping.clone(),
         );
-        let watchdog = systemd::spawn_watchdog(self.shared.life.aborting.clone());
+        let watchdog = systemd::spawn_watchdog();
         systemd::ready();
         while signals.next().await == Event::Reload {
             self.reload();

@@ -18,7 +18,6 @@ use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
 
 use super::{PublicSocket, Sockets};
 
@@ -152,14 +151,16 @@ pub fn stopping() {
     notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
 }
 
-/// Pings the watchdog at half its interval, from the runtime that serves requests.
-pub(super) fn spawn_watchdog(until: CancellationToken) -> JoinHandle<()> {
+/// Pings the watchdog at half its interval, from the runtime that serves requests, until it is aborted: closing the store takes longer
+/// than the interval may.
+pub(super) fn spawn_watchdog() -> JoinHandle<()> {
     tokio::spawn(async move {
         let Some(limit) = sd_notify::watchdog_enabled() else {
             return;
         };
         let mut ticks = tokio::time::interval((limit / 2).max(Duration::from_millis(1)));
-        while until.run_until_cancelled(ticks.tick()).await.is_some() {
+        loop {
+            ticks.tick().await;
             notify(&[NotifyState::Watchdog]);
         }
     })
