@@ -8,6 +8,9 @@
 use super::error::{ApiError, ErrorCode};
 use crate::store::StoreError;
 
+/// What a client hears of a failure that is ours.
+const INTERNAL: &str = "We encountered an internal error. Please try again.";
+
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         if matches!(error, StoreError::ConditionFailed) {
@@ -63,11 +66,20 @@ fn store_row(error: &StoreError) -> (ErrorCode, String) {
             C::ServiceUnavailable,
             "The store takes no writes until it is restarted.",
         ),
-        StoreError::Corrupt(_) | StoreError::Io { .. } => (
-            C::InternalError,
-            "We encountered an internal error. Please try again.",
-        ),
-        of_chunks => return chunk_row(of_chunks),
+        StoreError::Corrupt(_) | StoreError::Io { .. } => (C::InternalError, INTERNAL),
+        // Named one by one, so that a new failure gets words of its own before it reaches a client.
+        StoreError::UploadFailed(_)
+        | StoreError::ChunkOutOfRange { .. }
+        | StoreError::ChunkCountDiffers { .. }
+        | StoreError::ChunkSizesDiffer { .. }
+        | StoreError::TotalDiffers { .. }
+        | StoreError::SourceDiffers { .. }
+        | StoreError::ChunkDiffers { .. }
+        | StoreError::MissingChunks { .. }
+        | StoreError::ConditionFailed
+        | StoreError::TooLarge { .. }
+        | StoreError::DigestMismatch { .. }
+        | StoreError::LengthMismatch { .. } => return chunk_row(error),
     };
     (code, words.to_owned())
 }
@@ -133,7 +145,8 @@ fn chunk_row(error: &StoreError) -> (ErrorCode, String) {
             C::IncompleteBody,
             format!("You said {expected} bytes and sent {actual}."),
         ),
-        other => (C::InternalError, other.to_string()),
+        // The rows of `store_row`.
+        _ => (C::InternalError, INTERNAL.to_owned()),
     }
 }
 

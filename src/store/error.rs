@@ -15,7 +15,6 @@ use crate::model::UploadState;
 
 /// Why a store did not do what it was asked.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum StoreError {
     /// No such session, or it was swept.
     NoSuchUpload,
