@@ -290,6 +290,16 @@ async fn what_breaks_a_rule_is_refused_by_name() {
             json!({ "name": "n", "scopes": "me", "expires_in": "soon" }),
             "expires_in",
         ),
+        (
+            "/tokens",
+            json!({ "name": "n", "scopes": "me", "expires-in": 60 }),
+            "expires-in",
+        ),
+        (
+            "/applications",
+            json!({ "name": "n", "scopes": "me", "expires_in": 60 }),
+            "expires_in",
+        ),
         ("/applications", json!({ "scopes": "me" }), "name"),
         ("/applications", json!({ "name": "n" }), "scopes"),
         ("/keys", json!({ "temporary": 0 }), "temporary"),

@@ -26,10 +26,13 @@ const MAX_EXPIRES_IN: u64 = 100 * 365 * 24 * 3600;
 const MAX_TEMPORARY: u64 = 36 * 3600;
 /// Characters of a client secret; as base64 they are a key of 48 bytes.
 const SECRET_CHARS: usize = 64;
-/// What may be said of a new access key.
+/// What may be said of a new token, of a new application, of a new access key.
+const TOKEN_MEMBERS: [&str; 3] = ["name", "scopes", "expires_in"];
+const APPLICATION_MEMBERS: [&str; 2] = ["name", "scopes"];
 const KEY_MEMBERS: [&str; 4] = ["temporary", "permission", "buckets", "prefixes"];
 
 pub(super) async fn create_token(ask: &Ask<'_>) -> Result<Value, ApiError> {
+    refuse_unknown(ask, &TOKEN_MEMBERS)?;
     let text = random_text::<TOKEN_CHARS>()?;
     let token = Token {
         id: new_id(ask.now)?,
@@ -62,6 +65,7 @@ pub(super) async fn remove_token(ask: &Ask<'_>, id: &str) -> Result<Value, ApiEr
 }
 
 pub(super) async fn create_application(ask: &Ask<'_>) -> Result<Value, ApiError> {
+    refuse_unknown(ask, &APPLICATION_MEMBERS)?;
     let application = Application {
         id: new_id(ask.now)?,
         secret: Secret::new(random_text::<SECRET_CHARS>()?),
@@ -138,11 +142,11 @@ pub(super) async fn rotate_key(ask: &Ask<'_>) -> Result<Value, ApiError> {
 }
 
 pub(super) async fn remove_key(ask: &Ask<'_>, id: &str) -> Result<Value, ApiError> {
+    let _alone = ask.app.changing_keys.lock().await;
     if ask.app.signer.load().id == id {
         let why = "This key signs new forms; rotate it first (pillarbox key rotate).";
         return Err(ApiError::new(ErrorCode::OperationAborted, why));
     }
-    let _alone = ask.app.changing_keys.lock().await;
     // The operator wants the links dead that it signed; those to come need another one first.
     if ask.app.link_signer.load().id == id {
         ask.app.renew_link_key().await?;
@@ -155,7 +159,7 @@ pub(super) async fn remove_key(ask: &Ask<'_>, id: &str) -> Result<Value, ApiErro
     }
 }
 
-/// A limit that is written wrong must not be passed over: the key would have none.
+/// A limit that is written wrong must not be passed over: the key would have none, the token no end.
 fn refuse_unknown(ask: &Ask<'_>, known: &[&str]) -> Result<(), ApiError> {
     let members = ask.members().keys().map(String::as_str);
     let parameters = ask.params.pairs().map(|(name, _)| name);
