@@ -2,7 +2,7 @@
 //!
 //! Owns: nothing else.
 //!
-//! Never does: install it; the package and the README say where each shell looks.
+//! Never does: install it; the README says where each shell looks.
 //!
 //! Invariant: the script names exactly the verbs and flags of this build.
 

@@ -1,4 +1,4 @@
-//! `pillarbox key`: the keys that sign forms.
+//! `pillarbox key`: the keys that sign forms, links and requests over S3.
 //!
 //! Owns: how they are asked for and shown, and what a new one may do. A secret and a session token are shown once, when a key is made for
 //! a user; the secret of the server's own key is never shown.

@@ -244,7 +244,8 @@ pub enum KeyPurpose {
     Links,
 }
 
-/// A key pair that signs forms; with a session token it is temporary, and each form must carry the token.
+/// A key pair that signs forms, links or requests over S3; with a session token it is temporary, and whatever it signs must carry the
+/// token.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AccessKey {
     /// The `AWSAccessKeyId`, 16 to 128 characters, without `/`.

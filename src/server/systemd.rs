@@ -75,7 +75,8 @@ pub fn inherited() -> Result<Sockets, InheritError> {
     let mut names = names.split(':');
     let mut sockets = Sockets::default();
     for index in 0..passed.len() {
-        // systemd names a socket "unknown" when the unit does not; it is then the public one.
+        // A socket that its unit does not name comes as "unknown", or under the unit's own name: refused, since a guess could put the admin
+        // door on a public address.
         let name = names.next().unwrap_or_default().to_owned();
         let taken = passed.take_tcp_listener(index).and_then(into_tokio);
         match taken {

@@ -2,7 +2,7 @@
 //!
 //! Owns: the vocabulary, one variant for each thing a caller could do differently.
 //!
-//! Never does: HTTP status or wording for clients; `api/error.rs` folds these into its own table.
+//! Never does: HTTP status or wording for clients; `api/store_failure.rs` folds these into rows of its own.
 //!
 //! Invariant: causes (`source`) go to the log, never to a client.
 

@@ -1,5 +1,4 @@
-//! What went wrong elsewhere (reference, section 4), each against a form that is otherwise validly signed; what is not about one form
-//! is in `tests/post_attacks.rs`.
+//! What went wrong elsewhere (reference, section 4), each against a form that is otherwise validly signed.
 
 use super::Post;
 use super::fields::encoded;
