@@ -2,7 +2,7 @@
 //!
 //! Owns: when a sweep runs, and what the log says of it.
 //!
-//! Never does: decide what is expired; the store does, and it alone judges whether the clock is to be trusted.
+//! Never does: decide what is expired; the store does, and it alone judges whether the clock is to be trusted, and warns when it is not.
 //!
 //! Invariant: bounded work per call ([`SWEEP_LIMIT`]), the next call at once while more is due; a failing sweep is tried
 //! again at the next tick and logged once until it succeeds.
@@ -29,35 +29,31 @@ pub(super) fn spawn(
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut said = Said::default();
+        let mut failing = false;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = stopping.cancelled() => return,
             }
-            while sweep_once(store.as_ref(), &clock, &mut said).await && !stopping.is_cancelled() {}
+            while sweep_once(store.as_ref(), &clock, &mut failing).await && !stopping.is_cancelled()
+            {
+            }
         }
     })
 }
 
-/// What the log was told already.
-#[derive(Debug, Default)]
-struct Said {
-    failing: bool,
-    jumped: bool,
-}
-
-async fn sweep_once(store: &dyn Store, clock: &Clock, said: &mut Said) -> bool {
+/// One call; whether more is due. `failing` is whether the last one failed, which the log was told then.
+async fn sweep_once(store: &dyn Store, clock: &Clock, failing: &mut bool) -> bool {
     match store.sweep(clock.reading(), SWEEP_LIMIT).await {
         Ok(report) => {
-            said.failing = false;
-            tell(&report, said);
+            *failing = false;
+            tell(&report);
             report.more
         }
         // An earlier failed sync, or the store is closing: the operator was told, and only a restart changes it.
         Err(StoreError::ReadOnly) => false,
         Err(error) => {
-            if !std::mem::replace(&mut said.failing, true) {
+            if !std::mem::replace(failing, true) {
                 tracing::error!(%error, cause = ?error, "the sweep failed; it is tried again");
             }
             false
@@ -65,17 +61,7 @@ async fn sweep_once(store: &dyn Store, clock: &Clock, said: &mut Said) -> bool {
     }
 }
 
-fn tell(report: &SweepReport, said: &mut Said) {
-    let jumped = report.clock_jump.is_some();
-    if let Some(jump) = report.clock_jump
-        && !said.jumped
-    {
-        tracing::warn!(
-            jump_seconds = jump.as_secs(),
-            "the wall clock jumped; nothing is swept until it is steady"
-        );
-    }
-    said.jumped = jumped;
+fn tell(report: &SweepReport) {
     if report.objects + report.sessions + report.catalog > 0 {
         tracing::info!(
             objects = report.objects,
