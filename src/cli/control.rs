@@ -22,8 +22,8 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use super::launch::open_store;
-use super::{Failure, chain};
-use crate::api::app::{App, Clock, Connection};
+use super::{Failure, Settings, chain};
+use crate::api::app::{App, Clock};
 use crate::api::body::{RequestBody, ResponseBody};
 use crate::config::Config;
 use crate::server::control;
@@ -177,13 +177,8 @@ impl Control {
                 Ok(response.map(|body| body.map_err(io::Error::other).boxed_unsync()))
             }
             Self::Here { app, .. } => {
-                let from = Connection {
-                    peer: None,
-                    tls: false,
-                };
-                Ok(app
-                    .handle_control(request.map(RequestBody::whole), from)
-                    .await)
+                let request = request.map(RequestBody::whole);
+                Ok(app.handle_control(request).await)
             }
         }
     }

@@ -24,7 +24,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -37,8 +37,8 @@ use super::activity::{Activity, Awaited, Busy, Limits, Owed, Quiet};
 use super::crowd::Seat;
 use super::listener::Accepted;
 use super::{Life, Shared};
-use crate::api::app::{App, Connection};
-use crate::api::body::{RequestBody, ResponseBody};
+use crate::api::app::Connection;
+use crate::api::body::RequestBody;
 
 /// Most bytes hyper buffers of one HTTP/1.1 connection: the first while there are many, the last while there are few.
 const BUFFER_BYTES: RangeInclusive<usize> = MAX_HEADER_BYTES..=256 * 1024;
@@ -89,41 +89,72 @@ pub(super) enum Door {
     Control,
 }
 
-impl Door {
+/// What all requests of one connection share.
+struct Conversation {
+    shared: Arc<Shared>,
+    door: Door,
+    from: Connection,
+    activity: Arc<Activity>,
+}
+
+impl Conversation {
+    /// What hyper asks; each answer goes out in pieces of at most so many bytes.
+    fn service(
+        self: &Arc<Self>,
+        piece_bytes: usize,
+    ) -> impl Service<
+        Request<Incoming>,
+        Response = Response<Owed>,
+        Error = Infallible,
+        Future = impl Future<Output = Result<Response<Owed>, Infallible>> + Send + use<>,
+    > + use<> {
+        let conversation = Arc::clone(self);
+        service_fn(move |request| {
+            let busy = conversation.activity.begin();
+            Arc::clone(&conversation).answer(busy, request, piece_bytes)
+        })
+    }
+
     async fn answer(
-        self,
-        app: &Arc<App>,
-        request: Request<RequestBody>,
-        connection: Connection,
-    ) -> Response<ResponseBody> {
-        match self {
-            Self::Public => app.handle(request, connection).await,
-            Self::Admin => app.handle_admin(request, connection).await,
-            Self::Control => app.handle_control(request, connection).await,
-        }
+        self: Arc<Self>,
+        busy: Busy,
+        request: Request<Incoming>,
+        piece_bytes: usize,
+    ) -> Result<Response<Owed>, Infallible> {
+        let idle = self.shared.options.body_idle_timeout;
+        let busy = Arc::new(busy);
+        let request =
+            request.map(|body| RequestBody::new(Awaited::new(body, Arc::clone(&busy)), idle));
+        let app = &self.shared.app;
+        let response = match self.door {
+            Door::Public => app.handle(request, self.from).await,
+            Door::Admin => app.handle_admin(request).await,
+            Door::Control => app.handle_control(request).await,
+        };
+        Ok(response.map(|body| Owed::new(body, piece_bytes, busy)))
     }
 }
 
 /// Serves one connection to its end, or until it must go.
 pub(super) async fn drive(shared: Arc<Shared>, accepted: Accepted, door: Door, seat: Seat) {
-    let activity = Arc::clone(&seat.activity);
+    let conversation = |peer, tls| {
+        Arc::new(Conversation {
+            shared: Arc::clone(&shared),
+            door,
+            from: Connection { peer, tls },
+            activity: Arc::clone(&seat.activity),
+        })
+    };
     let serving = async {
         match accepted {
             Accepted::Unix(stream) => {
-                let from = Connection {
-                    peer: None,
-                    tls: false,
-                };
-                Box::pin(serve_http1(&shared, stream, door, from, activity)).await;
+                Box::pin(serve_http1(&conversation(None, false), stream)).await;
             }
             Accepted::Tcp { stream, peer, tls } => {
-                let from = Connection {
-                    peer: Some(peer),
-                    tls,
-                };
                 let mut stream = TimeoutStream::new(stream);
                 stream.set_write_timeout(Some(shared.options.body_idle_timeout));
-                Box::pin(serve_tcp(&shared, Box::pin(stream), door, from, activity)).await;
+                let conversation = conversation(Some(peer), tls);
+                Box::pin(serve_tcp(&conversation, Box::pin(stream))).await;
             }
         }
     };
@@ -134,18 +165,14 @@ pub(super) async fn drive(shared: Arc<Shared>, accepted: Accepted, door: Door, s
     }
 }
 
-async fn serve_tcp<S>(
-    shared: &Arc<Shared>,
-    stream: S,
-    door: Door,
-    from: Connection,
-    activity: Arc<Activity>,
-) where
+async fn serve_tcp<S>(conversation: &Arc<Conversation>, stream: S)
+where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    if !from.tls {
-        return Box::pin(serve_http1(shared, stream, door, from, activity)).await;
+    if !conversation.from.tls {
+        return Box::pin(serve_http1(conversation, stream)).await;
     }
+    let shared = &conversation.shared;
     let Some(tls) = &shared.tls else {
         return tracing::error!("a TLS socket without a certificate");
     };
@@ -159,46 +186,28 @@ async fn serve_tcp<S>(
         },
         () = goodbye(shared) => return,
     };
-    activity.touch();
+    conversation.activity.touch();
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-        Box::pin(serve_http2(shared, stream, door, from, activity)).await;
+        Box::pin(serve_http2(conversation, stream)).await;
     } else {
-        Box::pin(serve_http1(shared, stream, door, from, activity)).await;
+        Box::pin(serve_http1(conversation, stream)).await;
     }
 }
 
-async fn serve_http1<S>(
-    shared: &Arc<Shared>,
-    stream: S,
-    door: Door,
-    from: Connection,
-    activity: Arc<Activity>,
-) where
+async fn serve_http1<S>(conversation: &Arc<Conversation>, stream: S)
+where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let service = service_fn({
-        let shared = Arc::clone(shared);
-        let activity = Arc::clone(&activity);
-        move |request| {
-            answer(
-                Arc::clone(&shared),
-                activity.begin(),
-                request,
-                door,
-                from,
-                usize::MAX,
-            )
-        }
-    });
-    let stream = watched(stream, &activity);
+    let shared = &conversation.shared;
+    let stream = watched(stream, &conversation.activity);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(shared.options.header_timeout)
         .max_buf_size(buffer_bytes(shared.life.tracker.len()))
         .max_header_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service);
-    supervise(shared, connection, &activity, Limits::none()).await;
+        .serve_connection(TokioIo::new(stream), conversation.service(usize::MAX));
+    supervise(conversation, connection, Limits::none()).await;
 }
 
 /// Every write that the peer made room for is a sign of life.
@@ -221,31 +230,13 @@ fn buffer_bytes(connections: usize) -> usize {
     share.clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end())
 }
 
-async fn serve_http2<S>(
-    shared: &Arc<Shared>,
-    stream: S,
-    door: Door,
-    from: Connection,
-    activity: Arc<Activity>,
-) where
+async fn serve_http2<S>(conversation: &Arc<Conversation>, stream: S)
+where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let service = service_fn({
-        let shared = Arc::clone(shared);
-        let activity = Arc::clone(&activity);
-        move |request| {
-            let busy = activity.begin();
-            answer(
-                Arc::clone(&shared),
-                busy,
-                request,
-                door,
-                from,
-                STREAM_PIECE_BYTES,
-            )
-        }
-    });
-    let stream = watched(stream, &activity);
+    let shared = &conversation.shared;
+    let service = conversation.service(STREAM_PIECE_BYTES);
+    let stream = watched(stream, &conversation.activity);
     let connection = http2::Builder::new(Streams::of(&shared.life))
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -257,30 +248,16 @@ async fn serve_http2<S>(
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     let limits = Limits::of(&shared.options);
-    supervise(shared, connection, &activity, limits).await;
-}
-
-async fn answer(
-    shared: Arc<Shared>,
-    busy: Busy,
-    request: Request<Incoming>,
-    door: Door,
-    from: Connection,
-    piece_bytes: usize,
-) -> Result<Response<Owed>, Infallible> {
-    let idle = shared.options.body_idle_timeout;
-    let busy = Arc::new(busy);
-    let request = request.map(|body| RequestBody::new(Awaited::new(body, Arc::clone(&busy)), idle));
-    let response = door.answer(&shared.app, request, from).await;
-    Ok(response.map(|body| Owed::new(body, piece_bytes, busy)))
+    supervise(conversation, connection, limits).await;
 }
 
 /// Runs a connection; ends it when it is quiet for too long, and gracefully when the server stops.
-async fn supervise<C>(shared: &Shared, connection: C, activity: &Activity, limits: Limits)
+async fn supervise<C>(conversation: &Conversation, connection: C, limits: Limits)
 where
     C: GracefulConnection,
     C::Error: std::fmt::Display,
 {
+    let (shared, activity) = (&conversation.shared, &conversation.activity);
     let mut connection = pin!(connection);
     let mut leaving = false;
     loop {

@@ -130,7 +130,7 @@ async fn a_form_for_a_body_lets_nobody_into_the_console() {
             post.content_types[0].replace("{B}", &post.boundary),
         );
         let request = request.body(RequestBody::whole(post.send().body)).unwrap();
-        let answer = Answer::read(table.rig.app.handle_admin(request, connection()).await).await;
+        let answer = Answer::read(table.rig.app.handle_admin(request).await).await;
         assert!(
             answer.status.is_client_error(),
             "{target}: {}",

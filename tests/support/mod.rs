@@ -212,14 +212,14 @@ impl Rig {
     pub async fn control(&self, method: &str, uri: &str, body: impl Into<Vec<u8>>) -> Answer {
         let request = Request::builder().method(method).uri(uri);
         let request = request.body(RequestBody::whole(body.into())).unwrap();
-        Answer::read(self.app.handle_control(request, connection()).await).await
+        Answer::read(self.app.handle_control(request).await).await
     }
 
     /// One request on the admin listener.
     pub async fn admin(&self, method: &str, uri: &str) -> Answer {
         let request = Request::builder().method(method).uri(uri);
         let request = request.body(RequestBody::whole("")).unwrap();
-        Answer::read(self.app.handle_admin(request, connection()).await).await
+        Answer::read(self.app.handle_admin(request).await).await
     }
 
     /// Starts an upload of `object_key` in [`PIPELINE`] and returns its id.

@@ -13,7 +13,7 @@ use http::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Map, Value, json};
 
-use super::super::app::{App, Connection};
+use super::super::app::App;
 use super::super::body::{RequestBody, ResponseBody};
 use super::super::call::new_id;
 use super::super::error::{ApiError, ErrorCode};
@@ -56,7 +56,6 @@ impl App {
     pub async fn handle_control(
         self: &Arc<Self>,
         request: Request<RequestBody>,
-        _connection: Connection,
     ) -> Response<ResponseBody> {
         guarded(self.answer_control(request)).await
     }

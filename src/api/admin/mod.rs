@@ -18,7 +18,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 
-use super::app::{App, Connection};
+use super::app::App;
 use super::body::{RequestBody, ResponseBody, full, without_body};
 use super::dispatch::log_failure;
 use super::error::{ApiError, ErrorCode};
@@ -32,7 +32,6 @@ impl App {
     pub async fn handle_admin(
         self: &Arc<Self>,
         request: Request<RequestBody>,
-        _connection: Connection,
     ) -> Response<ResponseBody> {
         let (head, _) = request.into_parts();
         let response = guarded(self.answer_admin(&head)).await;
