@@ -1,11 +1,13 @@
 //! The way to what a server manages: tokens, applications, keys, pipelines.
 //!
-//! Owns: [`Control`]. When a server runs on the data folder it is asked over the control socket; when none runs, the store
-//! is opened here and the same requests are answered by the same code, in this process. The verbs cannot tell which.
+//! Owns: [`Control`], and the only roads to it, [`Settings::with_store`] and [`Settings::with_new_store`]. When a server runs on the data
+//! folder it is asked over the control socket; when none runs, the store is opened here and the same requests are answered by the same code,
+//! in this process. The verbs cannot tell which.
 //!
 //! Never does: know what the answers mean; the verbs do.
 //!
-//! Invariant: an answer is read up to [`MAX_ANSWER_BYTES`]; a stream is read line by line.
+//! Invariants: an answer is read up to [`MAX_ANSWER_BYTES`]; a stream is read line by line. What a verb prints of its answer is printed before
+//! the store is let go of: a secret is shown once, and a store that does not close must not take it along.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -55,9 +57,30 @@ pub(super) enum Control {
     },
 }
 
+impl Settings {
+    /// Acts on the server or the store of the data folder, where there must be one: a mistyped folder is told, and not made one.
+    pub(super) async fn with_store(
+        &self,
+        act: impl AsyncFnOnce(&mut Control) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let config = self.load(Vec::new())?;
+        refuse_absent(&config.store.data)?;
+        Control::open(&config).await?.during(act).await
+    }
+
+    /// The same, where a store is made when there is none.
+    pub(super) async fn with_new_store(
+        &self,
+        act: impl AsyncFnOnce(&mut Control) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let config = self.load(Vec::new())?;
+        Control::open(&config).await?.during(act).await
+    }
+}
+
 impl Control {
     /// Reaches the server of `config`'s data folder, or opens the store.
-    pub(super) async fn open(config: &Config) -> Result<Self, Failure> {
+    async fn open(config: &Config) -> Result<Self, Failure> {
         let data = &config.store.data;
         let reached = control::connect(data).await.map_err(|error| {
             Failure::of(&format!("control socket in {}", data.display()), error)
@@ -72,10 +95,12 @@ impl Control {
         }
     }
 
-    /// As [`Control::open`], where there must be a store: a mistyped folder is told, and not made one.
-    pub(super) async fn of_store(config: &Config) -> Result<Self, Failure> {
-        refuse_absent(&config.store.data)?;
-        Self::open(config).await
+    async fn during(
+        mut self,
+        act: impl AsyncFnOnce(&mut Self) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let done = act(&mut self).await;
+        done.and(self.close().await)
     }
 
     async fn here(config: &Config) -> Result<Self, Failure> {
@@ -130,7 +155,7 @@ impl Control {
     }
 
     /// Lets go of the store when it was opened here.
-    pub(super) async fn close(self) -> Result<(), Failure> {
+    async fn close(self) -> Result<(), Failure> {
         match self {
             Self::Running { .. } => Ok(()),
             Self::Here { store, .. } => store

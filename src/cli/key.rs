@@ -15,7 +15,7 @@ use serde_json::json;
 
 use super::control::{Control, cell, entries};
 use super::output::{say, table};
-use super::{Failure, Settings};
+use super::{ById, Failure, Plain, Settings};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyVerb {
@@ -26,7 +26,7 @@ pub(super) enum KeyVerb {
     /// Sign new forms with a new key; the old one stays valid as long as a form it signed. Links stay as they are
     Rotate(Plain),
     /// Revoke a key by its id; that of the links ends them all, and a new one takes over
-    Revoke(Revoke),
+    Revoke(ById),
 }
 
 #[derive(Args, Debug)]
@@ -50,34 +50,19 @@ pub(super) struct Create {
     settings: Settings,
 }
 
-#[derive(Args, Debug)]
-pub(super) struct Plain {
-    #[command(flatten)]
-    settings: Settings,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct Revoke {
-    /// The access key id, as shown by the list
-    id: String,
-    #[command(flatten)]
-    settings: Settings,
-}
-
 impl KeyVerb {
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self {
             Self::Create(verb) => verb.run().await,
-            Self::List(verb) => verb.list().await,
-            Self::Rotate(verb) => verb.rotate().await,
-            Self::Revoke(verb) => verb.run().await,
+            Self::List(verb) => verb.settings.with_store(list).await,
+            Self::Rotate(verb) => verb.settings.with_store(rotate).await,
+            Self::Revoke(verb) => verb.remove(&["/keys"], "revoked").await,
         }
     }
 }
 
 impl Create {
     async fn run(self) -> Result<(), Failure> {
-        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
         let mut request = json!({"buckets": self.buckets, "prefixes": self.prefixes});
         if self.read_only || self.write_only {
             request["permission"] = json!(if self.read_only { "read" } else { "write" });
@@ -85,65 +70,44 @@ impl Create {
         if let Some(lifetime) = self.temporary {
             request["temporary"] = lifetime.as_secs().into();
         }
-        let made = control.ask(Method::POST, "/keys", Some(request)).await;
-        control.close().await?;
-        let made = made?;
         let mut members = vec!["access_key", "secret_key"];
         if self.temporary.is_some() {
             members.extend(["session_token", "expires_at"]);
         }
-        let width = members.iter().map(|member| member.len()).max();
-        let width = width.unwrap_or_default() + 2;
-        let line = |member: &&str| format!("{member:<width$}{}", cell(&made, member));
-        let lines: Vec<_> = members.iter().map(line).collect();
-        say(&lines.join("\n"))
-    }
-}
-
-impl Plain {
-    async fn list(self) -> Result<(), Failure> {
-        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
-        let listed = control.ask(Method::GET, "/keys", None).await;
-        control.close().await?;
-        let columns = [
-            ("ACCESS KEY", "id"),
-            ("PURPOSE", "purpose"),
-            ("CREATED", "created_at"),
-            ("EXPIRES", "expires_at"),
-            ("PERMISSION", "permission"),
-            ("BUCKETS", "buckets"),
-            ("PREFIXES", "prefixes"),
-        ];
-        let listed = listed?;
-        let text = |entry, (_, member): (&str, &str)| match cell(entry, member) {
-            none if none.is_empty() => "-".to_owned(),
-            text => text,
+        let making = async |control: &mut Control| {
+            let made = control.ask(Method::POST, "/keys", Some(request)).await?;
+            let width = members.iter().map(|member| member.len()).max();
+            let width = width.unwrap_or_default() + 2;
+            let line = |member: &&str| format!("{member:<width$}{}", cell(&made, member));
+            let lines: Vec<_> = members.iter().map(line).collect();
+            say(&lines.join("\n"))
         };
-        let row = |entry| columns.map(|column| text(entry, column)).to_vec();
-        let rows: Vec<Vec<String>> = entries(&listed).iter().map(row).collect();
-        table(&columns.map(|(head, _)| head), &rows)
-    }
-
-    async fn rotate(self) -> Result<(), Failure> {
-        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
-        let made = control
-            .ask(Method::POST, "/keys/rotate", Some(json!({})))
-            .await;
-        control.close().await?;
-        say(&format!("new forms are signed with {}", cell(&made?, "id")))
+        self.settings.with_new_store(making).await
     }
 }
 
-impl Revoke {
-    async fn run(self) -> Result<(), Failure> {
-        let id =
-            percent_encoding::utf8_percent_encode(&self.id, percent_encoding::NON_ALPHANUMERIC);
-        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
-        let done = control
-            .ask(Method::DELETE, &format!("/keys/{id}"), None)
-            .await;
-        control.close().await?;
-        done?;
-        say(&format!("revoked {}", self.id))
-    }
+async fn list(control: &mut Control) -> Result<(), Failure> {
+    let listed = control.ask(Method::GET, "/keys", None).await?;
+    let columns = [
+        ("ACCESS KEY", "id"),
+        ("PURPOSE", "purpose"),
+        ("CREATED", "created_at"),
+        ("EXPIRES", "expires_at"),
+        ("PERMISSION", "permission"),
+        ("BUCKETS", "buckets"),
+        ("PREFIXES", "prefixes"),
+    ];
+    let text = |entry, (_, member): (&str, &str)| match cell(entry, member) {
+        none if none.is_empty() => "-".to_owned(),
+        text => text,
+    };
+    let row = |entry| columns.map(|column| text(entry, column)).to_vec();
+    let rows: Vec<Vec<String>> = entries(&listed).iter().map(row).collect();
+    table(&columns.map(|(head, _)| head), &rows)
+}
+
+async fn rotate(control: &mut Control) -> Result<(), Failure> {
+    let request = Some(json!({}));
+    let made = control.ask(Method::POST, "/keys/rotate", request).await?;
+    say(&format!("new forms are signed with {}", cell(&made, "id")))
 }

@@ -15,6 +15,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use http::Method;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::config::{Config, ConfigError, Layers, read_file};
 
@@ -35,6 +37,8 @@ mod serve;
 mod token;
 mod upload;
 mod verify;
+
+use control::Control;
 
 /// Hands out signed upload forms and is itself the place they are posted to.
 #[derive(Debug, Parser)]
@@ -91,6 +95,41 @@ struct Settings {
     /// Any setting, for example --set uploads.form_lifetime=2h
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     set: Vec<(String, String)>,
+}
+
+/// The arguments of a verb that needs nothing but the settings.
+#[derive(Args, Debug)]
+struct Plain {
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// The arguments of a verb that removes one entry.
+#[derive(Args, Debug)]
+struct ById {
+    /// The id, as shown by the list
+    id: String,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+impl ById {
+    /// Removes the entry from the first of these places that has it, and says so in one word.
+    async fn remove(self, places: &[&str], word: &str) -> Result<(), Failure> {
+        let id = utf8_percent_encode(&self.id, NON_ALPHANUMERIC);
+        let removing = async |control: &mut Control| {
+            let mut refused = None;
+            for place in places {
+                let target = format!("{place}/{id}");
+                match control.ask(Method::DELETE, &target, None).await {
+                    Ok(_) => return output::say(&format!("{word} {}", self.id)),
+                    Err(why) => refused = refused.or(Some(why)),
+                }
+            }
+            refused.map_or(Ok(()), Err)
+        };
+        self.settings.with_store(removing).await
+    }
 }
 
 impl Settings {

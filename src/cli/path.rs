@@ -32,11 +32,11 @@ impl PathOf {
             .append_pair("bucket", bucket)
             .append_pair("key", key)
             .finish();
-        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
-        let found = control
-            .ask(Method::GET, &format!("/path?{query}"), None)
-            .await;
-        control.close().await?;
-        say(&cell(&found?, "path"))
+        let finding = async |control: &mut Control| {
+            let target = format!("/path?{query}");
+            let found = control.ask(Method::GET, &target, None).await?;
+            say(&cell(&found, "path"))
+        };
+        self.settings.with_store(finding).await
     }
 }

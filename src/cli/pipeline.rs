@@ -12,16 +12,16 @@ use serde_json::json;
 
 use super::control::{Control, cell, entries};
 use super::output::{say, table};
-use super::{Failure, Settings};
+use super::{ById, Failure, Plain, Settings};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PipelineVerb {
     /// Make a pipeline and print its id
     Create(Create),
     /// List the pipelines
-    List(List),
+    List(Plain),
     /// Delete a pipeline by its id; refused while it has open sessions
-    Delete(Delete),
+    Delete(ById),
 }
 
 #[derive(Args, Debug)]
@@ -38,26 +38,12 @@ pub(super) struct Create {
     settings: Settings,
 }
 
-#[derive(Args, Debug)]
-pub(super) struct List {
-    #[command(flatten)]
-    settings: Settings,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct Delete {
-    /// The id, as shown by the list
-    id: String,
-    #[command(flatten)]
-    settings: Settings,
-}
-
 impl PipelineVerb {
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self {
             Self::Create(verb) => verb.run().await,
-            Self::List(verb) => verb.run().await,
-            Self::Delete(verb) => verb.run().await,
+            Self::List(verb) => verb.settings.with_store(list).await,
+            Self::Delete(verb) => verb.remove(&["/pipelines"], "deleted").await,
         }
     }
 }
@@ -70,36 +56,19 @@ impl Create {
                 request[member] = value.into();
             }
         }
-        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
-        let made = control.ask(Method::POST, "/pipelines", Some(request)).await;
-        control.close().await?;
-        say(&cell(&made?, "id"))
+        let making = async |control: &mut Control| {
+            let request = Some(request);
+            let made = control.ask(Method::POST, "/pipelines", request).await?;
+            say(&cell(&made, "id"))
+        };
+        self.settings.with_new_store(making).await
     }
 }
 
-impl List {
-    async fn run(self) -> Result<(), Failure> {
-        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
-        let listed = control.ask(Method::GET, "/pipelines", None).await;
-        control.close().await?;
-        let listed = listed?;
-        let members = ["id", "name", "description"];
-        let row = |entry| members.iter().map(|member| cell(entry, member)).collect();
-        let rows: Vec<Vec<String>> = entries(&listed).iter().map(row).collect();
-        table(&["ID", "NAME", "DESCRIPTION"], &rows)
-    }
-}
-
-impl Delete {
-    async fn run(self) -> Result<(), Failure> {
-        let id =
-            percent_encoding::utf8_percent_encode(&self.id, percent_encoding::NON_ALPHANUMERIC);
-        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
-        let done = control
-            .ask(Method::DELETE, &format!("/pipelines/{id}"), None)
-            .await;
-        control.close().await?;
-        done?;
-        say(&format!("deleted {}", self.id))
-    }
+async fn list(control: &mut Control) -> Result<(), Failure> {
+    let listed = control.ask(Method::GET, "/pipelines", None).await?;
+    let members = ["id", "name", "description"];
+    let row = |entry| members.iter().map(|member| cell(entry, member)).collect();
+    let rows: Vec<Vec<String>> = entries(&listed).iter().map(row).collect();
+    table(&["ID", "NAME", "DESCRIPTION"], &rows)
 }

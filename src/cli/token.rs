@@ -14,16 +14,16 @@ use serde_json::json;
 
 use super::control::{Control, cell, entries};
 use super::output::{say, table};
-use super::{Failure, Settings};
+use super::{ById, Failure, Plain, Settings};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenVerb {
     /// Make a token, or client credentials with --application
     Create(Create),
     /// List tokens and applications
-    List(List),
+    List(Plain),
     /// Revoke a token or an application by its id
-    Revoke(Revoke),
+    Revoke(ById),
 }
 
 #[derive(Args, Debug)]
@@ -44,104 +44,65 @@ pub(super) struct Create {
     settings: Settings,
 }
 
-#[derive(Args, Debug)]
-pub(super) struct List {
-    #[command(flatten)]
-    settings: Settings,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct Revoke {
-    /// The id, as shown by the list
-    id: String,
-    #[command(flatten)]
-    settings: Settings,
-}
-
 impl TokenVerb {
     pub(super) async fn run(self) -> Result<(), Failure> {
         match self {
             Self::Create(verb) => verb.run().await,
-            Self::List(verb) => verb.run().await,
-            Self::Revoke(verb) => verb.run().await,
+            Self::List(verb) => verb.settings.with_store(list).await,
+            Self::Revoke(verb) => verb.remove(&["/tokens", "/applications"], "revoked").await,
         }
     }
 }
 
 impl Create {
     async fn run(self) -> Result<(), Failure> {
-        let mut control = Control::open(&self.settings.load(Vec::new())?).await?;
         let mut request = json!({"name": self.name, "scopes": self.scopes});
         if let Some(lifetime) = self.expires_in {
             request["expires_in"] = lifetime.as_secs().into();
         }
-        let place = if self.application {
-            "/applications"
-        } else {
-            "/tokens"
+        let making = async |control: &mut Control| {
+            let place = if self.application {
+                "/applications"
+            } else {
+                "/tokens"
+            };
+            let made = control.ask(Method::POST, place, Some(request)).await?;
+            if self.application {
+                say(&format!(
+                    "client_id      {}\nclient_secret  {}",
+                    cell(&made, "client_id"),
+                    cell(&made, "client_secret")
+                ))
+            } else {
+                say(&cell(&made, "token"))
+            }
         };
-        let made = control.ask(Method::POST, place, Some(request)).await;
-        control.close().await?;
-        let made = made?;
-        if self.application {
-            say(&format!(
-                "client_id      {}\nclient_secret  {}",
-                cell(&made, "client_id"),
-                cell(&made, "client_secret")
-            ))
-        } else {
-            say(&cell(&made, "token"))
-        }
+        self.settings.with_new_store(making).await
     }
 }
 
-impl List {
-    async fn run(self) -> Result<(), Failure> {
-        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
-        let tokens = control.ask(Method::GET, "/tokens", None).await;
-        let applications = control.ask(Method::GET, "/applications", None).await;
-        control.close().await?;
-        let (tokens, applications) = (tokens?, applications?);
-        let mut rows = Vec::new();
-        for (kind, list) in [("token", &tokens), ("application", &applications)] {
-            rows.extend(entries(list).iter().map(|entry| {
-                let id = match cell(entry, "id") {
-                    id if id == "-" => cell(entry, "client_id"),
-                    id => id,
-                };
-                vec![
-                    id,
-                    kind.to_owned(),
-                    cell(entry, "name"),
-                    cell(entry, "scopes"),
-                    cell(entry, "created_at"),
-                    cell(entry, "expires_at"),
-                ]
-            }));
-        }
-        table(
-            &["ID", "KIND", "NAME", "SCOPES", "CREATED", "EXPIRES"],
-            &rows,
-        )
+async fn list(control: &mut Control) -> Result<(), Failure> {
+    let tokens = control.ask(Method::GET, "/tokens", None).await?;
+    let applications = control.ask(Method::GET, "/applications", None).await?;
+    let mut rows = Vec::new();
+    for (kind, list) in [("token", &tokens), ("application", &applications)] {
+        rows.extend(entries(list).iter().map(|entry| {
+            let id = match cell(entry, "id") {
+                id if id == "-" => cell(entry, "client_id"),
+                id => id,
+            };
+            vec![
+                id,
+                kind.to_owned(),
+                cell(entry, "name"),
+                cell(entry, "scopes"),
+                cell(entry, "created_at"),
+                cell(entry, "expires_at"),
+            ]
+        }));
     }
-}
-
-impl Revoke {
-    async fn run(self) -> Result<(), Failure> {
-        let id =
-            percent_encoding::utf8_percent_encode(&self.id, percent_encoding::NON_ALPHANUMERIC);
-        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
-        let mut done = control
-            .ask(Method::DELETE, &format!("/tokens/{id}"), None)
-            .await;
-        if done.is_err() {
-            let application = control
-                .ask(Method::DELETE, &format!("/applications/{id}"), None)
-                .await;
-            done = application.or(done);
-        }
-        control.close().await?;
-        done?;
-        say(&format!("revoked {}", self.id))
-    }
+    table(
+        &["ID", "KIND", "NAME", "SCOPES", "CREATED", "EXPIRES"],
+        &rows,
+    )
 }

@@ -21,18 +21,19 @@ pub(super) struct Verify {
 
 impl Verify {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let mut control = Control::of_store(&self.settings.load(Vec::new())?).await?;
-        let mut progress = Progress::new();
-        let done = control
-            .stream(Method::POST, "/verify", |line| {
-                progress.take(&line);
-                Ok(())
-            })
-            .await;
-        progress.bar.finish_and_clear();
-        control.close().await?;
-        done?;
-        progress.verdict()
+        let checking = async |control: &mut Control| {
+            let mut progress = Progress::new();
+            let done = control
+                .stream(Method::POST, "/verify", |line| {
+                    progress.take(&line);
+                    Ok(())
+                })
+                .await;
+            progress.bar.finish_and_clear();
+            done?;
+            progress.verdict()
+        };
+        self.settings.with_store(checking).await
     }
 }
 
