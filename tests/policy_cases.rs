@@ -14,7 +14,7 @@ use pillarbox::model::{
 use pillarbox::policy::PolicyErrorKind as Kind;
 use pillarbox::policy::{
     Context, Explanation, Grant, PolicyError, PostForm, PostFormBuilder, Rules, SessionForm,
-    SuccessAction, authorize, claim, explain, sign_v2, sign_v4,
+    SuccessAction, Surroundings, authorize, claim, explain_within, sign_v2, sign_v4,
 };
 
 const KEY_ID: &str = "S3POSTEXAMPLEKEY";
@@ -222,11 +222,12 @@ impl Case {
     fn explained(&self) -> Explanation {
         let bucket = Bucket::parse(self.bucket).unwrap();
         let form = self.form().unwrap();
-        explain(
+        explain_within(
             &form,
             self.region,
             self.key.as_ref(),
             &self.context(&bucket),
+            &Surroundings::default(),
         )
     }
 

@@ -105,11 +105,6 @@ impl RequestBody {
         self.ended
     }
 
-    /// How many bytes are still to come at least, when the client said so.
-    pub fn remaining_hint(&self) -> Option<u64> {
-        self.inner.size_hint().exact()
-    }
-
     /// The whole body, at most `max_bytes`.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use http::request::Parts;
 use http::{HeaderName, Response, StatusCode};
 use ring::rand::{SecureRandom, SystemRandom};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::app::{App, Connection};
 use super::body::{RequestBody, ResponseBody};
@@ -35,8 +35,13 @@ impl Reply {
 
     /// What the hosted API answers to every successful DELETE.
     pub fn deleted() -> Result<Self, ApiError> {
-        Self::ok(serde_json::json!({ "result": { "status": "SUCCESS" } }))
+        Self::ok(removed())
     }
+}
+
+/// What every removal answers, here and at the control door.
+pub(super) fn removed() -> Value {
+    json!({ "result": { "status": "SUCCESS" } })
 }
 
 /// One request.

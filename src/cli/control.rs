@@ -288,13 +288,10 @@ fn json_line(line: &[u8]) -> Result<Value, Failure> {
     serde_json::from_slice(line).map_err(|error| Failure::of("the server's answer", error))
 }
 
-/// The message of a refusal, in the shapes that the application uses.
+/// The message of a refusal.
 fn reason(bytes: &[u8]) -> Option<String> {
     let value: Value = serde_json::from_slice(bytes).ok()?;
-    let found = ["/message", "/error/message", "/error/detail", "/error"]
-        .iter()
-        .find_map(|place| value.pointer(place)?.as_str());
-    found.map(str::to_owned)
+    Some(value.pointer("/error/message")?.as_str()?.to_owned())
 }
 
 /// Text of a member, for a table; `-` when it is absent.

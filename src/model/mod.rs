@@ -7,6 +7,18 @@
 //!
 //! Invariants: an [`ObjectKey`] or [`Bucket`] never becomes a path (files carry an [`Id`]); secrets do not print.
 
+/// `Debug` that shows the name and nothing else, for what goes to a client and not to the log.
+macro_rules! opaque {
+    ($($name:ident),*) => {$(
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(concat!(stringify!($name), "(..)"))
+            }
+        }
+    )*};
+}
+pub(crate) use opaque;
+
 mod acl;
 mod catalog;
 mod checksum;

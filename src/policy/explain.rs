@@ -7,7 +7,6 @@
 //! `Debug` shows none of it, as an explanation goes to the client and not to the log.
 
 use std::cell::OnceCell;
-use std::fmt;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -20,7 +19,7 @@ use super::evaluate::{Context, Judged, own_session, refusal};
 use super::form::PostForm;
 use super::mask::{Mask, is_hidden, length_of, shown, shown_policy};
 use super::signature::{claim, scope_of};
-use crate::model::{AccessKey, KeyPurpose, Timestamp};
+use crate::model::{AccessKey, KeyPurpose, Timestamp, opaque};
 
 /// Most conditions that are shown: whoever may post a form can have it explained again and again.
 const MAX_SHOWN_CONDITIONS: usize = 200;
@@ -146,16 +145,6 @@ pub struct Explanation {
     pub signature: SignatureFinding,
 }
 
-macro_rules! opaque {
-    ($($name:ident),*) => {$(
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(concat!(stringify!($name), "(..)"))
-            }
-        }
-    )*};
-}
-
 opaque!(
     Explanation,
     FieldFinding,
@@ -165,18 +154,8 @@ opaque!(
     BucketFinding
 );
 
-/// Explains a form of which only the fields are known. `key` is what was found for the access key id that the form names; `region`
-/// is as for [`claim`].
-pub fn explain(
-    form: &PostForm,
-    region: Option<&str>,
-    key: Option<&AccessKey>,
-    context: &Context<'_>,
-) -> Explanation {
-    explain_within(form, region, key, context, &Surroundings::default())
-}
-
-/// Explains a form within its surroundings.
+/// Explains a form within its surroundings. `key` is what was found for the access key id that the form names; `region` is as for
+/// [`claim`].
 pub fn explain_within(
     form: &PostForm,
     region: Option<&str>,

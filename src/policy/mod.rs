@@ -50,7 +50,7 @@ pub use error::{PolicyError, PolicyErrorKind};
 pub use evaluate::{Context, Rules, authorize};
 pub use explain::{
     BucketFinding, ClockFinding, ConditionFinding, Explanation, FieldFinding, SignatureFinding,
-    Surroundings, explain, explain_within,
+    Surroundings, explain_within,
 };
 pub use fields::{ChunkFields, SuccessAction};
 pub use form::{PostForm, PostFormBuilder};

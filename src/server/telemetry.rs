@@ -9,7 +9,6 @@
 //! show what they handle: the index's engine its values, which are keys and tokens.
 
 use std::env;
-use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
 
@@ -25,10 +24,9 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 const OURS: &str = env!("CARGO_PKG_NAME");
 
 /// How a line of the log looks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
-    #[default]
     Text,
     /// One JSON object a line.
     Json,
@@ -46,15 +44,6 @@ impl FromStr for LogFormat {
     }
 }
 
-impl fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        })
-    }
-}
-
 /// What the log is told by the configuration.
 #[derive(Clone, Debug)]
 pub struct LogOptions {
@@ -62,15 +51,6 @@ pub struct LogOptions {
     pub level: String,
     /// How a line looks.
     pub format: LogFormat,
-}
-
-impl Default for LogOptions {
-    fn default() -> Self {
-        Self {
-            level: "info".to_owned(),
-            format: LogFormat::Text,
-        }
-    }
 }
 
 /// Whether `level` is one that [`init`] takes.

@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::app::App;
 use super::super::body::{RequestBody, ResponseBody};
-use super::super::call::new_id;
+use super::super::call::{new_id, removed};
 use super::super::error::{ApiError, ErrorCode};
 use super::super::params::{MAX_BODY_BYTES, Params};
 use super::super::pipeline_settings::changed;
@@ -157,11 +157,6 @@ async fn locate(ask: &Ask<'_>) -> Result<Value, ApiError> {
         ApiError::new(ErrorCode::NotImplemented, why)
     })?;
     Ok(json!({ "path": path.to_string_lossy() }))
-}
-
-/// What every removal answers.
-pub(super) fn removed() -> Value {
-    json!({ "result": { "status": "SUCCESS" } })
 }
 
 /// An id in a path.

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::call::new_id;
+use super::super::call::{new_id, removed};
 use super::super::error::{ApiError, ErrorCode};
 use super::super::start::new_access_key;
 use super::super::tokens::{TOKEN_CHARS, random_text};
-use super::control::{Ask, no_such, parse_id, removed};
+use super::control::{Ask, no_such, parse_id};
 use crate::model::{
     AccessKey, Application, Bucket, Id, KeyLimits, KeyPurpose, Permission, Scopes, Secret,
     Timestamp, Token, TokenHash,

@@ -74,10 +74,7 @@ async fn guarded(
     answering: impl Future<Output = Result<Response<ResponseBody>, ApiError>>,
 ) -> Response<ResponseBody> {
     let outcome = AssertUnwindSafe(answering).catch_unwind().await;
-    let outcome = outcome.unwrap_or_else(|_| {
-        let why = "An internal error was encountered; the log says more.";
-        Err(ApiError::new(ErrorCode::InternalError, why))
-    });
+    let outcome = outcome.unwrap_or_else(|_| Err(ApiError::panicked()));
     outcome.unwrap_or_else(|error| refusal(&error))
 }
 

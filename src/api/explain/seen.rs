@@ -5,14 +5,12 @@
 //! Invariants: everything here was bounded when it was read (the guard's limits) or is cut here; no header but those named is kept,
 //! nor the query, where tokens travel. `Debug` shows none of it.
 
-use std::fmt;
-
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 
 use crate::api::part_head::PartHead;
 use crate::api::route::Route;
-use crate::model::Timestamp;
+use crate::model::{Timestamp, opaque};
 use crate::policy::{PolicyError, PostForm, PostFormBuilder};
 
 /// Most bytes of a path, of a Content-Type and of a file's name that are kept.
@@ -373,16 +371,6 @@ impl Case {
         });
         self.asked.bytes() + self.seen.bytes() + refusal
     }
-}
-
-macro_rules! opaque {
-    ($($name:ident),*) => {$(
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(concat!(stringify!($name), "(..)"))
-            }
-        }
-    )*};
 }
 
 opaque!(Asked, Seen, Case, Refusal, Inline);
