@@ -828,7 +828,6 @@ async fn a_form_for_an_uploader_leaves_out_what_the_uploader_says_itself() {
     ];
     for (client, style) in [
         ("plupload", "s3"),
-        ("plupload-chunked", "s3"),
         ("dropzone", "json"),
         ("resumable", "json"),
         ("flow", "json"),
@@ -899,7 +898,8 @@ async fn unknown_uploaders_and_styles_are_refused_with_the_list() {
     let start = format!("/v1/files/uploads/?object_key=a&pipeline_id={PIPELINE}");
     let id = rig.start("b").await;
     let inspect = format!("/v1/files/uploads/{id}?form_post_params=true");
-    let clients = "client must be one of plupload, plupload-chunked, dropzone, resumable, flow, fineuploader, filepond, uppy.";
+    let clients =
+        "client must be one of plupload, dropzone, resumable, flow, fineuploader, filepond, uppy.";
     let styles = "answer must be s3, json or text.";
     for (method, uri) in [("POST", &start), ("GET", &inspect)] {
         for (more, detail) in [

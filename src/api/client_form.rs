@@ -20,9 +20,8 @@ use crate::policy::{ANSWER_FIELD, SessionForm};
 pub(super) const FILE_FIELD: &str = "file";
 
 /// Every uploader by name, and how it wants to be answered.
-const CLIENTS: [(&str, AnswerStyle); 8] = [
+const CLIENTS: [(&str, AnswerStyle); 7] = [
     ("plupload", AnswerStyle::S3),
-    ("plupload-chunked", AnswerStyle::S3),
     ("dropzone", AnswerStyle::Json),
     ("resumable", AnswerStyle::Json),
     ("flow", AnswerStyle::Json),
