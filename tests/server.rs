@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use process::{SOON, Server, eventually, parse, pillarbox, run, stderr, stdout};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
@@ -28,6 +29,7 @@ use rustix::process::Signal;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 /// Reads until the peer closes; panics when it does not.
 fn closed(stream: &mut TcpStream) -> Vec<u8> {
@@ -418,10 +420,9 @@ async fn ask_http1(stream: TlsStream) -> u16 {
 
 async fn ask_http2(stream: TlsStream) -> u16 {
     let executor = TokioExecutor::new();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(executor, TokioIo::new(stream))
-            .await
-            .unwrap();
+    let (mut sender, connection) = http2::handshake(executor, TokioIo::new(stream))
+        .await
+        .unwrap();
     let connection = tokio::spawn(connection);
     let answer = sender.send_request(question()).await.unwrap();
     let status = answer.status().as_u16();
@@ -458,6 +459,24 @@ async fn an_http_2_connection_that_opens_no_stream_is_closed() {
     assert!(ended.is_ok(), "the connection stayed open");
 }
 
+/// An HTTP/2 client that lets the server send little ahead, and its connection.
+async fn takes_little_ahead(
+    server: &Server,
+    trusted: &CertificateDer<'static>,
+) -> (
+    http2::SendRequest<Empty<bytes::Bytes>>,
+    JoinHandle<hyper::Result<()>>,
+) {
+    let version = &rustls::version::TLS13;
+    let stream = handshake(server, trusted, version, b"h2").await.unwrap();
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(65_535)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    (sender, tokio::spawn(connection))
+}
+
 #[tokio::test]
 async fn an_http_2_client_that_takes_no_more_of_its_answer_is_let_go() {
     let (server, trusted) = tls_server(&[
@@ -471,17 +490,10 @@ async fn an_http_2_client_that_takes_no_more_of_its_answer_is_let_go() {
     let file = server.folder().join("large");
     std::fs::write(&file, vec![7; 1 << 20]).unwrap();
     let path = large_file_link(&server, &file);
-    let version = &rustls::version::TLS13;
-    let stream = handshake(&server, &trusted, version, b"h2").await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(65_535)
-        .handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
-    let connection = tokio::spawn(connection);
+    let (mut sender, connection) = takes_little_ahead(&server, &trusted).await;
     let request = http::Request::get(format!("https://{}{path}", server.address()));
     let answer = sender
-        .send_request(request.body(Empty::<bytes::Bytes>::new()).unwrap())
+        .send_request(request.body(Empty::new()).unwrap())
         .await;
     let answer = answer.unwrap();
     assert_eq!(answer.status(), 200);
@@ -503,17 +515,10 @@ async fn an_http_2_client_that_reads_slowly_gets_every_byte() {
     let bytes: Vec<u8> = (0..600_000_u32).map(|n| n.to_le_bytes()[1]).collect();
     std::fs::write(&file, &bytes).unwrap();
     let path = large_file_link(&server, &file);
-    let version = &rustls::version::TLS13;
-    let stream = handshake(&server, &trusted, version, b"h2").await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(65_535)
-        .handshake(TokioIo::new(stream))
-        .await
-        .unwrap();
-    let connection = tokio::spawn(connection);
+    let (mut sender, connection) = takes_little_ahead(&server, &trusted).await;
     let request = http::Request::get(format!("https://{}{path}", server.address()));
     let answer = sender
-        .send_request(request.body(Empty::<bytes::Bytes>::new()).unwrap())
+        .send_request(request.body(Empty::new()).unwrap())
         .await;
     let mut body = answer.unwrap().into_body();
     let mut read = Vec::new();

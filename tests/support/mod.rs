@@ -82,22 +82,7 @@ impl Rig {
             .prefix("pillarbox-test-")
             .tempdir()
             .unwrap();
-        let clock = Clock::fixed(NOW);
-        let store: Arc<dyn Store> = open_store(&folder, change_store).await;
-        let mut options = AppOptions {
-            dev: true,
-            ..AppOptions::default()
-        };
-        change(&mut options);
-        let app = App::start(options, Arc::clone(&store), clock.clone())
-            .await
-            .unwrap();
-        let rig = Self {
-            app,
-            store,
-            clock,
-            folder,
-        };
+        let rig = Self::in_folder(folder, Clock::fixed(NOW), change, change_store).await;
         rig.add_pipeline(PIPELINE, PipelineSettings::default())
             .await;
         rig.add_token(TOKEN, &[Scope::Mediahub], None).await;
@@ -114,17 +99,24 @@ impl Rig {
         } = self;
         store.close().await.unwrap();
         drop((app, store));
-        let store: Arc<dyn Store> = open_store(&folder, |_| {}).await;
+        Self::in_folder(folder, clock, change, |_| {}).await
+    }
+
+    async fn in_folder(
+        folder: TempDir,
+        clock: Clock,
+        change: impl FnOnce(&mut AppOptions),
+        change_store: impl FnOnce(&mut Options),
+    ) -> Self {
+        let store: Arc<dyn Store> = open_store(&folder, change_store).await;
         let mut options = AppOptions {
             dev: true,
             ..AppOptions::default()
         };
         change(&mut options);
-        let app = App::start(options, Arc::clone(&store), clock.clone())
-            .await
-            .unwrap();
+        let app = App::start(options, Arc::clone(&store), clock.clone());
         Self {
-            app,
+            app: app.await.unwrap(),
             store,
             clock,
             folder,
