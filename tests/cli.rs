@@ -593,6 +593,26 @@ fn a_session_with_chunks_of_another_size_is_not_continued() {
 }
 
 #[test]
+fn an_upload_of_a_file_that_changed_since_it_was_cut_off_is_not_continued() {
+    let server = Server::dev(&[]);
+    let file = file_of(&server, 300_000);
+    let session = half_uploaded(&server, 65_536, 5, &[0, 3]);
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[3 * 65_536] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    let goes_on = ["--resume", &session];
+    let said = failed(&upload(&server, &goes_on));
+    assert!(
+        said.contains("chunk 3") && said.contains("without --resume"),
+        "{said}"
+    );
+    bytes[3 * 65_536] ^= 1;
+    fs::write(&file, &bytes).unwrap();
+    done(&upload(&server, &goes_on));
+    assert_eq!(fs::read(stored(&server, "film")).unwrap(), bytes);
+}
+
+#[test]
 fn a_refused_upload_fails_with_the_reason_and_without_the_token() {
     let server = Server::dev(&[]);
     file_of(&server, 10);

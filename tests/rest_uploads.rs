@@ -383,6 +383,15 @@ async fn a_client_that_comes_back_sees_what_is_here_and_what_is_missing() {
     assert_eq!(shown("nb_chunks"), json!(4));
     assert_eq!(shown("status"), json!("UPLOADING"));
     assert_eq!(shown("created_at"), json!(NOW.millis()));
+    assert_eq!(shown("chunk_md5s"), Value::Null);
+    let digests = rig.ask("GET", &format!("{uri}&chunk_md5s=true")).await;
+    assert_eq!(
+        digests.json()["upload"]["chunk_md5s"],
+        json!([
+            "1f7690ebdd9b4caf8fab49ca1757bf27",
+            "e2fc714c4727ee9395f324cd2e7f331f"
+        ])
+    );
     let xml = rig
         .ask("GET", &format!("/v1/files/uploads/{id}?format=xml"))
         .await

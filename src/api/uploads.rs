@@ -70,6 +70,7 @@ pub async fn start(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 }
 
 /// `GET /v1/files/uploads/ID`: where the session stands, which chunks are here and which are missing; with
+/// `chunk_md5s=true` also their MD5s, in the order of `received_chunks`, for a client that asks itself whether its file is still the same; with
 /// `form_post_params=true` also a fresh signed form, for an upload that goes on after the first one has expired, or with another
 /// uploader (`client`, `answer`).
 ///
@@ -93,9 +94,14 @@ pub async fn inspect(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
         return Err(StoreError::NoSuchUpload.into());
     }
     let receipts = call.app.store.receipts(id).await?;
+    let with_md5s = call.params.flag("chunk_md5s")?;
     let form = (scope == Scope::MediahubWrite).then(|| signed_form(call, &session, &wish));
     let mut upload = shown(&session, form);
     upload.extend(progress(&session, &receipts));
+    if with_md5s {
+        let md5s = receipts.iter().map(|receipt| receipt.digests.md5.hex());
+        upload.insert("chunk_md5s".to_owned(), json!(md5s.collect::<Vec<_>>()));
+    }
     Reply::ok(json!({ ENVELOPE: upload }))
 }
 

@@ -6,7 +6,8 @@
 //! Never does: hold a chunk in memory; each is streamed from the file.
 //!
 //! Invariants: a chunk is sent again only with the same bytes, so a repeat is harmless; the session's id is printed before
-//! the first byte is sent; the file must not change meanwhile, which is checked before the session is finished.
+//! the first byte is sent; the file must not change meanwhile, which is checked before the session is finished, and when an upload is
+//! resumed against the chunks that are there.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -88,6 +89,7 @@ impl Upload {
             ));
         }
         let missing = plan.missing(&session)?;
+        self.refuse_another_file(&session, &plan).await?;
         self.send((&session, before), &plan, missing)
             .await
             .map_err(|failure| {
@@ -123,6 +125,22 @@ impl Upload {
         let key = self.key.clone().or(name).unwrap_or_default();
         let pipeline = self.pipeline.as_deref().unwrap_or_default();
         Session::start(client, url, &self.token, &key, pipeline).await
+    }
+
+    /// What the session has must be of this file: to go on with another one of the same length would make a mixture of both.
+    async fn refuse_another_file(&self, session: &Session, plan: &Plan) -> Result<(), Failure> {
+        for (index, md5) in session.received() {
+            let Some(md5) = md5 else {
+                continue;
+            };
+            let here = form::md5_of(&self.file, &plan.chunk(*index)).await;
+            if here.map_err(|error| Failure::of("file", error))? != *md5 {
+                return Err(Failure::new(format!(
+                    "chunk {index} of the session is not what the file has there now; begin anew, without --resume"
+                )));
+            }
+        }
+        Ok(())
     }
 
     async fn send(
@@ -241,10 +259,10 @@ impl Plan {
     fn missing(&self, session: &Session) -> Result<Vec<u32>, Failure> {
         let received = session.received();
         let mut bytes = 0;
-        for index in received {
+        for index in received.keys() {
             bytes += self.chunk(*index).length;
         }
-        let fits = received.iter().all(|index| *index < self.count)
+        let fits = received.keys().all(|index| *index < self.count)
             && session.received_bytes().is_none_or(|known| known == bytes);
         if !fits {
             return Err(Failure::new(
@@ -252,7 +270,7 @@ impl Plan {
             ));
         }
         Ok((0..self.count)
-            .filter(|index| !received.contains(index))
+            .filter(|index| !received.contains_key(index))
             .collect())
     }
 }

@@ -24,6 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt, Take};
 
 use super::super::client::{Answer, Client, ClientBody};
 use super::{CHANGED, Source, Stamp};
+use crate::model::Hasher;
 
 /// Bytes read from the file at once.
 const READ_BYTES: usize = 256 * 1024;
@@ -152,6 +153,18 @@ fn judge(answer: Answer) -> Result<(), Refusal> {
 fn element<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     Some(rest.split_once(&format!("</{name}>"))?.0)
+}
+
+/// What the bytes of a piece of the file hash to now.
+pub(super) async fn md5_of(file: &Path, chunk: &Chunk) -> io::Result<String> {
+    let mut bytes = open(file, chunk).await?;
+    let mut hasher = Hasher::default();
+    let mut buffer = BytesMut::with_capacity(READ_BYTES);
+    while bytes.read_buf(&mut buffer).await? > 0 {
+        hasher.update(&buffer);
+        buffer.clear();
+    }
+    Ok(hasher.finish().md5.hex())
 }
 
 async fn open(file: &Path, chunk: &Chunk) -> io::Result<Take<File>> {

@@ -5,8 +5,9 @@
 //!
 //! Invariant: a fresh form is asked for once, however many chunks were refused for the old one.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::iter;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ pub(super) struct Session {
     token: String,
     id: String,
     object_key: String,
-    received: BTreeSet<u32>,
+    received: BTreeMap<u32, Option<String>>,
     received_bytes: Option<u64>,
     form: RwLock<Arc<Form>>,
     refreshing: Mutex<()>,
@@ -70,22 +71,31 @@ impl Session {
         id: &str,
     ) -> Result<Self, Failure> {
         let id: crate::model::Id = id.parse().map_err(|error| Failure::of("--resume", error))?;
-        let target = format!("{url}/v1/files/uploads/{id}?form_post_params=true");
+        let target = format!("{url}/v1/files/uploads/{id}?form_post_params=true&chunk_md5s=true");
         let answer = ask_again(&client, token, Method::GET, &target, None).await?;
         Self::of(client, url, token, &upload_of(answer)?)
     }
 
     fn of(client: Client, url: &str, token: &str, upload: &Value) -> Result<Self, Failure> {
-        let indices = upload.get("received_chunks").and_then(Value::as_array);
-        let indices = indices.map(Vec::as_slice).unwrap_or_default();
-        let index = |value: &Value| u32::try_from(value.as_u64()?).ok();
+        let list = |name: &str| {
+            let values = upload.get(name).and_then(Value::as_array);
+            values.map(Vec::as_slice).unwrap_or_default()
+        };
+        let md5s = list("chunk_md5s").iter().map(Value::as_str);
+        let md5s = md5s
+            .map(|md5| md5.map(str::to_owned))
+            .chain(iter::repeat(None));
+        let indices = list("received_chunks").iter();
+        let received = indices.zip(md5s);
+        let received =
+            received.filter_map(|(index, md5)| Some((u32::try_from(index.as_u64()?).ok()?, md5)));
         Ok(Self {
             client,
             url: url.to_owned(),
             token: token.to_owned(),
             id: member(upload, "id")?.to_owned(),
             object_key: member(upload, "object_key")?.to_owned(),
-            received: indices.iter().filter_map(index).collect(),
+            received: received.collect(),
             received_bytes: upload.get("received_bytes").and_then(Value::as_u64),
             form: RwLock::new(Arc::new(form_of(upload)?)),
             refreshing: Mutex::new(()),
@@ -104,8 +114,8 @@ impl Session {
         &self.object_key
     }
 
-    /// The chunks that were here when the session was started or resumed.
-    pub(super) fn received(&self) -> &BTreeSet<u32> {
+    /// The chunks that were here when the session was started or resumed, with their MD5s, when the server says them.
+    pub(super) fn received(&self) -> &BTreeMap<u32, Option<String>> {
         &self.received
     }
 
