@@ -59,6 +59,12 @@ def texts(document, path):
     return [element.text or "" for element in xml.etree.ElementTree.fromstring(document).iterfind(path)]
 
 
+def tagging(tags):
+    """The body of a request that sets these tags."""
+    told = "".join(f"<Tag><Key>{key}</Key><Value>{value}</Value></Tag>" for key, value in tags.items())
+    return f"<Tagging><TagSet>{told}</TagSet></Tagging>".encode()
+
+
 def tag(content):
     return hashlib.md5(content).hexdigest()
 
