@@ -28,7 +28,9 @@ import threading
 import time
 from pathlib import Path
 
+import catalog
 import s3
+from s3 import PLAIN
 
 CLIENTS = 8
 # Sizes of objects that go past the cache of the system as a whole.
@@ -185,6 +187,7 @@ class Server:
             raise Broken(f"the start took {self.seconds:.1f} s")
         public, admin = self.port_file.read_text().split()
         self.address, self.admin = public.removeprefix("http://"), admin.removeprefix("http://")
+        self.control = data / "control.sock"
 
     def tail(self):
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
@@ -214,22 +217,32 @@ class Server:
 
 
 class Connection:
-    """HTTP/1.1, one request after the other."""
+    """HTTP/1.1, one request after the other, to an address or to a socket in a folder."""
 
     def __init__(self, address):
-        host, port = address.split(":")
-        self.place, self.socket, self.reader = (host, int(port)), None, None
+        self.address, self.socket, self.reader = address, None, None
+        self.host = "control" if isinstance(address, Path) else address
 
     def open(self, wait=ANSWER_WAIT):
         if self.socket is None:
-            self.socket = socket.create_connection(self.place, wait)
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.socket = self.connected(wait)
             self.reader = self.socket.makefile("rb")
+
+    def connected(self, wait):
+        if isinstance(self.address, Path):
+            unix = socket.socket(socket.AF_UNIX)
+            unix.settimeout(wait)
+            unix.connect(str(self.address))
+            return unix
+        host, port = self.address.split(":")
+        tcp = socket.create_connection((host, int(port)), wait)
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return tcp
 
     def ask(self, method, target, body=b"", headers=(), token=True, cut_short=False):
         """Status, headers, body. `cut_short` ends the connection after the body, without waiting for its announced end."""
         length = len(body) + (200 if cut_short else 0)
-        head = [f"{method} {target} HTTP/1.1", f"Host: {self.place[0]}:{self.place[1]}", f"Content-Length: {length}"]
+        head = [f"{method} {target} HTTP/1.1", f"Host: {self.host}", f"Content-Length: {length}"]
         if token:
             head.append(f"Authorization: Bearer {TOKEN}")
         head += headers
@@ -303,21 +316,34 @@ class Upload:
     def __init__(self, name, fields, chunks):
         self.name, self.fields, self.chunks = name, fields, chunks
         self.sent, self.doubtful, self.state = set(), set(), "open"
+        # Whether each chunk says how many there are. Without that the upload ends when its client says so.
+        self.counts = True
+
+    def form(self, index):
+        if self.counts:
+            fields = self.fields | {"chunk": str(index), "chunks": str(len(self.chunks))}
+        else:
+            fields = {name: value for name, value in self.fields.items() if name not in ("chunk", "chunks")}
+            fields["key"] += f".{index}"
+        return form(fields, self.chunks[index])
 
     def content(self):
         return b"".join(self.chunks)
 
 
-class Client(s3.Deeds):
+class Client(s3.Deeds, catalog.Deeds):
     """One client: its connection, its names, its sessions, and what it was told of them.
 
     `told[name]` is the set of contents that may be there: one after an answer, two while a question is open. Content None is
-    absence. `expiry[name]` is when it expires, in seconds, when the client has set that.
+    absence. `marks[name]` is the set of contents with what may be stored beside each. `expiry[name]` is when it expires, in seconds,
+    when the client has set that.
     """
 
     def __init__(self, number, rng):
         self.number, self.rng = number, rng
-        self.told, self.expiry, self.uploads = {}, {}, {}
+        self.told, self.marks, self.expiry, self.uploads = {}, {}, {}, {}
+        self.marked = set()
+        self.buckets, self.things, self.ids = {}, {}, {}
         # Uploads in parts that are open, and the names of those that were asked for and not answered.
         self.parts, self.asked = {}, []
         self.counter = self.acknowledged = 0
@@ -327,6 +353,12 @@ class Client(s3.Deeds):
 
     def connect(self, server):
         self.connection = Connection(server.address)
+        self.control = server.control and Connection(server.control)
+
+    def leave(self):
+        self.connection.close()
+        if self.control:
+            self.control.close()
 
     def ask(self, *arguments, **options):
         return self.connection.ask(*arguments, **options)
@@ -334,11 +366,11 @@ class Client(s3.Deeds):
     def path(self, name, bucket=True):
         return f"/{BUCKET}/{ROOT}{name}" if bucket else ROOT + name
 
-    def s3(self, method, name, query="", body=b"", headers=None):
-        """A request in S3's dialect for an object, or for the bucket when there is no name."""
-        target = (self.path(name) if name else f"/{BUCKET}") + query
-        host = "{}:{}".format(*self.connection.place)
-        return self.ask(method, target, body, s3.sign(method, target, host, body, headers or {}, ACCESS_KEY, SECRET), token=False)
+    def s3(self, method, name, query="", body=b"", headers=None, bucket=BUCKET):
+        """A request in S3's dialect for an object, or for a bucket when there is no name, or for them all."""
+        target = (self.path(name) if name else f"/{bucket}") + query
+        headers = s3.sign(method, target, self.connection.host, body, headers or {}, ACCESS_KEY, SECRET)
+        return self.ask(method, target, body, headers, token=False)
 
     @staticmethod
     def broke(text):
@@ -392,6 +424,7 @@ class Client(s3.Deeds):
         if self.rng.random() < 0.15:
             chunks = [self.rng.randbytes(self.rng.randrange(size)) for _ in range(count)]
         self.uploads[upload["id"]] = Upload(name, upload["form_post_params"], chunks)
+        self.uploads[upload["id"]].counts = self.rng.random() < 0.7
 
     def chunk(self, id=None, index=None):
         opened = [id for id, upload in self.uploads.items() if upload.state == "open"]
@@ -400,6 +433,8 @@ class Client(s3.Deeds):
         id = id or self.rng.choice(opened)
         upload = self.uploads[id]
         missing = [i for i in range(len(upload.chunks)) if i not in upload.sent]
+        if not missing:
+            return self.finish(id)
         if index is None:
             index = self.rng.choice(missing)
             if len(missing) > 1 and self.rng.random() < 0.15:
@@ -407,17 +442,26 @@ class Client(s3.Deeds):
                 if index in upload.sent and self.rng.random() < 0.5:
                     upload.chunks[index] = self.rng.randbytes(len(upload.chunks[index]))
         upload.doubtful.add(index)
-        last = missing == [index]
+        last = upload.counts and missing == [index]
         if last:
             self.may_be(upload.name, upload.content())
-        fields = upload.fields | {"chunk": str(index), "chunks": str(len(upload.chunks))}
-        body, headers = form(fields, upload.chunks[index])
+        body, headers = upload.form(index)
         self.expect((200, 201, 204), self.ask("POST", f"/{BUCKET}/", body, headers, token=False), "a chunk")
         upload.sent.add(index)
         upload.doubtful.discard(index)
         if last:
             upload.state = "done"
             self.is_now(upload.name, upload.content())
+
+    def finish(self, id):
+        """Says that no more chunks come."""
+        upload = self.uploads[id]
+        self.may_be(upload.name, upload.content())
+        upload.state = "finishing"
+        target = f"/v1/files/uploads/{id}?nb_chunks={len(upload.chunks)}"
+        self.expect((200,), self.ask("PUT", target), "the end of a session")
+        upload.state = "done"
+        self.is_now(upload.name, upload.content())
 
     def abort(self):
         opened = [id for id, upload in self.uploads.items() if upload.state == "open"]
@@ -477,19 +521,23 @@ class Client(s3.Deeds):
         if answer[0] != 400 and not (self.tolerant and answer[0] >= 500):
             raise Broken(f"content with another MD5 was answered {answer[0]}")
 
-    def may_be(self, name, content):
-        self.told[name] = self.told.get(name, {None}) | {None if content is None else content}
+    def may_be(self, name, content, mark=PLAIN):
+        self.told[name] = self.told.get(name, {None}) | {content}
+        self.marks[name] = self.marks.get(name, {(None, PLAIN)}) | {(content, mark)}
         if name in self.expiry:
             self.expiry[name] = ("maybe", self.expiry[name][1])
 
-    def is_now(self, name, content):
-        self.told[name] = {content}
+    def is_now(self, name, content, mark=PLAIN):
+        self.told[name], self.marks[name] = {content}, {(content, mark)}
         self.expiry.pop(name, None)
 
     S3 = (("put", 16), ("remove", 6), ("copy", 8), ("lie", 2), ("create", 8), ("part", 24), ("abort_parts", 3))
+    S3 += (("mark", 8), ("put_if", 6), ("remove_many", 3), ("copy_part", 4))
+    CATALOG = (("bucket", 2), ("setting", 2), ("pipeline", 2), ("token", 2))
     MIX = {
-        "all": (("single", 26), ("begin", 8), ("chunk", 40), ("abort", 4), ("delete", 10), ("expire", 6), ("broken", 6), *S3),
+        "all": (("single", 26), ("begin", 8), ("chunk", 40), ("abort", 4), ("delete", 10), ("expire", 6), ("broken", 6), *S3, *CATALOG),
         "s3": S3,
+        "catalog": (("begin", 2), *CATALOG),
         # Nothing that depends on how fast an answer comes.
         "lasting": (("single", 26), ("begin", 8), ("chunk", 40), ("abort", 4), ("delete", 10), ("broken", 6)),
         "single": (("single", 1),),
@@ -510,8 +558,11 @@ class Client(s3.Deeds):
             pass
         except Broken as broken:
             self.trouble = str(broken)
+        except Exception as error:
+            self.trouble = f"client {self.number} itself failed: {error!r}"
+            raise
         finally:
-            self.connection.close()
+            self.leave()
 
     # After the restart.
 
@@ -531,6 +582,7 @@ class Client(s3.Deeds):
             if sure == "at" and found is not None and expires(files[name]) != at:
                 raise Broken(f"{name}: its acknowledged expiry {at} is now {expires(files[name])}")
             self.told[name] = {found}
+            self.check_mark(name, found)
             if sure == "maybe" or found is None:
                 self.expiry.pop(name, None)
                 if found is not None and expires(files[name]) < now + 86_400 * 3:
@@ -540,6 +592,7 @@ class Client(s3.Deeds):
         self.uploads = {id: upload for id, upload in self.uploads.items() if upload.state == "open"}
         self.check_parts()
         self.check_uploads()
+        self.check_catalog()
 
     def check_upload(self, id, upload, fetch):
         status, _, body = self.ask("GET", f"/v1/files/uploads/{id}")
@@ -552,6 +605,9 @@ class Client(s3.Deeds):
             raise Broken(f"session {id} ({upload.state}) is lost: {status} {body[:200]!r}")
         seen = json.loads(body)["upload"]
         if seen["status"] == "COMPLETED":
+            # Nothing was asked after the question that ended it.
+            if upload.state != "done" and self.told[upload.name] != {upload.content()}:
+                raise Broken(f"session {id} is completed, and its object is not there")
             upload.state = "done"
         if upload.state == "done":
             if seen["status"] != "COMPLETED":
@@ -572,6 +628,8 @@ class Client(s3.Deeds):
             for index in range(len(upload.chunks)):
                 if upload.state == "open" and (index not in upload.sent or index in upload.doubtful):
                     self.resend(upload, index)
+            if upload.state == "open" and not upload.counts:
+                self.finish(id)
             if upload.state == "open":
                 raise Broken(f"session {id}: all chunks were acknowledged and it is not complete")
         self.uploads = {}
@@ -579,12 +637,11 @@ class Client(s3.Deeds):
 
     def resend(self, upload, index):
         upload.sent.discard(index)
-        fields = upload.fields | {"chunk": str(index), "chunks": str(len(upload.chunks))}
-        body, headers = form(fields, upload.chunks[index])
+        body, headers = upload.form(index)
         self.expect((200, 201, 204), self.ask("POST", f"/{BUCKET}/", body, headers, token=False), "a chunk that is sent again")
         upload.sent.add(index)
         upload.doubtful.discard(index)
-        if len(upload.sent) == len(upload.chunks) and not upload.doubtful:
+        if upload.counts and len(upload.sent) == len(upload.chunks) and not upload.doubtful:
             upload.state = "done"
             self.is_now(upload.name, upload.content())
 

@@ -26,6 +26,8 @@ BLOCK = random.Random(5).randbytes(SMALLEST_PART)
 LARGE = 2
 # Most uploads in parts that a client has open.
 OPEN = 4
+# What is stored beside an object: the value of its tag, its access control list, and a header. This is what one has that was told nothing.
+PLAIN = (None, "private", None)
 NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
 
@@ -95,10 +97,80 @@ class Deeds:
     """What a client does, and what it looks for after a restart. Each deed opens the question in the ledger, asks, and closes it."""
 
     def put(self):
-        name, content = self.name("s"), self.bytes(300_000)
-        self.may_be(name, content)
-        self.expect((200,), self.s3("PUT", name, body=content), "a PUT")
-        self.is_now(name, content)
+        name, content, mark, headers = self.name("s"), self.bytes(300_000), PLAIN, {}
+        if self.rng.random() < 0.3:
+            mark = (self.word(), "public-read", self.word())
+            headers = {"x-amz-tagging": f"t={mark[0]}", "x-amz-acl": mark[1], "x-amz-meta-note": mark[2]}
+        self.may_be(name, content, mark)
+        self.expect((200,), self.s3("PUT", name, body=content, headers=headers), "a PUT")
+        self.is_now(name, content, mark)
+
+    def word(self):
+        """One that is nowhere yet."""
+        self.counter += 1
+        return f"{self.number}-{self.counter}"
+
+    def sure(self):
+        """Names of objects of which no question is open."""
+        return [name for name in self.present() if len(self.marks[name]) == 1]
+
+    def put_if(self):
+        """On a condition: only what it allows comes true."""
+        name, content, headers = self.name("s"), self.bytes(100_000), {"if-none-match": "*"}
+        may = self.told.get(name, {None})
+        if name in self.expiry or len(may) > 1:
+            return self.put()
+        fits = may == {None}
+        if not fits and self.rng.random() < 0.6:
+            answer = self.expect((200,), self.s3("GET", name), "a GET")
+            headers, fits = {"if-match": answer[1]["etag"]}, True
+        if fits:
+            self.may_be(name, content)
+        answer = self.s3("PUT", name, body=content, headers=headers)
+        self.expect((200 if fits else 412,), answer, f"a PUT on the condition {headers}")
+        if fits:
+            self.is_now(name, content)
+
+    def mark(self):
+        """Changes what is stored beside an object; its bytes stay."""
+        names = self.sure()
+        if not names:
+            return self.put()
+        name, word = self.rng.choice(names), self.word()
+        ((content, (label, acl, note)),) = self.marks[name]
+        kind = self.rng.choice(("tag", "acl", "note"))
+        if kind == "tag":
+            mark, request = (word, acl, note), ("?tagging", tagging({"t": word}))
+        elif kind == "acl":
+            mark = (label, "private" if acl == "public-read" else "public-read", note)
+            request = ("?acl", b"", {"x-amz-acl": mark[1]})
+        else:
+            # A copy onto itself; the list is not taken over.
+            mark, headers = (label, "private", word), {"x-amz-copy-source": self.path(name), "x-amz-metadata-directive": "REPLACE"}
+            request = ("", b"", headers | {"x-amz-meta-note": word})
+        self.may_be(name, content, mark)
+        answer = self.expect((200,), self.s3("PUT", name, *request), f"another {kind}")
+        if kind == "note":
+            self.whole(answer, "CopyObjectResult", "a copy onto itself")
+        self.is_now(name, content, mark)
+
+    def remove_many(self):
+        names = self.present()
+        if not names:
+            return self.put()
+        names = self.rng.sample(names, min(len(names), self.rng.randrange(1, 5)))
+        for name in names:
+            self.may_be(name, None)
+        listed = "".join(f"<Object><Key>{self.path(name, bucket=False)}</Key></Object>" for name in names)
+        body = f"<Delete>{listed}</Delete>".encode()
+        digest = base64.b64encode(hashlib.md5(body).digest()).decode()
+        _, _, told = self.expect((200,), self.s3("POST", "", "?delete", body, {"content-md5": digest}), "a DELETE of several")
+        if len(texts(told, "Deleted/Key")) != len(names):
+            if self.tolerant:
+                self.refuse()
+            self.broke(f"a DELETE of several was answered {told[:300]!r}")
+        for name in names:
+            self.is_now(name, None)
 
     def remove(self):
         names = self.present()
@@ -111,16 +183,17 @@ class Deeds:
 
     def copy(self):
         """Also onto itself, where only what is stored with it changes."""
-        names = self.present()
+        names = self.sure()
         if not names:
             return self.put()
         source, name = self.rng.choice(names), self.name("s")
-        (content,) = self.told[source]
+        ((content, (label, _, _)),) = self.marks[source]
+        mark = (label, "private", None)
         headers = {"x-amz-copy-source": self.path(source), "x-amz-metadata-directive": "REPLACE"}
-        self.may_be(name, content)
+        self.may_be(name, content, mark)
         answer = self.expect((200,), self.s3("PUT", name, headers=headers), "a copy")
         self.whole(answer, "CopyObjectResult", "a copy")
-        self.is_now(name, content)
+        self.is_now(name, content, mark)
 
     def lie(self):
         """Content that is not what its MD5 says, or ends early: never visible."""
@@ -180,6 +253,27 @@ class Deeds:
             self.broke(f"a part of {upload.name} was answered {answer[1]}")
         upload.parts[number] = {content}
 
+    def copy_part(self):
+        """A part that is a piece of an object."""
+        sources = [name for name in self.sure() if self.told[name] != {b""}]
+        opened = [id for id, upload in self.parts.items() if upload.state == "open"]
+        if not opened or not sources:
+            return self.create()
+        upload = self.parts[id := self.rng.choice(opened)]
+        source = self.rng.choice(sources)
+        (content,) = self.told[source]
+        first = self.rng.randrange(len(content))
+        content = content[first : first + 60_000]
+        # A part that must be large is sent.
+        number = self.rng.choice([number for number, (bytes, _) in upload.plan.items() if len(bytes) < SMALLEST_PART])
+        upload.plan[number][0] = content
+        upload.parts[number] = upload.parts.get(number, {None}) | {content}
+        piece = f"bytes={first}-{first + len(content) - 1}"
+        headers = {"x-amz-copy-source": self.path(source), "x-amz-copy-source-range": piece}
+        answer = self.s3("PUT", upload.name, f"?partNumber={number}&uploadId={id}", headers=headers)
+        self.whole(self.expect((200,), answer, "a copied part"), "CopyPartResult", "a copied part")
+        upload.parts[number] = {content}
+
     def complete(self, id):
         upload = self.parts[id]
         content, upload.state = upload.content(), "completing"
@@ -211,6 +305,26 @@ class Deeds:
             self.broke(f"{what} was answered {answer[2][:300]!r}")
 
     # After the restart.
+
+    def check_mark(self, name, found):
+        """What is stored beside an object is what was told; looked for where it was ever more than nothing."""
+        may = {mark for content, mark in self.marks.get(name, {(None, PLAIN)}) if content == found}
+        if found is not None and (name in self.marked or may != {PLAIN}):
+            self.marked.add(name)
+            seen = self.seen_mark(name)
+            if seen is None and name in self.expiry:
+                return
+            if seen not in may:
+                self.broke(f"{name}: what is stored beside it is {seen}, and an acknowledged change is lost: may be {sorted(map(str, may))}")
+            may = {seen}
+        self.marks[name] = {(found, mark) for mark in may} or {(found, PLAIN)}
+
+    def seen_mark(self, name):
+        (status, headers, _), (_, _, tags), (_, _, acl) = self.s3("GET", name), self.s3("GET", name, "?tagging"), self.s3("GET", name, "?acl")
+        if status == 404:
+            return None
+        value = "".join(texts(tags, "TagSet/Tag/Value")) or None
+        return value, "public-read" if b"AllUsers" in acl else "private", headers.get("x-amz-meta-note")
 
     def check_keys(self, files):
         """Both dialects list the same objects; what has an expiry may be gone between the two."""
