@@ -538,6 +538,7 @@ class Client(s3.Deeds, catalog.Deeds):
         "all": (("single", 26), ("begin", 8), ("chunk", 40), ("abort", 4), ("delete", 10), ("expire", 6), ("broken", 6), *S3, *CATALOG),
         "s3": S3,
         "catalog": (("begin", 2), *CATALOG),
+        "changes": (("put", 1), ("mark", 1), ("expire", 1)),
         # Nothing that depends on how fast an answer comes.
         "lasting": (("single", 26), ("begin", 8), ("chunk", 40), ("abort", 4), ("delete", 10), ("broken", 6)),
         "single": (("single", 1),),
@@ -545,6 +546,9 @@ class Client(s3.Deeds, catalog.Deeds):
         "delete": (("single", 50), ("delete", 50)),
         "index": (("begin", 60), ("abort", 20), ("delete", 15), ("expire", 5)),
     }
+
+    # Deeds that change nothing.
+    FRUITLESS = ("broken", "lie")
 
     def work(self, mix, stop):
         deeds, weights = zip(*self.MIX[mix])
@@ -748,6 +752,15 @@ class Load:
             client.tolerant = False
             if client.trouble:
                 raise Broken(client.trouble)
+
+    def last_deed(self, server, kind):
+        """One more, when all clients have their answers."""
+        client = self.rng.choice(self.clients)
+        client.connect(server)
+        try:
+            getattr(client, kind)()
+        finally:
+            client.leave()
 
     @staticmethod
     def join(threads):
