@@ -1,7 +1,7 @@
 """Clients that are many, slow, hostile or gone: what harness.py's polite ones never do.
 
-Owns: a form post as pieces that can be cut at any byte, a connection that ends in any way, and the ledger of objects and sessions
-that such clients share.
+Owns: a form post and a signed PUT as pieces that can be cut at any byte, a connection that ends in any way, and the ledger of objects,
+sessions and uploads in parts that such clients share.
 Never does: judge an answer that it was not asked to judge; each test says what it expects.
 
 Python 3.11, standard library only.
@@ -14,8 +14,10 @@ import re
 import socket
 import struct
 import threading
+import zlib
 
 import harness
+import s3
 from harness import BUCKET, PIPELINE, ROOT, Broken, Connection, Gone, Reader, form, plain_form
 
 # What closes a form may be cut by this many bytes and still be whole: the line break after it says nothing.
@@ -54,6 +56,39 @@ class Post:
 
     def is_whole_at(self, place):
         return place >= self.length - LAST_BREAK
+
+
+class Put(Post):
+    """One signed PUT of an object or a part. `how` is what is signed of its content: the digest of all of it, that nothing is, or that it
+    comes in pieces with a checksum behind them."""
+
+    PIECES = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+    HOW = ("digest", "UNSIGNED-PAYLOAD", PIECES)
+
+    def __init__(self, address, target, content, how):
+        headers, end, digest, checksum = {}, b"", hashlib.sha256(), 0
+        body = content
+        if how == self.PIECES:
+            body = [piece for bytes in content if len(bytes) for piece in (b"%x\r\n" % len(bytes), bytes, b"\r\n")]
+            for piece in content:
+                checksum = zlib.crc32(piece, checksum)
+            end = b"0\r\nx-amz-checksum-crc32:%s\r\n\r\n" % base64.b64encode(checksum.to_bytes(4))
+            headers = {"content-encoding": "aws-chunked", "x-amz-trailer": "x-amz-checksum-crc32"}
+            headers["x-amz-decoded-content-length"] = str(sum(map(len, content)))
+        elif how == "digest":
+            for piece in content:
+                digest.update(piece)
+            how = digest.hexdigest()
+        length = sum(map(len, body)) + len(end)
+        signed = s3.sign("PUT", target, address, how, headers, harness.ACCESS_KEY, harness.SECRET)
+        lines = [f"PUT {target} HTTP/1.1", f"Host: {address}", f"Content-Length: {length}", *signed, "", ""]
+        head = "\r\n".join(lines).encode()
+        self.pieces = [head, *body, end]
+        self.head, self.length = len(head), len(head) + length
+        self.before_file, self.after_file = len(head) + 8, max(len(end), 1)
+
+    def is_whole_at(self, place):
+        return place >= self.length
 
 
 class Peer(Connection):
@@ -114,6 +149,13 @@ class Session:
         return b"".join(self.chunks)
 
 
+class Parts:
+    """An upload in parts: the number and content of the one that the object is to be, and those that were acknowledged, by number."""
+
+    def __init__(self, name, number, content):
+        self.name, self.number, self.content, self.acknowledged = name, number, content, {}
+
+
 def mark(content):
     """What is kept of a content, to know it again: length and SHA-256."""
     return (len(content), hashlib.sha256(content).hexdigest())
@@ -123,7 +165,7 @@ class Ledger:
     """What may be there: for each name the marks of what was acknowledged, or may have been; None is absence."""
 
     def __init__(self):
-        self.told, self.sessions, self.lock, self.acknowledged = {}, {}, threading.Lock(), 0
+        self.told, self.sessions, self.parts, self.lock, self.acknowledged = {}, {}, {}, threading.Lock(), 0
         self.fields = plain_form()
 
     def connect(self, server):
@@ -138,6 +180,13 @@ class Ledger:
     def form_of(self, name, content):
         digest = base64.b64encode(harness.md5(content)).decode()
         return Post(self.address, {"key": ROOT + name, "Content-MD5": digest} | self.fields, [content])
+
+    def put_of(self, name, content, how):
+        return Put(self.address, f"/{BUCKET}/{ROOT}{name}", [content], how)
+
+    def part_of(self, id, number, content, how):
+        upload = self.parts[id]
+        return Put(self.address, f"/{BUCKET}/{ROOT}{upload.name}?partNumber={number}&uploadId={id}", [content], how)
 
     def chunk_of(self, session, index):
         fields = session.fields | {"chunk": str(index), "chunks": str(len(session.chunks))}
@@ -163,11 +212,56 @@ class Ledger:
             self.told.setdefault(name, {None})
         return session
 
-    def send(self, peer, name, content):
-        """A whole post that must be acknowledged."""
+    def send(self, peer, name, content, post=None):
+        """A whole post, or another that is given, which must be acknowledged."""
         self.may_be(name, content)
-        self.must(peer, self.form_of(name, content), f"the post of {name}")
+        self.must(peer, post or self.form_of(name, content), f"the upload of {name}")
         self.is_now(name, content)
+
+    def s3(self, connection, method, name, query, body=b""):
+        target = f"/{BUCKET}/{ROOT}{name}{query}"
+        headers = s3.sign(method, target, connection.host, body, {}, harness.ACCESS_KEY, harness.SECRET)
+        status, _, told = connection.ask(method, target, body, headers, token=False)
+        if status != 200:
+            raise Broken(f"{method} of {name}{query} was answered {status}: {told[:200]!r}")
+        return told
+
+    def begin_parts(self, connection, name, number, content):
+        (id,) = s3.texts(self.s3(connection, "POST", name, "?uploads"), "UploadId")
+        with self.lock:
+            self.parts[id] = Parts(name, number, content)
+            self.told.setdefault(name, {None})
+        return id
+
+    def send_part(self, peer, id, number, content, how):
+        self.must(peer, self.part_of(id, number, content, how), f"part {number} of {id}")
+        self.parts[id].acknowledged[number] = content
+
+    def see_parts(self, connection, id):
+        """What is listed was acknowledged, no more and no less."""
+        upload = self.parts[id]
+        listed = self.s3(connection, "GET", upload.name, f"?uploadId={id}")
+        tags = [tag.strip('"') for tag in s3.texts(listed, "Part/ETag")]
+        found = dict(zip(map(int, s3.texts(listed, "Part/PartNumber")), tags, strict=True))
+        known = {number: s3.tag(content) for number, content in upload.acknowledged.items()}
+        if found != known:
+            raise Broken(f"upload {id} of {upload.name}: acknowledged parts are {known}, and {found} are there")
+
+    def finish_parts(self, peer, id, how):
+        """Goes on from what was acknowledged, to the end."""
+        self.see_parts(peer, id)
+        upload = self.parts[id]
+        if upload.number not in upload.acknowledged:
+            self.send_part(peer, id, upload.number, upload.content, how)
+        part = f"<Part><PartNumber>{upload.number}</PartNumber><ETag>{s3.tag(upload.content)}</ETag></Part>"
+        self.may_be(upload.name, upload.content)
+        body = f"<CompleteMultipartUpload>{part}</CompleteMultipartUpload>".encode()
+        told = self.s3(peer, "POST", upload.name, f"?uploadId={id}", body)
+        if b"<CompleteMultipartUploadResult" not in told:
+            raise Broken(f"the end of {upload.name} was answered {told[:200]!r}")
+        self.is_now(upload.name, upload.content)
+        with self.lock:
+            del self.parts[id]
 
     def send_chunk(self, peer, session, index):
         """A whole chunk that must be acknowledged; the last one ends the session."""
@@ -251,7 +345,7 @@ class Ledger:
         """Files on disk that belong to no object, and to no acknowledged chunk of a session that is open."""
         there = [path.name for path in (data / "objects").glob("*/*")]
         owned = {file["id"] for file in Reader(server).files().values()}
-        strange = [name for name in there if name.partition(".")[0] not in owned | set(self.sessions)]
+        strange = [name for name in there if name.partition(".")[0] not in owned | set(self.sessions) | set(self.parts)]
         peer = Peer(server.address)
         for id, session in self.sessions.items():
             # A chunk that may have been taken was perhaps on its way into the index when its client looked last.
@@ -260,6 +354,10 @@ class Ledger:
             spills = [name for name in there if name.startswith(f"{id}.")]
             if len(spills) > len(session.acknowledged):
                 strange += spills
+        for id, upload in self.parts.items():
+            files = [name for name in there if name.partition(".")[0] == id]
+            if len(files) > len(upload.acknowledged) + 1:
+                strange += files
         peer.close()
         return strange
 

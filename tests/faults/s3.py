@@ -32,10 +32,11 @@ NAMESPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 
 
 def sign(method, target, host, body, headers, access_key, secret):
-    """All headers of the request, each as a line, with a signature over these, the host, the time and the body."""
+    """All headers of the request, each as a line, with a signature over these, the host, the time and the body; or over the text that
+    is given in place of the body's digest."""
     path, _, query = target.partition("?")
     now = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    digest = hashlib.sha256(body).hexdigest()
+    digest = body if isinstance(body, str) else hashlib.sha256(body).hexdigest()
     signed = {name.lower(): value for name, value in headers.items()}
     signed |= {"host": host, "x-amz-date": now, "x-amz-content-sha256": digest}
     names = ";".join(sorted(signed))
