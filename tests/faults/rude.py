@@ -284,6 +284,7 @@ class Ledger:
             raise Gone(f"{what} was not answered")
         if answer[0] not in (200, 201, 204):
             raise Broken(f"{what} was answered {answer[0]}: {answer[2][:300]!r}")
+        return answer
 
     def see(self, connection, session):
         """The server knows of a session what its client was told, no more and no less."""
