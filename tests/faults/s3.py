@@ -68,6 +68,10 @@ def tagging(tags):
     return f"<Tagging><TagSet>{told}</TagSet></Tagging>".encode()
 
 
+def md5_header(body):
+    return {"content-md5": base64.b64encode(hashlib.md5(body).digest()).decode()}
+
+
 def tag(content):
     return hashlib.md5(content).hexdigest()
 
@@ -164,8 +168,7 @@ class Deeds:
             self.may_be(name, None)
         listed = "".join(f"<Object><Key>{self.path(name, bucket=False)}</Key></Object>" for name in names)
         body = f"<Delete>{listed}</Delete>".encode()
-        digest = base64.b64encode(hashlib.md5(body).digest()).decode()
-        _, _, told = self.expect((200,), self.s3("POST", "", "?delete", body, {"content-md5": digest}), "a DELETE of several")
+        _, _, told = self.expect((200,), self.s3("POST", "", "?delete", body, md5_header(body)), "a DELETE of several")
         if len(texts(told, "Deleted/Key")) != len(names):
             if self.tolerant:
                 self.refuse()
@@ -200,8 +203,7 @@ class Deeds:
         """Content that is not what its MD5 says, or ends early: never visible."""
         name, content = f"x-{self.number}", self.bytes(50_000)
         self.told.setdefault(name, {None})
-        digest = base64.b64encode(hashlib.md5(content + b"!").digest()).decode()
-        answer = self.s3("PUT", name, body=content, headers={"content-md5": digest})
+        answer = self.s3("PUT", name, body=content, headers=md5_header(content + b"!"))
         if answer[0] != 400 and not (self.tolerant and answer[0] >= 500):
             self.broke(f"a PUT with another MD5 was answered {answer[0]}")
 

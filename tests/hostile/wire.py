@@ -226,6 +226,13 @@ class Peer:
     def send(self, data):
         self.socket.sendall(data)
 
+    def send_until_answered(self, data):
+        """Ends early when the other side has heard enough, so that its answer is not lost with what it did not read."""
+        for start in range(0, len(data), 65536):
+            if self.readable():
+                return
+            self.socket.sendall(data[start : start + 65536])
+
     def readable(self):
         return bool(self.held) or bool(select.select([self.socket], [], [], 0)[0])
 
@@ -293,6 +300,36 @@ class Peer:
 
     def __exit__(self, *_):
         self.close()
+
+
+def weighed(server, request, most_cpu, most_rss, tries=5):
+    """Sends a request `tries` times. It is answered, with no error of the server's own, and costs at most so many seconds of processor time
+    and bytes of memory, beside what was there before. The least time counts, for something else may have been weighed with it."""
+    seconds, grown = float("inf"), 0
+    for _ in range(tries):
+        server.forget_peak()
+        rss, cpu = server.rss(), server.cpu()
+        with Peer(server.place) as peer:
+            peer.send_until_answered(request)
+            answer = peer.answer()
+        seconds, grown = min(seconds, server.cpu() - cpu), max(grown, server.peak() - rss)
+        if answer.status >= 500:
+            raise Broken(f"answered {answer!r}")
+        time.sleep(0.01)
+    told = f"{answer.status}, {seconds * 1000:.1f} ms, {grown / (1 << 20):.1f} MiB"
+    if grown > most_rss:
+        raise Broken(f"more memory than the request is worth: {told}")
+    if seconds > most_cpu:
+        raise Broken(f"more processor time than the request is worth: {told}")
+    return told
+
+
+def lives(server):
+    """An honest client is answered."""
+    with Peer(server.place) as peer:
+        peer.send(get("/v1/files/?limit=1", f"Authorization: Bearer {TOKEN}"))
+        if (answer := peer.answer()).status != 200:
+            raise Broken(f"an honest client is answered {answer!r}")
 
 
 def fields(name, content):
