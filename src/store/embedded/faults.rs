@@ -37,6 +37,12 @@ pub enum Bug {
     SharedClaim,
     /// An upload is aborted without a look at its state.
     AbortAny,
+    /// What is read is not compared with its checksum.
+    NoReadCheck,
+    /// A change of an object's record is answered before it is durable in the index.
+    ChangeUnsynced,
+    /// `catalog.json` is written before what it tells is durable in the index.
+    NoSettle,
 }
 
 #[cfg(not(feature = "faults"))]

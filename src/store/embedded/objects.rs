@@ -182,6 +182,9 @@ async fn change_in_turn(
     };
     engine.blocking(relabel).await?;
     let store = move |txn: &mut Txn<'_>| {
+        if faults::is_planted(Bug::ChangeUnsynced) {
+            txn.need_not_sync();
+        }
         if live_in(txn, &ObjectName::Id(id), now)? != old {
             return Err(StoreError::NoSuchObject);
         }

@@ -274,6 +274,10 @@ impl Committer {
         if faults::is_planted(Bug::NoIndexFlush) {
             return true;
         }
+        if faults::is_planted(Bug::NoSettle) {
+            // So long that whoever does not wait for it is done before.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         let synced = guarded(|| {
             self.pending.db.flush().map_err(|e| damaged(&e))?;
             if faults::is_planted(Bug::NoIndexSync) {
