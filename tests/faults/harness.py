@@ -176,7 +176,7 @@ class Server:
         atexit.register(self.process.kill)
         while not self.port_file.exists():
             if self.process.poll() is not None:
-                raise Broken(f"the server did not start: {self.tail()}")
+                raise Broken(f"the server did not start: {self.tail().rpartition(chr(10))[2]}\n{self.tail()}")
             if time.monotonic() - began > max(limit, 30):
                 self.kill()
                 raise Broken(f"the server did not start within 30 s: {self.tail()}")
