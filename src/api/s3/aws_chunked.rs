@@ -4,7 +4,7 @@
 //! Never does: judge what the trailer says; its caller does.
 //!
 //! Invariants: at most [`MAX_LINE_BYTES`] of a chunk's head and [`MAX_TRAILER_BYTES`] of trailers are held; a chunk's bytes are passed on
-//! as they come. The end is reported only after the last chunk was seen and every signature was right, so whoever commits after the
+//! as they come, those of small chunks together. The end is reported only after the last chunk was seen and every signature was right, so whoever commits after the
 //! end commits nothing that was not signed.
 //!
 //! Source: Amazon S3 API Reference, "Transferring payload in multiple chunks (chunked upload)" and "... including trailing headers".
@@ -22,6 +22,11 @@ use crate::policy::ChunkChain;
 const MAX_LINE_BYTES: usize = 128;
 /// Longest trailer, in bytes.
 const MAX_TRAILER_BYTES: usize = 4096;
+/// Pieces of fewer bytes are gathered: a body may be cut into chunks of one byte, and each piece costs whoever takes it as much as a
+/// large one.
+const SMALL_BYTES: usize = 4 << 10;
+/// So many of them, in bytes, are passed on together.
+const GATHERED_BYTES: usize = 64 << 10;
 const SIGNATURE: &str = "chunk-signature=";
 const TRAILER_SIGNATURE: &str = "x-amz-trailer-signature";
 
@@ -43,6 +48,8 @@ enum State {
 pub(super) struct Decoder {
     state: State,
     held: BytesMut,
+    /// What came in small chunks and was not passed on yet.
+    gathered: BytesMut,
     /// The chain of signatures, for signed chunks.
     chain: Option<ChunkChain>,
     /// The signature of the chunk that is being read, and what its bytes hash to so far.
@@ -58,6 +65,7 @@ impl Decoder {
         Self {
             state: State::Head,
             held: BytesMut::new(),
+            gathered: BytesMut::new(),
             chain,
             signature: String::new(),
             hash: Context::new(&SHA256),
@@ -78,8 +86,10 @@ impl Decoder {
     /// or that this way of sending does not have; `SignatureDoesNotMatch`.
     pub(super) async fn next(&mut self, body: &mut RequestBody) -> Result<Option<Bytes>, ApiError> {
         loop {
-            if let Some(bytes) = self.step()? {
-                return Ok(Some(bytes));
+            let piece = self.step()?;
+            let more = piece.or_else(|| self.take_gathered());
+            if more.is_some() {
+                return Ok(more);
             }
             match self.state {
                 State::Ended => return Ok(None),
@@ -113,12 +123,21 @@ impl Decoder {
                         return Ok(None);
                     }
                     let here = usize::try_from(left).unwrap_or(usize::MAX);
-                    let bytes = self.held.split_to(here.min(self.held.len())).freeze();
-                    self.state = State::Data(left - bytes.len() as u64);
-                    if self.chain.is_some() {
-                        self.hash.update(&bytes);
+                    let here = here.min(self.held.len());
+                    let is_small = here < SMALL_BYTES;
+                    let is_full = self.gathered.len() >= GATHERED_BYTES;
+                    if is_full || !is_small && !self.gathered.is_empty() {
+                        return Ok(self.take_gathered());
                     }
-                    return Ok(Some(bytes));
+                    self.state = State::Data(left - here as u64);
+                    if self.chain.is_some() {
+                        self.hash.update(&self.held[..here]);
+                    }
+                    if !is_small {
+                        return Ok(Some(self.held.split_to(here).freeze()));
+                    }
+                    self.gathered.extend_from_slice(&self.held[..here]);
+                    self.held.advance(here);
                 }
                 State::Data(_) => {
                     self.end_chunk()?;
@@ -138,6 +157,10 @@ impl Decoder {
                 State::Trailer | State::Ended => return Ok(None),
             }
         }
+    }
+
+    fn take_gathered(&mut self) -> Option<Bytes> {
+        (!self.gathered.is_empty()).then(|| self.gathered.split().freeze())
     }
 
     /// The next line without its end; `None` when it is not whole.

@@ -235,9 +235,14 @@ pub(super) fn read(bytes: &[u8], root: &str, max_elements: usize) -> Result<Elem
                 last(&mut open)?.text.push_str(&data.xml10_content());
             }
             Event::GeneralRef(reference) => {
-                let whole = format!("&{};", &*reference);
-                let text = quick_xml::escape::unescape(&whole).map_err(|_| malformed())?;
-                last(&mut open)?.text.push_str(&text);
+                let text = &mut last(&mut open)?.text;
+                match reference.resolve_char_ref().map_err(|_| malformed())? {
+                    Some(character) => text.push(character),
+                    None => {
+                        let named = quick_xml::escape::resolve_xml_entity(&reference);
+                        text.push_str(named.ok_or_else(malformed)?);
+                    }
+                }
             }
             Event::Decl(_) | Event::Comment(_) | Event::PI(_) => {}
             Event::Eof => break,

@@ -1130,8 +1130,16 @@ async fn a_session_that_an_earlier_version_left_due_while_it_is_made_whole_is_pu
     assert!(store.engine.index.get(&due).unwrap().is_none());
     let fail = move |txn: &mut index::Txn<'_>| closing::fail(txn, id);
     store.engine.index.commit(fail).await.unwrap();
-    let report = store.sweep(two_days_on(), 10).await.unwrap();
-    assert_eq!(report.sessions, 1, "what has failed is due again");
+    // The first sweep has tried once more to make it whole, which keeps it from the next one until that has failed, too.
+    let mut swept = 0;
+    for _ in 0..500 {
+        swept += store.sweep(two_days_on(), 10).await.unwrap().sessions;
+        if swept > 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(swept, 1, "what has failed is due again");
     assert!(store.upload(id).await.is_err());
 }
 
