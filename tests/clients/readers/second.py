@@ -5,6 +5,7 @@ differ. The other one is moto, or the program `s3s-fs` that the last argument na
 not asked: see `Moto` and `S3sFs`.
 """
 
+import hashlib
 import logging
 import random
 import socket
@@ -19,7 +20,6 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
-BUCKET = "second-opinion"
 PIECES = ["a", "b", "c/", "/d", "e f", "é", "u\u0308", "😀", "\u202eg", "&<", "?x=1", "#", "/"]
 
 
@@ -45,6 +45,8 @@ TELLS = {
     "copy_object": ["CopyObjectResult"],
     "list_objects": ["Contents", "CommonPrefixes", "IsTruncated", "Delimiter"],
     "list_objects_v2": ["Contents", "CommonPrefixes", "IsTruncated", "KeyCount", "Prefix", "Delimiter"],
+    "put_object_tagging": [],
+    "get_object_tagging": ["TagSet"],
 }
 
 
@@ -56,6 +58,8 @@ def said(one, name, without):
         return [[line[of] for of in ("Key", "ETag", "Size") if of not in without] for line in value or []]
     if name == "CopyObjectResult":
         return value["ETag"]
+    if name == "TagSet":
+        return sorted((tag["Key"], tag["Value"]) for tag in value)
     if name == "Deleted":
         return sorted(line["Key"] for line in value or [])
     return value or None
@@ -71,7 +75,9 @@ def told(s3, op, asked, without):
 
 
 class Moto:
-    """In this process. To it, `//` and a slash at either end are another key; it does not count groups in the first version of lists."""
+    """In this process. To it, `//` and a slash at either end are another key; it does not count groups in the first version of lists, and
+    cannot take an empty set of tags.
+    """
 
     title = "moto"
     counts_groups = False
@@ -101,7 +107,8 @@ class S3sFs(Moto):
     - a key is a path: 500 for `//`, for a slash first, and for a key that is the folder of another; with a slash last it is a folder;
     - a read whose If-Match does not fit is answered with the object;
     - a copy onto itself that changes nothing is made;
-    - lists tell no ETag.
+    - lists tell no ETag;
+    - it has no tags.
     """
 
     title = "s3s-fs"
@@ -134,13 +141,17 @@ class S3sFs(Moto):
     @staticmethod
     def is_wrong(op, asked):
         if op == "get_object":
-            return "IfMatch" in asked
+            return "IfMatch" in asked or "IfNoneMatch" in asked
+        if "tagging" in op:
+            return True
         return op == "copy_object" and asked["CopySource"]["Key"] == asked["Key"] and "Metadata" not in asked
 
 
 class Day:
     def __init__(self, seed, other):
         self.dice, self.other = random.Random(seed), other
+        self.bucket = f"second-opinion-{seed}"
+        # How long each object is, and what its bytes hash to.
         self.there = {}
         names = {"".join(self.dice.choices(PIECES, k=self.dice.randint(1, 4))) for _ in range(60)}
         self.keys = sorted(other.keys(names))
@@ -155,22 +166,24 @@ class Day:
 
     def draw(self):
         key = self.key()
-        op = self.dice.choices(list(TELLS), [30, 20, 8, 10, 4, 10, 9, 9])[0]
-        asked = {"Bucket": BUCKET, **getattr(self, op)(key)}
+        op = self.dice.choices(list(TELLS), [30, 20, 8, 10, 4, 10, 9, 9, 5, 5])[0]
+        asked = {"Bucket": self.bucket, **getattr(self, op)(key)}
         return self.draw() if self.other.is_wrong(op, asked) else (op, asked)
 
     def put_object(self, key):
         body = self.dice.randbytes(self.dice.choice([0, 1, 30, 3000]))
-        self.there[key] = len(body)
+        self.there[key] = len(body), hashlib.md5(body).hexdigest()
         return {"Key": key, "Body": body, **self.described()}
 
     def get_object(self, key):
-        size = self.there.get(key, 0)
+        size, md5 = self.there.get(key, (0, "0"))
         if size and self.dice.random() < 0.3:
             first = self.dice.randrange(size)
             return {"Key": key, "Range": f"bytes={first}-{self.dice.randrange(first, size)}"}
         if self.dice.random() < 0.2:
             return {"Key": key, "IfMatch": '"0"'}
+        if self.dice.random() < 0.2:
+            return {"Key": key, "IfNoneMatch": f'"{self.dice.choice([md5, "0"])}"'}
         return {"Key": key}
 
     def head_object(self, key):
@@ -188,12 +201,19 @@ class Day:
 
     def copy_object(self, key):
         source = self.key()
-        asked = {"Key": key, "CopySource": {"Bucket": BUCKET, "Key": source}}
+        asked = {"Key": key, "CopySource": {"Bucket": self.bucket, "Key": source}}
         if self.dice.random() < 0.5:
             asked |= {"MetadataDirective": "REPLACE", **self.described()}
         if source in self.there and (source != key or "Metadata" in asked):
             self.there[key] = self.there[source]
         return asked
+
+    def put_object_tagging(self, key):
+        tags = self.dice.sample(["a", "b", "c d"], self.dice.randint(1, 3))
+        return {"Key": key, "Tagging": {"TagSet": [{"Key": tag, "Value": self.dice.choice(["", "x", "ü"])} for tag in tags]}}
+
+    def get_object_tagging(self, key):
+        return {"Key": key}
 
     def list_objects_v2(self, key):
         asked = {"Prefix": key[: self.dice.randint(0, 3)], "MaxKeys": self.dice.choice([1, 3, 7, 1000])}
@@ -219,7 +239,7 @@ def main():
 
 def compare(ours, theirs, day, count):
     for s3 in (ours, theirs):
-        s3.create_bucket(Bucket=BUCKET)
+        s3.create_bucket(Bucket=day.bucket)
     done = Counter()
     for number in range(count):
         op, asked = day.draw()
