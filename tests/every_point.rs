@@ -751,7 +751,11 @@ fn attempt(number: u64, fault: Fault) -> (Vec<&'static str>, Option<&'static str
         Fault::Fail(_) | Fault::Short => {
             let done = disarm();
             when = format!("{when} ({})", done.1.unwrap_or("none"));
-            first.block_on(check(&store, &mut told, &format!("{when}, alive")));
+            first.block_on(async {
+                let is_writable = store.health().await.unwrap().writable;
+                assert_eq!(is_writable, !fails_a_sync(fault, done.1), "{when}");
+                check(&store, &mut told, &format!("{when}, alive")).await;
+            });
             drop(store);
             drop(first);
             done
@@ -768,6 +772,11 @@ fn attempt(number: u64, fault: Fault) -> (Vec<&'static str>, Option<&'static str
         store.close().await.unwrap();
     });
     done
+}
+
+/// Whether a sync failed, after which nothing may be written any more.
+fn fails_a_sync(fault: Fault, met: Option<&str>) -> bool {
+    matches!(fault, Fault::Fail(_)) && met.is_some_and(|name| name.starts_with("sync "))
 }
 
 /// Whether an operation may find the disk full.
