@@ -32,6 +32,9 @@ use pillarbox::store::{
 use rustix::fs::{Mode, OFlags};
 use tokio::runtime::Runtime;
 
+#[path = "support/folder.rs"]
+mod folder;
+
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
@@ -731,7 +734,7 @@ async fn fresh(data: &Path) -> EmbeddedStore {
 /// One run of the workload with a fault; its operations, and the one that the fault met.
 fn attempt(number: u64, fault: Fault) -> (Vec<&'static str>, Option<&'static str>) {
     let folder = in_memory();
-    let data = folder.path().join("data");
+    let mut data = folder.path().join("data");
     let mut told = Told::default();
     let mut when = format!("{fault:?} at operation {number}");
     let first = runtime();
@@ -742,8 +745,11 @@ fn attempt(number: u64, fault: Fault) -> (Vec<&'static str>, Option<&'static str
         store
     });
     let done = match fault {
-        // Dead it stays, until the last of its tasks has ended.
+        // Dead it stays, until the last of its tasks has ended. What its index had not written yet went with it.
         Fault::Freeze => {
+            let left = folder.path().join("left");
+            folder::copy(&data, &left);
+            data = left;
             drop(store);
             drop(first);
             disarm()

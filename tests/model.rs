@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use pillarbox::model::{Bucket, BucketConfig, Id, Timestamp, UploadState};
@@ -26,6 +26,9 @@ use pillarbox::store::{Catalog as _, CatalogEntry, ObjectChange, ObjectStore as 
 use tokio::runtime::Runtime;
 
 mod reference;
+
+#[path = "support/folder.rs"]
+mod folder;
 
 use reference::drive::{self, Hands};
 use reference::random::{self, Dice};
@@ -53,7 +56,10 @@ enum Step {
 #[derive(Clone, Copy, Debug)]
 enum Restart {
     Clean,
+    /// All that the process had in memory is gone.
     Crash,
+    /// Whatever is under way ends where it is; the index still writes what it held back.
+    Abort,
     /// A clean stop; then the index is lost.
     Lost,
     /// A clean stop; then the command that rebuilds the index.
@@ -122,7 +128,7 @@ fn kind(step: &Step) -> &'static str {
         Step::Do(_) => "operations",
         Step::Pass(_) => "times",
         Step::Restart(Restart::Clean) => "clean stops",
-        Step::Restart(Restart::Crash) => "crashes",
+        Step::Restart(Restart::Crash | Restart::Abort) => "crashes",
         Step::Restart(Restart::Lost | Restart::Reindex) => "rebuilds",
         Step::CutOff(..) => "cut off",
     }
@@ -154,6 +160,8 @@ fn draw(dice: &mut Dice, world: &World) -> Step {
 struct World {
     seed: u64,
     folder: tempfile::TempDir,
+    /// Where the store lies in it.
+    data: PathBuf,
     runtime: Option<Runtime>,
     store: Option<EmbeddedStore>,
     hands: Hands,
@@ -176,6 +184,7 @@ impl World {
         let now = Timestamp::from_seconds(1_795_000_000);
         let mut world = Self {
             seed,
+            data: folder.path().join("data"),
             folder,
             runtime: None,
             store: None,
@@ -194,7 +203,7 @@ impl World {
         let options = Options {
             free_floor_bytes: 0,
             ballast_bytes: 0,
-            ..Options::new(self.folder.path())
+            ..Options::new(&self.data)
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -258,13 +267,21 @@ impl World {
     }
 
     fn restart(&mut self, how: Restart) {
+        let left = self.folder.path().join("left");
+        if matches!(how, Restart::Crash) {
+            folder::copy_alive(&self.data, &left);
+        }
         self.hands.let_go();
         let (runtime, store) = (self.runtime.take().unwrap(), self.store.take().unwrap());
-        if !matches!(how, Restart::Crash) {
+        if !matches!(how, Restart::Crash | Restart::Abort) {
             runtime.block_on(store.close()).unwrap();
         }
         drop(store);
         drop(runtime);
+        if matches!(how, Restart::Crash) {
+            fs::remove_dir_all(&self.data).unwrap();
+            fs::rename(&left, &self.data).unwrap();
+        }
         self.may.iter_mut().for_each(Model::restart);
         if matches!(how, Restart::Lost | Restart::Reindex) {
             for model in &mut self.may {
@@ -274,7 +291,7 @@ impl World {
             }
         }
         if matches!(how, Restart::Lost) {
-            fs::remove_dir_all(self.folder.path().join("index")).unwrap();
+            fs::remove_dir_all(self.data.join("index")).unwrap();
         }
         self.open(matches!(how, Restart::Reindex));
     }
@@ -290,7 +307,7 @@ impl World {
             std::hint::spin_loop();
         }
         drop(task);
-        self.restart(Restart::Crash);
+        self.restart(Restart::Abort);
         for mut model in self.may.clone() {
             let _ = model.apply(op, now);
             self.may.push(model);
@@ -320,7 +337,7 @@ impl World {
         for (meta, bytes) in model.objects() {
             whole.insert(meta.id, bytes);
         }
-        for folder in fs::read_dir(self.folder.path().join("objects")).unwrap() {
+        for folder in fs::read_dir(self.data.join("objects")).unwrap() {
             for file in fs::read_dir(folder.unwrap().path()).unwrap() {
                 let path = file.unwrap().path();
                 let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -344,8 +361,8 @@ impl World {
         }
     }
 
-    fn path(&self, id: Id) -> std::path::PathBuf {
-        let objects = self.folder.path().join("objects");
+    fn path(&self, id: Id) -> PathBuf {
+        let objects = self.data.join("objects");
         objects
             .join(format!("{:02x}", id.fan_out()))
             .join(id.to_string())
