@@ -1,4 +1,5 @@
-//! The index can be lost: 100,000 objects, an index that is deleted, and all of it back within 60 s.
+//! The index can be lost: 100,000 objects, an index that is deleted, and all of it back within 60 s. Then all of them are listed, page
+//! by page, of which the last takes no longer than the first.
 //!
 //! Needs the feature `faults` only because it takes a while: it runs with the fault tests.
 #![allow(
@@ -9,6 +10,7 @@
     reason = "a test fails loudly"
 )]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,14 +21,18 @@ use pillarbox::model::{
 };
 use pillarbox::store::embedded::{EmbeddedStore, Options};
 use pillarbox::store::{
-    Catalog as _, CatalogEntry, ChunkSpec, Completion, Expected, ObjectName, ObjectStore as _,
-    PartStore as _,
+    Catalog as _, CatalogEntry, ChunkSpec, Completion, Expected, KeyEntry, KeyQuery, ObjectName,
+    ObjectStore as _, PartStore as _,
 };
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
 const OBJECTS: u64 = 100_000;
 const WRITERS: u64 = 64;
 const LIMIT: Duration = Duration::from_secs(60);
+/// Entries of one page of a list.
+const PAGE: usize = 1000;
+/// Pages at either end of a list; the fastest of them are compared, whatever else the machine does meanwhile.
+const COMPARED: usize = 15;
 
 fn options(data: &Path) -> Options {
     Options {
@@ -150,4 +156,84 @@ async fn a_deleted_index_of_100_000_objects_is_back_within_60_s() {
         assert_eq!(store.object(&key, NOW).await.unwrap().id, meta.id);
     }
     assert!(took < LIMIT, "it took {took:?}");
+    list_all(&store, &objects).await;
+}
+
+/// Every page of a list by key: the entries, and how long each page took.
+async fn pages(
+    store: &EmbeddedStore,
+    prefix: &str,
+    delimiter: Option<&str>,
+) -> (Vec<KeyEntry>, Vec<Duration>) {
+    let mut query = KeyQuery {
+        prefix: prefix.to_owned(),
+        delimiter: delimiter.map(str::to_owned),
+        limit: PAGE,
+        ..KeyQuery::of(Bucket::parse("uploads").unwrap())
+    };
+    let (mut entries, mut took) = (Vec::new(), Vec::new());
+    loop {
+        let began = Instant::now();
+        let page = store.list_keys(&query, NOW).await.unwrap();
+        took.push(began.elapsed());
+        assert!(page.entries.len() <= PAGE);
+        query.after = page.entries.last().map(|last| name_of(last));
+        entries.extend(page.entries);
+        if !page.more {
+            return (entries, took);
+        }
+    }
+}
+
+/// Lists all objects, with and without groups, and compares with what was written.
+async fn list_all(store: &EmbeddedStore, objects: &[ObjectMeta]) {
+    let mut objects = objects.to_vec();
+    objects.sort_by(|a, b| a.key.as_str().cmp(b.key.as_str()));
+    let (listed, took) = pages(store, "", None).await;
+    let same = |(entry, meta): (&KeyEntry, &ObjectMeta)| is_of(entry, meta);
+    assert_eq!(listed.len(), objects.len());
+    assert!(listed.iter().zip(&objects).all(same));
+    assert_eq!(took.len(), objects.len() / PAGE);
+    let fastest = |pages: &[Duration]| pages.iter().copied().min().unwrap();
+    let (first, last) = (
+        fastest(&took[..COMPARED]),
+        fastest(&took[took.len() - COMPARED..]),
+    );
+    println!(
+        "{} pages: {first:?} for one of the first, {last:?} for one of the last",
+        took.len()
+    );
+    assert!(
+        last < 5 * first,
+        "the last take {last:?}, the first {first:?}"
+    );
+
+    let folders: BTreeSet<String> = (0..97).map(|n| format!("folder {n}/")).collect();
+    let (listed, _) = pages(store, "", Some("/")).await;
+    let names = listed.iter().map(|entry| match entry {
+        KeyEntry::Group(name) => name.clone(),
+        KeyEntry::Object(meta) => panic!("{} is in no folder", meta.key.as_str()),
+    });
+    assert!(names.eq(folders.iter().cloned()));
+    for folder in folders.iter().step_by(10) {
+        let (listed, _) = pages(store, folder, Some("/")).await;
+        let mut held = objects
+            .iter()
+            .filter(|meta| meta.key.as_str().starts_with(folder));
+        let all = listed
+            .iter()
+            .all(|entry| held.next().is_some_and(|meta| is_of(entry, meta)));
+        assert!(all && held.next().is_none(), "{folder}");
+    }
+}
+
+fn name_of(entry: &KeyEntry) -> String {
+    match entry {
+        KeyEntry::Object(meta) => meta.key.as_str().to_owned(),
+        KeyEntry::Group(name) => name.clone(),
+    }
+}
+
+fn is_of(entry: &KeyEntry, meta: &ObjectMeta) -> bool {
+    matches!(entry, KeyEntry::Object(listed) if **listed == *meta)
 }
