@@ -37,7 +37,7 @@ use reference::{Model, Op};
 /// Steps of one history.
 const STEPS: usize = 1000;
 /// Steps in all, unless the environment says otherwise.
-const DEFAULT_STEPS: usize = 6000;
+const DEFAULT_STEPS: usize = 20_000;
 /// Longest time for reducing a history that failed.
 const REDUCING: Duration = Duration::from_secs(120);
 /// The clock goes at most this long without a sweep: after a longer time the sweep would doubt the clock.

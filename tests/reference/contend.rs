@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use pillarbox::model::{Bucket, Id, NewUpload, ObjectKey, Timestamp};
-use pillarbox::store::{ObjectName, ObjectStore};
+use pillarbox::store::{ObjectName, Store, WriteCondition};
 
 use super::drive::perform;
 use super::linear::{Call, explain};
@@ -59,7 +59,7 @@ impl Scene {
     }
 
     /// Makes what is there before, with nobody else around.
-    pub(crate) async fn prepare(&mut self, dice: &mut Dice, store: &dyn ObjectStore) {
+    pub(crate) async fn prepare(&mut self, dice: &mut Dice, store: &dyn Store) {
         let mut ops = vec![Op::Sweep(1000)];
         if dice.is(70) {
             ops.push(self.post(dice));
@@ -93,11 +93,13 @@ impl Scene {
             34..42 => Op::Finish(id, u32::from(id.as_bytes()[11] % 5) + 1),
             42..50 => Op::Abort(id),
             50..56 => Op::Create(self.uploads.last().unwrap().clone()),
-            56..63 => self.post(dice),
+            56..60 => self.post(dice),
+            60..63 => self.post_if(dice),
             63..72 => Op::Read(name, 0, 1 << 20),
             72..75 => Op::Look(name),
             75..84 => Op::Change(name, random::change(dice, self.now)),
-            84..88 => Op::Delete(name),
+            84..87 => Op::Delete(name),
+            87..88 => Op::DeleteIf(name, self.condition(dice)),
             88..92 => Op::Session(id),
             92..94 => Op::Verify(name),
             _ => Op::Sweep(1000),
@@ -111,8 +113,23 @@ impl Scene {
         Op::Post(upload, super::Body { seed, length })
     }
 
+    fn post_if(&self, dice: &mut Dice) -> Op {
+        match self.post(dice) {
+            Op::Post(upload, body) => Op::PostIf(upload, body, self.condition(dice)),
+            other => other,
+        }
+    }
+
+    /// Mostly that the key is free, which several callers may want at once.
+    fn condition(&self, dice: &mut Dice) -> WriteCondition {
+        match dice.is(60) {
+            true => WriteCondition::Absent,
+            false => random::condition(dice, &self.before),
+        }
+    }
+
     /// A caller does one operation after the other.
-    pub(crate) async fn act(&self, store: &dyn ObjectStore, ops: Vec<Op>) -> Vec<Call> {
+    pub(crate) async fn act(&self, store: &dyn Store, ops: Vec<Op>) -> Vec<Call> {
         let mut calls = Vec::new();
         for op in ops {
             calls.push(call(store, op, self.now).await);
@@ -130,7 +147,7 @@ impl Scene {
     }
 
     /// Looks at everything, with nobody else around.
-    pub(crate) async fn look_around(&self, store: &dyn ObjectStore) -> Vec<Call> {
+    pub(crate) async fn look_around(&self, store: &dyn Store) -> Vec<Call> {
         let mut calls = Vec::new();
         let names = self.uploads.iter().map(|upload| ObjectName::Id(upload.id));
         let names = names.chain([ObjectName::Key(bucket(), key())]);
@@ -179,7 +196,7 @@ impl Scene {
 }
 
 /// Does one operation and notes when it was called and answered.
-async fn call(store: &dyn ObjectStore, op: Op, now: Timestamp) -> Call {
+async fn call(store: &dyn Store, op: Op, now: Timestamp) -> Call {
     let called = MOMENT.fetch_add(1, Ordering::SeqCst);
     let told = perform(store, &op, now).await;
     let told: Result<Answer, String> = told.map_err(|error| error.to_string());

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pillarbox::model::{ChunkReceipt, Md5, Timestamp};
+use pillarbox::model::{ChunkReceipt, Md5, NewUpload, PartRules, Timestamp};
 use pillarbox::store::{
-    ChunkWriter, ClockReading, Committed, Expected, ObjectStore, StoreError, SweepReport,
+    ChunkWriter, ClockReading, Committed, Expected, Store, StoreError, SweepReport, WriteCondition,
 };
 
-use super::{Answer, Chunk, Op, Receipt, Told};
+use super::{Answer, Body, Chunk, Op, Receipt, Told};
 
 /// Slices of one byte that a chunk begins with, at most.
 const TINY_SLICES: usize = 1030;
@@ -26,12 +26,7 @@ pub(crate) struct Hands(BTreeMap<u8, (Box<dyn ChunkWriter>, Chunk)>);
 
 impl Hands {
     /// Does one operation.
-    pub(crate) async fn perform(
-        &mut self,
-        store: &dyn ObjectStore,
-        op: &Op,
-        now: Timestamp,
-    ) -> Told {
+    pub(crate) async fn perform(&mut self, store: &dyn Store, op: &Op, now: Timestamp) -> Told {
         match op {
             Op::Begin(slot, chunk) => {
                 let mut writer = told(store.write_chunk(chunk.id, chunk.spec).await)?;
@@ -59,7 +54,7 @@ impl Hands {
 
 /// Does one operation that needs no slot.
 pub(crate) async fn perform(
-    store: &dyn ObjectStore,
+    store: &dyn Store,
     op: &Op,
     now: Timestamp,
 ) -> Result<Answer, StoreError> {
@@ -70,10 +65,17 @@ pub(crate) async fn perform(
             write_first(writer.as_mut(), chunk).await?;
             commit(writer, chunk, now).await?
         }
-        Op::Post(new, body) => {
-            let mut writer = store.write_object(new.clone()).await?;
-            writer.write(body.bytes()).await?;
-            committed(writer.commit(Expected::default(), now).await?)
+        Op::Post(new, body) => post(store, (new, *body), None, now).await?,
+        Op::PostIf(new, body, condition) => {
+            post(store, (new, *body), Some(condition.clone()), now).await?
+        }
+        Op::CreateParts(new) => {
+            let rules = PartRules::default();
+            Answer::Session(store.create_parts(new.clone(), rules).await?)
+        }
+        Op::CompleteParts(id, completion) => {
+            let made = store.complete_parts(*id, completion.clone(), now).await?;
+            made.map_or(Answer::Done, Answer::Object)
         }
         Op::Finish(id, nb_chunks) => {
             Answer::Session(store.finish_upload(*id, *nb_chunks, now).await?)
@@ -95,18 +97,41 @@ pub(crate) async fn perform(
             Answer::Object(store.change_object(name, change.clone(), now).await?)
         }
         Op::Delete(name) => done(store.delete_object(name, now).await?),
+        Op::DeleteIf(name, condition) => {
+            let condition = Some(condition.clone());
+            done(store.delete_object_if(name, condition, now).await?)
+        }
         Op::List(query) => {
             let page = store.list_files(query, now).await?;
             Answer::Page(page.files, page.total)
+        }
+        Op::ListKeys(query) => {
+            let page = store.list_keys(query, now).await?;
+            Answer::Keys(page.entries, page.more)
         }
         Op::Sweep(limit) => Answer::Swept(sweep(store, *limit, now).await?),
         Op::Begin(..) | Op::Commit(_) | Op::Drop(_) => unreachable!("it needs a slot"),
     })
 }
 
+async fn post(
+    store: &dyn Store,
+    (new, body): (&NewUpload, Body),
+    condition: Option<WriteCondition>,
+    now: Timestamp,
+) -> Result<Answer, StoreError> {
+    let mut writer = store.write_object(new.clone()).await?;
+    writer.write(body.bytes()).await?;
+    let expected = Expected {
+        condition,
+        ..Expected::default()
+    };
+    Ok(committed(writer.commit(expected, now).await?))
+}
+
 /// Sweeps with two clocks that go evenly, also across restarts.
 pub(crate) async fn sweep(
-    store: &dyn ObjectStore,
+    store: &dyn Store,
     limit: usize,
     now: Timestamp,
 ) -> Result<SweepReport, StoreError> {

@@ -17,10 +17,11 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use bytes::Bytes;
 use pillarbox::model::{
     Crc64, Digests, ETag, HeaderSet, Id, MAX_CHUNKS, Md5, NewUpload, ObjectMeta, ObjectParts,
-    SaidSizes, Timestamp, UploadSession, UploadState,
+    PartRules, SaidSizes, Timestamp, UploadSession, UploadState,
 };
 use pillarbox::store::{
-    ChunkSpec, FileQuery, HeaderChange, ObjectChange, ObjectName, SortKey, StoreError, SweepReport,
+    ChunkSpec, Completion, FileQuery, HeaderChange, KeyEntry, KeyQuery, ObjectChange, ObjectName,
+    SortKey, StoreError, SweepReport, WriteCondition,
 };
 
 /// There are two headers, of which a change names the type alone.
@@ -78,6 +79,10 @@ pub(crate) enum Op {
     /// Drops what was begun in a slot.
     Drop(u8),
     Post(NewUpload, Body),
+    PostIf(NewUpload, Body, WriteCondition),
+    /// Starts an upload in parts; they are sent as chunks are.
+    CreateParts(NewUpload),
+    CompleteParts(Id, Completion),
     Finish(Id, u32),
     Abort(Id),
     Session(Id),
@@ -87,7 +92,9 @@ pub(crate) enum Op {
     Verify(ObjectName),
     Change(ObjectName, ObjectChange),
     Delete(ObjectName),
+    DeleteIf(ObjectName, WriteCondition),
     List(FileQuery),
+    ListKeys(KeyQuery),
     Sweep(usize),
 }
 
@@ -101,6 +108,7 @@ pub(crate) enum Answer {
     Object(ObjectMeta),
     Bytes(ObjectMeta, Bytes),
     Page(Vec<ObjectMeta>, usize),
+    Keys(Vec<KeyEntry>, bool),
     Swept(SweepReport),
 }
 
@@ -128,7 +136,8 @@ impl Model {
     /// Does one operation, as if alone.
     pub(crate) fn apply(&mut self, op: &Op, now: Timestamp) -> Told {
         match op {
-            Op::Create(new) => self.create(new),
+            Op::Create(new) => self.create(new, None),
+            Op::CreateParts(new) => self.create(new, Some(PartRules::default())),
             Op::Chunk(chunk) => {
                 self.begin(chunk)?;
                 self.commit(chunk, now)
@@ -147,6 +156,11 @@ impl Model {
                 Ok(Answer::Done)
             }
             Op::Post(new, body) => self.post(new, *body, now),
+            Op::PostIf(new, body, condition) => {
+                self.check(condition, new, now)?;
+                self.post(new, *body, now)
+            }
+            Op::CompleteParts(id, completion) => self.complete_parts(*id, completion, now),
             Op::Finish(id, nb_chunks) => {
                 self.finish(*id, *nb_chunks)?;
                 self.name(*id, now);
@@ -172,7 +186,13 @@ impl Model {
                 self.objects.remove(meta.key.as_str());
                 Ok(Answer::Done)
             }
+            Op::DeleteIf(name, condition) => {
+                let (meta, _) = self.live(name, now)?;
+                judge(condition, Some(&meta))?;
+                self.apply(&Op::Delete(name.clone()), now)
+            }
             Op::List(query) => Ok(self.list(query, now)),
+            Op::ListKeys(query) => Ok(self.list_keys(query, now)),
             Op::Sweep(limit) => Ok(Answer::Swept(self.sweep(now, *limit))),
         }
     }
@@ -201,11 +221,18 @@ impl Model {
         session.is_some_and(|session| session.chunks.contains_key(&index))
     }
 
+    /// The parts of an upload in parts; `None` when it is none.
+    pub(crate) fn parts(&self, id: Id) -> Option<Vec<(u32, Md5)>> {
+        let session = self.sessions.get(&id)?;
+        session.shown.parts?;
+        Some(session.parts().collect())
+    }
+
     pub(crate) fn writers(&self) -> impl Iterator<Item = u8> {
         self.writers.keys().copied()
     }
 
-    fn create(&mut self, new: &NewUpload) -> Told {
+    fn create(&mut self, new: &NewUpload, parts: Option<PartRules>) -> Told {
         self.refuse_taken(new.id)?;
         let shown = UploadSession {
             upload: new.clone(),
@@ -214,7 +241,7 @@ impl Model {
             received_chunks: 0,
             received_bytes: 0,
             sizes: SaidSizes::default(),
-            parts: None,
+            parts,
         };
         let session = Session {
             shown: shown.clone(),
@@ -239,6 +266,9 @@ impl Model {
     /// Whether a chunk may be begun.
     pub(crate) fn begin(&self, chunk: &Chunk) -> Result<(), String> {
         let session = self.session(chunk.id)?;
+        if session.shown.parts.is_some() && session.shown.state != UploadState::Uploading {
+            return says(StoreError::NoSuchUpload);
+        }
         let (known, given) = (session.shown.nb_chunks, chunk.spec.nb_chunks);
         if let (Some(known), Some(given)) = (known, given)
             && known != given
@@ -302,6 +332,9 @@ impl Model {
     /// Says that no more chunks come.
     pub(crate) fn finish(&mut self, id: Id, nb_chunks: u32) -> Result<(), String> {
         let session = self.session(id)?;
+        if session.shown.parts.is_some() {
+            return says(StoreError::NoSuchUpload);
+        }
         if let Some(known) = session.shown.nb_chunks.filter(|known| *known != nb_chunks) {
             let given = nb_chunks;
             return says(StoreError::ChunkCountDiffers { known, given });
@@ -333,7 +366,13 @@ impl Model {
         if session.shown.state == UploadState::Completing {
             session.shown.state = UploadState::Completed;
             let chunks: Vec<Bytes> = session.chunks.values().cloned().collect();
-            let object = object_of(&session.shown.upload, &chunks, now);
+            let mut object = object_of(&session.shown.upload, &chunks, now);
+            if session.shown.parts.is_some() {
+                // One part is a part, too.
+                let sizes = chunks.iter().map(|chunk| chunk.len() as u64);
+                object.0.parts = Some(ObjectParts::of(sizes, None));
+                object.0.etag = ETag::of_chunks(chunks.iter().map(|chunk| Md5::of(chunk)));
+            }
             let key = object.0.key.as_str().to_owned();
             self.objects.insert(key, object);
         }
@@ -345,6 +384,56 @@ impl Model {
         let told = (receipt(0, &object.1), false, Some(object.0.clone()));
         self.objects.insert(new.key.as_str().to_owned(), object);
         Ok(Answer::Chunk(told.0, told.1, told.2))
+    }
+
+    /// The parts that are named become the object, if each of them is here.
+    fn complete_parts(&mut self, id: Id, completion: &Completion, now: Timestamp) -> Told {
+        let session = self.session(id)?;
+        let is_all = session.parts().eq(completion.parts.iter().copied());
+        match (session.shown.parts, session.shown.state) {
+            (Some(_), UploadState::Uploading) => {}
+            (Some(_), UploadState::Completed) if is_all => {
+                let object = self.by_id(id).filter(|meta| meta.is_live(now));
+                let object = object.ok_or_else(|| StoreError::NoSuchUpload.to_string());
+                return object.map(Answer::Object);
+            }
+            _ => return says(StoreError::NoSuchUpload),
+        }
+        let mut behind = None;
+        for (index, md5) in &completion.parts {
+            let is_here = session.parts().any(|part| part == (*index, *md5));
+            if !is_here || behind >= Some(*index) {
+                return says(StoreError::PartDiffers { index: *index });
+            }
+            behind = Some(*index);
+        }
+        if behind.is_none() {
+            return says(StoreError::PartDiffers { index: 0 });
+        }
+        if let Some(condition) = &completion.condition {
+            self.check(condition, &session.shown.upload, now)?;
+        }
+        if let Some(Session { shown, chunks }) = self.sessions.get_mut(&id) {
+            chunks.retain(|index, _| completion.parts.iter().any(|(named, _)| named == index));
+            shown.received_chunks = u32::try_from(chunks.len()).unwrap();
+            shown.received_bytes = chunks.values().map(|chunk| chunk.len() as u64).sum();
+            shown.nb_chunks = Some(shown.received_chunks);
+            shown.state = UploadState::Completing;
+        }
+        self.name(id, now);
+        let object = self.by_id(id);
+        Ok(object.map_or(Answer::Done, Answer::Object))
+    }
+
+    /// Whether a condition holds of what has the key of an upload.
+    fn check(
+        &self,
+        condition: &WriteCondition,
+        upload: &NewUpload,
+        now: Timestamp,
+    ) -> Result<(), String> {
+        let held = self.objects.get(upload.key.as_str()).map(|(meta, _)| meta);
+        judge(condition, held.filter(|meta| meta.is_live(now)))
     }
 
     fn abort(&mut self, id: Id) -> Told {
@@ -425,6 +514,30 @@ impl Model {
         Answer::Page(page.collect(), total)
     }
 
+    /// One page by key: all keys are looked at.
+    fn list_keys(&self, query: &KeyQuery, now: Timestamp) -> Answer {
+        let mut entries: Vec<KeyEntry> = Vec::new();
+        for (key, (meta, _)) in &self.objects {
+            let Some(rest) = key.strip_prefix(&query.prefix) else {
+                continue;
+            };
+            let delimiter = query.delimiter.as_deref();
+            let end = delimiter.and_then(|text| Some(rest.find(text)? + text.len()));
+            let name = &key[..end.map_or(key.len(), |end| query.prefix.len() + end)];
+            let entry = match end {
+                None => KeyEntry::Object(Box::new(meta.clone())),
+                Some(_) => KeyEntry::Group(name.to_owned()),
+            };
+            let is_behind = query.after.as_deref().is_none_or(|after| name > after);
+            if meta.is_live(now) && is_behind && entries.last() != Some(&entry) {
+                entries.push(entry);
+            }
+        }
+        let more = entries.len() > query.limit;
+        entries.truncate(query.limit);
+        Answer::Keys(entries, more)
+    }
+
     fn sweep(&mut self, now: Timestamp, limit: usize) -> SweepReport {
         let mut due: Vec<(Timestamp, Id, String)> = Vec::new();
         for (key, (meta, _)) in &self.objects {
@@ -490,7 +603,26 @@ impl Model {
     }
 }
 
+/// Whether a condition holds of what is there.
+fn judge(condition: &WriteCondition, held: Option<&ObjectMeta>) -> Result<(), String> {
+    let holds = match condition {
+        WriteCondition::Absent => held.is_none(),
+        WriteCondition::Present => held.is_some(),
+        WriteCondition::Matches(tag) => held.is_some_and(|held| held.etag == *tag),
+    };
+    match (holds, held) {
+        (true, _) => Ok(()),
+        (false, Some(_)) => says(StoreError::ConditionFailed),
+        (false, None) => says(StoreError::NoSuchObject),
+    }
+}
+
 impl Session {
+    fn parts(&self) -> impl Iterator<Item = (u32, Md5)> {
+        let parts = self.chunks.iter();
+        parts.map(|(index, bytes)| (*index, Md5::of(bytes)))
+    }
+
     fn check_count(&self, given: u32) -> Result<(), String> {
         let known = self.chunks.keys().last().map_or(0, |last| last + 1);
         match given == 0 || given > MAX_CHUNKS || given < known {

@@ -7,11 +7,12 @@
 use std::time::Duration;
 
 use pillarbox::model::{
-    Attributes, Bucket, CannedAcl, Checksum, ChecksumAlgorithm, HeaderSet, Id, MAX_CHUNKS,
-    NewUpload, ObjectKey, PipelineRef, SaidSizes, Tags, Timestamp, UploadState,
+    Attributes, Bucket, CannedAcl, Checksum, ChecksumAlgorithm, ETag, HeaderSet, Id, MAX_CHUNKS,
+    Md5, NewUpload, ObjectKey, PipelineRef, SaidSizes, Tags, Timestamp, UploadState,
 };
 use pillarbox::store::{
-    ChunkSpec, FileQuery, HeaderChange, ObjectChange, ObjectName, Rewrite, SortKey,
+    ChunkSpec, Completion, FileQuery, HeaderChange, KeyQuery, ObjectChange, ObjectName, Rewrite,
+    SortKey, WriteCondition,
 };
 
 use super::{Body, Chunk, Model, Op};
@@ -42,7 +43,8 @@ pub(crate) fn draw(dice: &mut Dice, model: &Model, now: Timestamp) -> Op {
     let open = open.filter(|(session, _)| session.state == UploadState::Uploading);
     let may_open = open.count() < MAX_OPEN;
     match dice.below(100) {
-        0..8 if may_open => Op::Create(upload(dice, model, now)),
+        0..6 if may_open => Op::Create(upload(dice, model, now)),
+        6..8 if may_open => Op::CreateParts(upload(dice, model, now)),
         0..34 => Op::Chunk(chunk(dice, model)),
         34..40 => {
             let slot = u8::try_from(dice.below(MAX_SLOTS)).unwrap();
@@ -55,13 +57,8 @@ pub(crate) fn draw(dice: &mut Dice, model: &Model, now: Timestamp) -> Op {
             Some(slot) => Op::Drop(slot),
             None => Op::Sweep(1000),
         },
-        42..50 => {
-            let mut new = upload(dice, model, now);
-            new.attributes = attributes(dice);
-            let body = body(dice);
-            Op::Post(new, body)
-        }
-        50..59 => finish(dice, model),
+        42..50 => post(dice, model, now),
+        50..59 => end(dice, model),
         59..61 => Op::Abort(id(dice, model)),
         61..64 => Op::Session(id(dice, model)),
         64..67 => Op::Receipts(id(dice, model)),
@@ -69,12 +66,38 @@ pub(crate) fn draw(dice: &mut Dice, model: &Model, now: Timestamp) -> Op {
         72..78 => read(dice, model),
         78..80 => Op::Verify(name(dice, model)),
         80..89 => Op::Change(name(dice, model), change(dice, now)),
-        89..92 => Op::Delete(name(dice, model)),
-        92..96 => Op::List(query(dice)),
+        89..91 => Op::Delete(name(dice, model)),
+        91..92 => Op::DeleteIf(name(dice, model), condition(dice, model)),
+        92..94 => Op::List(query(dice)),
+        94..96 => Op::ListKeys(key_query(dice)),
         _ => match dice.is(30) {
             true => Op::Sweep(usize::try_from(dice.below(4)).unwrap()),
             false => Op::Sweep(1000),
         },
+    }
+}
+
+fn post(dice: &mut Dice, model: &Model, now: Timestamp) -> Op {
+    let mut new = upload(dice, model, now);
+    new.attributes = attributes(dice);
+    let body = body(dice);
+    match dice.is(25) {
+        true => {
+            // Of an id that is taken and a condition that does not hold, either may be told.
+            new.id = Id::new(now, dice.next().to_be_bytes());
+            Op::PostIf(new, body, condition(dice, model))
+        }
+        false => Op::Post(new, body),
+    }
+}
+
+/// What some object has, or none.
+pub(crate) fn condition(dice: &mut Dice, model: &Model) -> WriteCondition {
+    let tags: Vec<ETag> = model.objects().map(|(meta, _)| meta.etag.clone()).collect();
+    match dice.below(4) {
+        0 => WriteCondition::Absent,
+        1 => WriteCondition::Present,
+        _ => WriteCondition::Matches(dice.pick(&tags).unwrap_or(ETag::named("none"))),
     }
 }
 
@@ -194,13 +217,18 @@ pub(crate) fn chunk_of(dice: &mut Dice, model: &Model, id: Id) -> Chunk {
         88..91 => 0,
         _ => usize::try_from(dice.below(stride as u64 + 3)).unwrap(),
     };
+    let is_part = model.parts(id).is_some();
     let own = u64::from(id.as_bytes()[9]) << 32 | u64::from(index);
     let seed = if dice.is(88) { own } else { dice.next() };
     Chunk {
         id,
-        spec: ChunkSpec {
-            sizes: sizes(dice, nb_chunks, stride),
-            ..ChunkSpec::new(index, given)
+        spec: match is_part {
+            // Nobody says how many there will be.
+            true => ChunkSpec::new(index, None),
+            false => ChunkSpec {
+                sizes: sizes(dice, nb_chunks, stride),
+                ..ChunkSpec::new(index, given)
+            },
         },
         body: Body { seed, length },
         wrong: dice.is(3),
@@ -223,8 +251,31 @@ fn sizes(dice: &mut Dice, nb_chunks: u32, stride: usize) -> SaidSizes {
     }
 }
 
-pub(crate) fn finish(dice: &mut Dice, model: &Model) -> Op {
+/// The end of an upload: of one in parts by their names, mostly.
+fn end(dice: &mut Dice, model: &Model) -> Op {
     let id = id(dice, model);
+    match model.parts(id) {
+        Some(parts) if dice.is(95) => Op::CompleteParts(id, completion(dice, model, parts)),
+        _ => finish(dice, id),
+    }
+}
+
+/// All parts that are here, or some of them, or what they are not.
+fn completion(dice: &mut Dice, model: &Model, mut parts: Vec<(u32, Md5)>) -> Completion {
+    match dice.below(100) {
+        0..60 => {}
+        60..85 => parts.retain(|_| dice.is(60)),
+        85..90 => parts.reverse(),
+        90..95 => parts.iter_mut().for_each(|(index, _)| *index += 1),
+        _ => parts
+            .iter_mut()
+            .for_each(|(_, md5)| *md5 = Md5::of(b"other")),
+    }
+    let condition = dice.is(30).then(|| condition(dice, model));
+    Completion { parts, condition }
+}
+
+fn finish(dice: &mut Dice, id: Id) -> Op {
     let (nb_chunks, _) = plan(id);
     Op::Finish(
         id,
@@ -304,6 +355,20 @@ fn rewrite(dice: &mut Dice) -> Rewrite {
         acl: attributes.acl,
         tags: dice.is(50).then_some(attributes.tags),
         checksum: attributes.checksum,
+    }
+}
+
+fn key_query(dice: &mut Dice) -> KeyQuery {
+    let text = |text: &str| text.to_owned();
+    KeyQuery {
+        prefix: text(
+            dice.pick(&["", "", "b", "b/", "b/t", "c/one", "x"])
+                .unwrap(),
+        ),
+        delimiter: dice.pick(&[None, Some("/"), Some("o")]).unwrap().map(text),
+        after: dice.is(50).then(|| text(dice.pick(&KEYS).unwrap())),
+        limit: dice.pick(&[1, 2, 3, 1000]).unwrap(),
+        ..KeyQuery::of(Bucket::parse("uploads").unwrap())
     }
 }
 
