@@ -34,12 +34,19 @@ use tokio::runtime::Runtime;
 
 #[path = "support/folder.rs"]
 mod folder;
+#[path = "every_point/records.rs"]
+mod records;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
-/// Operations that there are at least; a workload that shrank proves less than it says.
-const FEWEST_OPERATIONS: usize = 100;
+/// Runs in a hundred, at most, that end before the operation that was to meet the fault: what goes on beside the callers does not
+/// always ask the same of the disk.
+const MOST_SHORTER_RUNS: u32 = 5;
+/// After so many runs the index is built anew once.
+const REBUILT: u64 = 4;
+/// What such a run has met.
+const SHORTER: &str = "none: the run was shorter";
 
 /// A chunk that goes past the cache of the system, and ends within a block.
 static LONG: [u8; 600_001] = long();
@@ -95,13 +102,12 @@ fn key(name: &str) -> ObjectName {
 }
 
 /// What clients were told.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Told {
     number: u64,
     /// What each key may hold.
     objects: BTreeMap<&'static str, BTreeSet<Option<Vec<u8>>>>,
-    /// What the tags of the object `retagged` may be.
-    retagged: Vec<Tags>,
+    records: records::Records,
     /// Whether the rules of the bucket `rules` were acknowledged, and a sweep after them.
     ruled: bool,
     let_go: bool,
@@ -109,11 +115,12 @@ struct Told {
     sessions: BTreeMap<Id, Session>,
     /// Uploads in parts that were started.
     uploads: BTreeMap<Id, Upload>,
-    aborted: Vec<Id>,
+    /// Sessions that were aborted, or swept.
+    gone: Vec<Id>,
     read_only: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Session {
     name: &'static str,
     chunks: Vec<&'static [u8]>,
@@ -123,7 +130,7 @@ struct Session {
 }
 
 /// An upload in parts.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Upload {
     name: &'static str,
     /// What each part may hold: one thing when it was acknowledged, or nothing.
@@ -165,7 +172,7 @@ impl Told {
             attributes: Default::default(),
             application: None,
             created_at: NOW,
-            abandoned_at: NOW.plus(Duration::from_secs(86_400)),
+            abandoned_at: NOW.plus(life_of(name)),
             form_post_url: String::new(),
             answer: Default::default(),
         }
@@ -217,6 +224,11 @@ fn tags_of(name: &str, bytes: &[u8]) -> Tags {
     let tag = |n: usize| (format!("{n}{}", bytes.len()), "\u{20000}".repeat(200));
     let tags = (0..10).map(tag).filter(|_| name.starts_with("tagged"));
     Tags::new(tags.collect()).unwrap()
+}
+
+/// Sessions whose names begin with `brief` are soon due.
+fn life_of(name: &str) -> Duration {
+    Duration::from_secs(if name.starts_with("brief") { 5 } else { 86_400 })
 }
 
 async fn chunk(
@@ -362,7 +374,7 @@ async fn uploads(store: &EmbeddedStore, told: &mut Told) {
         }
         if told.hears(store.abort_upload(id).await).is_some() {
             told.uploads.remove(&id);
-            told.aborted.push(id);
+            told.gone.push(id);
         }
     }
 }
@@ -423,10 +435,9 @@ async fn workload(store: &EmbeddedStore, told: &mut Told) {
         Some(3),
     )
     .await;
-    let change = ObjectChange::ExpiresAt(Some(NOW.plus(Duration::from_secs(60))));
-    told.hears(store.change_object(&key("in order"), change, NOW).await);
-    told.retagged = vec![Tags::default()];
-    post(store, told, "retagged", b"the same").await;
+    let change = ObjectChange::ExpiresAt(Some(NOW.plus(Duration::from_secs(1000))));
+    records::change(store, told, "in order", change).await;
+    post(store, told, "changed tags", b"the same").await;
     for text in ["\u{20000}", "a"] {
         retag(store, told, text).await;
     }
@@ -444,12 +455,7 @@ async fn workload(store: &EmbeddedStore, told: &mut Told) {
 async fn retag(store: &EmbeddedStore, told: &mut Told, text: &str) {
     let tags = (0..10).map(|n| (n.to_string(), text.repeat(256)));
     let tags = Tags::new(tags.collect()).unwrap();
-    told.retagged.push(tags.clone());
-    let change = ObjectChange::Tags(tags.clone());
-    let answer = store.change_object(&key("retagged"), change, NOW).await;
-    if told.hears(answer).is_some() {
-        told.retagged = vec![tags];
-    }
+    records::change(store, told, "changed tags", ObjectChange::Tags(tags)).await;
 }
 
 /// Rules that take many values of the index, and an object that they let go.
@@ -525,7 +531,7 @@ async fn abort(store: &EmbeddedStore, told: &mut Told) {
     told.sessions.get_mut(&id).unwrap().doubtful = true;
     if told.hears(store.abort_upload(id).await).is_some() {
         told.sessions.remove(&id);
-        told.aborted.push(id);
+        told.gone.push(id);
     }
 }
 
@@ -546,8 +552,8 @@ async fn sweep(store: &EmbeddedStore, told: &mut Told) {
     told.let_go = told.ruled && swept.is_some();
 }
 
-/// Compares, and then goes on: what is missing of a session is sent again, and it becomes whole.
-async fn check(store: &EmbeddedStore, told: &mut Told, when: &str) {
+/// What clients were told of objects, records and entries is so.
+async fn check_objects(store: &EmbeddedStore, told: &Told, when: &str) {
     let later = NOW.plus(Duration::from_secs(10));
     for (name, may) in &told.objects {
         let found = read(store, name, later).await;
@@ -556,16 +562,18 @@ async fn check(store: &EmbeddedStore, told: &mut Told, when: &str) {
             "{when}: {name} holds {found:?}, may hold {may:?}"
         );
     }
-    if let Ok(meta) = store.object(&key("retagged"), later).await {
-        let tags = &meta.attributes.tags;
-        assert!(told.retagged.contains(tags), "{when}: tags are {tags:?}");
-    }
+    records::check(store, told, when).await;
+}
+
+/// What clients were told is so.
+async fn check(store: &EmbeddedStore, told: &Told, when: &str) {
+    check_objects(store, told, when).await;
     check_rules(store, told, when).await;
-    for id in &told.aborted {
+    for id in &told.gone {
         let seen = store.upload(*id).await;
         assert!(
             matches!(seen, Err(StoreError::NoSuchUpload)),
-            "{when}: an aborted session is back"
+            "{when}: a session is back that had gone"
         );
     }
     for (id, session) in &told.sessions {
@@ -638,7 +646,8 @@ async fn check_session(store: &EmbeddedStore, id: Id, session: &Session, when: &
     );
 }
 
-async fn finish_all(store: &EmbeddedStore, told: &Told, when: &str) {
+/// Goes on: what is missing of a session is sent again, and it becomes whole.
+async fn finish_all(store: &EmbeddedStore, told: &mut Told, when: &str) {
     for (id, session) in &told.sessions {
         if store.upload(*id).await.map(|seen| seen.state).ok() != Some(UploadState::Uploading) {
             continue;
@@ -650,18 +659,14 @@ async fn finish_all(store: &EmbeddedStore, told: &Told, when: &str) {
                 .await
                 .unwrap();
         }
-        let found = read(store, session.name, NOW).await;
-        assert_eq!(
-            found,
-            Some(session.chunks.concat()),
-            "{when}: {}",
-            session.name
-        );
+        let (name, whole) = (session.name, Some(session.chunks.concat()));
+        assert_eq!(read(store, name, NOW).await, whole, "{when}: {name}");
+        told.objects.insert(name, [whole].into());
     }
 }
 
 /// Ends the uploads in parts that are still open: those that were not told to end are sent anew where needed.
-async fn finish_uploads(store: &EmbeddedStore, told: &Told, when: &str) {
+async fn finish_uploads(store: &EmbeddedStore, told: &mut Told, when: &str) {
     for (id, upload) in &told.uploads {
         let name = upload.name;
         if store.upload(*id).await.map(|seen| seen.state).ok() != Some(UploadState::Uploading) {
@@ -678,8 +683,9 @@ async fn finish_uploads(store: &EmbeddedStore, told: &Told, when: &str) {
         }
         let made = store.complete_parts(*id, upload.completion(), NOW).await;
         assert!(made.unwrap().is_some(), "{when}: {name}");
-        let found = read(store, name, NOW).await;
-        assert_eq!(found, Some(upload.whole()), "{when}: {name}");
+        let whole = Some(upload.whole());
+        assert_eq!(read(store, name, NOW).await, whole, "{when}: {name}");
+        told.objects.insert(name, [whole].into());
     }
 }
 
@@ -691,7 +697,7 @@ async fn read(store: &EmbeddedStore, name: &str, now: Timestamp) -> Option<Vec<u
     };
     store.verify(&key(name), now).await.unwrap();
     let bytes = reader.read_at(0, 2 << 20).await.unwrap().to_vec();
-    if name != "retagged" {
+    if !name.starts_with("changed") {
         assert_eq!(reader.meta().attributes.tags, tags_of(name, &bytes));
     }
     Some(bytes)
@@ -731,17 +737,46 @@ async fn fresh(data: &Path) -> EmbeddedStore {
     store
 }
 
-/// One run of the workload with a fault; its operations, and the one that the fault met.
-fn attempt(number: u64, fault: Fault) -> (Vec<&'static str>, Option<&'static str>) {
+/// What clients do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Work {
+    /// They upload, in every way that there is.
+    Uploads,
+    /// They change records and entries.
+    Records,
+}
+
+impl Work {
+    /// Operations that there are at least; a workload that shrank proves less than it says.
+    const fn fewest_operations(self) -> usize {
+        match self {
+            Self::Uploads => 600,
+            Self::Records => 240,
+        }
+    }
+
+    async fn go(self, store: &EmbeddedStore, told: &mut Told) {
+        match self {
+            Self::Uploads => workload(store, told).await,
+            Self::Records => records::workload(store, told).await,
+        }
+    }
+}
+
+/// The operations of a run, and the one that the fault met.
+type Met = (Vec<&'static str>, Option<&'static str>);
+
+/// One run of a workload with a fault.
+fn attempt(work: Work, number: u64, fault: Fault) -> Met {
     let folder = in_memory();
     let mut data = folder.path().join("data");
     let mut told = Told::default();
-    let mut when = format!("{fault:?} at operation {number}");
+    let mut when = format!("{fault:?} at operation {number} of {work:?}");
     let first = runtime();
     let store = first.block_on(async {
         let store = fresh(&data).await;
         arm(number, fault);
-        workload(&store, &mut told).await;
+        work.go(&store, &mut told).await;
         store
     });
     let done = match fault {
@@ -760,24 +795,36 @@ fn attempt(number: u64, fault: Fault) -> (Vec<&'static str>, Option<&'static str
             first.block_on(async {
                 let is_writable = store.health().await.unwrap().writable;
                 assert_eq!(is_writable, !fails_a_sync(fault, done.1), "{when}");
-                check(&store, &mut told, &format!("{when}, alive")).await;
+                check(&store, &told, &format!("{when}, alive")).await;
             });
             drop(store);
             drop(first);
             done
         }
     };
-    let second = runtime();
-    second.block_on(async {
-        let when = format!("{when} ({}), reopened", done.1.unwrap_or("none"));
-        let store = EmbeddedStore::open(options(&data), NOW).await.unwrap();
-        check(&store, &mut told, &when).await;
-        finish_all(&store, &told, &when).await;
-        finish_uploads(&store, &told, &when).await;
-        check_files(&store, &data, &when).await;
-        store.close().await.unwrap();
-    });
+    let when = format!("{when} ({}), reopened", done.1.unwrap_or("none"));
+    let then = runtime();
+    then.block_on(go_on(&data, &mut told, &when));
+    if work == Work::Records && number.is_multiple_of(REBUILT) {
+        then.block_on(rebuild(&data, &told, &when));
+    }
     done
+}
+
+/// The next start: all is as clients were told, and goes on.
+async fn go_on(data: &Path, told: &mut Told, when: &str) {
+    let store = EmbeddedStore::open(options(data), NOW).await.unwrap();
+    check(&store, told, when).await;
+    finish_all(&store, told, when).await;
+    finish_uploads(&store, told, when).await;
+    check_files(&store, data, when).await;
+    store.close().await.unwrap();
+}
+
+/// An index that is built anew knows the same of objects and entries.
+async fn rebuild(data: &Path, told: &Told, when: &str) {
+    let store = EmbeddedStore::reindex(options(data), NOW).await.unwrap();
+    check_objects(&store, told, &format!("{when}, its index rebuilt")).await;
 }
 
 /// Whether a sync failed, after which nothing may be written any more.
@@ -791,45 +838,84 @@ fn takes_space(name: &str) -> bool {
 }
 
 /// Tries the fault at every operation that it can meet.
-fn at_every_point(fault: Fault, meets: impl Fn(&str) -> bool) {
+fn at_every_point(work: Work, fault: Fault, meets: impl Fn(&str) -> bool) {
     let _turn = turn();
-    let (operations, met) = attempt(u64::MAX, fault);
+    let (operations, met) = attempt(work, u64::MAX, fault);
     assert!(
-        met.is_none() && operations.len() >= FEWEST_OPERATIONS,
-        "{operations:?}, {met:?}"
-    );
-    let mut kinds = BTreeMap::<_, u32>::new();
-    for (number, _) in (0..).zip(&operations).filter(|(_, name)| meets(name)) {
-        let (_, met) = attempt(number, fault);
-        *kinds
-            .entry(met.unwrap_or("none: the run was shorter"))
-            .or_default() += 1;
-    }
-    let runs: u32 = kinds.values().sum();
-    println!(
-        "{fault:?}: {runs} runs, {} operations: {kinds:?}",
+        met.is_none() && operations.len() >= work.fewest_operations(),
+        "{} operations: {operations:?}, {met:?}",
         operations.len()
     );
+    at_each_of(
+        &format!("{work:?}, {fault:?}"),
+        &operations,
+        |_, name| meets(name),
+        |number| attempt(work, number, fault).1,
+    );
+}
+
+/// Makes an attempt at each of these operations that is to be met, says what was met, and allows few attempts that met nothing.
+fn at_each_of(
+    what: &str,
+    operations: &[&str],
+    is_met: impl Fn(u64, &str) -> bool,
+    attempt: impl Fn(u64) -> Option<&'static str>,
+) {
+    let mut kinds = BTreeMap::<_, u32>::new();
+    for (number, _) in (0..)
+        .zip(operations)
+        .filter(|(number, name)| is_met(*number, name))
+    {
+        let met = attempt(number);
+        *kinds.entry(met.unwrap_or(SHORTER)).or_default() += 1;
+    }
+    let runs: u32 = kinds.values().sum();
+    let shorter = kinds.get(SHORTER).copied().unwrap_or_default();
+    println!(
+        "{what}: {runs} runs, {} operations: {kinds:?}",
+        operations.len()
+    );
+    assert!(shorter * 100 <= runs * MOST_SHORTER_RUNS, "{kinds:?}");
 }
 
 #[test]
 fn after_a_crash_at_every_disk_operation_everything_is_old_or_new() {
-    at_every_point(Fault::Freeze, |_| true);
+    at_every_point(Work::Uploads, Fault::Freeze, |_| true);
+}
+
+#[test]
+fn after_a_crash_at_every_disk_operation_every_record_is_old_or_new() {
+    at_every_point(Work::Records, Fault::Freeze, |_| true);
 }
 
 #[test]
 fn after_an_io_error_at_every_disk_operation_everything_is_old_or_new() {
-    at_every_point(Fault::Fail(EIO), |_| true);
+    at_every_point(Work::Uploads, Fault::Fail(EIO), |_| true);
+}
+
+#[test]
+fn after_an_io_error_at_every_disk_operation_every_record_is_old_or_new() {
+    at_every_point(Work::Records, Fault::Fail(EIO), |_| true);
 }
 
 #[test]
 fn after_no_space_at_every_disk_operation_everything_is_old_or_new() {
-    at_every_point(Fault::Fail(ENOSPC), takes_space);
+    at_every_point(Work::Uploads, Fault::Fail(ENOSPC), takes_space);
+}
+
+/// For labels, and for what is replaced whole; the rest is as with uploads.
+#[test]
+fn after_no_space_for_a_label_or_a_small_file_every_record_is_old_or_new() {
+    at_every_point(Work::Records, Fault::Fail(ENOSPC), |name| {
+        ["label a file", "write a small file"].contains(&name)
+    });
 }
 
 #[test]
 fn after_a_short_write_at_every_disk_operation_everything_is_new() {
-    at_every_point(Fault::Short, |name| name == "write to a file");
+    at_every_point(Work::Uploads, Fault::Short, |name| {
+        name == "write to a file"
+    });
 }
 
 /// Whether the file system in memory lets bytes go past the cache, as it does since Linux 6.6; what went through it is not synced early.
