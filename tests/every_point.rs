@@ -36,6 +36,8 @@ use tokio::runtime::Runtime;
 mod folder;
 #[path = "every_point/records.rs"]
 mod records;
+#[path = "every_point/starts.rs"]
+mod starts;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
 const EIO: i32 = 5;

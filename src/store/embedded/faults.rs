@@ -95,6 +95,8 @@ mod place {
         number: u64,
         done: Vec<&'static str>,
         armed: Option<(u64, Fault)>,
+        /// What is armed when an operation of this name comes.
+        awaited: Option<(&'static str, Fault)>,
         short: bool,
         hit: Option<&'static str>,
     }
@@ -109,6 +111,14 @@ mod place {
     pub fn arm(number: u64, fault: Fault) {
         *state() = Some(State {
             armed: Some((number, fault)),
+            ..State::default()
+        });
+    }
+
+    /// Arms a fault for the first operation of this name from now on.
+    pub fn arm_first(operation: &'static str, fault: Fault) {
+        *state() = Some(State {
+            awaited: Some((operation, fault)),
             ..State::default()
         });
     }
@@ -156,6 +166,9 @@ mod place {
         if state.done.len() < MAX_NOTED {
             state.done.push(operation);
         }
+        if let Some((_, fault)) = state.awaited.take_if(|(name, _)| *name == operation) {
+            state.armed = Some((number, fault));
+        }
         match state.armed {
             Some((at, Fault::Fail(error))) if at == number => {
                 state.hit = Some(operation);
@@ -191,5 +204,5 @@ mod place {
 
 pub use place::is_planted;
 #[cfg(feature = "faults")]
-pub use place::{Fault, arm, disarm};
+pub use place::{Fault, arm, arm_first, disarm};
 pub(super) use place::{around, is_short};
