@@ -753,7 +753,7 @@ impl Work {
     const fn fewest_operations(self) -> usize {
         match self {
             Self::Uploads => 600,
-            Self::Records => 240,
+            Self::Records => 260,
         }
     }
 

@@ -42,13 +42,14 @@ impl Records {
 /// One path after the other; goes on after a failure.
 pub(crate) async fn workload(store: &EmbeddedStore, told: &mut Told) {
     conditions(store, told).await;
-    post(store, told, "changed", b"the same").await;
-    for new in changes() {
-        change(store, told, "changed", new).await;
+    for (name, new) in changes() {
+        post(store, told, name, b"the same").await;
+        change(store, told, name, new).await;
     }
     catalog(store, told).await;
     bucket(store, told).await;
     sweep(store, told).await;
+    take(store, told, &access_key().key()).await;
 }
 
 async fn conditions(store: &EmbeddedStore, told: &mut Told) {
@@ -139,8 +140,8 @@ async fn hears_of_a_condition(
     }
 }
 
-/// Every change that there is but that of tags.
-fn changes() -> Vec<ObjectChange> {
+/// Every change that there is but that of tags, and what it is made to.
+fn changes() -> [(&'static str, ObjectChange); 5] {
     let mut headers = HeaderSet::default();
     assert!(headers.set("content-type", "video/mp4"));
     let mut longer = headers.clone();
@@ -152,12 +153,13 @@ fn changes() -> Vec<ObjectChange> {
         tags: Some(Tags::new(vec![("a".to_owned(), "b".to_owned())]).unwrap()),
         checksum: Some(Checksum::of(ChecksumAlgorithm::Sha1, b"the same")),
     };
-    vec![
-        ObjectChange::Acl(CannedAcl::PublicRead),
-        ObjectChange::Headers(longer),
-        ObjectChange::Rewritten(rewrite),
-        ObjectChange::ExpiresAt(Some(NOW.plus(Duration::from_secs(1000)))),
-        ObjectChange::UsedBy("a job".to_owned()),
+    let end = NOW.plus(Duration::from_secs(1000));
+    [
+        ("changed rights", ObjectChange::Acl(CannedAcl::PublicRead)),
+        ("changed headers", ObjectChange::Headers(longer)),
+        ("changed by a copy", ObjectChange::Rewritten(rewrite)),
+        ("changed expiry", ObjectChange::ExpiresAt(Some(end))),
+        ("changed by use", ObjectChange::UsedBy("a job".to_owned())),
     ]
 }
 

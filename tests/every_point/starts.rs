@@ -9,8 +9,9 @@ use std::path::Path;
 use pillarbox::model::{Bucket, BucketConfig, UploadState};
 use pillarbox::store::embedded::EmbeddedStore;
 use pillarbox::store::embedded::faults::{Fault, arm, arm_first, disarm};
-use pillarbox::store::{Catalog as _, CatalogEntry, ObjectStore as _, StoreError};
+use pillarbox::store::{CatalogEntry, ObjectStore as _, StoreError};
 
+use super::records::put;
 use super::{
     EIO, LONG, Met, NOW, Told, at_each_of, check, check_files, finish_all, folder, fresh,
     in_memory, key, options, post, runtime, session, turn,
@@ -34,7 +35,7 @@ async fn leave(data: &Path, left: &Path) -> Told {
     let mut told = Told::default();
     let store = fresh(data).await;
     let bucket = BucketConfig::new(Bucket::parse("another").unwrap(), NOW);
-    store.insert(CatalogEntry::Bucket(bucket)).await.unwrap();
+    put(&store, &mut told, CatalogEntry::Bucket(bucket)).await;
     post(&store, &mut told, "kept", b"first").await;
     post(&store, &mut told, "tagged", b"second").await;
     let chunks: [&[u8]; 3] = [b"dddd", b"eeeee", b"f"];
