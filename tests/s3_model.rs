@@ -22,6 +22,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use dice::Dice;
 use parts::Open;
 use percent_encoding::percent_decode_str;
@@ -63,18 +64,15 @@ const PIECES: [&str; 24] = [
 /// An object as the model has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stored {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     content_type: String,
     colour: String,
-    /// The tag of an object that came in parts.
-    tag_of_parts: Option<String>,
+    etag: String,
 }
 
-impl Stored {
-    fn etag(&self) -> String {
-        let whole = || ETag::of_whole(Md5::of(&self.bytes)).quoted();
-        self.tag_of_parts.clone().unwrap_or_else(whole)
-    }
+/// The tag of what came in one piece.
+fn tag(bytes: &[u8]) -> String {
+    ETag::of_whole(Md5::of(bytes)).quoted()
 }
 
 /// A condition on what is there, and the refusal when it does not hold.
@@ -100,6 +98,8 @@ struct Play {
     keys: Vec<String>,
     objects: BTreeMap<String, Stored>,
     open: BTreeMap<String, Open>,
+    /// As many bytes as a part has at least that is not the last one.
+    block: Bytes,
     counts: BTreeMap<&'static str, u32>,
 }
 
@@ -141,6 +141,7 @@ impl Play {
             keys,
             objects: BTreeMap::new(),
             open: BTreeMap::new(),
+            block: parts::block(),
             counts: BTreeMap::new(),
         }
     }
@@ -162,8 +163,8 @@ impl Play {
             42..51 => ("delete", self.delete().await),
             51..55 => ("delete many", self.delete_many().await),
             55..65 => ("copy", self.copy().await),
-            65..77 => ("upload in parts", self.upload_in_parts().await),
-            77..79 => ("key too long", self.too_long().await),
+            65..79 => ("upload in parts", self.upload_in_parts().await),
+            79..80 => ("key too long", self.too_long().await),
             _ => ("list", self.list().await),
         };
         *self.counts.entry(name).or_default() += 1;
@@ -174,17 +175,17 @@ impl Play {
             true => 70_000,
             false => self.dice.below(40),
         };
+        let bytes = (0..length).map(|_| self.dice.next().to_le_bytes()[0]);
+        let bytes: Bytes = bytes.collect();
         Stored {
-            bytes: (0..length)
-                .map(|_| self.dice.next().to_le_bytes()[0])
-                .collect(),
+            etag: tag(&bytes),
+            bytes,
             content_type: self
                 .dice
                 .pick(&["text/plain", "video/mp4"])
                 .unwrap()
                 .to_owned(),
             colour: self.dice.pick(&["red", "blue"]).unwrap().to_owned(),
-            tag_of_parts: None,
         }
     }
 
@@ -192,14 +193,14 @@ impl Play {
         let (key, stored) = (self.key(false), self.stored());
         let condition = self.write_condition(&key);
         let request = described(Signed::new("PUT", &path(&key)), &stored);
-        let request = condition.on(request).body(stored.bytes.clone());
+        let request = condition.on(request).body(stored.bytes.to_vec());
         let answer = request.send(&self.rig).await;
         let what = format!("put {key:?} {condition:?}");
         if let Some((status, code)) = condition.refusal {
             return expect(&answer, status, code, &what);
         }
         expect(&answer, 200, "", &what);
-        assert_eq!(answer.header("etag"), stored.etag());
+        assert_eq!(answer.header("etag"), stored.etag);
         self.objects.insert(key, stored);
     }
 
@@ -245,7 +246,7 @@ impl Play {
 
     /// A condition on the tag, and the status when it fails.
     fn condition(&mut self, there: Option<&Stored>) -> Option<(&'static str, String, u16)> {
-        let right = there.map_or("\"none\"".to_owned(), Stored::etag);
+        let right = there.map_or("\"none\"".to_owned(), |stored| stored.etag.clone());
         let wrong = "\"00000000000000000000000000000000\"".to_owned();
         match self.dice.below(100) {
             0..10 => Some(("if-match", right, 200)),
@@ -259,7 +260,7 @@ impl Play {
 
     /// A condition on what a write is to replace, and what both must say when it does not hold.
     fn write_condition(&mut self, key: &str) -> Condition {
-        let there = self.objects.get(key).map(Stored::etag);
+        let there = self.objects.get(key).map(|stored| stored.etag.clone());
         let failed = (412, "PreconditionFailed");
         let missing = (404, "NoSuchKey");
         let (header, refusal) = match (self.dice.below(100), there) {
@@ -284,7 +285,7 @@ impl Play {
         );
         let length = stored.bytes.len().to_string();
         for (name, value) in [
-            ("etag", stored.etag().as_str()),
+            ("etag", stored.etag.as_str()),
             ("content-type", &stored.content_type),
             ("x-amz-meta-colour", &stored.colour),
             ("content-length", &length),
@@ -374,20 +375,17 @@ impl Play {
         }
         expect(&answer, 200, "", &what);
         let bytes = source.bytes.clone();
-        let made = match replaced {
+        let made = Stored {
             // Onto itself it moves no bytes.
-            Some(new) => Stored {
-                bytes,
-                tag_of_parts: source.tag_of_parts.clone().filter(|_| from == to),
-                ..new
+            etag: match from == to {
+                true => source.etag.clone(),
+                false => tag(&bytes),
             },
-            None => Stored {
-                tag_of_parts: None,
-                ..source.clone()
-            },
+            bytes,
+            ..replaced.unwrap_or_else(|| source.clone())
         };
         let etag = element(&answer, "ETag").replace("&quot;", "\"");
-        assert_eq!(etag, made.etag(), "{what}");
+        assert_eq!(etag, made.etag, "{what}");
         self.objects.insert(to, made);
     }
 
@@ -572,7 +570,11 @@ fn split(page: &[Entry]) -> Lines {
     for entry in page {
         match entry {
             Entry::Object(key, stored) => {
-                objects.push((key.clone(), stored.etag(), stored.bytes.len().to_string()));
+                objects.push((
+                    key.clone(),
+                    stored.etag.clone(),
+                    stored.bytes.len().to_string(),
+                ));
             }
             Entry::Group(group) => groups.push(group.clone()),
         }
@@ -632,7 +634,7 @@ async fn two_thousand_operations_are_answered_as_a_model_in_memory_answers_them(
         play.objects.len()
     );
     assert!(
-        play.counts.values().all(|count| *count > 20),
+        play.counts.values().all(|count| *count >= 5),
         "{:?}",
         play.counts
     );

@@ -1,7 +1,7 @@
 //! The model's uploads in parts.
 //!
 //! Owns: what is under way, and the operations on it. Parts are small, so an upload becomes an object by one of them, and is refused for
-//! small parts by several.
+//! small parts by several; but the first one of two in three uploads is a block that is large enough to have others behind it.
 
 use std::collections::BTreeMap;
 
@@ -11,30 +11,46 @@ use super::*;
 const MAX_OPEN: usize = 6;
 /// Highest number of a part.
 const MAX_PART: u64 = 4;
+/// Fewest bytes of a part that is not the last one.
+const MIN_BYTES: usize = 5 << 20;
+
+/// A part that others may follow.
+pub(super) fn block() -> Bytes {
+    let mut dice = Dice(7);
+    let words = std::iter::repeat_with(|| dice.next().to_le_bytes()).take(MIN_BYTES / 8);
+    words.collect::<Vec<_>>().concat().into()
+}
 
 /// An upload that is under way, under its id.
 #[derive(Clone, Debug)]
 pub(super) struct Open {
     key: String,
     described: Stored,
-    parts: BTreeMap<u64, Vec<u8>>,
+    /// Its first part is a block.
+    is_large: bool,
+    parts: BTreeMap<u64, Bytes>,
 }
 
 impl Open {
-    /// What one part becomes.
-    fn whole(&self, bytes: &[u8]) -> Stored {
-        let tag = Md5::of(Md5::of(bytes).as_bytes());
-        let tag = ETag::of_whole(tag).as_str().to_owned();
+    /// What these parts become.
+    fn whole(&self, named: &[u64]) -> Stored {
+        let parts: Vec<&[u8]> = named.iter().map(|number| &*self.parts[number]).collect();
+        let md5s = parts.iter().map(|part| *Md5::of(part).as_bytes());
+        let md5s = md5s.collect::<Vec<_>>().concat();
+        let tag = ETag::of_whole(Md5::of(&md5s)).as_str().to_owned();
         Stored {
-            bytes: bytes.to_vec(),
-            tag_of_parts: Some(format!("\"{tag}-1\"")),
+            bytes: parts.concat().into(),
+            etag: format!("\"{tag}-{}\"", named.len()),
             ..self.described.clone()
         }
     }
-}
 
-fn tag(bytes: &[u8]) -> String {
-    ETag::of_whole(Md5::of(bytes)).quoted()
+    /// Whether all of these parts but the last are large enough.
+    fn are_large_enough(&self, named: &[u64]) -> bool {
+        let but_the_last = named.split_last().map_or(named, |(_, others)| others);
+        let large = |number: &u64| self.parts[number].len() >= MIN_BYTES;
+        but_the_last.iter().all(large)
+    }
 }
 
 impl Play {
@@ -45,9 +61,9 @@ impl Play {
         };
         match self.dice.below(100) {
             0..20 if ids.len() < MAX_OPEN => self.start().await,
-            0..55 => self.send_part(&id).await,
-            55..75 => self.complete(&id).await,
-            75..80 => self.abort(&id).await,
+            0..50 => self.send_part(&id).await,
+            50..76 => self.complete(&id).await,
+            76..80 => self.abort(&id).await,
             80..92 => self.list_parts(&id).await,
             _ => self.list_uploads().await,
         }
@@ -61,6 +77,7 @@ impl Play {
         let open = Open {
             key,
             described: described_by,
+            is_large: self.dice.is(65),
             parts: BTreeMap::new(),
         };
         self.open.insert(element(&answer, "UploadId"), open);
@@ -72,21 +89,77 @@ impl Play {
     }
 
     async fn send_part(&mut self, id: &str) {
-        let (number, bytes) = (1 + self.dice.below(MAX_PART), self.stored().bytes);
+        let Open {
+            is_large, parts, ..
+        } = &self.open[id];
+        let is_block = *is_large && parts.is_empty();
+        let first = if *is_large { 2 } else { 1 };
+        let number = first + self.dice.below(MAX_PART);
+        if !is_block && self.dice.is(25) {
+            return self.copy_part(id, number).await;
+        }
+        let (number, bytes) = match is_block {
+            true => (1, self.block.clone()),
+            false => (number, self.stored().bytes),
+        };
         let request = self.on(id, "PUT", &format!("&partNumber={number}"));
-        let answer = request.body(bytes.clone()).send(&self.rig).await;
+        let answer = request.body(bytes.to_vec()).send(&self.rig).await;
         expect(&answer, 200, "", &format!("part {number} of {id}"));
         assert_eq!(answer.header("etag"), tag(&bytes));
         self.open.get_mut(id).unwrap().parts.insert(number, bytes);
     }
 
-    /// With one of its parts, or with all that there are.
+    /// A part that is an object, or bytes of one.
+    async fn copy_part(&mut self, id: &str, number: u64) {
+        let from = self.key(true);
+        let (first, last) = (self.dice.below(50), self.dice.below(50));
+        let ranged = first <= last && self.dice.is(50);
+        let wrong = self.dice.is(10);
+        let mut request = self.on(id, "PUT", &format!("&partNumber={number}"));
+        let source = format!("/uploads/{}", sigv4::encode(&from));
+        request = request.header("x-amz-copy-source", &source);
+        if ranged {
+            request = request.header("x-amz-copy-source-range", &format!("bytes={first}-{last}"));
+        }
+        if wrong {
+            request = request.header("x-amz-copy-source-if-match", "\"0\"");
+        }
+        let answer = request.send(&self.rig).await;
+        let what = format!("part {number} of {id} from {from:?}, {ranged} {first}-{last}, {wrong}");
+        *self.counts.entry("copy a part").or_default() += 1;
+        let Some(source) = self.objects.get(&from) else {
+            return expect(&answer, 404, "NoSuchKey", &what);
+        };
+        if wrong {
+            return expect(&answer, 412, "PreconditionFailed", &what);
+        }
+        let at = |place: u64| usize::try_from(place).unwrap();
+        let whole = source.bytes.len();
+        let (first, end) = match ranged {
+            true => (at(first), at(last + 1)),
+            false => (0, whole),
+        };
+        if end > whole {
+            return expect(&answer, 400, "InvalidArgument", &what);
+        }
+        expect(&answer, 200, "", &what);
+        let bytes = source.bytes.slice(first..end);
+        let told = element(&answer, "ETag").replace("&quot;", "\"");
+        assert_eq!(told, tag(&bytes), "{what}");
+        self.open.get_mut(id).unwrap().parts.insert(number, bytes);
+    }
+
+    /// With one of its parts, with two, or with all that there are.
     async fn complete(&mut self, id: &str) {
         let open = self.open[id].clone();
+        if open.is_large && open.parts.len() < 2 {
+            return self.send_part(id).await;
+        }
         let there: Vec<u64> = open.parts.keys().copied().collect();
-        let named = match self.dice.is(70) {
-            true => self.dice.pick(&there).into_iter().collect(),
-            false => there,
+        let named = match self.dice.below(100) {
+            0..20 => self.dice.pick(&there).into_iter().collect(),
+            20..80 => self.two_of(there),
+            _ => there,
         };
         let is_wrong = self.dice.is(10);
         let lines = named.iter().map(|number| {
@@ -104,16 +177,31 @@ impl Play {
         match named.as_slice() {
             [] => expect(&answer, 400, "MalformedXML", &what),
             _ if is_wrong => expect(&answer, 400, "InvalidPart", &what),
-            [one] => {
+            _ if open.are_large_enough(&named) => {
                 expect(&answer, 200, "", &what);
-                let made = open.whole(&open.parts[one]);
+                let made = open.whole(&named);
                 let told = element(&answer, "ETag").replace("&quot;", "\"");
-                assert_eq!(told, made.etag(), "{what}");
+                assert_eq!(told, made.etag, "{what}");
                 self.open.remove(id);
                 self.objects.insert(open.key, made);
+                let several = if named.len() > 1 {
+                    "several parts"
+                } else {
+                    "one part"
+                };
+                *self.counts.entry(several).or_default() += 1;
             }
             _ => expect(&answer, 400, "EntityTooSmall", &what),
         }
+    }
+
+    /// The first one, and one behind it.
+    fn two_of(&mut self, there: Vec<u64>) -> Vec<u64> {
+        let Some((first, others)) = there.split_first() else {
+            return there;
+        };
+        let second = self.dice.pick(others);
+        std::iter::once(*first).chain(second).collect()
     }
 
     async fn abort(&mut self, id: &str) {
