@@ -358,7 +358,7 @@ impl Model {
         Ok(())
     }
 
-    /// Gives a full set its name.
+    /// Gives a full set its name; one whose object has expired already is gone.
     pub(crate) fn name(&mut self, id: Id, now: Timestamp) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
@@ -372,6 +372,10 @@ impl Model {
                 let sizes = chunks.iter().map(|chunk| chunk.len() as u64);
                 object.0.parts = Some(ObjectParts::of(sizes, None));
                 object.0.etag = ETag::of_chunks(chunks.iter().map(|chunk| Md5::of(chunk)));
+            }
+            if !object.0.is_live(now) {
+                self.sessions.remove(&id);
+                return;
             }
             let key = object.0.key.as_str().to_owned();
             self.objects.insert(key, object);

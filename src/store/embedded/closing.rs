@@ -147,7 +147,8 @@ pub(super) fn close_or_complete(
     whole: Option<ObjectMeta>,
     garbage: &mut Garbage,
 ) -> Result<(), StoreError> {
-    if let Some(meta) = whole {
+    // What has expired already takes nobody's key; who makes it whole finds that out, too.
+    if let Some(meta) = whole.filter(|meta| meta.is_live(meta.finished_at)) {
         name_at_home(txn, record, &meta, garbage)?;
         return close(txn, record, UploadState::Completed);
     }

@@ -1137,7 +1137,7 @@ async fn a_session_that_an_earlier_version_left_due_while_it_is_made_whole_is_pu
         if swept > 0 {
             break;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert_eq!(swept, 1, "what has failed is due again");
     assert!(store.upload(id).await.is_err());
