@@ -425,6 +425,7 @@ impl Model {
             shown.state = UploadState::Completing;
         }
         self.name(id, now);
+        self.session(id)?;
         let object = self.by_id(id);
         Ok(object.map_or(Answer::Done, Answer::Object))
     }

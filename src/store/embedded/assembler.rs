@@ -231,7 +231,7 @@ async fn commit_chunk(
             let checksum = rest.checksum.take();
             let may_be_whole = spec.nb_chunks == Some(1);
             let (mut lane, digests) = rest.settle(engine, may_be_whole, expected)?;
-            sizes::check_ahead(engine, id, spec)?;
+            sizes::check_ahead(engine, id, (spec, lane.length))?;
             let whole = lane.settle_chunk(engine, (id, spec), digests, now)?;
             let mut arrival = lane.arrival((id, spec), digests, whole);
             (arrival.checksum, arrival.received_at) = (checksum, Some(now));

@@ -38,12 +38,16 @@ pub(super) fn check_said(session: &UploadSession, said: SaidSizes) -> Result<(),
     }
 }
 
-/// Whether what came before anybody said a size of the chunks agrees with the one that this chunk says, as it is read outside of a job: whoever
+/// Whether this chunk, and what came before anybody said a size of the chunks, agrees with the one that it says, as it is read outside of a job: whoever
 /// asks keeps nobody waiting, however many chunks there are.
 ///
 /// # Errors
 /// [`StoreError::ChunkSizesDiffer`], and what [`ledger::check_spec`] says.
-pub(super) fn check_ahead(engine: &Engine, id: Id, spec: ChunkSpec) -> Result<(), StoreError> {
+pub(super) fn check_ahead(
+    engine: &Engine,
+    id: Id,
+    (spec, length): (ChunkSpec, u64),
+) -> Result<(), StoreError> {
     let Some(known) = spec.sizes.stride else {
         return Ok(());
     };
@@ -53,6 +57,9 @@ pub(super) fn check_ahead(engine: &Engine, id: Id, spec: ChunkSpec) -> Result<()
         return Ok(());
     }
     record.session.nb_chunks = record.session.nb_chunks.or(spec.nb_chunks);
+    if record.is_not_last(spec.index) {
+        check_length(known, length)?;
+    }
     let here = receipts::all(engine, id)?;
     let mut others = here.iter();
     others.try_for_each(|other| check_other(&record, spec.index, known, other))
