@@ -177,7 +177,7 @@ async fn pages(
         let page = store.list_keys(&query, NOW).await.unwrap();
         took.push(began.elapsed());
         assert!(page.entries.len() <= PAGE);
-        query.after = page.entries.last().map(|last| name_of(last));
+        query.after = page.entries.last().map(name_of);
         entries.extend(page.entries);
         if !page.more {
             return (entries, took);
