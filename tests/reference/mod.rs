@@ -443,7 +443,8 @@ impl Model {
 
     fn abort(&mut self, id: Id) -> Told {
         match self.session(id)?.shown.state {
-            UploadState::Uploading => self.sessions.remove(&id),
+            // Of one that is being made whole nobody was told yet that it is an object.
+            UploadState::Uploading | UploadState::Completing => self.sessions.remove(&id),
             _ => return says(StoreError::Finished),
         };
         Ok(Answer::Done)
