@@ -27,7 +27,8 @@
 //! * Nothing is committed before the closing delimiter of its form was seen.
 //! * An object is absent from the moment it expires, before any sweep; one that a lifecycle rule lets go, from the sweep that takes it.
 //! * The client's names never become paths: files carry our ids.
-//! * Time is an argument everywhere; the one clock is [`api::app::Clock`], and tests set it.
+//! * Time is an argument everywhere; the one clock is [`api::app::Clock`], and tests set it. The store adds what it took
+//!   itself since it was told, where that may be hours.
 //! * Every list, buffer, field, queue and wait has a named maximum with its unit.
 //! * Tokens, policies, signatures and secrets never reach a log, nor what an error shows there. In an answer a client whose signature does
 //!   not match finds, as at Amazon, only what it sent itself and the text that it should have signed; an explanation shows the policy of

@@ -261,11 +261,18 @@ impl Disk {
 
     /// The labels of a file: the attribute and the one beside it; the caller takes the newer valid one.
     pub(super) fn read_labels(&self, id: Id, file: &File) -> Result<Vec<Vec<u8>>, StoreError> {
+        use rustix::io::Errno as E;
         let mut labels = Vec::new();
         let mut value = vec![0; MAX_ATTRIBUTE_BYTES + 1];
-        if let Ok(length) = rustix::fs::fgetxattr(file, LABEL_ATTRIBUTE, value.as_mut_slice()) {
-            value.truncate(length);
-            labels.push(value);
+        match rustix::fs::fgetxattr(file, LABEL_ATTRIBUTE, value.as_mut_slice()) {
+            Ok(length) => {
+                value.truncate(length);
+                labels.push(value);
+            }
+            // No label of ours is longer than the buffer.
+            Err(E::NODATA | E::NOTSUP | E::RANGE) => {}
+            // One that cannot be read is not one that is not there: without it the file would go.
+            Err(error) => return Err(StoreError::from_io("read a label", error.into())),
         }
         labels.extend(self.read_small(&self.path(FileName::Label(id)), MAX_LABEL_BYTES)?);
         Ok(labels)

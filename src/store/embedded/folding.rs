@@ -23,10 +23,10 @@ use crate::store::StoreError;
 pub(super) enum Layout {
     /// As they are to, or nobody will want them any more: the object has expired.
     Right,
-    /// Some in files of their own, the others as they are to.
-    Apart,
-    /// Some at other offsets than they end up at.
-    Wrong,
+    /// Some in files of their own, the others as they are to; and how many bytes the former have.
+    Apart(u64),
+    /// Some at other offsets than they end up at; and how many bytes there are in all.
+    Wrong(u64),
     /// As they are to, in a spill of this number.
     Rebuilt(u32),
 }
@@ -50,12 +50,11 @@ pub(super) fn look(
     }
     let mut places = receipts::layout(&receipts);
     if !places.all(|(receipt, offset)| receipts::lies_right(receipt, offset)) {
-        return Ok(Layout::Wrong);
+        return Ok(Layout::Wrong(bytes_of(&receipts)));
     }
-    let apart = |receipt: &ChunkReceipt| receipts::lies_apart(receipt) && receipt.length > 0;
-    Ok(match receipts.iter().any(apart) {
-        true => Layout::Apart,
-        false => Layout::Right,
+    Ok(match bytes_apart(&receipts) {
+        0 => Layout::Right,
+        apart => Layout::Apart(apart),
     })
 }
 
@@ -63,13 +62,13 @@ pub(super) fn look(
 pub(super) fn gather(engine: &Engine, id: Id) -> Result<(), StoreError> {
     let receipts = receipts::all(engine, id)?;
     let main = engine.disk.open_or_create(FileName::Main(id))?;
-    let apart = bytes_of(
-        receipts
-            .iter()
-            .filter(|receipt| receipts::lies_apart(receipt)),
-    );
+    let (apart, all) = (bytes_apart(&receipts), bytes_of(&receipts));
+    // Parts that were not named in the end may lie behind; what they take is no place of these.
+    if engine.disk.length(&main)? > all {
+        engine.disk.set_length(&main, all)?;
+    }
     // What an attempt before this one copied has its place; it is copied again into that.
-    let needed = bytes_of(&receipts).saturating_sub(engine.disk.taken_up(&main)?);
+    let needed = all.saturating_sub(engine.disk.taken_up(&main)?);
     let mut room = Room::set_aside(engine, (apart, apart.saturating_sub(needed)))?;
     fold(&mut room, id, (&main, &main), &receipts)?;
     // By who wrote it: another open file need not be told what failed before.
@@ -112,6 +111,13 @@ fn fold(
         }
     }
     Ok(())
+}
+
+fn bytes_apart(receipts: &[ChunkReceipt]) -> u64 {
+    let apart = receipts
+        .iter()
+        .filter(|receipt| receipts::lies_apart(receipt));
+    bytes_of(apart)
 }
 
 fn bytes_of<'a>(receipts: impl IntoIterator<Item = &'a ChunkReceipt>) -> u64 {

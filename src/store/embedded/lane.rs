@@ -266,7 +266,9 @@ impl Lane {
         let Some((file, _)) = self.open()? else {
             return Ok(None);
         };
-        if !whole {
+        let end = record.session.upload.expires_at;
+        // A label would give a rebuilt index what has expired already.
+        if !whole || end.is_some_and(|end| end <= now) {
             if !is_synced {
                 // Not the bytes alone: a label may have been taken off the file before them.
                 engine.disk.sync_all(file)?;

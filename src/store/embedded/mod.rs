@@ -265,6 +265,8 @@ impl Engine {
         let all = u32::try_from(self.options.max_writers).unwrap_or(u32::MAX);
         let writers = Arc::clone(&self.writers).acquire_many_owned(all);
         let idle = sync::timeout(CLOSE_WAIT, writers).await;
+        // What would copy for hours begins no more.
+        self.folds.close();
         self.tasks.close();
         let done = sync::timeout(CLOSE_WAIT, self.tasks.wait()).await;
         recover::mark_damage(self)?;

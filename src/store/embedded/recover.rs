@@ -50,10 +50,12 @@ pub(super) async fn open(
     now: Timestamp,
     reindex: bool,
 ) -> Result<Arc<Engine>, StoreError> {
+    // To open a large index takes minutes, in which uploads expire.
+    let clock = complete::Running::from(now);
     let prepared = sync::spawn_blocking(move || prepare(options, now, reindex)).await;
     let (engine, clean) = super::joined(prepared)?;
     let engine = Arc::new(engine);
-    let settled = settle(&engine, now, clean).await;
+    let settled = settle(&engine, clock, clean).await;
     if settled.is_err() {
         mark_damage(&engine)?;
     }
@@ -61,16 +63,20 @@ pub(super) async fn open(
 }
 
 /// Does what an earlier process left undone.
-async fn settle(engine: &Arc<Engine>, now: Timestamp, clean: bool) -> Result<(), StoreError> {
+async fn settle(
+    engine: &Arc<Engine>,
+    clock: complete::Running,
+    clean: bool,
+) -> Result<(), StoreError> {
     empty_garbage(engine).await?;
     if !clean {
         // Before uploads are gone on with: who was promised a key by a label has it, and their conditions are judged against that.
-        orphans::name_recent(engine, now).await?;
+        orphans::name_recent(engine, clock.now()).await?;
         empty_garbage(engine).await?;
         // What an interrupted copy left may take the room that the next one needs.
         orphans::search(engine).await?;
     }
-    resume(engine, now).await?;
+    resume(engine, clock.now()).await?;
     if !clean || engine.blocking(snapshot::is_behind).await? {
         match snapshot::write(engine).await {
             // The one that is there knows all that was acknowledged; the next change replaces it.

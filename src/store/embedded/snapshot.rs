@@ -126,8 +126,14 @@ fn as_they_were(
         unreadable = unreadable.len(),
         "entries of the catalog cannot be read, as `pillarbox reindex` would mend"
     );
-    let file = disk.read_catalog()?.map(|file| parse(&file)).transpose()?;
-    let (_, mut entries) = file.unwrap_or_default();
+    let file = disk.read_catalog()?.map(|file| parse(&file));
+    let (_, mut entries) = file
+        .transpose()
+        .unwrap_or_else(|error| {
+            tracing::error!(%error, "what the catalog was cannot be read either");
+            None
+        })
+        .unwrap_or_default();
     entries.retain(|entry| unreadable.contains(&entry_key(&entry.key())));
     Ok(entries)
 }
