@@ -296,6 +296,14 @@ async fn who_promises_a_checksum_sends_it() {
         }
         assert_eq!(told(&put.send(&rig).await), expected, "{checksum:?}");
     }
+    let trailer = Signed::new("PUT", "/uploads/a")
+        .header("x-amz-sdk-checksum-algorithm", "SHA1")
+        .header("x-amz-trailer", "x-amz-checksum-crc32")
+        .header("content-encoding", "aws-chunked")
+        .header("x-amz-decoded-content-length", "0")
+        .payload("STREAMING-UNSIGNED-PAYLOAD-TRAILER")
+        .body("0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n");
+    assert_eq!(told(&trailer.send(&rig).await), said(400, "InvalidRequest"));
     let presigned = Signed::new("PUT", "/uploads/a?x-amz-sdk-checksum-algorithm=CRC32");
     let presigned = presigned.body(BYTES).send_presigned(&rig, 60).await;
     assert_eq!(presigned.status, 200, "{}", presigned.text());

@@ -109,6 +109,11 @@ impl App {
         if let Err(error) = self.replace_signers(&new).await {
             // The old one goes on signing, so it must not end. Where this fails too, only a restart helps, as the log says.
             let old = self.signer.load().as_ref().clone();
+            // It may be there all the same, and then two would never end.
+            let _removed = self
+                .store
+                .remove(&CatalogKey::AccessKey(new.id.clone()))
+                .await;
             let _restored = self.store.insert(CatalogEntry::AccessKey(old)).await;
             return Err(error);
         }

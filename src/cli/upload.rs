@@ -129,6 +129,9 @@ impl Upload {
 
     /// What the session has must be of this file: to go on with another one of the same length would make a mixture of both.
     async fn refuse_another_file(&self, session: &Session, plan: &Plan) -> Result<(), Failure> {
+        if !session.received().is_empty() {
+            complain("comparing what the session has with the file");
+        }
         for (index, md5) in session.received() {
             let Some(md5) = md5 else {
                 continue;

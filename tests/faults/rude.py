@@ -85,7 +85,8 @@ class Put(Post):
         head = "\r\n".join(lines).encode()
         self.pieces = [head, *body, end]
         self.head, self.length = len(head), len(head) + length
-        self.before_file, self.after_file = len(head) + 8, max(len(end), 1)
+        # An empty content has nothing behind its head that could be cut off.
+        self.before_file, self.after_file = min(len(head) + 8, self.length), max(len(end), 1)
 
     def is_whole_at(self, place):
         return place >= self.length

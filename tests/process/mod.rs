@@ -13,6 +13,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
@@ -121,9 +122,15 @@ impl Server {
         let mut command = pillarbox();
         command.arg("serve").arg("--data").arg(data).args(flags);
         Self::with_ports(&mut command, &folder);
-        let server = Self::begin(command, folder);
-        // Returns when there is somebody who reads.
-        let format = fs::File::options().write(true).open(format).unwrap();
+        let mut server = Self::begin(command, folder);
+        let mut options = fs::File::options();
+        // Fails until there is somebody who reads.
+        let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
+        options.write(true).custom_flags(nonblocking);
+        let format = eventually("the start", || {
+            assert!(server.is_running(), "{}", server.log());
+            options.open(&format).ok()
+        });
         (server, format)
     }
 

@@ -27,11 +27,9 @@ pub(super) fn of_write(access: &Access<'_>) -> Result<Option<WriteCondition>, Ap
     access.refuse_headers(&DATES)?;
     match (access.header(IF_MATCH), access.header(IF_NONE_MATCH)) {
         (None, None) => Ok(None),
-        (Some(tag), None) => match matching(tag)? {
-            // That of who deletes only.
-            WriteCondition::Present => Err(not_implemented(IF_MATCH)),
-            matches => Ok(Some(matches)),
-        },
+        // That it is there, whatever it is, is for who deletes only.
+        (Some(tag), None) if tag.trim().trim_matches('"') == "*" => Err(not_implemented(IF_MATCH)),
+        (Some(tag), None) => matching(tag).map(Some),
         (None, Some(tag)) if tag.trim() == "*" => Ok(Some(WriteCondition::Absent)),
         (_, Some(_)) => Err(not_implemented(IF_NONE_MATCH)),
     }
@@ -56,7 +54,7 @@ pub(super) fn matching(text: &str) -> Result<WriteCondition, ApiError> {
     let text = text.trim();
     let bare = text.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
     match bare.unwrap_or(text) {
-        "*" => Ok(WriteCondition::Present),
+        "*" if bare.is_none() => Ok(WriteCondition::Present),
         several if several.contains(['"', ',']) => Err(not_implemented(IF_MATCH)),
         tag => Ok(WriteCondition::Matches(ETag::named(tag))),
     }

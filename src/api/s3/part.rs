@@ -20,7 +20,7 @@ use super::super::error::{ApiError, ErrorCode};
 use super::access::Access;
 use super::multipart::{CONDITIONS, Upload, invalid};
 use super::payload::Payload;
-use super::put::{check_length, check_promise, put_headers, put_tag};
+use super::put::{check_length, check_promise, promise, put_headers, put_tag};
 use super::xml::Document;
 use super::{PART_NUMBER, copy, keep_alive};
 use crate::model::{
@@ -45,9 +45,10 @@ pub(super) async fn upload(
     let spec = spec(call)?;
     let upload = Upload::find_open(call, &at).await?;
     let headers = put_headers(&access)?;
-    check_promise(call, headers.attributes.checksum.as_ref())?;
     let app = call.app;
+    let promise = promise(call);
     let mut payload = Payload::new(call, &mut access, headers.attributes.checksum)?;
+    check_promise(promise.as_deref(), payload.algorithm())?;
     check_length(payload.announced())?;
     let mut own = own_hasher(upload.rules, payload.algorithm())?;
     let writer = app.store.write_chunk(upload.id, spec).await;

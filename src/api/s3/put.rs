@@ -21,11 +21,13 @@ use super::condition;
 use super::payload::Payload;
 use super::{lifecycle, settings};
 use crate::model::{
-    AnswerStyle, Attributes, Bucket, Checksum, ETag, HeaderSet, MAX_CHUNK_BYTES, NewUpload,
-    ObjectKey,
+    AnswerStyle, Attributes, Bucket, Checksum, ChecksumAlgorithm, ETag, HeaderSet, MAX_CHUNK_BYTES,
+    NewUpload, ObjectKey,
 };
 use crate::policy::PutHeaders;
 use crate::store::{Expected, StoreError};
+
+const PROMISE: &str = "x-amz-sdk-checksum-algorithm";
 
 /// Stores an object.
 ///
@@ -40,11 +42,12 @@ pub(super) async fn put(
     let condition = condition::of_write(&access)?;
     let headers = put_headers(&access)?;
     let claimed = headers.attributes.checksum.clone();
-    check_promise(call, claimed.as_ref())?;
     let rules = settings::lifecycle_to_tell(call.app, &bucket).await;
     let upload = new_upload(call, bucket, key, (headers.stored, headers.attributes))?;
     let app = call.app;
+    let promise = promise(call);
     let mut payload = Payload::new(call, &mut access, claimed)?;
+    check_promise(promise.as_deref(), payload.algorithm())?;
     check_length(payload.announced())?;
     let mut writer = app.store.write_object(upload).await?;
     while let Some(bytes) = payload.next().await? {
@@ -85,24 +88,28 @@ pub(super) fn put_headers(access: &Access<'_>) -> Result<PutHeaders, ApiError> {
     PutHeaders::read(headers).map_err(policy_error)
 }
 
-/// An SDK that says which checksum it sends must send it, before or behind the body. In a URL the same word says what was computed of the
-/// empty body that there was when it was signed, and counts for nothing.
+/// Which checksum the SDK of the client says that it sends. In a URL the same word says what was computed of the empty body that there was
+/// when it was signed, and counts for nothing.
+pub(super) fn promise(call: &Call<'_>) -> Option<String> {
+    call.header(HeaderName::from_static(PROMISE))
+        .map(str::to_owned)
+}
+
+/// Whether the checksum that comes, before or behind the body, is the one that was promised.
 ///
 /// # Errors
 /// `InvalidRequest`.
-pub(super) fn check_promise(call: &Call<'_>, claimed: Option<&Checksum>) -> Result<(), ApiError> {
-    const PROMISE: HeaderName = HeaderName::from_static("x-amz-sdk-checksum-algorithm");
-    const TRAILER: HeaderName = HeaderName::from_static("x-amz-trailer");
-    let Some(promised) = call.header(PROMISE) else {
-        return Ok(());
-    };
-    let message = match claimed {
-        Some(claimed) if claimed.algorithm().as_str().eq_ignore_ascii_case(promised) => {
+pub(super) fn check_promise(
+    promised: Option<&str>,
+    comes: Option<ChecksumAlgorithm>,
+) -> Result<(), ApiError> {
+    let message = match (promised, comes) {
+        (None, _) => return Ok(()),
+        (Some(promised), Some(comes)) if comes.as_str().eq_ignore_ascii_case(promised) => {
             return Ok(());
         }
-        Some(_) => format!("Value for {PROMISE} header is invalid."),
-        None if call.header(TRAILER).is_some() => return Ok(()),
-        None => format!(
+        (_, Some(_)) => format!("Value for {PROMISE} header is invalid."),
+        (_, None) => format!(
             "{PROMISE} specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found."
         ),
     };
