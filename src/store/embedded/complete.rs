@@ -436,7 +436,8 @@ mod tests {
     }
 
     #[test]
-    fn uploads_that_wait_to_be_made_whole_keep_no_thread_from_others() {
+    fn large_uploads_that_wait_to_be_made_whole_keep_no_thread_from_others_and_no_small_one_waiting()
+     {
         let pool = tokio::runtime::Builder::new_current_thread()
             .max_blocking_threads(2)
             .enable_all()
@@ -450,15 +451,21 @@ mod tests {
             let mut works = Vec::new();
             for n in 0..5 {
                 let id = full(&store, upload(&n.to_string())).await;
-                works.push((id, tokio::spawn(complete(Arc::clone(engine), id, NOW))));
+                let (engine, lease) = (Arc::clone(engine), engine.leases.take(id));
+                let large = Layout::Apart(SMALL_FOLD_BYTES + 1);
+                let work = async move { move_chunks(&engine, &lease, large).await };
+                works.push((id, tokio::spawn(work)));
             }
+            let small = full(&store, upload("small")).await;
             for _ in 0..100 {
                 engine.blocking(|_| Ok(())).await.unwrap();
             }
+            complete(Arc::clone(engine), small, NOW).await.unwrap();
             assert!(works.iter().all(|(_, work)| !work.is_finished()));
             drop(all);
             for (id, work) in works {
                 work.await.unwrap().unwrap();
+                complete(Arc::clone(engine), id, NOW).await.unwrap();
                 assert_eq!(read(&store, id).await.unwrap(), "first second");
             }
         });
