@@ -140,7 +140,11 @@ impl Play {
             false => (0, whole),
         };
         if end > whole {
-            return expect(&answer, 400, "InvalidArgument", &what);
+            let code = match first < whole {
+                true => "InvalidArgument",
+                false => "InvalidRequest",
+            };
+            return expect(&answer, 400, code, &what);
         }
         expect(&answer, 200, "", &what);
         let bytes = source.bytes.slice(first..end);

@@ -97,7 +97,7 @@ impl Waiter {
     ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
         let (has_left, engine) = (Arc::clone(&self.has_left), Arc::clone(engine));
         async move {
-            let done = complete_by(engine, id, clock).await;
+            let done = complete(engine, id, clock).await;
             if let Err(error) = &done
                 && has_left.load(Ordering::Acquire)
             {
@@ -118,12 +118,9 @@ impl Drop for Waiter {
 pub(super) async fn complete(
     engine: Arc<Engine>,
     id: Id,
-    now: Timestamp,
+    clock: impl Into<Running>,
 ) -> Result<(), StoreError> {
-    complete_by(engine, id, Running::from(now)).await
-}
-
-async fn complete_by(engine: Arc<Engine>, id: Id, clock: Running) -> Result<(), StoreError> {
+    let clock = clock.into();
     let lease = engine.leases.take(id);
     let _turn = lease.turn.lock().await;
     match assemble(&engine, &lease, clock).await {
@@ -155,13 +152,15 @@ pub(super) struct Running {
     at: Instant,
 }
 
-impl Running {
+impl From<Timestamp> for Running {
     /// Begins at what it is.
-    pub(super) fn from(said: Timestamp) -> Self {
+    fn from(said: Timestamp) -> Self {
         let at = Instant::now();
         Self { said, at }
     }
+}
 
+impl Running {
     /// What it is now.
     pub(super) fn now(self) -> Timestamp {
         self.said.plus(self.at.elapsed())

@@ -76,7 +76,7 @@ async fn settle(
         // What an interrupted copy left may take the room that the next one needs.
         orphans::search(engine).await?;
     }
-    resume(engine, clock.now()).await?;
+    resume(engine, clock).await?;
     if !clean || engine.blocking(snapshot::is_behind).await? {
         match snapshot::write(engine).await {
             // The one that is there knows all that was acknowledged; the next change replaces it.
@@ -314,7 +314,7 @@ pub(super) fn retry(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreErr
     engine.retried.tell();
     let ids = to_retry(&engine.index, &engine.retried)?;
     for id in ids.into_iter().filter(|id| !engine.leases.is_taken(*id)) {
-        drop(try_again(engine, id, now));
+        drop(try_again(engine, id, complete::Running::from(now)));
     }
     Ok(())
 }
@@ -323,11 +323,11 @@ pub(super) fn retry(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreErr
 fn try_again(
     engine: &Arc<Engine>,
     id: Id,
-    now: Timestamp,
+    clock: complete::Running,
 ) -> impl Future<Output = ()> + Send + 'static {
     let owner = Arc::clone(engine);
     let task = engine.tasks.spawn(async move {
-        if let Err(error) = complete::complete(Arc::clone(&owner), id, now).await {
+        if let Err(error) = complete::complete(Arc::clone(&owner), id, clock).await {
             owner.retried.note(id, &error);
         }
     });
@@ -362,10 +362,11 @@ fn to_retry(index: &Index, retried: &Retried) -> Result<Vec<Id>, StoreError> {
 
 /// Goes on with sessions whose chunks are all here, and waits for them, at most [`RESUME_WAIT`]: those that are not whole by then, or cannot
 /// be now, do not keep the store from starting. Sweeps try again.
-async fn resume(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> {
+async fn resume(engine: &Arc<Engine>, clock: complete::Running) -> Result<(), StoreError> {
     let full = engine.index.prefix(&[COMPLETING], MAX_COMPLETING)?;
     let ids = full.iter().filter_map(|(key, _)| records::trailing_id(key));
-    let tries = stream::iter(ids).for_each_concurrent(MAX_RETRIES, |id| try_again(engine, id, now));
+    let tries =
+        stream::iter(ids).for_each_concurrent(MAX_RETRIES, |id| try_again(engine, id, clock));
     if sync::timeout(RESUME_WAIT, tries).await.is_err() {
         tracing::info!("full uploads are made whole while the store serves");
     }
@@ -396,7 +397,7 @@ mod tests {
         let lease = engine.leases.take(slow);
         let turn = lease.turn.lock().await;
         let begun = tokio::time::Instant::now();
-        resume(engine, NOW).await.unwrap();
+        resume(engine, complete::Running::from(NOW)).await.unwrap();
         assert_eq!(begun.elapsed(), RESUME_WAIT);
         let state = store.upload(slow).await.unwrap().state;
         assert_eq!(state, UploadState::Completing);
@@ -424,7 +425,9 @@ mod tests {
             let junk = move |txn: &mut Txn<'_>| txn.put(place, b"no record".to_vec());
             store.engine.index.commit(junk).await.unwrap();
         }
-        resume(&store.engine, NOW).await.unwrap();
+        resume(&store.engine, complete::Running::from(NOW))
+            .await
+            .unwrap();
         drop(subscriber);
         let log = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
