@@ -164,13 +164,13 @@ pub(super) fn acknowledge(txn: &mut Txn<'_>, arrival: Arrival) -> Result<Acknowl
             receipt
         }
     };
+    if is_first {
+        sizes::check_others(txn, &record, (arrival.id, arrival.spec.index))?;
+    }
     if record.session.nb_chunks == Some(record.session.received_chunks) {
         sizes::check_total(&record.session, record.session.received_bytes)?;
         let whole = arrival.whole.filter(|_| !is_repeated);
         close_or_complete(txn, &mut record, whole, &mut garbage)?;
-    }
-    if is_first {
-        sizes::check_others(txn, &record, (arrival.id, arrival.spec.index))?;
     }
     put_session(txn, &record)?;
     Ok(Acknowledged {

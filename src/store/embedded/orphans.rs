@@ -113,14 +113,8 @@ fn name_unknown(engine: &Engine, ids: Vec<Id>) -> Result<(), StoreError> {
 
 /// Names a file that the index does not know, if it is a whole object; whether it was named.
 fn name_one(engine: &Engine, id: Id) -> Result<bool, StoreError> {
-    let promise = match rebuild::read_promise(&engine.disk, id) {
-        Err(error) if is_unreadable(&error) => {
-            tracing::error!(%id, %error, "a file stays that has no name: its label cannot be read");
-            return Ok(false);
-        }
-        promise => promise?,
-    };
-    let Some((meta, promised)) = promise else {
+    // Where the label cannot be read nobody knows what was promised: the start fails, rather than go on without an object that was.
+    let Some((meta, promised)) = rebuild::read_promise(&engine.disk, id)? else {
         return Ok(false);
     };
     let sound = promised
