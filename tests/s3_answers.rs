@@ -41,15 +41,6 @@ fn copy(source: &str) -> Signed {
 }
 
 #[tokio::test]
-async fn a_plus_in_a_copy_source_is_a_blank() {
-    let rig = Rig::new().await;
-    put(&rig, "/uploads/a%20b").await;
-    assert_eq!(copy("/uploads/a+b").send(&rig).await.status, 200);
-    let plus = copy("/uploads/a%2Bb").send(&rig).await;
-    assert_eq!(told(&plus), said(404, "NoSuchKey"));
-}
-
-#[tokio::test]
 async fn a_header_that_is_asked_for_is_latin_1_or_refused() {
     let rig = Rig::new().await;
     put(&rig, "/uploads/a").await;

@@ -262,8 +262,8 @@ fn document(meta: &ObjectMeta, rules: &[LifecycleRule]) -> Document {
     document
 }
 
-/// `/bucket/key?versionId=null`, percent-encoded; the first slash may be left out. A plus is a blank, as in a form: some SDKs write one so,
-/// and all write a plus as `%2B`.
+/// `/bucket/key?versionId=null`, percent-encoded; the first slash may be left out. A plus is a plus: Amazon takes it for a
+/// blank, but minio-js writes a plus so.
 ///
 /// # Errors
 /// `InvalidArgument`, `NoSuchBucket`, `KeyTooLongError`, `AccessDenied`.
@@ -274,8 +274,7 @@ pub(super) async fn source(call: &Call<'_>, access: &Access<'_>) -> Result<Objec
     };
     let named = access.header(SOURCE).unwrap_or_default();
     let (path, version) = named.split_once("?versionId=").unwrap_or((named, "null"));
-    let path = path.replace('+', " ");
-    let path = percent_decode_str(&path)
+    let path = percent_decode_str(path)
         .decode_utf8()
         .map_err(|_| no_source())?;
     let path = path.strip_prefix('/').unwrap_or(&path);
