@@ -90,6 +90,7 @@
 //! | how many connections are let in | `server/capacity.rs`; who gives way when there is no room, `server/crowd.rs` |
 //! | when an index job is synced and answered | `store/embedded/index/committer.rs` |
 //! | what a label alone acknowledges | `store/embedded/recent.rs`; how it is found after a crash, `orphans.rs` |
+//! | which of two buckets of one name an upload began in | `store/embedded/eras.rs` |
 //! | a command | its file in `cli/` |
 //! | a setting | `config.rs`, and the option struct of the floor that uses it |
 //!
