@@ -6,8 +6,8 @@
 //! Never does: ask for sizes. A client that says none may send chunks of any sizes.
 //!
 //! Invariants: the rules that read receipts are judged in the index job that acknowledges, so no two chunks pass them side by
-//! side. Once a size of the chunks is in force, every receipt has it but the last's. A job reads all receipts of a session once at most,
-//! and only when nothing else speaks against the chunk: a size that contradicts them is refused before.
+//! side. Once a size of the chunks is in force, every receipt has it but the last's. A job reads all receipts of a session once at most:
+//! a size or a total that contradicts them is refused before, unless they came meanwhile.
 
 use super::index::Txn;
 use super::ledger::{self, Arrival};
@@ -39,10 +39,11 @@ pub(super) fn check_said(session: &UploadSession, said: SaidSizes) -> Result<(),
 }
 
 /// Whether this chunk, and what came before anybody said a size of the chunks, agrees with the one that it says, as it is read outside of a job: whoever
-/// asks keeps nobody waiting, however many chunks there are.
+/// asks keeps nobody waiting, however many chunks there are. The total is judged here too: a chunk that is refused for it leaves no size
+/// behind, so a job would read all receipts again each time that it is sent.
 ///
 /// # Errors
-/// [`StoreError::ChunkSizesDiffer`], and what [`ledger::check_spec`] says.
+/// [`StoreError::ChunkSizesDiffer`], [`StoreError::TotalDiffers`], and what [`ledger::check_spec`] says.
 pub(super) fn check_ahead(
     engine: &Engine,
     id: Id,
@@ -62,7 +63,16 @@ pub(super) fn check_ahead(
     }
     let here = receipts::all(engine, id)?;
     let mut others = here.iter();
-    others.try_for_each(|other| check_other(&record, spec.index, known, other))
+    others.try_for_each(|other| check_other(&record, spec.index, known, other))?;
+    let others = here.iter().filter(|other| other.index != spec.index);
+    let (chunks, bytes) = others.fold((1, length), |(chunks, bytes), other| {
+        (chunks + 1, bytes + other.length)
+    });
+    record.session.sizes.total = record.session.sizes.total.or(spec.sizes.total);
+    match record.session.nb_chunks == Some(chunks) {
+        true => check_total(&record.session, bytes),
+        false => Ok(()),
+    }
 }
 
 /// The same inside the job that counts the chunk in, for what came since. Nobody says that size for the first time once more, so all are
@@ -157,8 +167,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::store::embedded::records;
-    use crate::store::embedded::tests::{Folder, NOW, arrival, begin, send};
+    use crate::store::embedded::EmbeddedStore;
+    use crate::store::embedded::tests::{Folder, NOW, begin, send};
     use crate::store::{Expected, ObjectStore as _};
 
     fn saying(index: u32, nb_chunks: Option<u32>, stride: u64, total: Option<u64>) -> ChunkSpec {
@@ -167,14 +177,12 @@ mod tests {
         spec
     }
 
-    #[tokio::test]
-    async fn a_size_that_contradicts_what_is_here_is_refused_without_the_one_who_writes() {
-        let folder = Folder::new();
-        let store = folder.open().await;
-        let id = begin(&store).await;
-        for index in 0..3 {
-            send(&store, id, (index, None), b"four").await.unwrap();
-        }
+    /// What the store answers to the bytes of a chunk while another job holds the one who writes.
+    async fn sent_while_busy(
+        store: &EmbeddedStore,
+        (id, spec): (Id, ChunkSpec),
+        bytes: &'static [u8],
+    ) -> Result<(), StoreError> {
         let (release, held) = std::sync::mpsc::channel::<()>();
         let (begin, begun) = tokio::sync::oneshot::channel();
         let engine = Arc::clone(&store.engine);
@@ -187,14 +195,24 @@ mod tests {
             engine.index.commit(job).await
         });
         begun.await.unwrap();
-        let spec = saying(3, None, 5, None);
         let mut writer = store.write_chunk(id, spec).await.unwrap();
-        writer.write(Bytes::from_static(b"fives")).await.unwrap();
+        writer.write(Bytes::from_static(bytes)).await.unwrap();
         let answer = writer.commit(Expected::default(), NOW);
         let answer = tokio::time::timeout(Duration::from_secs(5), answer).await;
         drop(release);
         busy.await.unwrap().unwrap();
-        let answer = answer.expect("it waits for nobody");
+        answer.expect("it waits for nobody").map(|_| ())
+    }
+
+    #[tokio::test]
+    async fn a_size_that_contradicts_what_is_here_is_refused_without_the_one_who_writes() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = begin(&store).await;
+        for index in 0..3 {
+            send(&store, id, (index, None), b"four").await.unwrap();
+        }
+        let answer = sent_while_busy(&store, (id, saying(3, None, 5, None)), b"fives").await;
         assert!(
             matches!(
                 answer,
@@ -205,23 +223,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_refused_for_another_reason_has_no_receipts_read() {
+    async fn a_total_that_a_full_set_does_not_come_to_is_refused_without_the_one_who_writes() {
         let folder = Folder::new();
         let store = folder.open().await;
         let id = begin(&store).await;
         for index in 0..2 {
             send(&store, id, (index, None), b"four").await.unwrap();
         }
-        let junk =
-            move |txn: &mut Txn<'_>| txn.put(records::receipt_key(id, 0), b"no receipt".to_vec());
-        store.engine.index.commit(junk).await.unwrap();
-        let place = Some(crate::model::Place::Main(8));
-        let last = arrival(id, saying(2, Some(3), 4, Some(99)), place, b"end");
-        let job = move |txn: &mut Txn<'_>| ledger::acknowledge(txn, last);
-        let refused = store.engine.index.commit(job).await;
+        let last = (id, saying(2, Some(3), 4, Some(99)));
+        let answer = sent_while_busy(&store, last, b"end").await;
         assert!(
-            matches!(refused, Err(StoreError::TotalDiffers { .. })),
-            "{refused:?}"
+            matches!(
+                answer,
+                Err(StoreError::TotalDiffers {
+                    known: 99,
+                    given: 11
+                })
+            ),
+            "{answer:?}"
         );
     }
 }
