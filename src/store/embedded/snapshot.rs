@@ -4,7 +4,8 @@
 //! Never does: judge what it reads; `rebuild` and `recover` do.
 //!
 //! Invariants: it is replaced whole, and never holds a setting without its bucket. Its generation is at most that of the entries in it, and
-//! durable in the index before it is here: an index that knows less is taken for one that has lost writes. Who removes an entry is told
+//! durable in the index before it is here: an index that knows less is taken for one that has lost writes, so what is read here is
+//! believed only when its checksum holds. Who removes an entry is told
 //! that it is gone only when it is gone from here, too, or a rebuild would bring it back; what could not be written is tried again with
 //! the next removal, sweep or start. An entry that cannot be read in the index stays as it was here, and keeps no other from going.
 
@@ -13,16 +14,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::Engine;
 use super::catalog::{generation, is_lasting, list_readable};
 use super::disk::Disk;
 use super::entry::{Entry, KINDS, entry_key};
 use super::faults::{self, Bug};
+use crate::model::Crc64;
 use crate::store::{CatalogEntry, StoreError};
 
 /// The version of the snapshot's form.
-const SNAPSHOT_VERSION: u32 = 1;
+const SNAPSHOT_VERSION: u32 = 2;
+/// The version that had no checksum.
+const UNCHECKED_VERSION: u32 = 1;
 /// Orders the writers of the snapshot: one at a time, and one for all who wait.
 #[derive(Debug, Default)]
 pub(super) struct Snapshot {
@@ -53,7 +58,7 @@ pub(super) async fn catch_up_some_time(engine: &Arc<Engine>) {
 /// Whether it shows less than the index knows, or cannot be read.
 pub(super) fn is_behind(engine: &Engine) -> Result<bool, StoreError> {
     let file = engine.disk.read_catalog()?;
-    let here = file.and_then(|file| serde_json::from_slice::<Head>(&file).ok());
+    let here = file.and_then(|file| read::<Head>(&file).ok());
     let here = here.map_or(0, |head| head.generation);
     Ok(here < generation(&engine.index)?)
 }
@@ -77,15 +82,42 @@ async fn write_for(engine: &Arc<Engine>, mine: u64) -> Result<(), StoreError> {
 }
 
 /// The generation and the entries of a snapshot.
+///
+/// # Errors
+/// [`StoreError::Corrupt`].
 pub(super) fn parse(bytes: &[u8]) -> Result<(u64, Vec<CatalogEntry>), StoreError> {
-    let file: SnapshotFile = serde_json::from_slice(bytes)
-        .map_err(|e| StoreError::Corrupt(format!("catalog.json: {e}")))?;
-    if file.version != SNAPSHOT_VERSION {
-        let what = format!("catalog.json has the unknown version {}", file.version);
-        return Err(StoreError::Corrupt(what));
+    let contents: Contents = read(bytes)?;
+    let entries = contents.entries.into_iter().map(Entry::into_seam);
+    Ok((contents.generation, entries.collect()))
+}
+
+/// What a snapshot holds, or a part of it, when its checksum holds.
+fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StoreError> {
+    let corrupt = |why: String| StoreError::Corrupt(format!("catalog.json: {why}"));
+    let unreadable = |e: serde_json::Error| corrupt(e.to_string());
+    let Form { version } = serde_json::from_slice(bytes).map_err(unreadable)?;
+    match version {
+        UNCHECKED_VERSION => serde_json::from_slice(bytes).map_err(unreadable),
+        SNAPSHOT_VERSION => {
+            let file: SnapshotFile = serde_json::from_slice(bytes).map_err(unreadable)?;
+            let contents = file.contents.get();
+            if Crc64::of(contents.as_bytes()) != file.crc64 {
+                return Err(corrupt("its checksum differs".to_owned()));
+            }
+            serde_json::from_str(contents).map_err(unreadable)
+        }
+        version => Err(corrupt(format!("unknown version {version}"))),
     }
-    let entries = file.entries.into_iter().map(Entry::into_seam);
-    Ok((file.generation, entries.collect()))
+}
+
+/// A snapshot as it is in its file.
+fn written(contents: &Contents) -> Result<Vec<u8>, serde_json::Error> {
+    let contents = serde_json::value::to_raw_value(contents)?;
+    serde_json::to_vec(&SnapshotFile {
+        version: SNAPSHOT_VERSION,
+        crc64: Crc64::of(contents.get().as_bytes()),
+        contents: &contents,
+    })
 }
 
 fn snapshot(engine: &Engine) -> Result<Vec<u8>, StoreError> {
@@ -105,13 +137,11 @@ fn snapshot(engine: &Engine) -> Result<Vec<u8>, StoreError> {
     }
     let lists = lists.into_iter().rev().map(|(_, entries)| entries);
     let lasting = lists.flatten().filter(is_lasting);
-    let entries = lasting.map(Entry::from_seam).collect();
-    let file = SnapshotFile {
-        version: SNAPSHOT_VERSION,
+    let contents = Contents {
         generation,
-        entries,
+        entries: lasting.map(Entry::from_seam).collect(),
     };
-    serde_json::to_vec(&file).map_err(|e| StoreError::Corrupt(format!("catalog.json: {e}")))
+    written(&contents).map_err(|e| StoreError::Corrupt(format!("catalog.json: {e}")))
 }
 
 /// The entries of the snapshot on disk that lie at these places in the index, where they cannot be read any more.
@@ -138,17 +168,31 @@ fn as_they_were(
     Ok(entries)
 }
 
+/// What tells how the rest is read.
+#[derive(Deserialize)]
+struct Form {
+    version: u32,
+}
+
+/// The file: what it holds, as it is written, and the checksum of that text.
+#[derive(Serialize, Deserialize)]
+struct SnapshotFile<'a> {
+    version: u32,
+    crc64: Crc64,
+    #[serde(borrow)]
+    contents: &'a RawValue,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Contents {
+    generation: u64,
+    entries: Vec<Entry>,
+}
+
 /// What is read of it when its entries do not matter.
 #[derive(Deserialize)]
 struct Head {
     generation: u64,
-}
-
-#[derive(Serialize, Deserialize)]
-struct SnapshotFile {
-    version: u32,
-    generation: u64,
-    entries: Vec<Entry>,
 }
 
 #[cfg(test)]
@@ -186,6 +230,53 @@ mod tests {
 
     async fn rebuilt(folder: &Folder) -> EmbeddedStore {
         EmbeddedStore::reindex(folder.options(), NOW).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_with_a_flipped_bit_is_not_believed() {
+        let folder = Folder::new();
+        drop(with_key(&folder).await);
+        let sound = fs::read(folder.0.join("catalog.json")).unwrap();
+        parse(&sound).unwrap();
+        for bit in 0..8 * sound.len() {
+            let mut flipped = sound.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            // The last is the case of a hexadecimal digit, which is no other number.
+            let is_same = flipped.eq_ignore_ascii_case(&sound);
+            let refused = matches!(parse(&flipped), Err(StoreError::Corrupt(_)));
+            assert!(refused || is_same, "bit {bit}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flipped_bit_in_the_snapshot_does_not_put_a_sound_index_aside() {
+        let folder = Folder::new();
+        let (store, [films, _]) = with_key(&folder).await;
+        store.close().await.unwrap();
+        drop(store);
+        folder.settle().await;
+        let path = folder.0.join("catalog.json");
+        let sound = fs::read_to_string(&path).unwrap();
+        let spoiled = sound.replace("\"generation\":4,", "\"generation\":6,");
+        assert_ne!(sound, spoiled);
+        fs::write(&path, spoiled).unwrap();
+        let store = folder.open().await;
+        assert_eq!(folder.broken_indexes(), 0);
+        assert!(store.find(&films).await.unwrap().is_some());
+        let written = fs::read_to_string(&path).unwrap();
+        assert_eq!(written, sound, "it is written anew");
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_from_before_there_was_a_checksum_is_read() {
+        let folder = Folder::new();
+        drop(with_key(&folder).await);
+        let path = folder.0.join("catalog.json");
+        let file: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        let mut old = file["contents"].clone();
+        old["version"] = UNCHECKED_VERSION.into();
+        let (generation, entries) = parse(old.to_string().as_bytes()).unwrap();
+        assert_eq!((generation, entries.len()), (4, 3));
     }
 
     #[tokio::test]

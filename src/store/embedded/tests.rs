@@ -51,7 +51,7 @@ impl Folder {
         tokio::task::spawn_blocking(open).await.unwrap();
     }
 
-    fn broken_indexes(&self) -> usize {
+    pub(super) fn broken_indexes(&self) -> usize {
         let entries = fs::read_dir(&self.0).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name());
         names
@@ -1243,7 +1243,9 @@ async fn a_setting_whose_bucket_is_not_in_the_snapshot_does_not_stop_a_rebuild()
     drop(store);
     folder.settle().await;
     let path = folder.0.join("catalog.json");
-    let mut file: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let file: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut file = file["contents"].clone();
+    file["version"] = 1.into();
     let entries = file["entries"].as_array_mut().unwrap();
     let place = |kind| move |entry: &serde_json::Value| entry.get(kind).is_some();
     let last_bucket = entries.iter().rposition(place("bucket")).unwrap();
