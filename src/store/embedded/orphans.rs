@@ -46,8 +46,12 @@ pub(super) fn fresh_mark(index: &Index, now: Timestamp) -> Result<u32, StoreErro
     Ok(recent::second(now).max(born))
 }
 
-/// Names, durably, what may have been acknowledged by its label alone.
-pub(super) async fn name_recent(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> {
+/// Names, durably, what may have been acknowledged by its label alone. From the second `started` on, in which this start began, labels are
+/// looked for from then on.
+pub(super) async fn name_recent(
+    engine: &Arc<Engine>,
+    started: Timestamp,
+) -> Result<(), StoreError> {
     // Reading a million names takes most of the time; two folders at once take half of it.
     let half = |folders| engine.blocking(move |engine| unknown(engine, folders));
     let (low, high) = futures_util::join!(half(0..=0x7f), half(0x80..=0xff));
@@ -55,7 +59,7 @@ pub(super) async fn name_recent(engine: &Arc<Engine>, now: Timestamp) -> Result<
     engine
         .blocking(move |engine| name_unknown(engine, ids))
         .await?;
-    let mark = fresh_mark(&engine.index, now)?;
+    let mark = fresh_mark(&engine.index, started)?;
     let note = move |txn: &mut Txn<'_>| recent::put_mark(txn, mark);
     engine.index.commit(note).await?;
     engine.recent.restart(mark);

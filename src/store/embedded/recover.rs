@@ -71,7 +71,7 @@ async fn settle(
     empty_garbage(engine).await?;
     if !clean {
         // Before uploads are gone on with: who was promised a key by a label has it, and their conditions are judged against that.
-        orphans::name_recent(engine, clock.now()).await?;
+        orphans::name_recent(engine, clock.said).await?;
         empty_garbage(engine).await?;
         // What an interrupted copy left may take the room that the next one needs.
         orphans::search(engine).await?;
