@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::app::{App, Clock};
-use crate::store::Store;
+use crate::store::{MAX_CLOSE_WAIT, Store};
 
 mod activity;
 mod capacity;
@@ -44,9 +44,9 @@ use listener::Socket;
 use signals::Event;
 use tls::Tls;
 
-/// Longest wait for the store to close after the drain: longer than the two waits of 30 s that the store itself gives what is under way, so
-/// that it can still note how it was left.
-pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(65);
+/// Longest wait for the store to close after the drain: 5 s longer than the store itself waits for what is under way, so that it can still
+/// note how it was left.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(MAX_CLOSE_WAIT.as_secs() + 5);
 
 /// What the server floor is told by the configuration.
 #[derive(Clone, Debug)]

@@ -45,6 +45,9 @@ pub use error::StoreError;
 pub use lists::{FilePage, FileQuery, KeyEntry, KeyPage, KeyQuery, SortKey};
 pub use parts::{Completion, PartStore, UploadEntry, UploadPage, UploadQuery};
 
+/// How long [`ObjectStore::close`] waits for what is under way, in all. What a floor above waits for it is longer, or it could not note how it was left.
+pub const MAX_CLOSE_WAIT: Duration = Duration::from_secs(60);
+
 /// Everything the floors above ask of an engine.
 pub trait Store: ObjectStore + PartStore + Catalog {}
 

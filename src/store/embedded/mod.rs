@@ -85,13 +85,13 @@ use self::records::SessionRecord;
 use self::sync::{Mutex, TaskTracker};
 use super::{
     Catalog, CatalogEntry, CatalogKey, CatalogKind, ChunkSpec, ChunkWriter, ClockReading, FilePage,
-    FileQuery, Health, KeyPage, KeyQuery, ObjectChange, ObjectName, ObjectReader, ObjectStore,
-    StoreError, SweepReport, WriteCondition,
+    FileQuery, Health, KeyPage, KeyQuery, MAX_CLOSE_WAIT, ObjectChange, ObjectName, ObjectReader,
+    ObjectStore, StoreError, SweepReport, WriteCondition,
 };
 use crate::model::{Bucket, ChunkReceipt, Id, NewUpload, ObjectMeta, Timestamp, UploadSession};
 
-/// How long closing waits for writers and tasks that are under way.
-const CLOSE_WAIT: Duration = Duration::from_secs(30);
+/// How long closing waits for writers that are under way, and then for tasks: two waits.
+const CLOSE_WAIT: Duration = Duration::from_secs(MAX_CLOSE_WAIT.as_secs() / 2);
 
 /// How to open the embedded engine.
 #[derive(Clone, Debug)]
