@@ -198,6 +198,11 @@ impl Said {
     }
 
     fn of_plupload(&self, suffix: Option<u32>) -> Result<ChunkTarget, ApiError> {
+        if let (None, None, Some(chunks @ 2..)) = (suffix, self.chunk, self.chunks) {
+            // Taken for chunk 0, each would replace the one before.
+            let rule = format!("must say which of {chunks} chunks (chunks) this is.");
+            return Err(refused("chunk", "", rule));
+        }
         let (index, nb_chunks) = match (suffix, self.chunk.unwrap_or(0), self.chunks) {
             (Some(index), _, chunks) => (index, chunks.filter(|&chunks| chunks > 1)),
             (None, index, None | Some(0)) if index > 0 => (index, None),
@@ -416,6 +421,11 @@ mod tests {
                 Err(ErrorCode::InvalidArgument),
                 "{chunk}/{chunks}"
             );
+        }
+        for chunk in [None, Some("")] {
+            // Each would be chunk 0, and replace the one before.
+            let unnumbered = spec("tmp/p/a.mp4", chunk, Some("3"));
+            assert_eq!(unnumbered, Err(ErrorCode::InvalidArgument));
         }
         assert_eq!(
             spec("tmp/p/a.mp4.10000", None, None),
