@@ -1112,6 +1112,24 @@ async fn a_test_request_is_judged_as_its_form_would_be() {
 }
 
 #[tokio::test]
+async fn a_test_request_finds_nothing_of_a_file_that_is_gone() {
+    let rig = Rig::new().await;
+    let session = Session::start(&rig, "gone", "client=resumable").await;
+    let fields = |index: usize| resumable(index, CHUNK, SIZE);
+    for index in 0..count(CHUNK, SIZE) {
+        let answer = post(&rig, &session.form(&fields(index), &chunk(index))).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+    let first = asked(&session, &fields(0));
+    assert_eq!(test_request(&rig, &first).await.status, 200);
+    rig.ask("DELETE", &format!("/v1/files/{}", session.id))
+        .await;
+    assert_eq!(test_request(&rig, &first).await.status, 204);
+    let answer = post(&rig, &session.form(&fields(0), &chunk(0))).await;
+    assert_eq!(answer.status, 404, "{}", answer.text());
+}
+
+#[tokio::test]
 async fn any_other_get_of_a_bucket_needs_the_signature_of_a_request() {
     let rig = Rig::new().await;
     let session = Session::start(&rig, "get", "client=resumable").await;

@@ -12,11 +12,11 @@ use super::answer_style::{self, PostedChunk};
 use super::app::App;
 use super::call::new_id;
 use super::chunk_target::{self, ChunkTarget};
-use super::error::ApiError;
+use super::error::{ApiError, ErrorCode};
 use super::post_refusal::wrong_md5;
 use crate::model::{AnswerStyle, ChunkReceipt, NewUpload, Timestamp, UploadSession, UploadState};
 use crate::policy::Grant;
-use crate::store::{ChunkSpec, ChunkWriter, Expected, StoreError};
+use crate::store::{ChunkSpec, ChunkWriter, Expected, ObjectName, StoreError};
 
 /// The session that a form belongs to.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl SessionPost {
     /// The session that the policy names; `None` for a policy that somebody else signed.
     ///
     /// # Errors
-    /// `NoSuchUpload`; `InvalidArgument` for a style that does not exist.
+    /// `NoSuchUpload`, also when what the session became is gone; `InvalidArgument` for a style that does not exist.
     pub(super) async fn of(app: &App, grant: &Grant) -> Result<Option<Self>, ApiError> {
         let Some(id) = grant.session() else {
             return Ok(None);
@@ -45,6 +45,8 @@ impl SessionPost {
         if is_over(&session, app.clock.now()) {
             return Err(ApiError::from(StoreError::NoSuchUpload).in_style(style));
         }
+        let file = check_file(app, &session).await;
+        file.map_err(|error| error.in_style(style))?;
         Ok(Some(Self { session, style }))
     }
 
@@ -64,6 +66,27 @@ impl SessionPost {
 pub(super) fn is_over(session: &UploadSession, now: Timestamp) -> bool {
     let end = session.upload.expires_at;
     session.state == UploadState::Uploading && end.is_some_and(|end| end <= now)
+}
+
+/// Whether the file that a session became is here. Nobody who repeats what he sent must take it for stored when it was deleted, has
+/// expired or gave way to another since.
+///
+/// # Errors
+/// `NoSuchUpload`, what the store says.
+async fn check_file(app: &App, session: &UploadSession) -> Result<(), ApiError> {
+    if session.state != UploadState::Completed {
+        return Ok(());
+    }
+    let file = ObjectName::Id(session.upload.id);
+    match app.store.object(&file, app.clock.now()).await {
+        Ok(_) => Ok(()),
+        Err(StoreError::NoSuchObject) => Err(ApiError::new(
+            ErrorCode::NoSuchUpload,
+            "The file of this upload was complete and is gone: it was deleted or replaced, or has expired. Start a new upload.",
+        )
+        .caused_by(StoreError::NoSuchObject)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// A file on its way into the store.
@@ -157,6 +180,11 @@ impl<'a> PostTarget<'a> {
             StoreError::DigestMismatch { .. } => in_words_of_form(error),
             other => target.refusal(other, file_name),
         })?;
+        if committed.repeated && committed.object.is_none() {
+            // Others may have made it whole, and removed it, while it was under way.
+            let session = app.store.upload(post.session.upload.id).await?;
+            check_file(app, &session).await?;
+        }
         let receipt = committed.receipt;
         let mut complete = committed.object.is_some();
         let mut spec = target.spec;
