@@ -63,8 +63,12 @@ impl Ask {
 
     async fn send_from(&self, rig: &Rig, connection: Connection) -> Answer {
         let mut request = Request::builder().method(self.method).uri(&self.path);
-        if !self.headers.iter().any(|(name, _)| *name == "host") {
+        let has = |sought: &str| self.headers.iter().any(|(name, _)| *name == sought);
+        if !has("host") {
             request = request.header("host", HOST);
+        }
+        if !self.body.is_empty() && !has("content-length") && !has("transfer-encoding") {
+            request = request.header("content-length", self.body.len());
         }
         for (name, value) in &self.headers {
             request = request.header(*name, value);
@@ -634,6 +638,18 @@ const ROWS: &[Row] = &[
         400,
         "EntityTooLarge",
         "meant in KiB",
+    ),
+    (
+        "a file that is too large, of which nobody says how large it is",
+        || {
+            let mut ask = changed(|form| _ = form.condition("[\"content-length-range\",0,5]"));
+            ask.headers
+                .push(("transfer-encoding", "chunked".to_owned()));
+            ask
+        },
+        400,
+        "EntityTooLarge",
+        "The file has at least 21 bytes",
     ),
     (
         "bounds that are swapped",
@@ -1225,7 +1241,8 @@ async fn a_flood_of_refusals_takes_nobody_elses_explanation() {
 // Without a server.
 
 /// What only a server knows, so that a saved request cannot show it.
-const ONLY_A_SERVER_KNOWS: [&str; 6] = [
+const ONLY_A_SERVER_KNOWS: [&str; 7] = [
+    "a file that is too large, of which nobody says how large it is",
     "a token of another service",
     "a bucket that is not here",
     "a bucket in the host that is not here",

@@ -784,6 +784,70 @@ async fn a_session_whose_file_would_have_expired_replaces_nothing() {
     assert_eq!(stored(&rig, &key).await.as_deref(), Some(FILE));
 }
 
+/// How a file that was complete went.
+#[derive(Clone, Copy, Debug)]
+enum Went {
+    Deleted,
+    Replaced,
+    Expired,
+}
+
+#[tokio::test]
+async fn a_form_that_is_sent_again_is_not_told_that_a_file_is_stored_which_is_gone() {
+    for went in [Went::Deleted, Went::Replaced, Went::Expired] {
+        let rig = Rig::new().await;
+        let end = NOW.seconds() + 60;
+        let (id, fields) = session(&rig, &format!("once.mp4&expires_at={end}")).await;
+        let form = session_form(&fields, FILE);
+        for _ in 0..2 {
+            let answer = post(&rig, &form).await;
+            assert_eq!(answer.status.as_u16(), 201, "here it is: {}", answer.text());
+        }
+        match went {
+            Went::Deleted => {
+                let answer = rig.ask("DELETE", &format!("/v1/files/{id}")).await;
+                assert_eq!(answer.status.as_u16(), 200);
+            }
+            Went::Replaced => {
+                let (_, others) = session(&rig, "once.mp4").await;
+                let answer = post(&rig, &session_form(&others, b"others")).await;
+                assert_eq!(answer.status.as_u16(), 201);
+            }
+            Went::Expired => rig.advance(Duration::from_secs(60)),
+        }
+        let answer = post(&rig, &form).await;
+        assert_eq!(answer.status.as_u16(), 404, "{went:?}: {}", answer.text());
+        assert_eq!(code(&answer), "NoSuchUpload", "{went:?}");
+        assert!(message(&answer).contains("is gone"), "{went:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_too_large_is_refused_with_the_size_that_it_has() {
+    let rig = Rig::new().await;
+    let proposed = |answer: &Answer| {
+        let text = answer.text();
+        let (_, rest) = text.split_once("<ProposedSize>").unwrap();
+        rest.split_once('<').unwrap().0.parse::<usize>().unwrap()
+    };
+    for size in [11, 1_000, 30_000, 70_000, 200_000] {
+        let mut form = valid();
+        form.condition("[\"content-length-range\",0,10]");
+        form.file = vec![b'x'; size];
+        form.sign();
+        let answer = post(&rig, &form).await;
+        assert_eq!(code(&answer), "EntityTooLarge", "without a length");
+        assert!((11..=size).contains(&proposed(&answer)), "so far");
+        let body = form.encode();
+        let length = body.len().to_string();
+        let kind = content_type();
+        let headers = [("content-type", kind.as_str()), ("content-length", &length)];
+        let answer = rig.request("POST", "/uploads/", &headers, body).await;
+        assert_eq!(code(&answer), "EntityTooLarge");
+        assert_eq!(proposed(&answer), size);
+    }
+}
+
 #[tokio::test]
 async fn a_file_that_expires_while_it_arrives_is_not_taken() {
     let rig = Rig::new().await;

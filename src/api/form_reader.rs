@@ -27,6 +27,8 @@ use super::post_refusal::{malformed, no_file, policy_error};
 pub(super) struct FormReader<'a> {
     parser: Multipart<'a>,
     heads: Heads,
+    /// Bytes of the closing delimiter with the line ends around it.
+    closing_bytes: usize,
     /// The file's part, while it is read.
     file: Option<Field<'a>>,
 }
@@ -38,6 +40,7 @@ impl<'a> FormReader<'a> {
         Self {
             parser: Multipart::new(guard, boundary),
             heads,
+            closing_bytes: "\r\n--".len() + boundary.len() + "--\r\n".len(),
             file: None,
         }
     }
@@ -73,6 +76,13 @@ impl<'a> FormReader<'a> {
             let value = small_value(field).await?;
             seen.value(&value).map_err(policy_error)?;
         }
+    }
+
+    /// How many bytes the file has in a body of so many: at least, whatever may follow it, and when it is the last part, as it should be.
+    pub(super) fn file_in(&self, body: u64) -> Option<(u64, u64)> {
+        let rest = body.checked_sub(self.heads.before_file()? as u64)?;
+        let least = rest.saturating_sub(MAX_OUTSIDE_BYTES as u64);
+        Some((least, rest.saturating_sub(self.closing_bytes as u64)))
     }
 
     /// The next bytes of the file; none at its end.

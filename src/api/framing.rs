@@ -59,6 +59,7 @@ pub struct Heads(Arc<Mutex<Queue>>);
 struct Queue {
     waiting: VecDeque<PartHead>,
     taken: usize,
+    before_file: Option<usize>,
     reads_no_more: bool,
 }
 
@@ -74,6 +75,15 @@ impl Heads {
     /// How many were taken.
     pub(super) fn taken(&self) -> usize {
         self.queue().taken
+    }
+
+    /// How many bytes of the body came before the content of the file, once that has begun.
+    pub(super) fn before_file(&self) -> Option<usize> {
+        self.queue().before_file
+    }
+
+    pub(super) fn file_begins(&self, before: usize) {
+        self.queue().before_file = Some(before);
     }
 
     /// From now on nothing more is read from the network: the guard hands over what it has, and then stands still for ever.

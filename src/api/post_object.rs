@@ -23,7 +23,6 @@ use super::checksum::Verifier;
 use super::error::{ApiError, ErrorCode};
 use super::explain::Seen;
 use super::form_reader::FormReader;
-use super::framing::MAX_OUTSIDE_BYTES;
 use super::guard;
 use super::post_answer::Posted;
 use super::post_refusal::{malformed, no_bucket, policy_error, second_file};
@@ -175,14 +174,11 @@ impl Job<'_> {
     ) -> Result<Stored, ApiError> {
         let (app, now, grant) = (self.app, self.now, self.grant);
         self.query.check(seen.form(), grant)?;
-        if let Some(length) = self.announced {
-            // The form around the file is at most twice the guard's limit, so this much of the body must be the file.
-            grant
-                .check_max(length.saturating_sub(2 * MAX_OUTSIDE_BYTES as u64))
-                .map_err(policy_error)?;
-        }
+        let announced = self.announced.and_then(|length| reader.file_in(length));
+        let (least, likely) = announced.unwrap_or_default();
+        check_max(grant, least, likely)?;
         let mut target = PostTarget::open(app, grant, self.session, now).await?;
-        let (size, checksum) = take_file(reader, &mut target, grant).await?;
+        let (size, checksum) = take_file(reader, &mut target, (grant, likely)).await?;
         seen.file_has(size);
         match reader.finish(seen).await {
             Err(error) if !faults::is_planted(Bug::NoClosingDelimiter) => return Err(error),
@@ -254,17 +250,24 @@ async fn bucket_config(app: &App, name: &Bucket) -> Result<Option<BucketConfig>,
     }
 }
 
+/// Judges the bytes that are known to be the file's. What is too large is refused with the size that it is `likely` to have in the end.
+fn check_max(grant: &Grant, bytes: u64, likely: u64) -> Result<(), ApiError> {
+    let checked = grant.check_max(bytes);
+    let checked = checked.or_else(|_| grant.check_max(bytes.max(likely)));
+    checked.map_err(policy_error)
+}
+
 /// Pushes the file's bytes down; returns how many there were, and what the checksum that the form claims is compared with.
 async fn take_file<'a>(
     reader: &mut FormReader<'_>,
     target: &mut PostTarget<'_>,
-    grant: &'a Grant,
+    (grant, likely): (&'a Grant, u64),
 ) -> Result<(u64, Option<Verifier<'a>>), ApiError> {
     let mut size = 0_u64;
     let mut checksum = grant.checksum().map(Verifier::new);
     while let Some(bytes) = reader.file_bytes().await? {
         size += bytes.len() as u64;
-        grant.check_max(size).map_err(policy_error)?;
+        check_max(grant, size, likely)?;
         target.check_max(size)?;
         checksum
             .iter_mut()

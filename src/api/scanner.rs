@@ -235,6 +235,7 @@ impl Scanner {
         if self.in_file {
             self.file_seen = true;
             self.file_number = self.parts;
+            self.heads.file_begins(self.outside_bytes);
             self.outside_bytes = 0;
         }
         self.heads.push(head);

@@ -33,6 +33,8 @@ const WRONG: &str = "wrong";
 pub struct Surroundings<'a> {
     /// How many bytes the file has, when that is known.
     pub file_bytes: Option<u64>,
+    /// Whether it may have more, since it was refused before its end.
+    pub may_be_larger: bool,
     /// The Content-Type of the file part itself, which counts for nothing.
     pub file_type: Option<&'a str>,
     /// Names of the fields that come after the file, where they are ignored, as far as that was read.
@@ -238,6 +240,14 @@ fn chosen<'p>(facts: &Facts<'p>) -> (Vec<&'p Condition>, usize) {
     (first.collect(), left_out)
 }
 
+fn size_shown(around: &Surroundings<'_>) -> Option<String> {
+    let bytes = around.file_bytes?;
+    Some(match around.may_be_larger {
+        true => format!("at least {bytes}"),
+        false => bytes.to_string(),
+    })
+}
+
 fn finding(facts: &Facts<'_>, condition: &Condition) -> ConditionFinding {
     let hidden = |text: &str| {
         let name = condition.field().unwrap_or_default();
@@ -252,7 +262,7 @@ fn finding(facts: &Facts<'_>, condition: &Condition) -> ConditionFinding {
         ),
         Test::Length { min, max } => (
             format!("a file of {min} to {max} bytes"),
-            facts.around.file_bytes.map(|bytes| bytes.to_string()),
+            size_shown(&facts.around),
         ),
         Test::Never => ("what no form can meet".to_owned(), None),
     };

@@ -36,6 +36,7 @@ pub(super) fn explanation(case: &Case, known: &Known<'_>) -> Option<Explanation>
     let proposed = || case.refusal.as_ref()?.extra("ProposedSize")?.parse().ok();
     let around = Surroundings {
         file_bytes: seen.file_bytes().or_else(proposed),
+        may_be_larger: seen.file_bytes().is_none() && case.asked.content_length.is_none(),
         file_type: seen.file().and_then(|file| file.kind.as_deref()),
         after_file: seen.after_file(),
         read_to_end: seen.is_read_to_end(),

@@ -57,7 +57,7 @@ fn empty_file(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
 }
 
 fn other_unit(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
-    let bytes = bytes(facts, error)?;
+    let bytes = bytes(facts, error).filter(|_| !facts.around.may_be_larger)?;
     let (min, max) = size_range(facts.policy?);
     let fits = |(_, unit): &&(&str, u64)| {
         max > 0 && (min.saturating_mul(*unit)..=max.saturating_mul(*unit)).contains(&bytes)
@@ -73,7 +73,12 @@ fn other_unit(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
 fn any_size(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
     let (min, max) = size_range(facts.policy?);
     let bytes = bytes(facts, error)?;
+    let least = if facts.around.may_be_larger {
+        "at least "
+    } else {
+        ""
+    };
     Some(format!(
-        "The file has {bytes} bytes and the policy allows {min} to {max} bytes; choose another file, or sign another content-length-range."
+        "The file has {least}{bytes} bytes and the policy allows {min} to {max} bytes; choose another file, or sign another content-length-range."
     ))
 }
