@@ -9,7 +9,7 @@
 use clap::Args;
 
 use super::control::{refuse_absent, refuse_foreign_store};
-use super::output::say;
+use super::output::{complain, say};
 use super::{Failure, Settings, chain};
 use crate::api::app::Clock;
 use crate::store::embedded::EmbeddedStore;
@@ -32,7 +32,15 @@ impl Reindex {
             .await
             .map_err(failed)?;
         let files = store.list_files(&FileQuery::default(), now).await;
+        let left_out = store.left_out();
         store.close().await.map_err(failed)?;
-        say(&format!("{} files indexed", files.map_err(failed)?.total))
+        say(&format!("{} files indexed", files.map_err(failed)?.total))?;
+        if left_out > 0 {
+            complain(&format!(
+                "{left_out} files without a usable record are left where they are: those of unfinished uploads, and of objects that were damaged, \
+                 or whose extended attributes were lost"
+            ));
+        }
+        Ok(())
     }
 }

@@ -64,7 +64,7 @@ impl App {
         } else {
             StatusCode::SERVICE_UNAVAILABLE
         };
-        let state = json!({ "ready": writable, "writable": writable, "free_bytes": free_bytes });
+        let state = json!({ "ready": writable, "writable": writable && free_bytes > 0, "free_bytes": free_bytes });
         json_answer(status, &state)
     }
 }

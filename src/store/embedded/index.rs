@@ -32,7 +32,7 @@ use super::memory as sled;
 use super::sync::{self, Mutex};
 use crate::store::StoreError;
 use committer::{Committer, Job, Ran, run_job};
-pub(super) use committer::{Mark, Txn};
+pub(super) use committer::{Mark, Room, Txn};
 pub(super) use open::OpenError;
 use open::open_in_time;
 use versions::Versions;
@@ -56,19 +56,19 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Opens or creates the index in `folder`; `mark` is written with every sync.
-    pub(super) fn open(folder: &Path, fuse: Fuse, mark: Mark) -> Result<Self, OpenError> {
+    /// Opens or creates the index in `folder`; a [`Mark`] is written with every sync, and a [`Room`] asked before.
+    pub(super) fn open(folder: &Path, fuse: Fuse, hooks: (Mark, Room)) -> Result<Self, OpenError> {
         let db = open_in_time(folder)?;
         let file = File::open(folder.join("db"))
             .map_err(|e| OpenError::Io(StoreError::from_io("open the index file", e)))?;
-        Self::start(db, file, fuse, mark)
+        Self::start(db, file, fuse, hooks)
     }
 
     /// Starts the committer, which syncs `file`.
-    fn start(db: sled::Db, file: File, fuse: Fuse, mark: Mark) -> Result<Self, OpenError> {
+    fn start(db: sled::Db, file: File, fuse: Fuse, hooks: (Mark, Room)) -> Result<Self, OpenError> {
         let (jobs, queue) = mpsc::channel(MAX_WAITING_JOBS);
         let versions = Versions::default();
-        let committer = Committer::new((db.clone(), versions.clone()), file, fuse, mark);
+        let committer = Committer::new((db.clone(), versions.clone()), file, fuse, hooks);
         let committer = sync::thread::Builder::new()
             .name("index-committer".to_owned())
             .spawn(move || committer.run(queue))
@@ -241,14 +241,21 @@ fn guarded<R>(call: impl FnOnce() -> Result<R, StoreError>) -> Result<R, StoreEr
 mod schedules;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::time::Duration;
 
     use super::*;
     use crate::store::embedded::tests::Folder;
 
+    /// Of an index that has no mark, and all the room in the world.
+    pub(in super::super) fn hooks() -> (Mark, Room) {
+        (Box::new(|| None), Box::new(|| true))
+    }
+
     fn open(folder: &Folder) -> Index {
-        Index::open(&folder.0, Fuse::default(), Box::new(|| None)).unwrap()
+        Index::open(&folder.0, Fuse::default(), hooks()).unwrap()
     }
 
     #[tokio::test]
@@ -307,12 +314,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_job_for_which_there_is_no_room_fails_alone() {
+        let folder = Folder::new();
+        let has_room = Arc::new(AtomicBool::new(true));
+        let asked = Arc::clone(&has_room);
+        let room = Box::new(move || asked.load(Ordering::Relaxed));
+        let fuse = Fuse::default();
+        let index = Index::open(&folder.0, fuse.clone(), (Box::new(|| None), room)).unwrap();
+        let put = |value: u8| move |txn: &mut Txn<'_>| txn.put(b"a".to_vec(), vec![value]);
+        index.commit(put(1)).await.unwrap();
+        has_room.store(false, Ordering::Relaxed);
+        assert!(matches!(index.commit(put(2)).await, Err(StoreError::Full)));
+        let read = index.commit(|txn: &mut Txn<'_>| txn.get(b"a")).await;
+        assert_eq!(read.unwrap(), Some(vec![1]), "it is read all the same");
+        has_room.store(true, Ordering::Relaxed);
+        index.commit(put(3)).await.unwrap();
+        assert_eq!(index.get(b"a").unwrap(), Some(vec![3]));
+        assert!(fuse.check().is_ok());
+    }
+
+    #[tokio::test]
     async fn a_failed_sync_makes_every_later_job_read_only() {
         let folder = Folder::new();
         let db = open_in_time(&folder.0).unwrap();
         let unsyncable = File::open("/dev/null").unwrap();
         let fuse = Fuse::default();
-        let index = Index::start(db, unsyncable, fuse.clone(), Box::new(|| None)).unwrap();
+        let index = Index::start(db, unsyncable, fuse.clone(), hooks()).unwrap();
         for _ in 0..2 {
             let job = |txn: &mut Txn<'_>| txn.put(b"a".to_vec(), b"1".to_vec());
             assert!(matches!(index.commit(job).await, Err(StoreError::ReadOnly)));

@@ -141,6 +141,12 @@ impl EmbeddedStore {
         let engine = recover::open(options, now, true).await?;
         Ok(Self { engine })
     }
+
+    /// How many files have no name since the index was rebuilt at this start: those of unfinished uploads, and those whose record is
+    /// lost. They stay where they are.
+    pub fn left_out(&self) -> usize {
+        self.engine.left_out
+    }
 }
 
 /// What all parts share.
@@ -165,6 +171,8 @@ struct Engine {
     folds: Semaphore,
     /// Bytes that all copies together still need room for.
     copying: Mutex<u64>,
+    /// Files that had no usable record when the index was rebuilt at this start.
+    left_out: usize,
 }
 
 impl Engine {

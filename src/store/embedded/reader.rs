@@ -21,6 +21,7 @@ use super::disk::FileName;
 use super::faults::{self, Bug};
 use super::hot::MAX_OBJECT_BYTES;
 use super::objects::{self, Found, MAX_TRIES, damaged};
+use super::rebuild;
 use super::sync::Handle;
 use crate::model::{Crc64, Hasher, ObjectMeta, Timestamp};
 use crate::store::{ObjectName, ObjectReader, StoreError};
@@ -32,6 +33,7 @@ const AT_ONCE_BYTES: usize = 128 << 10;
 
 /// What a damaged object is called.
 const OTHER_BYTES: &str = "an object's bytes do not match its checksum";
+const NO_LABEL: &str = "its file carries no record of it (an extended attribute that was lost, as by a copy without them?), so a rebuilt index would not have it";
 const OTHER_SIZE: &str = "an object has another size than its record";
 
 /// An open object; it keeps the file, whatever happens to the name.
@@ -128,7 +130,12 @@ pub(super) async fn verify(
         if digests.crc64 != meta.crc64 || meta.md5.is_some_and(|md5| md5 != digests.md5) {
             return Err(damaged(OTHER_BYTES));
         }
-        Ok(meta)
+        let label = rebuild::read_label(&engine.disk, meta.id)?;
+        let is_same = |label: &ObjectMeta| (&label.bucket, &label.key) == (&meta.bucket, &meta.key);
+        match label.filter(is_same) {
+            Some(_) => Ok(meta),
+            None => Err(damaged(NO_LABEL)),
+        }
     };
     engine.blocking(check).await
 }

@@ -17,13 +17,14 @@ use crate::store::{CatalogEntry, StoreError};
 /// Objects, or catalog entries, that a rebuild writes in one job.
 const REBUILD_STEP: usize = 256;
 
-/// Fills an empty index from the labels of the files and the snapshot of the catalog.
+/// Fills an empty index from the labels of the files and the snapshot of the catalog. Returns how many files have no name now: those of
+/// unfinished uploads, and those whose label is lost or is of another size.
 pub(super) fn rebuild(
     disk: &Disk,
     index: &Index,
     epoch: &[u8],
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<usize, StoreError> {
     let runtime = Handle::current();
     let snapshot = disk.read_catalog()?;
     let snapshot = snapshot.map(|bytes| snapshot::parse(&bytes));
@@ -56,7 +57,7 @@ pub(super) fn rebuild(
         let catalog = entries.len();
         tracing::warn!(named, unnamed, catalog, "the index was rebuilt");
     }
-    Ok(())
+    Ok(unnamed)
 }
 
 /// Writes entries of the catalog. A setting without its bucket, which was removed while the snapshot was taken, is passed over.

@@ -84,7 +84,13 @@ async fn settle(
             written => written?,
         }
     }
-    engine.blocking(keep_ballast).await
+    engine.blocking(keep_ballast).await?;
+    if engine.options.ballast_bytes > 0 && !engine.disk.has_ballast() {
+        tracing::warn!(
+            "no room for the ballast (store.ballast) above the floor: a restart on a full disk may fail"
+        );
+    }
+    Ok(())
 }
 
 /// Whether a start can go on without what failed so: for want of room, or by one record that cannot be read.
@@ -131,7 +137,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
     }
     let epoch = read_format(&disk)?;
     let recent = Recent::default();
-    let index = open_index((&disk, &fuse, &recent), &epoch, now, reindex)?;
+    let (index, left_out) = open_index((&disk, &fuse, &recent), &epoch, now, reindex)?;
     recent.restart(orphans::mark(&index)?);
     let clean = index.get(&clean_key())?.is_some();
     if clean {
@@ -162,6 +168,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         scans: Arc::new(Semaphore::new(list::MAX_SCANS)),
         folds: Semaphore::new(complete::MAX_FOLDS),
         copying: Default::default(),
+        left_out,
     };
     Ok((engine, clean))
 }
@@ -197,25 +204,26 @@ fn open_index(
     epoch: &[u8],
     now: Timestamp,
     reindex: bool,
-) -> Result<Index, StoreError> {
+) -> Result<(Index, usize), StoreError> {
     let was_there = disk.has_index();
     if was_there && reindex {
         set_aside(disk, now, &"a rebuild was asked for")?;
     } else if was_there {
         match open_trusted(parts, epoch)? {
-            Ok(index) => return Ok(index),
+            Ok(index) => return Ok((index, 0)),
             Err(why) => set_aside(disk, now, &why)?,
         }
     }
     disk.make_index_folder()?;
-    let index = Index::open(&disk.index_folder(), fuse.clone(), recent.mark());
+    let hooks = (recent.mark(), disk.room());
+    let index = Index::open(&disk.index_folder(), fuse.clone(), hooks);
     let index = index.map_err(|error| match error {
         OpenError::Io(error) => error,
         OpenError::Broken(why) => StoreError::Corrupt(format!("a new index: {why}")),
     })?;
-    rebuild::rebuild(disk, &index, epoch, now)?;
+    let left_out = rebuild::rebuild(disk, &index, epoch, now)?;
     disk.sync_index_folder()?;
-    Ok(index)
+    Ok((index, left_out))
 }
 
 /// The index, or why it does not count.
@@ -226,7 +234,8 @@ fn open_trusted(
     if disk.index_is_marked() {
         return Ok(Err("it was found damaged while it was read".to_owned()));
     }
-    let index = match Index::open(&disk.index_folder(), fuse.clone(), recent.mark()) {
+    let hooks = (recent.mark(), disk.room());
+    let index = match Index::open(&disk.index_folder(), fuse.clone(), hooks) {
         Ok(index) => index,
         Err(OpenError::Io(error)) => return Err(error),
         Err(OpenError::Broken(why)) => return Ok(Err(why)),

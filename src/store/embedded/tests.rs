@@ -518,7 +518,7 @@ async fn the_newest_of_two_labelled_files_wins_and_the_other_stays() {
             .unwrap();
         let index = folder.0.join("index");
         let rebuilt = folder.0.join("rebuilt");
-        let fresh = Index::open(&rebuilt, Fuse::default(), Box::new(|| None)).unwrap();
+        let fresh = Index::open(&rebuilt, Fuse::default(), index::tests::hooks()).unwrap();
         let engine = Arc::clone(&store.engine);
         let (name, fresh) = tokio::task::spawn_blocking(move || {
             rebuild::rebuild(&engine.disk, &fresh, b"e", NOW).unwrap();
@@ -918,6 +918,33 @@ async fn damage_is_found_by_verify_and_a_cut_file_when_it_is_opened() {
         store.open(&name, NOW).await,
         Err(StoreError::Corrupt(_))
     ));
+}
+
+#[tokio::test]
+async fn a_file_that_has_lost_its_record_is_found_by_verify_and_counted_by_a_rebuild() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let [meta, other] = [
+        post(&store, "a.bin", b"a").await,
+        post(&store, "b.bin", b"b").await,
+    ];
+    let path = store.locate(&meta).unwrap();
+    // As by a copy that leaves attributes out.
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "a").unwrap();
+    let verified = store.verify(&ObjectName::Id(meta.id), NOW).await;
+    let Err(StoreError::Corrupt(why)) = verified else {
+        panic!("{verified:?}");
+    };
+    assert!(why.contains("carries no record"), "{why}");
+    store.verify(&ObjectName::Id(other.id), NOW).await.unwrap();
+    assert_eq!(store.left_out(), 0);
+    store.close().await.unwrap();
+    drop(store);
+    let store = EmbeddedStore::reindex(folder.options(), NOW).await.unwrap();
+    assert_eq!(store.left_out(), 1);
+    assert!(path.exists());
+    store.object(&ObjectName::Id(other.id), NOW).await.unwrap();
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, FlockOperation, XattrFlags};
 
+use super::super::index::Room;
 use super::{Disk, FileName, LABEL_ATTRIBUTE, MAX_ATTRIBUTE_BYTES, open_options, present};
 use crate::model::Id;
 use crate::store::StoreError;
@@ -26,6 +27,9 @@ const LOCK_WAIT: Duration = Duration::from_secs(10);
 const TEMPORARY: &str = ".tmp";
 /// Number of fan-out folders below `objects/`.
 const FOLDERS: u16 = 256;
+/// With less free space than this, in bytes, the index is not written: sled, which takes its file's room by the half MiB, takes no more
+/// writes until a restart when it finds none.
+const MIN_INDEX_ROOM: u64 = 4 << 20;
 
 impl Disk {
     /// The folder of the index.
@@ -106,6 +110,41 @@ impl Disk {
         let path = self.root.join("ballast");
         let removed = present(self.run("free the ballast", || fs::remove_file(path)))?;
         Ok(removed.is_some())
+    }
+
+    /// Whether the index may grow, asked of the file system each time. When it may not, the ballast is given up, so that deletes can go on
+    /// making room on a disk that others have filled; a sweep makes it again. Nothing else of the store takes that room: it keeps
+    /// the floor free.
+    pub(in super::super) fn room(&self) -> Room {
+        let root = self.root.clone();
+        let has_room = move || {
+            // A file system that does not answer is no full one.
+            rustix::fs::statvfs(&root).map_or(true, |stat| {
+                let blocks = if rustix::process::geteuid().is_root() {
+                    stat.f_bfree
+                } else {
+                    stat.f_bavail
+                };
+                blocks.saturating_mul(stat.f_frsize) >= MIN_INDEX_ROOM
+            })
+        };
+        let ballast = self.root.join("ballast");
+        Box::new(move || {
+            if has_room() {
+                return true;
+            }
+            if fs::remove_file(&ballast).is_ok() {
+                tracing::warn!(
+                    "the disk is full; the ballast was given up so that room can be made"
+                );
+            }
+            has_room()
+        })
+    }
+
+    /// Whether space is set aside.
+    pub(in super::super) fn has_ballast(&self) -> bool {
+        self.root.join("ballast").exists()
     }
 
     /// Sets `bytes` of space aside; nothing when that was done before.
@@ -250,7 +289,7 @@ pub(super) fn lock(root: &Path) -> io::Result<File> {
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 return Err(io::Error::new(
                     io::ErrorKind::ResourceBusy,
-                    "another process uses this data folder",
+                    "another process uses this data folder, and did not stop within 10 s of waiting",
                 ));
             }
             Err(error) => return Err(error.into()),

@@ -8,7 +8,8 @@
 //! 1. A job sees every earlier job's writes, also those of its own group that are not applied yet.
 //! 2. A job that fails leaves nothing; a job that was answered is applied, and synced unless it said that it need not be and none
 //!    before it in its group is.
-//! 3. A batch that cannot be applied, and a panic, blow the fuse: no job of that group, and none after it, succeeds.
+//! 3. A batch that cannot be applied, and a panic, blow the fuse: no job of that group, and none after it, succeeds. A disk without room
+//!    for a batch would do that, so nothing is written to one ([`Room`]): such a job fails alone, and leaves nothing.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -38,6 +39,9 @@ pub(super) type Job = Box<dyn FnOnce(&mut Pending, &Fuse) -> Ran + Send>;
 /// Asked before every sync for a value that is to be durable with it.
 pub(in super::super) type Mark = Box<dyn Fn() -> Option<Pair> + Send>;
 
+/// Asked before every group: whether there is room for what it writes. Makes some where it can.
+pub(in super::super) type Room = Box<dyn Fn() -> bool + Send>;
+
 /// A job that ran.
 pub(super) struct Ran {
     pub(super) effect: Effect,
@@ -62,6 +66,8 @@ pub(super) struct Pending {
     fuse: Fuse,
     versions: Versions,
     writes: Writes,
+    /// Whether there is no room for more.
+    is_full: bool,
 }
 
 impl Pending {
@@ -166,6 +172,7 @@ pub(super) fn run_job<R>(
     let result = try_job(fuse, &mut txn, job);
     let effect = match (&result, txn.need_not_sync) {
         (Ok(_), _) if txn.writes.is_empty() => Effect::Nothing,
+        (Ok(_), _) if txn.pending.is_full => return (Err(StoreError::Full), Effect::Nothing),
         (Ok(_), true) => Effect::Later,
         (Ok(_), false) => Effect::Synced,
         (Err(_), _) => return (result, Effect::Nothing),
@@ -196,6 +203,7 @@ pub(super) struct Committer {
     file: File,
     fuse: Fuse,
     mark: Mark,
+    room: Room,
     pending: Pending,
     /// Jobs that wrote since the last sync.
     unsynced: usize,
@@ -207,17 +215,19 @@ impl Committer {
         (db, versions): (sled::Db, Versions),
         file: File,
         fuse: Fuse,
-        mark: Mark,
+        (mark, room): (Mark, Room),
     ) -> Self {
         Self {
             file,
             fuse: fuse.clone(),
             mark,
+            room,
             pending: Pending {
                 db,
                 fuse,
                 versions,
                 writes: Writes::new(),
+                is_full: false,
             },
             unsynced: 0,
         }
@@ -239,6 +249,7 @@ impl Committer {
     fn commit(&mut self, group: Vec<Job>) {
         let (mut at_once, mut after_sync) = (Vec::new(), Vec::with_capacity(group.len()));
         let mut must_sync = false;
+        self.pending.is_full = !(self.room)();
         for job in group {
             let ran = job(&mut self.pending, &self.fuse);
             self.unsynced += usize::from(ran.effect != Effect::Nothing);
@@ -324,7 +335,8 @@ mod tests {
         let db = open_in_time(&folder.0).unwrap();
         let file = File::open(folder.0.join(file)).unwrap();
         let versions = Versions::default();
-        Committer::new((db, versions), file, Fuse::default(), Box::new(|| None))
+        let hooks: (Mark, Room) = (Box::new(|| None), Box::new(|| true));
+        Committer::new((db, versions), file, Fuse::default(), hooks)
     }
 
     #[test]
