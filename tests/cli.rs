@@ -708,6 +708,19 @@ fn reindex_refuses_beside_a_server_and_finds_every_file_after_it() {
 }
 
 #[test]
+fn the_superuser_serves_nobodys_store() {
+    let server = Server::dev(&[]);
+    let folder = server.stop();
+    let data = folder.path().join("data");
+    // Only the superuser can give a file away, and only he is refused.
+    if std::os::unix::fs::chown(data.join("FORMAT"), Some(65534), None).is_err() {
+        return;
+    }
+    let said = failed(&run(&["serve", "--data", data.to_str().unwrap()]));
+    assert!(said.contains("run the server as that user"), "{said}");
+}
+
+#[test]
 fn healthcheck_tells_a_ready_server_from_one_that_is_gone() {
     let server = Server::dev(&[]);
     let admin = server.admin.clone();

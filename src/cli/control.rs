@@ -33,7 +33,9 @@ use crate::store::Store;
 
 /// Largest answer that is held whole, in bytes: a full catalog's list.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
-
+/// What whoever is not the owner of a data folder may do.
+const AS_THAT_USER: &str =
+    "run this as that user, or start the server first and then run it as root";
 /// Longest line of a stream, in bytes.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 
@@ -104,7 +106,7 @@ impl Control {
     }
 
     async fn here(config: &Config) -> Result<Self, Failure> {
-        refuse_foreign(&config.store.data)?;
+        refuse_foreign(&config.store.data, AS_THAT_USER)?;
         let clock = Clock::system();
         let store = open_store(&config.store, &clock).await?;
         let app = App::start(config.app.clone(), Arc::clone(&store), clock)
@@ -255,13 +257,21 @@ pub(super) fn refuse_absent(data: &Path) -> Result<(), Failure> {
 /// As [`refuse_foreign`], for the superuser and a store that another one has made: what is made anew would be out of that one's reach.
 pub(super) fn refuse_foreign_store(data: &Path) -> Result<(), Failure> {
     match rustix::process::geteuid().is_root() {
-        true => refuse_foreign(&data.join(FORMAT)),
+        true => refuse_foreign(&data.join(FORMAT), AS_THAT_USER),
+        false => Ok(()),
+    }
+}
+
+/// The same for a server.
+pub(super) fn refuse_to_serve_foreign(data: &Path) -> Result<(), Failure> {
+    match rustix::process::geteuid().is_root() {
+        true => refuse_foreign(&data.join(FORMAT), "run the server as that user"),
         false => Ok(()),
     }
 }
 
 /// Files that we make in another user's data folder would be out of that user's reach.
-fn refuse_foreign(data: &Path) -> Result<(), Failure> {
+fn refuse_foreign(data: &Path, remedy: &str) -> Result<(), Failure> {
     let Ok(metadata) = std::fs::metadata(data) else {
         return Ok(());
     };
@@ -270,7 +280,7 @@ fn refuse_foreign(data: &Path) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(format!(
-        "{} belongs to user {}; run this as that user, or start the server first and then run it as root",
+        "{} belongs to user {}; {remedy}",
         data.display(),
         metadata.uid()
     )))

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
+use super::control::refuse_to_serve_foreign;
 use super::{Failure, LAST_WAIT, chain};
 use crate::api::app::{App, Clock};
 use crate::config::{Config, StoreConfig};
@@ -36,6 +37,7 @@ pub(super) async fn launch(
     port_file: Option<PathBuf>,
     announce: impl FnOnce(&Urls) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
+    refuse_to_serve_foreign(&config.store.data)?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
