@@ -118,11 +118,10 @@ impl Upload {
                 _ => Ok(session),
             };
         }
-        let name = self
-            .file
-            .file_name()
-            .map(|name| name.to_string_lossy().into_owned());
-        let key = self.key.clone().or(name).unwrap_or_default();
+        let key = match &self.key {
+            Some(key) => key.clone(),
+            None => own_name(&self.file)?,
+        };
         let pipeline = self.pipeline.as_deref().unwrap_or_default();
         Session::start(client, url, &self.token, &key, pipeline).await
     }
@@ -318,9 +317,32 @@ impl Sender<'_> {
     }
 }
 
+/// The key of a file for which none is given. Bytes that are no text would make one key of several names.
+fn own_name(file: &Path) -> Result<String, Failure> {
+    let name = file.file_name().unwrap_or_default().to_str();
+    let name = name.ok_or_else(|| {
+        let file = file.display();
+        Failure::new(format!(
+            "{file}: the name is no UTF-8; name the object with --key"
+        ))
+    })?;
+    Ok(name.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_that_is_no_text_is_no_key() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let named = |name: &[u8]| own_name(Path::new(std::ffi::OsStr::from_bytes(name)));
+        assert_eq!(
+            named("in/gr\u{fc}n.bin".as_bytes()).unwrap(),
+            "gr\u{fc}n.bin"
+        );
+        assert!(named(b"in/n\xff").unwrap_err().message.contains("--key"));
+    }
 
     #[test]
     fn the_chunks_of_a_plan_cover_the_file_once() {
