@@ -58,6 +58,14 @@ pub struct LogOptions {
 /// # Errors
 /// What is wrong with it.
 pub fn check_level(level: &str) -> Result<(), String> {
+    let levels = ["error", "warn", "info", "debug", "trace", "off"];
+    let known = |word: &str| levels.iter().any(|level| level.eq_ignore_ascii_case(word));
+    let mut directives = level.split(',').map(str::trim);
+    // A word alone would be a target by this name, and nothing else would be logged.
+    if let Some(word) = directives.find(|directive| !directive.contains('=') && !known(directive)) {
+        let levels = levels.join(", ");
+        return Err(format!("'{word}' must be one of {levels}, or target=level"));
+    }
     EnvFilter::try_new(level)
         .map(drop)
         .map_err(|error| error.to_string())
@@ -151,7 +159,12 @@ mod tests {
     fn a_level_may_be_a_word_or_directives() {
         assert!(check_level("debug").is_ok());
         assert!(check_level("info,pillarbox::access=off").is_ok());
+        assert!(check_level("WARN,pillarbox::access=off").is_ok());
         assert!(check_level("pillarbox=loud").is_err());
+        // Each would be taken for the name of a target, and silence the rest.
+        for word in ["warning", "foo", "", "info,,"] {
+            assert!(check_level(word).is_err(), "{word:?}");
+        }
     }
 
     #[test]
