@@ -13,7 +13,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
-use pillarbox::api::app::Site;
+use pillarbox::api::app::{AppOptions, Site};
 use pillarbox::api::start::{DEV_ACCESS_KEY, DEV_SECRET};
 use pillarbox::model::{PipelineSettings, Scope};
 use serde_json::{Value, json};
@@ -397,6 +397,33 @@ async fn a_client_that_comes_back_sees_what_is_here_and_what_is_missing() {
         .await
         .text();
     assert!(xml.contains("<missing_chunks><missing_chunk>1</missing_chunk><missing_chunk>3</missing_chunk></missing_chunks>"));
+}
+
+#[tokio::test]
+async fn a_fresh_form_is_posted_to_where_the_server_is_reached_now() {
+    let url = async |rig: &Rig, id: &str| {
+        let uri = format!("/v1/files/uploads/{id}?form_post_params=true");
+        let headers = [
+            ("authorization", &*format!("Bearer {TOKEN}")),
+            ("host", "moved.example:81"),
+        ];
+        let fresh = rig.request("GET", &uri, &headers, "").await.json();
+        fresh["upload"]["form_post_url"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let rig = Rig::new().await;
+    let id = rig.start("film.mp4").await;
+    assert_eq!(url(&rig, &id).await, "http://moved.example:81/uploads/");
+    let fixed = "https://uploads.example/in/";
+    let configured = |options: &mut AppOptions| options.form_post_url = Some(fixed.to_owned());
+    let rig = rig.restarted(configured).await;
+    assert_eq!(
+        url(&rig, &id).await,
+        fixed,
+        "what is configured goes before"
+    );
 }
 
 #[tokio::test]

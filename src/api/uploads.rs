@@ -89,13 +89,16 @@ pub async fn inspect(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
         return Err(ApiError::invalid("form_post_params", rule));
     }
     let id = parse_id(id)?;
-    let session = form_session(call, id).await?;
+    let mut session = form_session(call, id).await?;
     if scope == Scope::MediahubWrite && is_over(&session, call.now) {
         return Err(StoreError::NoSuchUpload.into());
     }
     let receipts = call.app.store.receipts(id).await?;
     let with_md5s = call.params.flag("chunk_md5s")?;
     let form = (scope == Scope::MediahubWrite).then(|| signed_form(call, &session, &wish));
+    if form.is_some() {
+        session.upload.form_post_url = url_of_fresh_form(call, &session.upload.form_post_url);
+    }
     let mut upload = shown(&session, form);
     upload.extend(progress(&session, &receipts));
     if with_md5s {
@@ -190,6 +193,18 @@ fn form_post_url(call: &Call<'_>, ip: Option<std::net::IpAddr>) -> String {
     site.map(|site| site.form_post_url.clone())
         .or_else(|| options.form_post_url.clone())
         .unwrap_or_else(|| format!("{}/{}/", call.base_url, options.bucket))
+}
+
+/// Where a fresh form of a session is posted to: where its first one was, while that is configured. Else the server may be reached
+/// elsewhere by now, as whoever asks has reached it.
+fn url_of_fresh_form(call: &Call<'_>, first: &str) -> String {
+    let options = &call.app.options;
+    let of_sites = options.sites.iter().map(|site| &site.form_post_url);
+    let mut configured = of_sites.chain(&options.form_post_url);
+    match configured.any(|url| url == first) {
+        true => first.to_owned(),
+        false => form_post_url(call, None),
+    }
 }
 
 /// The longest prefix wins; among equals the site that is configured first.
