@@ -299,3 +299,35 @@ async fn who_promises_a_checksum_sends_it() {
     let presigned = presigned.body(BYTES).send_presigned(&rig, 60).await;
     assert_eq!(presigned.status, 200, "{}", presigned.text());
 }
+
+#[tokio::test]
+async fn an_object_tells_the_one_checksum_that_its_client_named() {
+    let rig = Rig::new().await;
+    let named = Signed::new("PUT", "/uploads/a").body("");
+    let named = named.header("x-amz-checksum-crc32", "AAAAAA==");
+    assert_eq!(named.send(&rig).await.status, 200);
+    put(&rig, "/uploads/b").await;
+    for (path, header, member) in [
+        ("/uploads/a", "x-amz-checksum-crc32", "ChecksumCRC32"),
+        (
+            "/uploads/b",
+            "x-amz-checksum-crc64nvme",
+            "ChecksumCRC64NVME",
+        ),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let read = Signed::new(method, path).header("x-amz-checksum-mode", "ENABLED");
+            let read = read.send(&rig).await;
+            let shown = read.headers.keys().map(|name| name.as_str());
+            let shown = shown.filter(|name| name.starts_with("x-amz-checksum-"));
+            let mut shown = shown.collect::<Vec<_>>();
+            shown.sort_unstable();
+            assert_eq!(shown, [header, "x-amz-checksum-type"], "{method} {path}");
+        }
+        let told = Signed::new("GET", &format!("{path}?attributes"));
+        let told = told.header("x-amz-object-attributes", "Checksum");
+        let told = told.send(&rig).await.text();
+        assert!(told.contains(&format!("<{member}>")), "{told}");
+        assert_eq!(told.matches("<Checksum").count(), 3, "{told}");
+    }
+}
