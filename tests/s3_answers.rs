@@ -10,6 +10,8 @@
 mod sigv4;
 mod support;
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pillarbox::model::Md5;
@@ -330,4 +332,21 @@ async fn an_object_tells_the_one_checksum_that_its_client_named() {
         assert!(told.contains(&format!("<{member}>")), "{told}");
         assert_eq!(told.matches("<Checksum").count(), 3, "{told}");
     }
+}
+
+async fn start(rig: &Rig, path: &str) -> String {
+    let start = Signed::new("POST", &format!("{path}?uploads"));
+    element(&start.send(rig).await, "UploadId")
+}
+
+#[tokio::test]
+async fn uploads_of_one_key_are_listed_as_they_were_started_also_within_a_second() {
+    let rig = Rig::new().await;
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(start(&rig, "/uploads/a").await);
+        rig.advance(Duration::from_millis(49));
+    }
+    let list = get(&rig, "/uploads?uploads").await;
+    assert_eq!(elements(&list, "UploadId"), ids);
 }
