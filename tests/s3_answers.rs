@@ -350,3 +350,24 @@ async fn uploads_of_one_key_are_listed_as_they_were_started_also_within_a_second
     let list = get(&rig, "/uploads?uploads").await;
     assert_eq!(elements(&list, "UploadId"), ids);
 }
+
+#[tokio::test]
+async fn the_last_page_of_uploads_names_the_last_one_that_it_shows() {
+    let rig = Rig::new().await;
+    let id = start(&rig, "/uploads/a").await;
+    start(&rig, "/uploads/b/c").await;
+    for (question, key, id) in [
+        ("", "b/c", None),
+        ("&prefix=a", "a", Some(id.as_str())),
+        ("&delimiter=/", "a", Some(id.as_str())),
+        ("&delimiter=/&prefix=b", "", Some("")),
+        ("&prefix=nothing", "", Some("")),
+    ] {
+        let page = get(&rig, &format!("/uploads?uploads{question}")).await;
+        assert_eq!(element(&page, "IsTruncated"), "false", "{question}");
+        assert_eq!(element(&page, "NextKeyMarker"), key, "{question}");
+        if let Some(id) = id {
+            assert_eq!(element(&page, "NextUploadIdMarker"), id, "{question}");
+        }
+    }
+}

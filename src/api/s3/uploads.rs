@@ -154,9 +154,13 @@ pub(super) async fn uploads(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Ap
     Ok(Reply::Raw(document.answer()))
 }
 
-/// Where the next page begins; both are there also when there is none.
+/// Where the next page begins. When there is none, Amazon names the last upload that is shown.
 fn put_next(document: &mut Document, page: &UploadPage, encoded: bool) {
-    let last = page.entries.last().filter(|_| page.more);
+    let is_upload = |entry: &&UploadEntry| matches!(entry, UploadEntry::Upload(_));
+    let last = match page.more {
+        true => page.entries.last(),
+        false => page.entries.iter().rfind(is_upload),
+    };
     let (key, id) = match last {
         None => ("", String::new()),
         Some(UploadEntry::Upload(session)) => {
