@@ -371,3 +371,26 @@ async fn the_last_page_of_uploads_names_the_last_one_that_it_shows() {
         }
     }
 }
+
+#[tokio::test]
+async fn the_marker_of_an_upload_is_one_of_the_key_beside_it() {
+    let rig = Rig::new().await;
+    let id = start(&rig, "/uploads/a").await;
+    let other = start(&rig, "/uploads/b").await;
+    let unknown = "53a1ac4914eaa8ffa4fce91b";
+    for (key, marker, expected) in [
+        ("a", id.as_str(), said(200, "")),
+        ("a", &other, said(400, "InvalidArgument")),
+        ("a", unknown, said(200, "")),
+        ("", &other, said(200, "")),
+    ] {
+        let question = format!("/uploads?uploads&key-marker={key}&upload-id-marker={marker}");
+        let page = get(&rig, &question).await;
+        assert_eq!(told(&page), expected, "{key} {marker}");
+        if expected.0 == 400 {
+            assert_eq!(element(&page, "Message"), "Invalid uploadId marker");
+            assert_eq!(element(&page, "ArgumentName"), "upload-id-marker");
+            assert_eq!(element(&page, "ArgumentValue"), marker);
+        }
+    }
+}

@@ -18,7 +18,7 @@ use super::part::put_checksum;
 use super::xml::Document;
 use super::{lifecycle, settings};
 use crate::model::{Bucket, ChunkReceipt, ETag, Id, MAX_CHUNKS, ObjectKey, UploadSession};
-use crate::store::{UploadEntry, UploadPage, UploadQuery};
+use crate::store::{StoreError, UploadEntry, UploadPage, UploadQuery};
 
 /// A page of an upload's parts.
 ///
@@ -124,6 +124,7 @@ pub(super) async fn uploads(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Ap
         limit: max_uploads,
         ..UploadQuery::of(bucket)
     };
+    check_marker(call, &query).await?;
     let page = call.app.store.list_uploads(&query).await?;
     let mut document = Document::new("ListMultipartUploadsResult");
     document.element("Bucket", query.bucket.as_str());
@@ -180,9 +181,27 @@ fn after(key: &str, id: &str) -> Result<Option<(String, Option<Id>)>, ApiError> 
     }
     let id = match id {
         "" => None,
-        id => Some(
-            Id::parse(id).ok_or_else(|| argument("upload-id-marker", "Invalid uploadId marker"))?,
-        ),
+        id => Some(Id::parse(id).ok_or_else(|| invalid_marker(id))?),
     };
     Ok(Some((key.to_owned(), id)))
+}
+
+/// The upload of a marker is one of the key beside it, as far as we know it: one that is gone since the page before is passed over.
+async fn check_marker(call: &Call<'_>, query: &UploadQuery) -> Result<(), ApiError> {
+    let Some((key, Some(id))) = &query.after else {
+        return Ok(());
+    };
+    let session = match call.app.store.upload(*id).await {
+        Err(StoreError::NoSuchUpload) => return Ok(()),
+        found => found?,
+    };
+    let is_known = session.parts.is_some() && session.upload.bucket == query.bucket;
+    match is_known && session.upload.key.as_str() != key {
+        true => Err(invalid_marker(&id.to_string())),
+        false => Ok(()),
+    }
+}
+
+fn invalid_marker(id: &str) -> ApiError {
+    argument("upload-id-marker", "Invalid uploadId marker").with("ArgumentValue", id)
 }
