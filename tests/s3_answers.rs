@@ -394,3 +394,18 @@ async fn the_marker_of_an_upload_is_one_of_the_key_beside_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_version_in_a_list_that_is_not_there_is_an_error_of_its_key() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let body = "<Delete><Object><Key>a</Key><VersionId>7</VersionId></Object></Delete>";
+    let md5 = STANDARD.encode(Md5::of(body.as_bytes()).as_bytes());
+    let delete = Signed::new("POST", "/uploads?delete").header("content-md5", &md5);
+    let answer = delete.body(body).send(&rig).await;
+    assert_eq!(told(&answer), said(200, "NoSuchVersion"));
+    let message = "The specified version does not exist.";
+    assert_eq!(element(&answer, "Message"), message);
+    assert_eq!(element(&answer, "VersionId"), "7");
+    assert_eq!(get(&rig, "/uploads/a").await.status, 200);
+}
