@@ -409,3 +409,18 @@ async fn a_version_in_a_list_that_is_not_there_is_an_error_of_its_key() {
     assert_eq!(element(&answer, "VersionId"), "7");
     assert_eq!(get(&rig, "/uploads/a").await.status, 200);
 }
+
+#[tokio::test]
+async fn a_list_that_goes_on_by_a_token_does_not_repeat_where_it_began() {
+    let rig = Rig::new().await;
+    for key in ["a", "b", "c"] {
+        put(&rig, &format!("/uploads/{key}")).await;
+    }
+    let list = "/uploads?list-type=2&start-after=a&max-keys=1";
+    let first = get(&rig, list).await;
+    assert_eq!(element(&first, "StartAfter"), "a");
+    let token = element(&first, "NextContinuationToken");
+    let second = get(&rig, &format!("{list}&continuation-token={token}")).await;
+    assert_eq!(elements(&second, "Key"), ["c"]);
+    assert_eq!(elements(&second, "StartAfter"), [""; 0]);
+}

@@ -165,7 +165,8 @@ impl Listing {
                 }
             }
             Kind::V2 => {
-                if !self.start_after.is_empty() {
+                // A token says where to go on, and then the other place counts for nothing.
+                if self.from.is_empty() && !self.start_after.is_empty() {
                     document.element("StartAfter", &self.key(&self.start_after));
                 }
                 if !self.from.is_empty() {
