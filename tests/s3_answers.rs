@@ -424,3 +424,30 @@ async fn a_list_that_goes_on_by_a_token_does_not_repeat_where_it_began() {
     assert_eq!(elements(&second, "Key"), ["c"]);
     assert_eq!(elements(&second, "StartAfter"), [""; 0]);
 }
+
+#[tokio::test]
+async fn parts_show_a_checksum_only_where_their_upload_asked_for_one() {
+    let rig = Rig::new().await;
+    for (algorithm, shown) in [(None, &[][..]), (Some("CRC32"), &["AAAAAA=="][..])] {
+        let mut start = Signed::new("POST", "/uploads/a?uploads");
+        if let Some(algorithm) = algorithm {
+            start = start.header("x-amz-checksum-algorithm", algorithm);
+        }
+        let id = element(&start.send(&rig).await, "UploadId");
+        let part = Signed::new("PUT", &format!("/uploads/a?partNumber=1&uploadId={id}"));
+        let part = part.header("x-amz-checksum-crc32", "AAAAAA==").body("");
+        let part = part.send(&rig).await;
+        assert_eq!(part.header("x-amz-checksum-crc32"), "AAAAAA==");
+        let upload = format!("/uploads/a?uploadId={id}");
+        let list = get(&rig, &upload).await;
+        assert_eq!(elements(&list, "ChecksumCRC32"), shown, "{algorithm:?}");
+        // An SDK repeats what it was told of the part.
+        let body = format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag>\
+             <ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part></CompleteMultipartUpload>",
+            part.header("etag")
+        );
+        let done = Signed::new("POST", &upload).body(body).send(&rig).await;
+        assert_eq!(done.status, 200, "{}", done.text());
+    }
+}
