@@ -451,3 +451,14 @@ async fn parts_show_a_checksum_only_where_their_upload_asked_for_one() {
         assert_eq!(done.status, 200, "{}", done.text());
     }
 }
+
+#[tokio::test]
+async fn a_url_of_no_seconds_has_expired() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let read = Signed::new("GET", "/uploads/a");
+    assert_eq!(read.send_presigned(&rig, 1).await.status, 200);
+    let answer = read.send_presigned(&rig, 0).await;
+    assert_eq!(told(&answer), said(403, "AccessDenied"));
+    assert_eq!(element(&answer, "Message"), "Request has expired");
+}
