@@ -462,3 +462,20 @@ async fn a_url_of_no_seconds_has_expired() {
     assert_eq!(told(&answer), said(403, "AccessDenied"));
     assert_eq!(element(&answer, "Message"), "Request has expired");
 }
+
+#[tokio::test]
+async fn the_date_of_version_2_may_name_a_wrong_day_of_the_week_and_is_from_1970_on() {
+    let rig = Rig::new().await;
+    let authorization = format!("AWS {}:bWq2s1WEIj+Ydj0vQ697zp+IXMU=", sigv4::KEY_ID);
+    for (date, expected) in [
+        ("Sun, 22 Nov 2026 13:20:00 GMT", "SignatureDoesNotMatch"),
+        ("Mon, 22 Nov 2026 13:20:00 GMT", "SignatureDoesNotMatch"),
+        ("Tue, 07 Jul 2010 21:53:04 GMT", "RequestTimeTooSkewed"),
+        ("Fri, 07 Jul 1950 21:53:04 GMT", "AccessDenied"),
+        ("Bad Date", "AccessDenied"),
+    ] {
+        let headers = [("authorization", authorization.as_str()), ("date", date)];
+        let answer = rig.request("GET", "/uploads/a", &headers, "").await;
+        assert_eq!(told(&answer), said(403, expected), "{date}");
+    }
+}

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::canonical::{Query, SentRequest};
-use super::date::{has_shape, moment_of, parse_moment};
+use super::date::{has_shape, moment_of, parse_http_date, parse_moment};
 use super::request::{Life, MAX_PRESIGNED_SECONDS, PayloadClaim, RequestClaim, Version};
 use super::request_error::{RequestError, RequestErrorKind as Kind};
 use super::signature::V4_ALGORITHM;
@@ -203,13 +203,6 @@ fn header_v2(
         version: Version::V2,
         texts: sent.strings_v2(query, date, false),
     })
-}
-
-/// A date of HTTP, or the one that Version 4 uses.
-fn parse_http_date(text: &str) -> Option<Timestamp> {
-    let rfc = || jiff::fmt::rfc2822::parse(text).ok();
-    let millis = |moment: jiff::Zoned| moment.timestamp().as_millisecond();
-    parse_moment(text).or_else(|| rfc().map(millis).map(Timestamp::from_millis))
 }
 
 /// What a request of Version 2 says of its payload: it has no chain of signatures.
