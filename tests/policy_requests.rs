@@ -466,6 +466,7 @@ fn what_is_malformed_is_refused_by_its_own_code() {
             get().set("authorization", "Bearer dev-token"),
             Kind::InvalidArgument,
         ),
+        ("empty", get().set("authorization", ""), Kind::AccessDenied),
         (
             "date",
             get().set("x-amz-date", "2013-05-24"),

@@ -479,3 +479,16 @@ async fn the_date_of_version_2_may_name_a_wrong_day_of_the_week_and_is_from_1970
         assert_eq!(told(&answer), said(403, expected), "{date}");
     }
 }
+
+#[tokio::test]
+async fn an_authorization_that_says_nothing_is_no_authorization() {
+    let rig = Rig::new().await;
+    for (authorization, expected) in [
+        ("", said(403, "AccessDenied")),
+        ("AWS", said(400, "InvalidArgument")),
+    ] {
+        let headers = [("authorization", authorization)];
+        let answer = rig.request("GET", "/uploads/a", &headers, "").await;
+        assert_eq!(told(&answer), expected, "{authorization}");
+    }
+}

@@ -51,7 +51,11 @@ pub(super) fn from_header(
     query: &Query<'_>,
     region: Option<&str>,
 ) -> Result<RequestClaim, RequestError> {
-    let header = sent.header_text("authorization").unwrap_or_default();
+    let header = sent.header_text("authorization");
+    if header.as_deref() == Some("") {
+        return Err(RequestError::new(Kind::AccessDenied, "Access Denied"));
+    }
+    let header = header.unwrap_or_default();
     if let Some(rest) = header.strip_prefix("AWS ") {
         return header_v2(sent, query, rest);
     }
