@@ -492,3 +492,25 @@ async fn an_authorization_that_says_nothing_is_no_authorization() {
         assert_eq!(told(&answer), expected, "{authorization}");
     }
 }
+
+#[tokio::test]
+async fn the_first_region_has_no_name_where_a_bucket_is_made() {
+    let rig = Rig::with(|options| options.region = Some("us-east-1".to_owned())).await;
+    let refused = said(400, "InvalidLocationConstraint");
+    for (wanted, expected) in [
+        ("", said(200, "")),
+        ("us-east-1", refused.clone()),
+        ("eu-west-3", refused),
+    ] {
+        let body = format!(
+            "<CreateBucketConfiguration><LocationConstraint>{wanted}</LocationConstraint></CreateBucketConfiguration>"
+        );
+        let answer = Signed::new("PUT", "/films").body(body).send(&rig).await;
+        assert_eq!(told(&answer), expected, "{wanted}");
+        if expected.0 == 400 {
+            let message = "The specified location-constraint is not valid";
+            assert_eq!(element(&answer, "Message"), message);
+            assert_eq!(element(&answer, "LocationConstraint"), wanted);
+        }
+    }
+}

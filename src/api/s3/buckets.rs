@@ -239,7 +239,7 @@ fn made(bucket: &Bucket) -> Reply {
     Reply::Raw(response)
 }
 
-/// A bucket is made where we are; whoever wants it elsewhere is told so.
+/// A bucket is made where we are; whoever wants it elsewhere is told so. Amazon's first region has no name here, as in [`location`].
 fn check_configuration(body: &[u8], region: Option<&str>) -> Result<(), ApiError> {
     if body.trim_ascii().is_empty() {
         return Ok(());
@@ -258,7 +258,7 @@ fn check_configuration(body: &[u8], region: Option<&str>) -> Result<(), ApiError
         constraint.filter(|constraint| !constraint.is_empty()),
         region,
     ) {
-        (Some(wanted), Some(region)) if wanted != region => {
+        (Some(wanted), Some(region)) if wanted != region || region == DEFAULT_REGION => {
             let message = "The specified location-constraint is not valid";
             let error = ApiError::new(ErrorCode::InvalidLocationConstraint, message);
             Err(error.with("LocationConstraint", wanted))
@@ -310,4 +310,27 @@ pub(super) async fn remove(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Api
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(Reply::Raw(response))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_may_be_wanted_in_our_region_by_name_unless_it_is_amazons_first() {
+        for (wanted, region, is_made) in [
+            ("", Some("us-east-1"), true),
+            ("us-east-1", Some("us-east-1"), false),
+            ("eu-west-3", Some("us-east-1"), false),
+            ("eu-west-3", Some("eu-west-3"), true),
+            ("us-east-1", Some("eu-west-3"), false),
+            ("us-east-1", None, true),
+        ] {
+            let body = format!(
+                "<CreateBucketConfiguration><LocationConstraint>{wanted}</LocationConstraint></CreateBucketConfiguration>"
+            );
+            let checked = check_configuration(body.as_bytes(), region);
+            assert_eq!(checked.is_ok(), is_made, "{wanted} in {region:?}");
+        }
+    }
 }
