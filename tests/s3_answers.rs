@@ -514,3 +514,20 @@ async fn the_first_region_has_no_name_where_a_bucket_is_made() {
         }
     }
 }
+
+#[tokio::test]
+async fn answers_about_a_bucket_and_its_objects_tell_its_region() {
+    let rig = Rig::new().await;
+    for path in ["/uploads", "/uploads?list-type=2"] {
+        let list = get(&rig, path).await;
+        assert_eq!(list.header("x-amz-bucket-region"), "us-east-1", "{path}");
+    }
+    let head = Signed::new("HEAD", "/uploads").send(&rig).await;
+    for (name, value) in [
+        ("x-amz-bucket-region", "us-east-1"),
+        ("x-amz-access-point-alias", "false"),
+        ("content-type", "application/xml"),
+    ] {
+        assert_eq!(head.header(name), value, "{name}");
+    }
+}

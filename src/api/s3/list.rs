@@ -10,12 +10,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Response;
 use percent_encoding::{AsciiSet, utf8_percent_encode};
 
+use super::super::body::ResponseBody;
 use super::super::call::{Call, Reply};
 use super::super::disposition::ENCODED;
 use super::super::error::{ApiError, ErrorCode};
-use super::buckets::owner;
+use super::buckets::{owner, put_region};
 use super::xml::Document;
 use crate::model::{Bucket, Checksum, ChecksumAlgorithm, ChecksumType, ObjectMeta, ObjectParts};
 use crate::store::{KeyEntry, KeyPage, KeyQuery};
@@ -53,7 +55,10 @@ pub(super) async fn objects(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Ap
         Some("2") => Kind::V2,
         Some(_) => return Err(argument("list-type", "Invalid List Type")),
     };
-    page(call, bucket, kind).await
+    let listing = Listing::of(call, bucket, kind)?;
+    let mut answer = listing.answer(call).await?;
+    put_region(call, answer.headers_mut());
+    Ok(Reply::Raw(answer))
 }
 
 /// A page of a bucket's versions.
@@ -61,13 +66,8 @@ pub(super) async fn objects(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Ap
 /// # Errors
 /// As [`objects`].
 pub(super) async fn versions(call: &Call<'_>, bucket: Bucket) -> Result<Reply, ApiError> {
-    page(call, bucket, Kind::Versions).await
-}
-
-async fn page(call: &Call<'_>, bucket: Bucket, kind: Kind) -> Result<Reply, ApiError> {
-    let listing = Listing::of(call, bucket, kind)?;
-    let page = call.app.store.list_keys(&listing.query, call.now).await?;
-    Ok(Reply::Raw(listing.document(&page).answer()))
+    let listing = Listing::of(call, bucket, Kind::Versions)?;
+    Ok(Reply::Raw(listing.answer(call).await?))
 }
 
 impl Listing {
@@ -109,6 +109,11 @@ impl Listing {
             encoded,
             with_owner: kind != Kind::V2 || call.params.flag("fetch-owner")?,
         })
+    }
+
+    async fn answer(&self, call: &Call<'_>) -> Result<Response<ResponseBody>, ApiError> {
+        let page = call.app.store.list_keys(&self.query, call.now).await?;
+        Ok(self.document(&page).answer())
     }
 
     fn document(&self, page: &KeyPage) -> Document {
