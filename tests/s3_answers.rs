@@ -531,3 +531,16 @@ async fn answers_about_a_bucket_and_its_objects_tell_its_region() {
         assert_eq!(head.header(name), value, "{name}");
     }
 }
+
+#[tokio::test]
+async fn who_signed_nothing_is_not_told_the_owner_by_the_first_version_of_the_list() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let open = Signed::new("PUT", "/uploads?acl").header("x-amz-acl", "public-read");
+    assert_eq!(open.send(&rig).await.status, 200);
+    let signed = get(&rig, "/uploads").await;
+    assert_eq!(elements(&signed, "Owner").len(), 1);
+    let anonymous = rig.request("GET", "/uploads", &[], "").await;
+    assert_eq!(elements(&anonymous, "Key"), ["a"]);
+    assert_eq!(elements(&anonymous, "Owner").len(), 0);
+}

@@ -17,6 +17,7 @@ use super::super::body::ResponseBody;
 use super::super::call::{Call, Reply};
 use super::super::disposition::ENCODED;
 use super::super::error::{ApiError, ErrorCode};
+use super::access::Access;
 use super::buckets::{owner, put_region};
 use super::xml::Document;
 use crate::model::{Bucket, Checksum, ChecksumAlgorithm, ChecksumType, ObjectMeta, ObjectParts};
@@ -45,17 +46,23 @@ struct Listing {
     with_owner: bool,
 }
 
-/// A page of a bucket's objects.
+/// A page of a bucket's objects; `access` is that of whoever signed.
 ///
 /// # Errors
 /// `InvalidArgument` for parameters that are not of their kind; what the store says.
-pub(super) async fn objects(call: &Call<'_>, bucket: Bucket) -> Result<Reply, ApiError> {
+pub(super) async fn objects(
+    call: &Call<'_>,
+    access: Option<&Access<'_>>,
+    bucket: Bucket,
+) -> Result<Reply, ApiError> {
     let kind = match call.params.query("list-type") {
         None => Kind::V1,
         Some("2") => Kind::V2,
         Some(_) => return Err(argument("list-type", "Invalid List Type")),
     };
-    let listing = Listing::of(call, bucket, kind)?;
+    let mut listing = Listing::of(call, bucket, kind)?;
+    // Whoever signed nothing is not told by the first version whose the objects are.
+    listing.with_owner &= kind != Kind::V1 || access.is_some();
     let mut answer = listing.answer(call).await?;
     put_region(call, answer.headers_mut());
     Ok(Reply::Raw(answer))
