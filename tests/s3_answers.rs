@@ -544,3 +544,38 @@ async fn who_signed_nothing_is_not_told_the_owner_by_the_first_version_of_the_li
     assert_eq!(elements(&anonymous, "Key"), ["a"]);
     assert_eq!(elements(&anonymous, "Owner").len(), 0);
 }
+
+#[tokio::test]
+async fn an_answer_to_an_allowed_page_says_what_its_rule_allows() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let rule = "<AllowedOrigin>https://a.example</AllowedOrigin><AllowedMethod>GET</AllowedMethod>\
+        <AllowedMethod>PUT</AllowedMethod><AllowedHeader>*</AllowedHeader>";
+    for (age, shown) in [("<MaxAgeSeconds>600</MaxAgeSeconds>", "600"), ("", "")] {
+        let rules =
+            format!("<CORSConfiguration><CORSRule>{rule}{age}</CORSRule></CORSConfiguration>");
+        let set = Signed::new("PUT", "/uploads?cors").body(rules);
+        assert_eq!(set.send(&rig).await.status, 200);
+        for (origin, methods, age) in [
+            ("https://a.example", "GET, PUT", shown),
+            ("https://b.example", "", ""),
+        ] {
+            let read = Signed::new("GET", "/uploads/a").unsigned("origin", origin);
+            let read = read.send(&rig).await;
+            assert_eq!(read.status, 200);
+            let told = read.header("access-control-allow-methods");
+            assert_eq!(told, methods, "{origin}");
+            assert_eq!(read.header("access-control-max-age"), age, "{origin}");
+        }
+    }
+    let asked = [
+        ("origin", "https://a.example"),
+        ("access-control-request-method", "PUT"),
+        ("access-control-request-headers", "X-Amz-Date,Content-Type"),
+    ];
+    let answer = rig.request("OPTIONS", "/uploads/a", &asked, "").await;
+    let headers = answer.header("access-control-allow-headers");
+    assert_eq!(headers, "x-amz-date, content-type");
+    let methods = answer.header("access-control-allow-methods");
+    assert_eq!(methods, "GET, PUT");
+}
