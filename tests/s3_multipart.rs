@@ -234,7 +234,7 @@ async fn a_completion_with_one_thing_wrong_is_refused_and_the_upload_stays() {
         ("tag of another", of(&[(1, c), (3, c)]), "InvalidPart"),
         ("no tag", of(&[(1, "x"), (3, c)]), "InvalidPart"),
         ("no parts", of(&[]), "MalformedXML"),
-        ("no body", upload.on("POST"), "InvalidRequest"),
+        ("no body", upload.on("POST"), "MalformedXML"),
         ("no XML", body("parts"), "MalformedXML"),
         ("other root", body("<Delete/>"), "MalformedXML"),
         (
