@@ -120,7 +120,7 @@ async fn a_preflight_is_answered_by_the_rules_of_its_bucket() {
     for (name, value) in [
         ("access-control-allow-origin", "https://a.example.com"),
         ("access-control-allow-methods", "POST"),
-        ("access-control-allow-headers", "X-Requested-With"),
+        ("access-control-allow-headers", "x-requested-with"),
         ("access-control-max-age", "600"),
         ("access-control-allow-credentials", "true"),
         (

@@ -439,7 +439,8 @@ async fn a_right_checksum_is_answered_stored_and_shown() {
         assert_eq!((kept.algorithm().field(), &*kept.base64()), (field, value));
         let got = read_back(&rig).await;
         assert_eq!(got.header(field), value);
-        assert_eq!(got.header(CRC64), CHECKSUMS[2].1);
+        let has_default = got.headers.contains_key(CRC64);
+        assert_eq!(has_default, field == CRC64, "one is told: {field}");
     }
     let answer = post(&rig, valid()).await;
     assert_eq!(answer.header(CRC64), CHECKSUMS[2].1, "the default");

@@ -10,6 +10,8 @@
 mod sigv4;
 mod support;
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use pillarbox::model::Md5;
@@ -298,4 +300,282 @@ async fn who_promises_a_checksum_sends_it() {
     let presigned = Signed::new("PUT", "/uploads/a?x-amz-sdk-checksum-algorithm=CRC32");
     let presigned = presigned.body(BYTES).send_presigned(&rig, 60).await;
     assert_eq!(presigned.status, 200, "{}", presigned.text());
+}
+
+#[tokio::test]
+async fn an_object_tells_the_one_checksum_that_its_client_named() {
+    let rig = Rig::new().await;
+    let named = Signed::new("PUT", "/uploads/a").body("");
+    let named = named.header("x-amz-checksum-crc32", "AAAAAA==");
+    assert_eq!(named.send(&rig).await.status, 200);
+    put(&rig, "/uploads/b").await;
+    for (path, header, member) in [
+        ("/uploads/a", "x-amz-checksum-crc32", "ChecksumCRC32"),
+        (
+            "/uploads/b",
+            "x-amz-checksum-crc64nvme",
+            "ChecksumCRC64NVME",
+        ),
+    ] {
+        for method in ["GET", "HEAD"] {
+            let read = Signed::new(method, path).header("x-amz-checksum-mode", "ENABLED");
+            let read = read.send(&rig).await;
+            let shown = read.headers.keys().map(|name| name.as_str());
+            let shown = shown.filter(|name| name.starts_with("x-amz-checksum-"));
+            let mut shown = shown.collect::<Vec<_>>();
+            shown.sort_unstable();
+            assert_eq!(shown, [header, "x-amz-checksum-type"], "{method} {path}");
+        }
+        let told = Signed::new("GET", &format!("{path}?attributes"));
+        let told = told.header("x-amz-object-attributes", "Checksum");
+        let told = told.send(&rig).await.text();
+        assert!(told.contains(&format!("<{member}>")), "{told}");
+        assert_eq!(told.matches("<Checksum").count(), 3, "{told}");
+    }
+}
+
+async fn start(rig: &Rig, path: &str) -> String {
+    let start = Signed::new("POST", &format!("{path}?uploads"));
+    element(&start.send(rig).await, "UploadId")
+}
+
+#[tokio::test]
+async fn uploads_of_one_key_are_listed_as_they_were_started_also_within_a_second() {
+    let rig = Rig::new().await;
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(start(&rig, "/uploads/a").await);
+        rig.advance(Duration::from_millis(49));
+    }
+    let list = get(&rig, "/uploads?uploads").await;
+    assert_eq!(elements(&list, "UploadId"), ids);
+}
+
+#[tokio::test]
+async fn the_last_page_of_uploads_names_the_last_one_that_it_shows() {
+    let rig = Rig::new().await;
+    let id = start(&rig, "/uploads/a").await;
+    start(&rig, "/uploads/b/c").await;
+    for (question, key, id) in [
+        ("", "b/c", None),
+        ("&prefix=a", "a", Some(id.as_str())),
+        ("&delimiter=/", "a", Some(id.as_str())),
+        ("&delimiter=/&prefix=b", "", Some("")),
+        ("&prefix=nothing", "", Some("")),
+    ] {
+        let page = get(&rig, &format!("/uploads?uploads{question}")).await;
+        assert_eq!(element(&page, "IsTruncated"), "false", "{question}");
+        assert_eq!(element(&page, "NextKeyMarker"), key, "{question}");
+        if let Some(id) = id {
+            assert_eq!(element(&page, "NextUploadIdMarker"), id, "{question}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_marker_of_an_upload_is_one_of_the_key_beside_it() {
+    let rig = Rig::new().await;
+    let id = start(&rig, "/uploads/a").await;
+    let other = start(&rig, "/uploads/b").await;
+    let unknown = "53a1ac4914eaa8ffa4fce91b";
+    for (key, marker, expected) in [
+        ("a", id.as_str(), said(200, "")),
+        ("a", &other, said(400, "InvalidArgument")),
+        ("a", unknown, said(200, "")),
+        ("", &other, said(200, "")),
+    ] {
+        let question = format!("/uploads?uploads&key-marker={key}&upload-id-marker={marker}");
+        let page = get(&rig, &question).await;
+        assert_eq!(told(&page), expected, "{key} {marker}");
+        if expected.0 == 400 {
+            assert_eq!(element(&page, "Message"), "Invalid uploadId marker");
+            assert_eq!(element(&page, "ArgumentName"), "upload-id-marker");
+            assert_eq!(element(&page, "ArgumentValue"), marker);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_version_in_a_list_that_is_not_there_is_an_error_of_its_key() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let body = "<Delete><Object><Key>a</Key><VersionId>7</VersionId></Object></Delete>";
+    let md5 = STANDARD.encode(Md5::of(body.as_bytes()).as_bytes());
+    let delete = Signed::new("POST", "/uploads?delete").header("content-md5", &md5);
+    let answer = delete.body(body).send(&rig).await;
+    assert_eq!(told(&answer), said(200, "NoSuchVersion"));
+    let message = "The specified version does not exist.";
+    assert_eq!(element(&answer, "Message"), message);
+    assert_eq!(element(&answer, "VersionId"), "7");
+    assert_eq!(get(&rig, "/uploads/a").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_list_that_goes_on_by_a_token_does_not_repeat_where_it_began() {
+    let rig = Rig::new().await;
+    for key in ["a", "b", "c"] {
+        put(&rig, &format!("/uploads/{key}")).await;
+    }
+    let list = "/uploads?list-type=2&start-after=a&max-keys=1";
+    let first = get(&rig, list).await;
+    assert_eq!(element(&first, "StartAfter"), "a");
+    let token = element(&first, "NextContinuationToken");
+    let second = get(&rig, &format!("{list}&continuation-token={token}")).await;
+    assert_eq!(elements(&second, "Key"), ["c"]);
+    assert_eq!(elements(&second, "StartAfter"), [""; 0]);
+}
+
+#[tokio::test]
+async fn parts_show_a_checksum_only_where_their_upload_asked_for_one() {
+    let rig = Rig::new().await;
+    for (algorithm, shown) in [(None, &[][..]), (Some("CRC32"), &["AAAAAA=="][..])] {
+        let mut start = Signed::new("POST", "/uploads/a?uploads");
+        if let Some(algorithm) = algorithm {
+            start = start.header("x-amz-checksum-algorithm", algorithm);
+        }
+        let id = element(&start.send(&rig).await, "UploadId");
+        let part = Signed::new("PUT", &format!("/uploads/a?partNumber=1&uploadId={id}"));
+        let part = part.header("x-amz-checksum-crc32", "AAAAAA==").body("");
+        let part = part.send(&rig).await;
+        assert_eq!(part.header("x-amz-checksum-crc32"), "AAAAAA==");
+        let upload = format!("/uploads/a?uploadId={id}");
+        let list = get(&rig, &upload).await;
+        assert_eq!(elements(&list, "ChecksumCRC32"), shown, "{algorithm:?}");
+        // An SDK repeats what it was told of the part.
+        let body = format!(
+            "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{}</ETag>\
+             <ChecksumCRC32>AAAAAA==</ChecksumCRC32></Part></CompleteMultipartUpload>",
+            part.header("etag")
+        );
+        let done = Signed::new("POST", &upload).body(body).send(&rig).await;
+        assert_eq!(done.status, 200, "{}", done.text());
+    }
+}
+
+#[tokio::test]
+async fn a_url_of_no_seconds_has_expired() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let read = Signed::new("GET", "/uploads/a");
+    assert_eq!(read.send_presigned(&rig, 1).await.status, 200);
+    let answer = read.send_presigned(&rig, 0).await;
+    assert_eq!(told(&answer), said(403, "AccessDenied"));
+    assert_eq!(element(&answer, "Message"), "Request has expired");
+}
+
+#[tokio::test]
+async fn the_date_of_version_2_may_name_a_wrong_day_of_the_week_and_is_from_1970_on() {
+    let rig = Rig::new().await;
+    let authorization = format!("AWS {}:bWq2s1WEIj+Ydj0vQ697zp+IXMU=", sigv4::KEY_ID);
+    for (date, expected) in [
+        ("Sun, 22 Nov 2026 13:20:00 GMT", "SignatureDoesNotMatch"),
+        ("Mon, 22 Nov 2026 13:20:00 GMT", "SignatureDoesNotMatch"),
+        ("Tue, 07 Jul 2010 21:53:04 GMT", "RequestTimeTooSkewed"),
+        ("Fri, 07 Jul 1950 21:53:04 GMT", "AccessDenied"),
+        ("Bad Date", "AccessDenied"),
+    ] {
+        let headers = [("authorization", authorization.as_str()), ("date", date)];
+        let answer = rig.request("GET", "/uploads/a", &headers, "").await;
+        assert_eq!(told(&answer), said(403, expected), "{date}");
+    }
+}
+
+#[tokio::test]
+async fn an_authorization_that_says_nothing_is_no_authorization() {
+    let rig = Rig::new().await;
+    for (authorization, expected) in [
+        ("", said(403, "AccessDenied")),
+        ("AWS", said(400, "InvalidArgument")),
+    ] {
+        let headers = [("authorization", authorization)];
+        let answer = rig.request("GET", "/uploads/a", &headers, "").await;
+        assert_eq!(told(&answer), expected, "{authorization}");
+    }
+}
+
+#[tokio::test]
+async fn the_first_region_has_no_name_where_a_bucket_is_made() {
+    let rig = Rig::with(|options| options.region = Some("us-east-1".to_owned())).await;
+    let refused = said(400, "InvalidLocationConstraint");
+    for (wanted, expected) in [
+        ("", said(200, "")),
+        ("us-east-1", refused.clone()),
+        ("eu-west-3", refused),
+    ] {
+        let body = format!(
+            "<CreateBucketConfiguration><LocationConstraint>{wanted}</LocationConstraint></CreateBucketConfiguration>"
+        );
+        let answer = Signed::new("PUT", "/films").body(body).send(&rig).await;
+        assert_eq!(told(&answer), expected, "{wanted}");
+        if expected.0 == 400 {
+            let message = "The specified location-constraint is not valid";
+            assert_eq!(element(&answer, "Message"), message);
+            assert_eq!(element(&answer, "LocationConstraint"), wanted);
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_about_a_bucket_and_its_objects_tell_its_region() {
+    let rig = Rig::new().await;
+    for path in ["/uploads", "/uploads?list-type=2"] {
+        let list = get(&rig, path).await;
+        assert_eq!(list.header("x-amz-bucket-region"), "us-east-1", "{path}");
+    }
+    let head = Signed::new("HEAD", "/uploads").send(&rig).await;
+    for (name, value) in [
+        ("x-amz-bucket-region", "us-east-1"),
+        ("x-amz-access-point-alias", "false"),
+        ("content-type", "application/xml"),
+    ] {
+        assert_eq!(head.header(name), value, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn who_signed_nothing_is_not_told_the_owner_by_the_first_version_of_the_list() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let open = Signed::new("PUT", "/uploads?acl").header("x-amz-acl", "public-read");
+    assert_eq!(open.send(&rig).await.status, 200);
+    let signed = get(&rig, "/uploads").await;
+    assert_eq!(elements(&signed, "Owner").len(), 1);
+    let anonymous = rig.request("GET", "/uploads", &[], "").await;
+    assert_eq!(elements(&anonymous, "Key"), ["a"]);
+    assert_eq!(elements(&anonymous, "Owner").len(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_to_an_allowed_page_says_what_its_rule_allows() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let rule = "<AllowedOrigin>https://a.example</AllowedOrigin><AllowedMethod>GET</AllowedMethod>\
+        <AllowedMethod>PUT</AllowedMethod><AllowedHeader>*</AllowedHeader>";
+    for (age, shown) in [("<MaxAgeSeconds>600</MaxAgeSeconds>", "600"), ("", "")] {
+        let rules =
+            format!("<CORSConfiguration><CORSRule>{rule}{age}</CORSRule></CORSConfiguration>");
+        let set = Signed::new("PUT", "/uploads?cors").body(rules);
+        assert_eq!(set.send(&rig).await.status, 200);
+        for (origin, methods, age) in [
+            ("https://a.example", "GET, PUT", shown),
+            ("https://b.example", "", ""),
+        ] {
+            let read = Signed::new("GET", "/uploads/a").unsigned("origin", origin);
+            let read = read.send(&rig).await;
+            assert_eq!(read.status, 200);
+            let told = read.header("access-control-allow-methods");
+            assert_eq!(told, methods, "{origin}");
+            assert_eq!(read.header("access-control-max-age"), age, "{origin}");
+        }
+    }
+    let asked = [
+        ("origin", "https://a.example"),
+        ("access-control-request-method", "PUT"),
+        ("access-control-request-headers", "X-Amz-Date,Content-Type"),
+    ];
+    let answer = rig.request("OPTIONS", "/uploads/a", &asked, "").await;
+    let headers = answer.header("access-control-allow-headers");
+    assert_eq!(headers, "x-amz-date, content-type");
+    let methods = answer.header("access-control-allow-methods");
+    assert_eq!(methods, "GET, PUT");
 }

@@ -347,7 +347,7 @@ async fn many_objects_are_deleted_and_each_is_answered_for() {
     );
     assert_eq!(
         elements(&answer, "Code"),
-        ["InvalidArgument", "PreconditionFailed"]
+        ["NoSuchVersion", "PreconditionFailed"]
     );
     assert_eq!(elements(&answer, "VersionId"), ["null", "7"]);
     assert_eq!(

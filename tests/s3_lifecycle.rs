@@ -458,7 +458,11 @@ async fn rules_that_are_none_or_not_true_here_are_refused_and_change_nothing() {
             with("good", &"n".repeat(256)),
             (400, "InvalidArgument"),
         ),
-        ("a tag twice", with(&prefix("a"), tags), (400, "InvalidTag")),
+        (
+            "a tag twice",
+            with(&prefix("a"), tags),
+            (400, "InvalidRequest"),
+        ),
         (
             "tags of uploads",
             rules(&rule("u", tag_filter, abort)),
@@ -500,6 +504,14 @@ async fn rules_that_are_none_or_not_true_here_are_refused_and_change_nothing() {
         let shown = ask(&rig, "GET", "/uploads?lifecycle").await;
         assert_eq!(elements(&shown, "ID"), ["good"], "{what}");
     }
+    let twice = put(&rig, "/uploads?lifecycle", &with(&prefix("a"), tags)).await;
+    let message = "Duplicate Tag Keys are not allowed.";
+    assert_eq!(element(&twice, "Message"), message);
+    let noon = "2027-01-01T12:00:00Z";
+    let at_noon = with("<Days>1</Days>", &format!("<Date>{noon}</Date>"));
+    let at_noon = put(&rig, "/uploads?lifecycle", &at_noon).await;
+    assert_eq!(element(&at_noon, "ArgumentName"), "Date");
+    assert_eq!(element(&at_noon, "ArgumentValue"), noon);
     let named = put(&rig, "/uploads?lifecycle", &with(&days(1), transition)).await;
     assert!(element(&named, "Message").contains("Transition"));
     let many = |count: usize| {

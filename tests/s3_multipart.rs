@@ -234,7 +234,7 @@ async fn a_completion_with_one_thing_wrong_is_refused_and_the_upload_stays() {
         ("tag of another", of(&[(1, c), (3, c)]), "InvalidPart"),
         ("no tag", of(&[(1, "x"), (3, c)]), "InvalidPart"),
         ("no parts", of(&[]), "MalformedXML"),
-        ("no body", upload.on("POST"), "InvalidRequest"),
+        ("no body", upload.on("POST"), "MalformedXML"),
         ("no XML", body("parts"), "MalformedXML"),
         ("other root", body("<Delete/>"), "MalformedXML"),
         (
@@ -922,12 +922,12 @@ async fn of_a_part_that_is_sent_again_the_last_checksum_counts() {
     let bytes = b"the same bytes";
     let (crc, sha) = (crc32(bytes), STANDARD.encode(sha256(bytes)));
     let (crc_field, sha_field) = ("x-amz-checksum-crc32", "x-amz-checksum-sha256");
-    for (claimed, told_crc, told_sha) in [
-        (None, vec![], vec![]),
-        (Some((crc_field, &crc)), vec![crc.clone()], vec![]),
-        (Some((sha_field, &sha)), vec![], vec![sha.clone()]),
-        (None, vec![], vec![]),
-        (Some((crc_field, &crc)), vec![crc.clone()], vec![]),
+    for claimed in [
+        None,
+        Some((crc_field, &crc)),
+        Some((sha_field, &sha)),
+        None,
+        Some((crc_field, &crc)),
     ] {
         rig.advance(Duration::from_secs(1));
         let part = upload.part(1, bytes);
@@ -936,9 +936,8 @@ async fn of_a_part_that_is_sent_again_the_last_checksum_counts() {
             None => part,
         };
         assert_eq!(part.send(&rig).await.status, 200);
-        let listed = upload.on("GET").send(&rig).await;
-        assert_eq!(elements(&listed, "ChecksumCRC32"), told_crc, "{claimed:?}");
-        assert_eq!(elements(&listed, "ChecksumSHA256"), told_sha, "{claimed:?}");
+        let listed = upload.on("GET").send(&rig).await.text();
+        assert!(!listed.contains("Checksum"), "the upload asked for none");
     }
     let listed = upload.on("GET").send(&rig).await;
     assert_eq!(element(&listed, "LastModified"), "2026-11-22T13:20:05.000Z");

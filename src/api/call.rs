@@ -92,7 +92,7 @@ impl Call<'_> {
 /// # Errors
 /// `InternalError` when the system gives no randomness.
 pub fn new_id(now: Timestamp) -> Result<Id, ApiError> {
-    random_bytes().map(|random| Id::new(now, random))
+    random_bytes().map(|random| Id::in_order(now, random))
 }
 
 /// Random bytes of the system.

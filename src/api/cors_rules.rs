@@ -36,7 +36,7 @@ pub struct BucketRules<'a> {
 }
 
 impl BucketRules<'_> {
-    /// Answers a preflight whose origin and method are there.
+    /// Answers a preflight whose origin and method are there; what every answer carries, [`Self::decorate`] adds.
     ///
     /// # Errors
     /// `AccessForbidden` when no rule allows it.
@@ -54,22 +54,15 @@ impl BucketRules<'_> {
             return Err(self.not_allowed(method));
         };
         let origin = text(request, ORIGIN);
-        let rule = CorsRule::first_that_allows(&self.rules, origin, method, &headers);
-        let Some(rule) = rule else {
+        if CorsRule::first_that_allows(&self.rules, origin, method, &headers).is_none() {
             return Err(self.not_allowed(method));
-        };
-        let mut response = Response::new(empty());
-        let answer = response.headers_mut();
-        put(
-            answer,
-            ACCESS_CONTROL_ALLOW_METHODS,
-            &rule.methods.join(", "),
-        );
-        if !headers.is_empty() {
-            put(answer, ACCESS_CONTROL_ALLOW_HEADERS, &headers.join(", "));
         }
-        if let Some(seconds) = rule.max_age {
-            answer.insert(ACCESS_CONTROL_MAX_AGE, seconds.into());
+        let mut response = Response::new(empty());
+        if !headers.is_empty() {
+            // In lower case, as Amazon writes them, however they were asked for.
+            let headers = headers.join(", ").to_ascii_lowercase();
+            let answer = response.headers_mut();
+            put(answer, ACCESS_CONTROL_ALLOW_HEADERS, &headers);
         }
         Ok(response)
     }
@@ -107,6 +100,12 @@ impl BucketRules<'_> {
         let exposed = rule.expose.iter().map(String::as_str);
         let exposed = exposed.chain([ALWAYS_EXPOSED]).collect::<Vec<_>>();
         put(answer, ACCESS_CONTROL_EXPOSE_HEADERS, &exposed.join(", "));
+        // Amazon says both on every answer, though browsers look for them on that to a preflight only.
+        let methods = rule.methods.join(", ");
+        put(answer, ACCESS_CONTROL_ALLOW_METHODS, &methods);
+        if let Some(seconds) = rule.max_age {
+            answer.insert(ACCESS_CONTROL_MAX_AGE, seconds.into());
+        }
     }
 
     fn not_allowed(&self, method: &str) -> ApiError {
@@ -192,7 +191,7 @@ mod tests {
         for (name, value) in [
             (ACCESS_CONTROL_ALLOW_ORIGIN, "https://a.example.com"),
             (ACCESS_CONTROL_ALLOW_METHODS, "POST, PUT"),
-            (ACCESS_CONTROL_ALLOW_HEADERS, "X-Requested-With"),
+            (ACCESS_CONTROL_ALLOW_HEADERS, "x-requested-with"),
             (ACCESS_CONTROL_EXPOSE_HEADERS, "ETag, x-pillarbox-explain"),
             (ACCESS_CONTROL_MAX_AGE, "600"),
             (ACCESS_CONTROL_ALLOW_CREDENTIALS, "true"),
@@ -247,7 +246,11 @@ mod tests {
             put(&mut request, ORIGIN, origin);
             let mut answer = HeaderMap::new();
             bucket.decorate(&method, &request, &mut answer);
-            assert_eq!(answer.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN), shown);
+            for name in [ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_ALLOW_METHODS] {
+                assert_eq!(answer.contains_key(&name), shown, "{name}");
+            }
+            let is_first = method == Method::POST && shown;
+            assert_eq!(answer.contains_key(ACCESS_CONTROL_MAX_AGE), is_first);
         }
     }
 }

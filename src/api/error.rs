@@ -176,6 +176,8 @@ error_codes! {
     NoSuchTagSet => NOT_FOUND, MISSING;
     /// No such session.
     NoSuchUpload => NOT_FOUND, MISSING;
+    /// No such version of an object.
+    NoSuchVersion => NOT_FOUND, MISSING;
     /// No website.
     NoSuchWebsiteConfiguration => NOT_FOUND, MISSING;
     /// Known to Amazon, out of scope here; never a lie.

@@ -113,7 +113,7 @@ fn stopped(verdict: Verdict, meta: &ObjectMeta) -> Result<Response<ResponseBody>
 
 fn whole(meta: &ObjectMeta, inline: bool, body: ResponseBody) -> Response<ResponseBody> {
     let mut response = with_headers(meta, inline, meta.size, body);
-    stored_headers::put_checksums(response.headers_mut(), meta);
+    stored_headers::put_checksum(response.headers_mut(), meta);
     response
 }
 

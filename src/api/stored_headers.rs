@@ -1,6 +1,6 @@
 //! What was stored with an object, as headers of its answers.
 //!
-//! Owns: user metadata (`x-amz-meta-*`), storage class, website redirect, the number of tags, the checksums, and the headers that
+//! Owns: user metadata (`x-amz-meta-*`), storage class, website redirect, the number of tags, the checksum, and the headers that
 //! describe the bytes. A metadata value that is not plain ASCII is shown as an encoded word, as Amazon S3 shows it.
 //!
 //! Never does: say what a file is called or whether a browser may show it (`disposition.rs`, `media_type.rs`), or how long it may be
@@ -53,18 +53,13 @@ pub(super) fn put_all(headers: &mut HeaderMap, meta: &ObjectMeta) {
     }
 }
 
-/// Writes the checksums of the whole object: the one that every object has, and the one that its uploader named.
-pub(super) fn put_checksums(headers: &mut HeaderMap, meta: &ObjectMeta) {
-    let crc64 = ChecksumAlgorithm::Crc64Nvme.field();
-    put(
-        headers,
-        HeaderName::from_static(crc64),
-        &meta.crc64.base64(),
-    );
-    if let Some(named) = &meta.attributes.checksum {
-        let name = HeaderName::from_static(named.algorithm().field());
-        put(headers, name, &named.base64());
-    }
+/// Writes the checksum of the whole object: the one that its uploader named, or else the one that every object has. Amazon tells one.
+pub(super) fn put_checksum(headers: &mut HeaderMap, meta: &ObjectMeta) {
+    let (algorithm, value) = match &meta.attributes.checksum {
+        Some(named) => (named.algorithm(), named.base64()),
+        None => (ChecksumAlgorithm::Crc64Nvme, meta.crc64.base64()),
+    };
+    put(headers, HeaderName::from_static(algorithm.field()), &value);
     headers.insert(CHECKSUM_TYPE, WHOLE);
 }
 

@@ -1,7 +1,8 @@
 //! Ids: 12 bytes, shown as 24 lower-case hex digits, as the hosted API shows them.
 //!
-//! Owns: the layout (4 bytes of Unix seconds, then 8 random bytes), so that ids sort by creation second.
-//! Never does: read a clock or draw randomness; both are arguments of [`Id::new`].
+//! Owns: the layout, so that ids sort by the millisecond in which they were made: 4 bytes of Unix seconds, 10 bits of the milliseconds of
+//! that second, 54 random bits. In ids of older programs all bits behind the seconds are random, so nothing reads the milliseconds back.
+//! Never does: read a clock or draw randomness; both are arguments of [`Id::in_order`].
 //! Invariant: `Id::parse(&id.to_string()) == Some(id)`.
 
 use std::fmt;
@@ -19,14 +20,24 @@ pub struct Id([u8; 12]);
 impl Id {
     /// Length of the raw id in bytes.
     pub const BYTES: usize = 12;
+    /// How many bits hold a number below 1000.
+    const MILLI_BITS: u32 = 10;
 
-    /// Makes an id from the second of `now` and eight random bytes.
+    /// Makes an id from the second of `now` and these eight bytes.
     pub fn new(now: Timestamp, random: [u8; 8]) -> Self {
         let mut bytes = [0; Self::BYTES];
         let seconds = u32::try_from(now.seconds().max(0)).unwrap_or(u32::MAX);
         bytes[..4].copy_from_slice(&seconds.to_be_bytes());
         bytes[4..].copy_from_slice(&random);
         Self(bytes)
+    }
+
+    /// Makes an id from the millisecond of `now` and 54 of these random bits.
+    pub fn in_order(now: Timestamp, random: [u8; 8]) -> Self {
+        let millis = now.millis().rem_euclid(1000).unsigned_abs();
+        let random = u64::from_be_bytes(random) >> Self::MILLI_BITS;
+        let behind = millis << (u64::BITS - Self::MILLI_BITS) | random;
+        Self::new(now, behind.to_be_bytes())
     }
 
     /// Parses exactly 24 hex digits; upper-case digits are accepted and shown lower-case.
@@ -101,6 +112,18 @@ mod tests {
         );
         assert_eq!(id.to_string(), "53a1ac4914eaa8ffa4fce91b");
         assert_eq!(Id::parse("53A1ac4914eaa8ffa4fce91b"), Some(id));
+    }
+
+    #[test]
+    fn ids_sort_by_the_millisecond_in_which_they_were_made() {
+        let made = |millis, random| Id::in_order(Timestamp::from_millis(millis), [random; 8]);
+        for (earlier, later) in [(0, 1), (0, 999), (511, 512), (999, 1000), (1999, 2000)] {
+            assert!(made(earlier, 0xff) < made(later, 0), "{earlier} {later}");
+        }
+        let (one, other) = (made(1_999, 0), made(1_999, 0xff));
+        assert_eq!(one.to_string(), "00000001f9c0000000000000");
+        assert_eq!(other.to_string(), "00000001f9ffffffffffffff");
+        assert_eq!((one.second(), other.second()), (1, 1));
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! The shapes of dates: `expiration` in a policy, the day and the moment in a V4 scope.
+//! The shapes of dates: `expiration` in a policy, the day and the moment in a V4 scope, a date of HTTP.
 //!
 //! Owns: what counts as a date; a general RFC 3339 parser takes more than Amazon does (a space for the `T`, lower case, names of zones in
 //! brackets), so the shape is checked byte by byte first.
 //! Never does: compare with a clock.
 //!
-//! Source: Amazon S3 User Guide, "Creating a POST policy", expiration; ISO 8601.
+//! Source: Amazon S3 User Guide, "Creating a POST policy", expiration; ISO 8601; RFC 2822, section 3.3.
+
+use jiff::fmt::rfc2822::DateTimeParser;
 
 use crate::model::Timestamp;
 
@@ -46,6 +48,15 @@ pub(super) fn parse_moment(text: &str) -> Option<Timestamp> {
         year, "-", month, "-", day, "T", hour, ":", minute, ":", second, "Z",
     ];
     parse_expiration(&spelled.concat())
+}
+
+/// A date of HTTP, or the moment of an `x-amz-date`, from 1970 on. As at Amazon, the day of the week may be a wrong one.
+pub(super) fn parse_http_date(text: &str) -> Option<Timestamp> {
+    const PARSER: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
+    let millis = |moment: jiff::Timestamp| Timestamp::from_millis(moment.as_millisecond());
+    let rfc = || PARSER.parse_timestamp(text).ok().map(millis);
+    let moment = parse_moment(text).or_else(rfc);
+    moment.filter(|moment| moment.millis() >= 0)
 }
 
 /// A moment as `x-amz-date` writes it, `yyyyMMddTHHmmssZ`.
@@ -122,6 +133,25 @@ mod tests {
         assert_eq!(moment.map(day_of).as_deref(), Some("20291231"));
         for text in ["", "20291331T000000Z", "2029-12-31T23:59:59Z"] {
             assert_eq!(parse_moment(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_date_of_http_is_from_1970_on_and_may_name_a_wrong_day_of_the_week() {
+        for (text, seconds) in [
+            ("Tue, 27 Mar 2007 19:36:42 +0000", Some(1_175_024_202)),
+            ("Wed, 27 Mar 2007 19:36:42 GMT", Some(1_175_024_202)),
+            ("20070327T193642Z", Some(1_175_024_202)),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", Some(0)),
+            ("Wed, 31 Dec 1969 23:59:59 GMT", None),
+            ("Fri, 07 Jul 1950 21:53:04 GMT", None),
+            ("19500707T215304Z", None),
+            ("Tue, 32 Mar 2007 19:36:42 GMT", None),
+            ("yesterday", None),
+            ("", None),
+        ] {
+            let expected = seconds.map(Timestamp::from_seconds);
+            assert_eq!(parse_http_date(text), expected, "{text}");
         }
     }
 

@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use super::canonical::{Query, SentRequest};
-use super::date::{has_shape, moment_of, parse_moment};
+use super::date::{has_shape, moment_of, parse_http_date, parse_moment};
 use super::request::{Life, MAX_PRESIGNED_SECONDS, PayloadClaim, RequestClaim, Version};
 use super::request_error::{RequestError, RequestErrorKind as Kind};
 use super::signature::V4_ALGORITHM;
@@ -51,7 +51,11 @@ pub(super) fn from_header(
     query: &Query<'_>,
     region: Option<&str>,
 ) -> Result<RequestClaim, RequestError> {
-    let header = sent.header_text("authorization").unwrap_or_default();
+    let header = sent.header_text("authorization");
+    if header.as_deref() == Some("") {
+        return Err(RequestError::new(Kind::AccessDenied, "Access Denied"));
+    }
+    let header = header.unwrap_or_default();
     if let Some(rest) = header.strip_prefix("AWS ") {
         return header_v2(sent, query, rest);
     }
@@ -113,7 +117,7 @@ pub(super) fn from_query_v4(
             "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"",
         ));
     };
-    let seconds = expiry_seconds(member("X-Amz-Expires")?)?;
+    let seconds = expiry_seconds(member("X-Amz-Expires")?, from)?;
     let in_query = |name| query.get(name).map(Cow::Borrowed);
     let presented = Presented {
         malformed: Kind::AuthorizationQueryParametersError,
@@ -205,13 +209,6 @@ fn header_v2(
     })
 }
 
-/// A date of HTTP, or the one that Version 4 uses.
-fn parse_http_date(text: &str) -> Option<Timestamp> {
-    let rfc = || jiff::fmt::rfc2822::parse(text).ok();
-    let millis = |moment: jiff::Zoned| moment.timestamp().as_millisecond();
-    parse_moment(text).or_else(|| rfc().map(millis).map(Timestamp::from_millis))
-}
-
 /// What a request of Version 2 says of its payload: it has no chain of signatures.
 fn unchained(sent: &SentRequest<'_>) -> Result<PayloadClaim, RequestError> {
     let named = sent.header_text(PAYLOAD);
@@ -246,10 +243,14 @@ fn header_members(rest: &str) -> Result<[&str; 3], RequestError> {
     ])
 }
 
-fn expiry_seconds(text: &str) -> Result<Duration, RequestError> {
+fn expiry_seconds(text: &str, from: Timestamp) -> Result<Duration, RequestError> {
     match text.parse::<i64>() {
         Err(_) => Err(query_error("X-Amz-Expires should be a number")),
-        Ok(..1) => Err(query_error("X-Amz-Expires must be non-negative")),
+        // It is over when it begins, whatever the clocks say.
+        Ok(0) => Err(RequestError::new(Kind::AccessDenied, "Request has expired")
+            .with("X-Amz-Expires", text)
+            .with("Expires", from.rfc3339())),
+        Ok(..0) => Err(query_error("X-Amz-Expires must be non-negative")),
         Ok(seconds) if seconds > MAX_PRESIGNED_SECONDS => Err(query_error(
             "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds",
         )),

@@ -76,7 +76,7 @@ pub(super) async fn bucket(call: &Call<'_>, name: &str) -> Result<Option<Reply>,
     }
     match (call.head.method.as_str(), subresource(call)?) {
         ("HEAD", None) => Ok(Some(buckets::head(call))),
-        ("GET", None) => list::objects(call, bucket).await.map(Some),
+        ("GET", None) => list::objects(call, None, bucket).await.map(Some),
         ("GET", Some("versions")) => list::versions(call, bucket).await.map(Some),
         ("GET", Some("uploads")) => uploads::uploads(call, bucket).await.map(Some),
         _ => Ok(None),

@@ -95,7 +95,7 @@ impl Page {
 fn write(document: &mut Document, name: &str, (meta, page): (&ObjectMeta, Page)) {
     match name {
         "ETag" => document.element("ETag", meta.etag.as_str()),
-        "Checksum" => document.within("Checksum", |checksums| write_checksums(checksums, meta)),
+        "Checksum" => document.within("Checksum", |checksum| write_checksum(checksum, meta)),
         "ObjectParts" => {
             if let Some((_, count)) = meta.etag.as_str().split_once('-') {
                 document.within("ObjectParts", |parts| {
@@ -132,20 +132,19 @@ fn write_parts(document: &mut Document, parts: &ObjectParts, page: Page) {
     }
 }
 
-/// The checksum of an object's parts is one of checksums, and stands alone.
-fn write_checksums(checksums: &mut Document, meta: &ObjectMeta) {
+/// The one checksum that an object has, as its reader is told it (`stored_headers.rs`).
+fn write_checksum(checksum: &mut Document, meta: &ObjectMeta) {
     let parts = meta.parts.as_ref();
     // Here, and only here, without the number of parts.
     if let Some(composite) = parts.and_then(ObjectParts::composite) {
-        checksums.element(element(composite.algorithm()), &composite.base64());
-        checksums.element("ChecksumType", ChecksumType::Composite.as_str());
+        checksum.element(element(composite.algorithm()), &composite.base64());
+        checksum.element("ChecksumType", ChecksumType::Composite.as_str());
         return;
     }
-    let crc64 = ChecksumAlgorithm::Crc64Nvme;
-    checksums.element(element(crc64), &meta.crc64.base64());
-    let named = meta.attributes.checksum.as_ref();
-    if let Some(named) = named.filter(|named| named.algorithm() != crc64) {
-        checksums.element(element(named.algorithm()), &named.base64());
-    }
-    checksums.element("ChecksumType", ChecksumType::FullObject.as_str());
+    let (algorithm, value) = match &meta.attributes.checksum {
+        Some(named) => (named.algorithm(), named.base64()),
+        None => (ChecksumAlgorithm::Crc64Nvme, meta.crc64.base64()),
+    };
+    checksum.element(element(algorithm), &value);
+    checksum.element("ChecksumType", ChecksumType::FullObject.as_str());
 }

@@ -8,8 +8,8 @@
 //!
 //! Source: Amazon S3 API Reference, the operations of these names.
 
-use http::header::LOCATION;
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
 use super::super::app::DEFAULT_REGION;
 use super::super::body::empty;
@@ -25,6 +25,8 @@ use super::xml::{self, Document};
 use crate::model::{Action, Bucket, BucketConfig, CannedAcl, Target};
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind, StoreError};
 
+/// Says whether the name is that of an access point; there are none.
+const ACCESS_POINT: HeaderName = HeaderName::from_static("x-amz-access-point-alias");
 /// Largest `CreateBucketConfiguration`, in bytes.
 const MAX_CONFIGURATION_BYTES: usize = 64 * 1024;
 /// Most elements of it: 50 tags are what Amazon allows, of three elements each.
@@ -239,7 +241,7 @@ fn made(bucket: &Bucket) -> Reply {
     Reply::Raw(response)
 }
 
-/// A bucket is made where we are; whoever wants it elsewhere is told so.
+/// A bucket is made where we are; whoever wants it elsewhere is told so. Amazon's first region has no name here, as in [`location`].
 fn check_configuration(body: &[u8], region: Option<&str>) -> Result<(), ApiError> {
     if body.trim_ascii().is_empty() {
         return Ok(());
@@ -258,7 +260,7 @@ fn check_configuration(body: &[u8], region: Option<&str>) -> Result<(), ApiError
         constraint.filter(|constraint| !constraint.is_empty()),
         region,
     ) {
-        (Some(wanted), Some(region)) if wanted != region => {
+        (Some(wanted), Some(region)) if wanted != region || region == DEFAULT_REGION => {
             let message = "The specified location-constraint is not valid";
             let error = ApiError::new(ErrorCode::InvalidLocationConstraint, message);
             Err(error.with("LocationConstraint", wanted))
@@ -270,10 +272,19 @@ fn check_configuration(body: &[u8], region: Option<&str>) -> Result<(), ApiError
 /// Says that a bucket exists.
 pub(super) fn head(call: &Call<'_>) -> Reply {
     let mut response = Response::new(empty());
-    if let Ok(region) = HeaderValue::from_str(region(call)) {
-        response.headers_mut().insert(BUCKET_REGION, region);
-    }
+    let headers = response.headers_mut();
+    put_region(call, headers);
+    headers.insert(ACCESS_POINT, HeaderValue::from_static("false"));
+    let kind = HeaderValue::from_static("application/xml");
+    headers.insert(CONTENT_TYPE, kind);
     Reply::Raw(response)
+}
+
+/// Says where the bucket is, as an answer about it and its lists do.
+pub(super) fn put_region(call: &Call<'_>, headers: &mut HeaderMap) {
+    if let Ok(region) = HeaderValue::from_str(region(call)) {
+        headers.insert(BUCKET_REGION, region);
+    }
 }
 
 /// Where a bucket is; Amazon's first region has no name here.
@@ -310,4 +321,27 @@ pub(super) async fn remove(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Api
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(Reply::Raw(response))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_may_be_wanted_in_our_region_by_name_unless_it_is_amazons_first() {
+        for (wanted, region, is_made) in [
+            ("", Some("us-east-1"), true),
+            ("us-east-1", Some("us-east-1"), false),
+            ("eu-west-3", Some("us-east-1"), false),
+            ("eu-west-3", Some("eu-west-3"), true),
+            ("us-east-1", Some("eu-west-3"), false),
+            ("us-east-1", None, true),
+        ] {
+            let body = format!(
+                "<CreateBucketConfiguration><LocationConstraint>{wanted}</LocationConstraint></CreateBucketConfiguration>"
+            );
+            let checked = check_configuration(body.as_bytes(), region);
+            assert_eq!(checked.is_ok(), is_made, "{wanted} in {region:?}");
+        }
+    }
 }

@@ -154,9 +154,9 @@ pub(super) fn put_checksum(document: &mut Document, meta: &ObjectMeta) {
 /// # Errors
 /// `MalformedXML`.
 pub(super) fn named_parts(body: &[u8]) -> Result<Vec<NamedPart>, ApiError> {
+    // Other operations say then that the body is missing.
     if body.is_empty() {
-        let message = "You must specify at least one part";
-        return Err(ApiError::new(ErrorCode::InvalidRequest, message));
+        return Err(xml::malformed());
     }
     let list = xml::read(body, "CompleteMultipartUpload", MAX_ELEMENTS)?;
     let parts = list.branch()?.iter().map(NamedPart::read);

@@ -19,7 +19,7 @@ use super::access::Access;
 use super::payload::Payload;
 use super::put::put_headers;
 use super::xml::{self, Document, Element};
-use super::{condition, invalid_version, object_key};
+use super::{condition, object_key};
 use crate::model::{Action, Bucket, Target};
 use crate::store::{ObjectName, StoreError, WriteCondition};
 
@@ -188,7 +188,11 @@ impl Listed {
         }
         match self.version.as_deref() {
             None | Some("null" | "") => {}
-            Some(version) => return Err(invalid_version(version)),
+            // Alone, such an id is an invalid argument; in a list Amazon says that there is none.
+            Some(_) => {
+                let message = "The specified version does not exist.";
+                return Err(ApiError::new(ErrorCode::NoSuchVersion, message));
+            }
         }
         let condition = self.tag.as_deref().map(condition::matching).transpose()?;
         remove(call, bucket, &self.key, condition).await

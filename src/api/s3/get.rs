@@ -244,7 +244,7 @@ fn whole(checked: bool, meta: &ObjectMeta, body: ResponseBody) -> Response<Respo
                 let kind = ChecksumType::Composite.as_str();
                 set(response.headers_mut(), CHECKSUM_TYPE, kind);
             }
-            None => stored_headers::put_checksums(response.headers_mut(), meta),
+            None => stored_headers::put_checksum(response.headers_mut(), meta),
         }
     }
     response

@@ -8,6 +8,8 @@
 //!
 //! Sources: Amazon S3 API Reference, the operations of these names; Amazon S3 User Guide, "Lifecycle configuration elements".
 
+use std::collections::BTreeSet;
+
 use http::{HeaderMap, HeaderName};
 use percent_encoding::utf8_percent_encode;
 
@@ -291,6 +293,10 @@ fn read_members(members: &[Element]) -> Result<LifecycleFilter, ApiError> {
             return Err(xml::malformed());
         }
     }
+    let keys = tags.iter().map(|(key, _)| key).collect::<BTreeSet<_>>();
+    if keys.len() < tags.len() {
+        return Err(request("Duplicate Tag Keys are not allowed."));
+    }
     filter.tags = checked_tags(tags).map_err(policy_error)?;
     Ok(filter)
 }
@@ -309,7 +315,9 @@ fn read_expiration(element: &Element) -> Result<Expiration, ApiError> {
             let seconds = moment.millis().rem_euclid(DAY_SECONDS * 1000);
             match seconds {
                 0 => Ok(Expiration::Date(moment)),
-                _ => Err(argument("'Date' must be at midnight GMT")),
+                _ => Err(argument("'Date' must be at midnight GMT")
+                    .with("ArgumentName", "Date")
+                    .with("ArgumentValue", date.text.trim())),
             }
         }
         _ => Err(xml::malformed()),

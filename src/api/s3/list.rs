@@ -10,12 +10,15 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Response;
 use percent_encoding::{AsciiSet, utf8_percent_encode};
 
+use super::super::body::ResponseBody;
 use super::super::call::{Call, Reply};
 use super::super::disposition::ENCODED;
 use super::super::error::{ApiError, ErrorCode};
-use super::buckets::owner;
+use super::access::Access;
+use super::buckets::{owner, put_region};
 use super::xml::Document;
 use crate::model::{Bucket, Checksum, ChecksumAlgorithm, ChecksumType, ObjectMeta, ObjectParts};
 use crate::store::{KeyEntry, KeyPage, KeyQuery};
@@ -43,17 +46,26 @@ struct Listing {
     with_owner: bool,
 }
 
-/// A page of a bucket's objects.
+/// A page of a bucket's objects; `access` is that of whoever signed.
 ///
 /// # Errors
 /// `InvalidArgument` for parameters that are not of their kind; what the store says.
-pub(super) async fn objects(call: &Call<'_>, bucket: Bucket) -> Result<Reply, ApiError> {
+pub(super) async fn objects(
+    call: &Call<'_>,
+    access: Option<&Access<'_>>,
+    bucket: Bucket,
+) -> Result<Reply, ApiError> {
     let kind = match call.params.query("list-type") {
         None => Kind::V1,
         Some("2") => Kind::V2,
         Some(_) => return Err(argument("list-type", "Invalid List Type")),
     };
-    page(call, bucket, kind).await
+    let mut listing = Listing::of(call, bucket, kind)?;
+    // Whoever signed nothing is not told by the first version whose the objects are.
+    listing.with_owner &= kind != Kind::V1 || access.is_some();
+    let mut answer = listing.answer(call).await?;
+    put_region(call, answer.headers_mut());
+    Ok(Reply::Raw(answer))
 }
 
 /// A page of a bucket's versions.
@@ -61,13 +73,8 @@ pub(super) async fn objects(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Ap
 /// # Errors
 /// As [`objects`].
 pub(super) async fn versions(call: &Call<'_>, bucket: Bucket) -> Result<Reply, ApiError> {
-    page(call, bucket, Kind::Versions).await
-}
-
-async fn page(call: &Call<'_>, bucket: Bucket, kind: Kind) -> Result<Reply, ApiError> {
-    let listing = Listing::of(call, bucket, kind)?;
-    let page = call.app.store.list_keys(&listing.query, call.now).await?;
-    Ok(Reply::Raw(listing.document(&page).answer()))
+    let listing = Listing::of(call, bucket, Kind::Versions)?;
+    Ok(Reply::Raw(listing.answer(call).await?))
 }
 
 impl Listing {
@@ -109,6 +116,11 @@ impl Listing {
             encoded,
             with_owner: kind != Kind::V2 || call.params.flag("fetch-owner")?,
         })
+    }
+
+    async fn answer(&self, call: &Call<'_>) -> Result<Response<ResponseBody>, ApiError> {
+        let page = call.app.store.list_keys(&self.query, call.now).await?;
+        Ok(self.document(&page).answer())
     }
 
     fn document(&self, page: &KeyPage) -> Document {
@@ -165,7 +177,8 @@ impl Listing {
                 }
             }
             Kind::V2 => {
-                if !self.start_after.is_empty() {
+                // A token says where to go on, and then the other place counts for nothing.
+                if self.from.is_empty() && !self.start_after.is_empty() {
                     document.element("StartAfter", &self.key(&self.start_after));
                 }
                 if !self.from.is_empty() {

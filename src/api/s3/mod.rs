@@ -121,7 +121,7 @@ pub(super) async fn bucket(call: &mut Call<'_>, name: &str) -> Result<Reply, Api
     access.check_owner(EXPECTED_OWNER)?;
     match (method.as_str(), asked) {
         ("HEAD", None) => Ok(buckets::head(call)),
-        ("GET", None) => list::objects(call, bucket).await,
+        ("GET", None) => list::objects(call, Some(&access), bucket).await,
         ("GET", Some("uploads")) => uploads::uploads(call, bucket).await,
         ("GET", Some("location")) => Ok(buckets::location(call)),
         ("GET", Some("versions")) => list::versions(call, bucket).await,

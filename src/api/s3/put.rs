@@ -75,7 +75,7 @@ pub(super) async fn put(
     if let Some(meta) = &committed.object {
         if checksum.is_none() {
             // Nobody named one, so it is the one that every object has.
-            stored_headers::put_checksums(response.headers_mut(), meta);
+            stored_headers::put_checksum(response.headers_mut(), meta);
         }
         lifecycle::put_expiration(response.headers_mut(), &rules, meta);
     }

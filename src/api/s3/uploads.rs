@@ -1,7 +1,7 @@
 //! ListParts and ListMultipartUploads.
 //!
 //! Owns: their parameters and documents. Parts are in the order of their numbers, uploads in that of their keys' bytes, and those of one
-//! key in that of their ids, which begin with the second in which they were started.
+//! key in that of their ids, which begin with the millisecond in which they were started.
 //! Never does: show an upload that is finished, or a session of forms.
 //!
 //! Invariants: a page has at most 1,000 entries. A list that is gone on with from its markers shows everything that was there all the
@@ -18,7 +18,7 @@ use super::part::put_checksum;
 use super::xml::Document;
 use super::{lifecycle, settings};
 use crate::model::{Bucket, ChunkReceipt, ETag, Id, MAX_CHUNKS, ObjectKey, UploadSession};
-use crate::store::{UploadEntry, UploadPage, UploadQuery};
+use crate::store::{StoreError, UploadEntry, UploadPage, UploadQuery};
 
 /// A page of an upload's parts.
 ///
@@ -78,9 +78,8 @@ fn put_part(document: &mut Document, upload: &Upload, receipt: &ChunkReceipt) {
     let etag = ETag::of_whole(receipt.digests.md5);
     document.element("ETag", &etag.quoted());
     document.element("Size", &receipt.length.to_string());
-    let wanted = upload.rules.checksum.map(|(algorithm, _)| algorithm);
-    let kept = receipt.checksum.as_ref();
-    if let Some(algorithm) = wanted.or(kept.map(|kept| kept.algorithm())) {
+    // What an SDK sends of a part of itself is told by Amazon only where the upload asked for it.
+    if let Some((algorithm, _)) = upload.rules.checksum {
         put_checksum(document, receipt, algorithm);
     }
 }
@@ -124,6 +123,7 @@ pub(super) async fn uploads(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Ap
         limit: max_uploads,
         ..UploadQuery::of(bucket)
     };
+    check_marker(call, &query).await?;
     let page = call.app.store.list_uploads(&query).await?;
     let mut document = Document::new("ListMultipartUploadsResult");
     document.element("Bucket", query.bucket.as_str());
@@ -154,9 +154,13 @@ pub(super) async fn uploads(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Ap
     Ok(Reply::Raw(document.answer()))
 }
 
-/// Where the next page begins; both are there also when there is none.
+/// Where the next page begins. When there is none, Amazon names the last upload that is shown.
 fn put_next(document: &mut Document, page: &UploadPage, encoded: bool) {
-    let last = page.entries.last().filter(|_| page.more);
+    let is_upload = |entry: &&UploadEntry| matches!(entry, UploadEntry::Upload(_));
+    let last = match page.more {
+        true => page.entries.last(),
+        false => page.entries.iter().rfind(is_upload),
+    };
     let (key, id) = match last {
         None => ("", String::new()),
         Some(UploadEntry::Upload(session)) => {
@@ -176,9 +180,27 @@ fn after(key: &str, id: &str) -> Result<Option<(String, Option<Id>)>, ApiError> 
     }
     let id = match id {
         "" => None,
-        id => Some(
-            Id::parse(id).ok_or_else(|| argument("upload-id-marker", "Invalid uploadId marker"))?,
-        ),
+        id => Some(Id::parse(id).ok_or_else(|| invalid_marker(id))?),
     };
     Ok(Some((key.to_owned(), id)))
+}
+
+/// The upload of a marker is one of the key beside it, as far as we know it: one that is gone since the page before is passed over.
+async fn check_marker(call: &Call<'_>, query: &UploadQuery) -> Result<(), ApiError> {
+    let Some((key, Some(id))) = &query.after else {
+        return Ok(());
+    };
+    let session = match call.app.store.upload(*id).await {
+        Err(StoreError::NoSuchUpload) => return Ok(()),
+        found => found?,
+    };
+    let is_known = session.parts.is_some() && session.upload.bucket == query.bucket;
+    match is_known && session.upload.key.as_str() != key {
+        true => Err(invalid_marker(&id.to_string())),
+        false => Ok(()),
+    }
+}
+
+fn invalid_marker(id: &str) -> ApiError {
+    argument("upload-id-marker", "Invalid uploadId marker").with("ArgumentValue", id)
 }
