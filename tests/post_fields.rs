@@ -763,6 +763,26 @@ async fn a_success_carries_these_headers_and_no_others() {
 }
 
 #[tokio::test]
+async fn a_key_with_control_characters_is_answered_as_lists_show_it() {
+    let rig = Rig::new().await;
+    let mut form = valid();
+    form.covered("success_action_status", "201");
+    for (key, shown) in [
+        ("in/a\u{1}b\tc&", "in/a&#x1;b\tc&amp;"),
+        ("in/a\u{0}\u{fffe}\rb", "in/a&#x0;&#xfffe;&#xd;b"),
+    ] {
+        let mut form = form.clone();
+        form.fields.retain(|(name, _)| name != "key");
+        form.conditions
+            .retain(|condition| !condition.contains("key"));
+        form.covered("key", key);
+        let answer = post(&rig, form).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        assert_eq!(element(&answer, "Key"), shown);
+    }
+}
+
+#[tokio::test]
 async fn the_day_of_a_scope_is_one_of_the_calendar() {
     let rig = Rig::new().await;
     for (day, time, argument, words) in [
