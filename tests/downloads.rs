@@ -314,6 +314,24 @@ async fn a_question_that_breaks_a_rule_gets_no_link() {
             "0x0230001",
             "redirect must",
         ),
+        (
+            format!("file_id={id}&file_id={NOBODY}"),
+            400,
+            "0x0230001",
+            "file_id is given twice",
+        ),
+        (
+            format!("object_key=a&object_key=b&pipeline_id={PIPELINE}"),
+            400,
+            "0x0230001",
+            "object_key is given twice",
+        ),
+        (
+            format!("file_id={id}&ip=127.0.0.1&ip=127.0.0.2"),
+            400,
+            "0x0230001",
+            "ip is given twice",
+        ),
     ] {
         for format in ["", "&format=xml"] {
             let (got, got_code, detail) = rig

@@ -88,13 +88,13 @@ fn read_terms(call: &Call<'_>) -> Result<LinkTerms, ApiError> {
     Ok(LinkTerms {
         expires_at,
         streaming: params.flag("streaming")?,
-        ip: params.query("ip").map(parse_ip).transpose()?,
+        ip: params.once("ip")?.map(parse_ip).transpose()?,
     })
 }
 
 async fn find_object(call: &Call<'_>) -> Result<ObjectMeta, ApiError> {
     let params = &call.params;
-    let (file, key) = (params.id("", "file_id")?, params.query("object_key"));
+    let (file, key) = (params.id("", "file_id")?, params.once("object_key")?);
     let name = match (file, key) {
         (Some(id), None) => ObjectName::Id(id),
         (None, Some(key)) => {

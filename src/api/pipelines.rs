@@ -72,7 +72,7 @@ pub async fn list(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 pub async fn create(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     authenticate(call, Scope::MediahubWrite).await?;
     call.read_params().await?;
-    let members = call.params.resource(ENVELOPE);
+    let members = call.params.resource(ENVELOPE)?;
     let settings = changed(&PipelineSettings::default(), members)?;
     let pipeline = new_pipeline(new_id(call.now)?, settings, call.now);
     let entry = CatalogEntry::Pipeline(pipeline.clone());
@@ -101,7 +101,7 @@ pub async fn change(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
     let _alone = CHANGING.lock().await;
     let old = find(call.app, id).await?;
     let new = Pipeline {
-        settings: changed(&old.settings, call.params.resource(ENVELOPE))?,
+        settings: changed(&old.settings, call.params.resource(ENVELOPE)?)?,
         version: old.version.saturating_add(1),
         updated_at: call.now,
         ..old

@@ -59,7 +59,7 @@ pub async fn authenticate(call: &Call<'_>, scope: Scope) -> Result<Application, 
 }
 
 async fn find_application(call: &Call<'_>) -> Result<Option<Application>, ApiError> {
-    let Some(id) = call.params.query("client_id").and_then(Id::parse) else {
+    let Some(id) = call.params.once("client_id")?.and_then(Id::parse) else {
         return Ok(None);
     };
     match call.app.store.find(&CatalogKey::Application(id)).await? {
