@@ -281,13 +281,13 @@ async fn a_question_that_breaks_a_rule_gets_no_link() {
             format!("file_id={id}&expiry_time=0"),
             400,
             "0x0230001",
-            "expiry_time must",
+            "expiry_time must be an epoch time in seconds that lies ahead",
         ),
         (
             format!("file_id={id}&expiry_time=-5"),
             400,
             "0x0230001",
-            "expiry_time must",
+            "expiry_time must be an epoch time in seconds that lies ahead",
         ),
         (
             format!("file_id={id}&expiry_time=soon"),

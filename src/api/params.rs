@@ -231,6 +231,19 @@ impl Params {
         self.integer(envelope, name)?.map(read).transpose()
     }
 
+    /// The same where there must be a moment.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is 0, negative or no whole number.
+    pub fn moment(&self, envelope: &str, name: &str) -> Result<Option<Timestamp>, ApiError> {
+        let read = |number| {
+            moment_of(number).ok_or_else(|| {
+                ApiError::invalid(name, "must be an epoch time in seconds that lies ahead.")
+            })
+        };
+        self.integer(envelope, name)?.map(read).transpose()
+    }
+
     /// A parameter that must be there.
     ///
     /// # Errors
@@ -422,6 +435,15 @@ mod tests {
                 ErrorCode::InvalidArgument,
                 "{bad}"
             );
+        }
+        let moment = |text: &str| {
+            let params = Params::from_query(&format!("e={text}")).unwrap();
+            params.moment("", "e").map_err(|error| error.message)
+        };
+        assert_eq!(moment("1"), Ok(Some(Timestamp::from_seconds(1))));
+        for bad in ["0", "-1", "-9223372036854775808"] {
+            let why = moment(bad).unwrap_err();
+            assert_eq!(why, "e must be an epoch time in seconds that lies ahead.");
         }
     }
 

@@ -69,7 +69,7 @@ async fn find_application(call: &Call<'_>) -> Result<Option<Application>, ApiErr
 }
 
 fn check_terms(call: &Call<'_>) -> Result<(), ApiError> {
-    let expiry_time = call.params.epoch("", "expiry_time")?.flatten();
+    let expiry_time = call.params.moment("", "expiry_time")?;
     let expiry_time =
         expiry_time.ok_or_else(|| refused("A signed URL needs expiry_time, an epoch second."))?;
     if expiry_time <= call.now {
