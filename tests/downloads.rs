@@ -281,13 +281,13 @@ async fn a_question_that_breaks_a_rule_gets_no_link() {
             format!("file_id={id}&expiry_time=0"),
             400,
             "0x0230001",
-            "expiry_time must",
+            "expiry_time must be an epoch time in seconds that lies ahead",
         ),
         (
             format!("file_id={id}&expiry_time=-5"),
             400,
             "0x0230001",
-            "expiry_time must",
+            "expiry_time must be an epoch time in seconds that lies ahead",
         ),
         (
             format!("file_id={id}&expiry_time=soon"),
@@ -313,6 +313,24 @@ async fn a_question_that_breaks_a_rule_gets_no_link() {
             400,
             "0x0230001",
             "redirect must",
+        ),
+        (
+            format!("file_id={id}&file_id={NOBODY}"),
+            400,
+            "0x0230001",
+            "file_id is given twice",
+        ),
+        (
+            format!("object_key=a&object_key=b&pipeline_id={PIPELINE}"),
+            400,
+            "0x0230001",
+            "object_key is given twice",
+        ),
+        (
+            format!("file_id={id}&ip=127.0.0.1&ip=127.0.0.2"),
+            400,
+            "0x0230001",
+            "ip is given twice",
         ),
     ] {
         for format in ["", "&format=xml"] {

@@ -124,6 +124,17 @@ fn query(pairs: &[(String, String)]) -> String {
 }
 
 /// One element of an S3 refusal.
+/// Status, code and sentence of a refusal, in JSON or in XML.
+fn verdict(answer: &Answer) -> (u16, String, String) {
+    let status = answer.status.as_u16();
+    if answer.header("content-type") != "application/json" {
+        return (status, element(answer, "Code"), element(answer, "Message"));
+    }
+    let body = answer.json();
+    let member = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+    (status, member("code"), member("error"))
+}
+
 fn element(answer: &Answer, name: &str) -> String {
     let text = answer.text();
     let tail = text.split_once(&format!("<{name}>")).map(|(_, tail)| tail);
@@ -795,6 +806,56 @@ async fn a_refusal_has_the_style_of_its_session_once_that_is_known() {
 }
 
 #[tokio::test]
+async fn what_the_policy_of_a_session_does_not_allow_is_refused_in_its_style() {
+    let rig = Rig::new().await;
+    let mutations = [
+        ("flavour", "vanilla", "Extra input fields: flavour"),
+        ("filepond", "{}", "Extra input fields: filepond"),
+        ("acl", "public-read", "Policy Condition failed"),
+        ("key", "elsewhere", "Policy Condition failed"),
+    ];
+    for (more, content_type) in [
+        ("", "application/xml"),
+        ("client=uppy", "application/json"),
+        ("client=filepond", "text/plain; charset=utf-8"),
+        ("client=filepond&answer=s3", "application/xml"),
+    ] {
+        let session = Session::start(&rig, "styled", more).await;
+        for (field, value, words) in mutations {
+            let mut form = session.form(&[], &file());
+            form.set(field, value);
+            let answer = post(&rig, &form).await;
+            let shown = answer.header("content-type");
+            assert_eq!(
+                (answer.status.as_u16(), shown),
+                (403, content_type),
+                "{more}"
+            );
+            assert!(answer.text().contains(words), "{}", answer.text());
+            assert!(answer.headers.contains_key("x-pillarbox-explain"));
+            // The same form of somebody who cannot sign it learns nothing of the session.
+            form.set("signature", "AAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+            let answer = post(&rig, &form).await;
+            assert_eq!(answer.header("content-type"), "application/xml", "{more}");
+        }
+        if content_type == "application/json" {
+            let mut form = session.form(&[], &file());
+            form.set("flavour", "vanilla");
+            let body = post(&rig, &form).await.json();
+            let seen = (&body["success"], &body["code"]);
+            assert_eq!(seen, (&json!(false), &json!("AccessDenied")));
+            form.set("x-pillarbox-answer", "text");
+            let answer = post(&rig, &form).await;
+            assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
+        }
+        rig.ask("DELETE", &format!("/v1/files/uploads/{}", session.id))
+            .await;
+        let gone = post(&rig, &session.form(&[("flavour", "x".to_owned())], &file())).await;
+        assert_eq!(element(&gone, "Code"), "AccessDenied", "{}", gone.text());
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_cut_or_corrupt_is_refused_in_the_style_too() {
     let rig = Rig::new().await;
     let session = Session::start(&rig, "cut", "client=uppy").await;
@@ -1075,13 +1136,15 @@ async fn a_test_request_is_judged_as_its_form_would_be() {
     ] {
         let changed = with(name, value);
         let answer = test_request(&rig, &changed).await;
-        let found = (answer.status.as_u16(), element(&answer, "Code"));
-        assert_eq!(found, (status, code.to_owned()), "{name}={value}");
+        let found = verdict(&answer);
+        assert_eq!(
+            (found.0, found.1.as_str()),
+            (status, code),
+            "{name}={value}"
+        );
         let mut form = session.form(&[], &chunk(0));
         form.fields = changed;
-        let posted = post(&rig, &form).await;
-        assert_eq!((posted.status.as_u16(), element(&posted, "Code")), found);
-        assert_eq!(element(&posted, "Message"), element(&answer, "Message"));
+        assert_eq!(verdict(&post(&rig, &form).await), found);
     }
     let answer = test_request(&rig, &with("resumableChunkNumber", "9")).await;
     assert_eq!(answer.status, 400);

@@ -764,6 +764,67 @@ async fn a_success_carries_these_headers_and_no_others() {
 }
 
 #[tokio::test]
+async fn a_key_with_control_characters_is_answered_as_lists_show_it() {
+    let rig = Rig::new().await;
+    let mut form = valid();
+    form.covered("success_action_status", "201");
+    for (key, shown) in [
+        ("in/a\u{1}b\tc&", "in/a&#x1;b\tc&amp;"),
+        ("in/a\u{0}\u{fffe}\rb", "in/a&#x0;&#xfffe;&#xd;b"),
+    ] {
+        let mut form = form.clone();
+        form.fields.retain(|(name, _)| name != "key");
+        form.conditions
+            .retain(|condition| !condition.contains("key"));
+        form.covered("key", key);
+        let answer = post(&rig, form).await;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        assert_eq!(element(&answer, "Key"), shown);
+    }
+}
+
+#[tokio::test]
+async fn the_day_of_a_scope_is_one_of_the_calendar() {
+    let rig = Rig::new().await;
+    for (day, time, argument, words) in [
+        ("20261122", "T120000Z", "", ""),
+        ("20280229", "T000000Z", "", ""),
+        (
+            "20261399",
+            "T120000Z",
+            "x-amz-credential",
+            "incorrect date format \"20261399\"",
+        ),
+        (
+            "20260230",
+            "T120000Z",
+            "x-amz-credential",
+            "incorrect date format",
+        ),
+        (
+            "20261100",
+            "T120000Z",
+            "x-amz-credential",
+            "incorrect date format",
+        ),
+        ("20261122", "T250000Z", "x-amz-date", "ISO8601 Long Format"),
+        ("20261122", "T120000", "x-amz-date", "ISO8601 Long Format"),
+    ] {
+        let mut form = valid();
+        form.sign_v4_at(KEY_ID, day, time);
+        let answer = send(&rig, "uploads", &form).await;
+        if words.is_empty() {
+            assert_eq!(answer.status, 204, "{}", answer.text());
+            continue;
+        }
+        assert_eq!(verdict(&answer), refused(400, "InvalidArgument"), "{day}");
+        assert_eq!(element(&answer, "ArgumentName"), argument, "{day}{time}");
+        let message = element(&answer, "Message").replace("&quot;", "\"");
+        assert!(message.contains(words), "{day}{time}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_names_what_was_stored_and_has_no_body() {
     let rig = Rig::new().await;
     let etag = Md5::of(FILE).hex();

@@ -424,7 +424,23 @@ async fn a_change_that_breaks_a_rule_changes_nothing_and_names_the_rule() {
             r#"{"file":{"expires_at":0},"name":"b"}"#.into(),
             "name cannot be changed",
         ),
-        (r#"{"file":7}"#.into(), "file cannot be changed"),
+        (
+            r#"{"file":{"job":{"id":"j"}},"expires_at":0}"#.into(),
+            "expires_at must stand within file",
+        ),
+        ("expires_at=0&size=3".into(), "size cannot be changed"),
+        ("expires_at=0&job=j".into(), "a Job is job.id"),
+        (
+            "expires_at=0&expires_at=1999999999".into(),
+            "expires_at is given twice",
+        ),
+        (
+            r#"{"file":{"expires_at":0,"expires_at":1999999999}}"#.into(),
+            "expires_at is there twice",
+        ),
+        (r#"{"file":7}"#.into(), "file must be an object"),
+        (r#"{"file":[]}"#.into(), "file must be an object"),
+        ("7".into(), "must be a JSON object"),
         (r#"{"file":{"job":null}}"#.into(), "job must be"),
         (r#"{"file":{"job":"j1"}}"#.into(), "job must be"),
         (r#"{"file":{"job":{}}}"#.into(), "job must be"),
@@ -453,7 +469,29 @@ async fn a_change_that_breaks_a_rule_changes_nothing_and_names_the_rule() {
         assert_eq!((status, code.as_str()), (400, "0x0230001"), "{body}");
         assert!(detail.contains(words), "{body}: {detail}");
     }
+    for (query, body, name) in [
+        (
+            "expires_at=1999999999",
+            r#"{"file":{"expires_at":0}}"#,
+            "expires_at",
+        ),
+        (
+            "expires_at=1999999999",
+            r#"{"expires_at":null}"#,
+            "expires_at",
+        ),
+        ("job.id=a", r#"{"file":{"job":{"id":"b"}}}"#, "job.id"),
+        ("job.id=a", "job.id=b", "job.id"),
+    ] {
+        let answer = rig.send("PUT", &format!("{path}?{query}"), body).await;
+        let (status, _, detail) = answer.refusal();
+        let wanted = format!("{name} is given twice, with different values.");
+        assert_eq!((status, detail), (400, wanted), "{query} {body}");
+    }
     assert_eq!(rig.ask("GET", &path).await.json(), before);
+    let body = r#"{"file":{"expires_at":null,"job":{"id":"a"}}}"#;
+    let uri = format!("{path}?expires_at=0&job.id=a&human=true");
+    assert_eq!(rig.send("PUT", &uri, body).await.status, 200, "they agree");
 }
 
 #[tokio::test]
@@ -607,8 +645,15 @@ async fn a_question_that_breaks_a_rule_names_it_in_both_formats() {
         ("limit=5001", "limit must be"),
         ("show_null=maybe", "show_null must be"),
         ("format=yaml", "format must be"),
+        ("job.id=a&job.id=b", "job.id is given twice"),
+        ("limit=1&limit=2", "limit is given twice"),
+        ("sort=id&sort=name", "sort is given twice"),
+        ("direction=1&direction=-1", "direction is given twice"),
     ] {
         for format in ["", "&format=xml"] {
+            if query.starts_with("format=") && !format.is_empty() {
+                continue;
+            }
             let (status, code, detail) = rig
                 .ask("GET", &format!("/v1/files/?{query}{format}"))
                 .await

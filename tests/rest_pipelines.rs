@@ -156,7 +156,7 @@ async fn what_breaks_a_rule_is_refused_by_name_and_nothing_is_made_or_changed() 
         "{\"pipeline\":{}}",
         "{\"pipeline\":7}",
         "{\"pipeline\":",
-        "name=form",
+        "description=form",
     ] {
         let (status, code, _) = rig.send("POST", "/v1/pipelines/", bad).await.refusal();
         assert_eq!((status, code.as_str()), (400, "0x0170001"), "{bad}");
@@ -197,6 +197,147 @@ async fn a_change_touches_what_it_names_and_null_resets() {
         again.text()
     );
     assert_eq!(again.json()["pipeline"]["version"], json!(3));
+}
+
+#[tokio::test]
+async fn settings_may_come_in_the_query_and_in_a_form_too() {
+    let rig = Rig::new().await;
+    let form = "name=n&description=a+b&cancel_timeout=60&default_object_timeout=3600&enable_backtrace_pings=True&root_path=films%2F";
+    let (half, rest) = form.split_once("&cancel").unwrap();
+    for (query, body) in [
+        (form, String::new()),
+        ("", form.to_owned()),
+        (half, format!("cancel{rest}&human=true")),
+        (half, format!("cancel{rest}&name=n")),
+        (
+            rest,
+            body(&json!({ "name": "n", "description": "a b", "root_path": "films/" })),
+        ),
+    ] {
+        let query = query
+            .strip_prefix("_timeout")
+            .map_or(query.to_owned(), |q| format!("cancel_timeout{q}"));
+        let uri = format!("/v1/pipelines/?{query}");
+        let answer = rig.send("POST", &uri, body.clone()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{}", answer.text());
+        let mut made = answer.json()["pipeline"].clone();
+        let id = made["id"].as_str().unwrap().to_owned();
+        let expected = json!({
+            "name": "n", "description": "a b", "cancel_timeout": 60, "default_object_timeout": 3600,
+            "enable_backtrace_pings": true, "root_path": "films/", "version": 1, "created_at": NOW.millis(),
+            "updated_at": NOW.millis(), "id": id, "href": format!("http://{HOST}/v1/pipelines/{id}"),
+        });
+        assert_eq!(made, expected, "{query} {body}");
+        let uri = format!("/v1/pipelines/{id}?description=other");
+        made = rig.ask("PUT", &uri).await.json()["pipeline"].clone();
+        assert_eq!(
+            (&made["description"], &made["version"]),
+            (&json!("other"), &json!(2))
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_contradicts_itself_or_stands_where_nobody_looks_is_refused_by_name() {
+    let rig = Rig::new().await;
+    let twice = "is given twice, with different values.";
+    let inside = "must stand within pipeline, not beside it.";
+    let unknown = "is no setting of a pipeline.";
+    for (query, body, detail) in [
+        ("name=a&name=b", "", format!("name {twice}")),
+        ("name=a", "name=b", format!("name {twice}")),
+        ("", "name=a&name=b", format!("name {twice}")),
+        (
+            "name=a",
+            r#"{"pipeline":{"name":"b"}}"#,
+            format!("name {twice}"),
+        ),
+        (
+            "name=a&description=d",
+            r#"{"pipeline":{"description":null}}"#,
+            format!("description {twice}"),
+        ),
+        (
+            "name=a&cancel_timeout=5",
+            r#"{"cancel_timeout":6}"#,
+            format!("cancel_timeout {twice}"),
+        ),
+        (
+            "human=true&human=false",
+            r#"{"name":"a"}"#,
+            format!("human {twice}"),
+        ),
+        (
+            "",
+            r#"{"pipeline":{"name":"a"},"description":"d"}"#,
+            format!("description {inside}"),
+        ),
+        (
+            "",
+            r#"{"pipeline":{"name":"a"},"y":1}"#,
+            format!("y {unknown}"),
+        ),
+        ("", "name=a&colour=red", format!("colour {unknown}")),
+        (
+            "name=a",
+            r#"{"pipeline":1}"#,
+            "pipeline must be an object.".to_owned(),
+        ),
+        (
+            "name=a",
+            r#"{"pipeline":[]}"#,
+            "pipeline must be an object.".to_owned(),
+        ),
+        ("name=a", "1", "The body must be a JSON object.".to_owned()),
+        (
+            "name=a&enable_backtrace_pings=perhaps",
+            "",
+            "enable_backtrace_pings must be true, false or null.".to_owned(),
+        ),
+        (
+            "name=a",
+            "store_options=temporary",
+            "store_options must be an object of texts, numbers and flags, or null.".to_owned(),
+        ),
+    ] {
+        for (method, uri) in [
+            ("POST", "/v1/pipelines/".to_owned()),
+            ("PUT", format!("/v1/pipelines/{PIPELINE}")),
+        ] {
+            let answer = rig.send(method, &format!("{uri}?{query}"), body).await;
+            let expected = (400, "0x0170001".to_owned(), detail.clone());
+            assert_eq!(answer.refusal(), expected, "{method} {query} {body}");
+        }
+    }
+    let body = r#"{"pipeline":{"name":"a","name":"b"}}"#;
+    let (status, _, detail) = rig.send("POST", "/v1/pipelines/", body).await.refusal();
+    assert!(
+        status == 400 && detail.contains("name is there twice"),
+        "{detail}"
+    );
+    let list = rig.ask("GET", "/v1/pipelines/").await.json();
+    assert_eq!(list["total"], json!(1));
+    assert_eq!(list["pipelines"][0]["version"], json!(1));
+}
+
+#[tokio::test]
+async fn a_change_of_nothing_is_not_counted() {
+    let rig = Rig::new().await;
+    let uri = format!("/v1/pipelines/{PIPELINE}");
+    let before = rig.ask("GET", &uri).await.json();
+    rig.advance(Duration::from_secs(60));
+    for nothing in [
+        "",
+        "{}",
+        r#"{"pipeline":{}}"#,
+        r#"{"pipeline":{"id":"x","version":7}}"#,
+    ] {
+        let answer = rig.send("PUT", &uri, nothing).await;
+        assert_eq!(answer.json(), before, "{nothing}");
+    }
+    assert_eq!(rig.ask("GET", &uri).await.json(), before);
+    let nobody = format!("/v1/pipelines/{NOBODY}");
+    assert_eq!(rig.send("PUT", &nobody, "{}").await.refusal().0, 404);
 }
 
 #[tokio::test]

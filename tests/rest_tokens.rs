@@ -176,6 +176,44 @@ async fn what_breaks_a_rule_is_refused_by_name() {
         assert_eq!(status, 400);
         assert!(detail.contains("Authorization"), "{detail}");
     }
+    let basic = format!("Basic {}", STANDARD.encode(format!("{CLIENT}:{SECRET}")));
+    let once = [("authorization", basic.as_str())];
+    let twice = [once[0], ("authorization", "Bearer other")];
+    let other = form("").replace(CLIENT, NOBODY);
+    let longer = form("").replace("client_secret=", "client_secret=x");
+    for (headers, body, words) in [
+        (&once[..], form(""), ""),
+        (
+            &twice[..],
+            form(""),
+            "The Authorization header must be sent once.",
+        ),
+        (
+            &once[..],
+            other,
+            "client_id is given twice, with different values.",
+        ),
+        (
+            &once[..],
+            longer,
+            "client_secret is given twice, with different values.",
+        ),
+        (
+            &[][..],
+            form("&scope=me&scope=mediahub_read"),
+            "scope is given twice, with different values.",
+        ),
+    ] {
+        let answer = rig.request("POST", URI, headers, body).await;
+        if words.is_empty() {
+            assert_eq!(answer.status, 200, "{}", answer.text());
+            continue;
+        }
+        assert_eq!(
+            answer.refusal(),
+            (400, "0x0230001".to_owned(), words.to_owned())
+        );
+    }
     let (_, _, detail) = issue(&rig, "&scope=me,mediahub_write").await.refusal();
     assert!(detail.contains("mediahub_write"), "{detail}");
 }
@@ -375,6 +413,25 @@ async fn a_token_in_the_query_works_behind_the_header() {
         ask("/v1/pipelines/?access_token=dev-token", &wrong).await,
         403
     );
+    let right = ("authorization", "Bearer dev-token");
+    let both = "/v1/pipelines/?access_token=dev-token";
+    assert_eq!(ask(both, &[right]).await, 200, "one token, said twice");
+    assert_eq!(
+        ask("/v1/pipelines/?access_token=other", &[right]).await,
+        403
+    );
+    assert_eq!(ask("/v1/pipelines/", &[right, right]).await, 403);
+    assert_eq!(ask("/v1/pipelines/", &[right, wrong[0]]).await, 403);
+    assert_eq!(
+        ask(&format!("{both}&access_token=dev-token"), &[]).await,
+        200
+    );
+    let answer = rig
+        .request("GET", &format!("{both}&access_token=other"), &[], "")
+        .await;
+    let (status, _, detail) = answer.refusal();
+    let wanted = "access_token is given twice, with different values.";
+    assert_eq!((status, detail.as_str()), (400, wanted));
 }
 
 #[tokio::test]

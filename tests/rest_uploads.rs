@@ -238,6 +238,74 @@ async fn what_a_session_cannot_be_started_with_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn two_values_for_one_parameter_start_no_session_unless_they_are_equal() {
+    let rig = Rig::new().await;
+    let twice = "object_key is given twice, with different values.";
+    let there_twice = "object_key is there twice";
+    for (key, body, words) in [
+        ("object_key=a", "", ""),
+        ("object_key=a&object_key=a", "", ""),
+        ("object_key=a", "object_key=a", ""),
+        ("object_key=a", r#"{"object_key":"a"}"#, ""),
+        (
+            "object_key=a",
+            r#"{"upload":{"object_key":"a","x":[1]},"y":2}"#,
+            "",
+        ),
+        ("object_key=a&tag=1&tag=2", "more=1&more=2", ""),
+        ("object_key=a&object_key=b", "", twice),
+        ("object_key=a", "object_key=b", twice),
+        ("", "object_key=a&object_key=b", twice),
+        ("object_key=a", r#"{"object_key":"b"}"#, twice),
+        ("object_key=a", r#"{"upload":{"object_key":"b"}}"#, twice),
+        (
+            "",
+            r#"{"upload":{"object_key":"a"},"object_key":"b"}"#,
+            twice,
+        ),
+        ("", r#"{"object_key":"a","object_key":"b"}"#, there_twice),
+        (
+            "object_key=a",
+            r#"{"upload":{"object_key":"a","object_key":"a"}}"#,
+            there_twice,
+        ),
+        (
+            "object_key=a&human=true&human=false",
+            "",
+            "human is given twice",
+        ),
+        (
+            "object_key=a&format=xml&format=json",
+            "",
+            "format is given twice",
+        ),
+        (
+            "object_key=a",
+            r#"{"upload":[]}"#,
+            "upload must be an object.",
+        ),
+        ("object_key=a", "null", "The body must be a JSON object."),
+        ("object_key=a", "\"\"", "The body must be a JSON object."),
+        (
+            "object_key=a",
+            "<upload/>",
+            "The body must be a JSON object or ",
+        ),
+    ] {
+        let uri = format!("/v1/files/uploads/?pipeline_id={PIPELINE}&{key}");
+        let answer = rig.send("POST", &uri, body).await;
+        if words.is_empty() {
+            let started = answer.json();
+            assert_eq!(started["upload"]["object_key"], json!("a"), "{key} {body}");
+            continue;
+        }
+        let (status, code, detail) = answer.refusal();
+        assert_eq!((status, code.as_str()), (400, "0x0230001"), "{key} {body}");
+        assert!(detail.contains(words), "{key} {body}: {detail}");
+    }
+}
+
+#[tokio::test]
 async fn an_unknown_pipeline_is_404_and_in_dev_it_is_made_on_first_use() {
     let strict = Rig::with(|options| options.dev = false).await;
     let uri = format!("/v1/files/uploads/?object_key=a&pipeline_id={NOBODY}");

@@ -98,6 +98,36 @@ fn a_header_that_never_ends_is_cut_however_often_a_byte_arrives() {
 }
 
 #[test]
+fn what_cannot_be_read_as_a_request_gets_a_status_and_nothing_else() {
+    let server = Server::dev(&[]);
+    let line = "POST /v1/pipelines/ HTTP/1.1\r\nHost: localhost\r\n";
+    for (head, status) in [
+        ("garbage".to_owned(), "400"),
+        (format!("{line}Content-Length: -1"), "400"),
+        (format!("{line}Content-Length: abc"), "400"),
+        (format!("{line}a header without a colon"), "400"),
+        (format!("{line}X: {}", "x".repeat(64 * 1024)), "431"),
+        (format!("{line}{}X: x", "X: x\r\n".repeat(100)), "431"),
+    ] {
+        let mut stream = server.connect();
+        stream
+            .write_all(format!("{head}\r\n\r\n").as_bytes())
+            .unwrap();
+        let answer = String::from_utf8(closed(&mut stream)).unwrap();
+        let begin = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&begin), "{status}: {answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "no body: {answer}");
+        assert!(!answer.contains("request-id"), "{answer}");
+    }
+    // A plain socket does not speak HTTP/2, and its preface is no request of HTTP/1.
+    let mut stream = server.connect();
+    stream
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .unwrap();
+    assert!(closed(&mut stream).is_empty());
+}
+
+#[test]
 fn a_connection_is_kept_for_a_second_request_and_closed_when_idle() {
     let server = Server::dev(&["--set", "server.header_timeout=500ms"]);
     let mut stream = server.connect();

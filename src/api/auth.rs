@@ -53,6 +53,9 @@ pub async fn authenticate(call: &Call<'_>, scope: Scope) -> Result<Caller, ApiEr
 }
 
 fn presented_token<'a>(call: &'a Call<'_>) -> Result<&'a str, ApiError> {
+    if call.is_repeated(&AUTHORIZATION) {
+        return Err(refused("The Authorization header must be sent once."));
+    }
     let from_header = match call.head.headers.get(AUTHORIZATION) {
         None => None,
         Some(value) => Some(
@@ -60,7 +63,12 @@ fn presented_token<'a>(call: &'a Call<'_>) -> Result<&'a str, ApiError> {
                 .ok_or_else(|| refused("The Authorization header must be: Bearer TOKEN."))?,
         ),
     };
-    let presented = from_header.or_else(|| call.params.query("access_token"));
+    let from_query = call.params.once("access_token")?;
+    if from_header.zip(from_query).is_some_and(|(a, b)| a != b) {
+        let why = "The Authorization header and access_token bring two access tokens.";
+        return Err(refused(why));
+    }
+    let presented = from_header.or(from_query);
     let presented = presented
         .ok_or_else(|| refused("An access token is required: Authorization: Bearer TOKEN."))?;
     if presented.is_empty() || presented.len() > MAX_TOKEN_BYTES {

@@ -77,6 +77,11 @@ impl Call<'_> {
         self.head.headers.get(name.into())?.to_str().ok()
     }
 
+    /// Whether a header was sent more than once. One that means who calls must not be: of two, readers differ in which they take.
+    pub fn is_repeated(&self, name: &HeaderName) -> bool {
+        self.head.headers.get_all(name).iter().nth(1).is_some()
+    }
+
     /// Adds the parameters of the body, at most [`MAX_BODY_BYTES`], to those of the query.
     ///
     /// # Errors

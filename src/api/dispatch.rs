@@ -241,7 +241,7 @@ fn dialect_of(route: &Route, head: &Parts, params: Option<&Params>) -> (Dialect,
 }
 
 fn choose_style(style: &mut RestStyle, params: &Params) -> Result<(), ApiError> {
-    match params.query("format") {
+    match params.once("format")? {
         None | Some("") => {}
         Some("json") => style.format = Format::Json,
         Some("xml") => style.format = Format::Xml,

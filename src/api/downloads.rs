@@ -75,10 +75,9 @@ async fn authorize(call: &Call<'_>) -> Result<(), ApiError> {
 fn read_terms(call: &Call<'_>) -> Result<LinkTerms, ApiError> {
     let params = &call.params;
     let lifetime = call.app.options.link_lifetime;
-    let asked = params.epoch("", "expiry_time")?;
-    let moment = match asked {
+    let moment = match params.moment("", "expiry_time")? {
         None => Some(call.now.plus(lifetime).min(MAX_EXPIRY)),
-        Some(moment) => moment.filter(|moment| *moment <= MAX_EXPIRY),
+        asked => asked.filter(|moment| *moment <= MAX_EXPIRY),
     };
     let moment = moment.map(|moment| Timestamp::from_seconds(moment.seconds()));
     let expires_at = moment.filter(|moment| *moment > call.now).ok_or_else(|| {
@@ -88,13 +87,13 @@ fn read_terms(call: &Call<'_>) -> Result<LinkTerms, ApiError> {
     Ok(LinkTerms {
         expires_at,
         streaming: params.flag("streaming")?,
-        ip: params.query("ip").map(parse_ip).transpose()?,
+        ip: params.once("ip")?.map(parse_ip).transpose()?,
     })
 }
 
 async fn find_object(call: &Call<'_>) -> Result<ObjectMeta, ApiError> {
     let params = &call.params;
-    let (file, key) = (params.id("", "file_id")?, params.query("object_key"));
+    let (file, key) = (params.id("", "file_id")?, params.once("object_key")?);
     let name = match (file, key) {
         (Some(id), None) => ObjectName::Id(id),
         (None, Some(key)) => {

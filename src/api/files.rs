@@ -18,16 +18,15 @@ use super::auth::authenticate;
 use super::call::{Call, Reply};
 use super::error::{ApiError, ErrorCode};
 use super::file_view;
+use super::json_body::shown_name;
 use super::paging::Page;
-use super::params::Params;
+use super::params::{Params, said_twice};
 use super::upload_params::future;
 use crate::model::{Id, Scope, Timestamp};
 use crate::store::{FilePage, FileQuery, ObjectChange, ObjectName, SortKey, StoreError};
 
 /// Longest id of a Job, in bytes.
 pub const MAX_JOB_BYTES: usize = 64;
-/// Longest member name that a refusal repeats, in characters.
-const MAX_SHOWN_CHARS: usize = 64;
 const SORT_KEYS: [(&str, SortKey); 7] = [
     ("created_at", SortKey::CreatedAt),
     ("updated_at", SortKey::UpdatedAt),
@@ -132,16 +131,23 @@ struct Wanted {
 
 impl Wanted {
     fn read(params: &Params, now: Timestamp) -> Result<Self, ApiError> {
-        let members = params.resource("file");
+        let members = params.resource("file")?;
         refuse_strangers(params, members)?;
-        let expires_at = match members.get("expires_at") {
-            Some(Value::Null) => Some(None),
-            _ => future(params.epoch("file", "expires_at")?, now)?,
-        };
-        let job = match members.get("job") {
-            Some(job) => Some(job_id(job)?),
-            None => params.query("job.id").map(str::to_owned),
-        };
+        let mut expires_at = future(params.epoch("file", "expires_at")?, now)?;
+        if members.get("expires_at") == Some(&Value::Null) {
+            if expires_at.flatten().is_some() {
+                return Err(said_twice("expires_at"));
+            }
+            expires_at = Some(None);
+        }
+        let mut job = params.once("job.id")?.map(str::to_owned);
+        if let Some(member) = members.get("job") {
+            let id = job_id(member)?;
+            if job.is_some_and(|job| job != id) {
+                return Err(said_twice("job.id"));
+            }
+            job = Some(id);
+        }
         if let Some(job) = &job {
             check_job(job)?;
         }
@@ -163,21 +169,21 @@ impl Wanted {
 
 /// Nothing is ignored that a client believes it has changed.
 fn refuse_strangers(params: &Params, members: &Map<String, Value>) -> Result<(), ApiError> {
-    let beside = params.resource("");
-    let beside = beside
-        .contains_key("file")
-        .then(|| beside.keys().filter(|name| *name != "file"));
-    let within = members
-        .keys()
-        .filter(|name| !matches!(name.as_str(), "expires_at" | "job"));
-    match within.chain(beside.into_iter().flatten()).next() {
-        None => Ok(()),
-        Some(name) => {
-            let shown = name.chars().take(MAX_SHOWN_CHARS).collect::<String>();
-            let rule = "cannot be changed; only expires_at and job can.";
-            Err(ApiError::invalid(&shown, rule))
+    let within = members.keys().map(String::as_str);
+    let within = within.filter(|name| !matches!(*name, "expires_at" | "job"));
+    let of_form = params.form_names();
+    let of_form = of_form.filter(|name| !matches!(*name, "expires_at" | "job.id"));
+    let mut strangers = within.chain(params.beside("file")).chain(of_form);
+    let Some(name) = strangers.next() else {
+        return Ok(());
+    };
+    let rule = match name {
+        "expires_at" | "job" => {
+            "must stand within file, not beside it; in a form, a Job is job.id."
         }
-    }
+        _ => "cannot be changed; only expires_at and job can.",
+    };
+    Err(ApiError::invalid(&shown_name(name), rule))
 }
 
 /// The id of `{"id": "..."}`; a File's own `href` beside it is not minded.
@@ -222,7 +228,7 @@ fn pipelines(params: &Params) -> Result<Vec<Id>, ApiError> {
 
 /// The words of a comma list, each once; at most [`FileQuery::MAX_FILTERS`].
 fn words(params: &Params, name: &str) -> Result<Vec<String>, ApiError> {
-    let list = params.query(name).unwrap_or_default().split(',');
+    let list = params.once(name)?.unwrap_or_default().split(',');
     let words = list.map(str::trim).filter(|word| !word.is_empty());
     let words: BTreeSet<_> = words.map(str::to_owned).collect();
     match words.len() {

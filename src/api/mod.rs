@@ -34,6 +34,7 @@ mod form_reader;
 pub mod framing;
 pub mod guard;
 mod host;
+mod json_body;
 pub mod link;
 pub mod media_type;
 pub mod object_answer;

@@ -45,7 +45,7 @@ impl<K: Copy> Page<K> {
             Some(0) => MAX_LIMIT,
             other => other.unwrap_or(DEFAULT_LIMIT),
         };
-        let descending = match params.query("direction") {
+        let descending = match params.once("direction")? {
             None | Some("1") => false,
             Some("-1") => true,
             Some(_) => {
@@ -58,7 +58,7 @@ impl<K: Copy> Page<K> {
         Ok(Self {
             start: number(params, "start", MAX_START)?.unwrap_or(0),
             limit,
-            sort: sort_key(params.query("sort"), keys)?,
+            sort: sort_key(params.once("sort")?, keys)?,
             descending,
         })
     }
@@ -89,7 +89,7 @@ fn number(params: &Params, name: &str, max: usize) -> Result<Option<usize>, ApiE
             ApiError::invalid(name, format!("must be a whole number from 0 to {max}."))
         })
     };
-    params.query(name).map(parse).transpose()
+    params.once(name)?.map(parse).transpose()
 }
 
 fn sort_key<K: Copy>(wanted: Option<&str>, keys: &[(&str, K)]) -> Result<K, ApiError> {

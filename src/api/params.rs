@@ -1,10 +1,10 @@
 //! Parameters of REST requests: from the query, from a form body or from a JSON body.
 //!
-//! Owns: how they are read and their limits. The query wins over the body. A body is read as JSON when it looks like
-//! JSON, whatever its content type says: the hosted API's own curl example sends JSON as a form (and with shell
-//! backslashes and a trailing comma, which are forgiven).
+//! Owns: how they are read and their limits. A body is read as JSON when it looks like JSON, whatever its content type says:
+//! the hosted API's own curl example sends JSON as a form (`json_body.rs`).
 //!
-//! Never does: give meaning to a parameter. Invariant: what is refused names the parameter and the rule.
+//! Never does: give meaning to a parameter. Invariants: what is refused names the parameter and the rule; of two values for one
+//! parameter, in one place or in two, none is taken, unless they are equal.
 
 use std::borrow::Cow;
 
@@ -12,6 +12,7 @@ use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
 
 use super::error::{ApiError, ErrorCode};
+use super::json_body::{self, shown_name};
 use crate::model::{Id, Timestamp};
 
 /// Most parameters of one request.
@@ -22,11 +23,23 @@ pub const MAX_NAME_BYTES: usize = 256;
 pub const MAX_VALUE_BYTES: usize = 8 * 1024;
 /// Largest REST request body, in bytes.
 pub const MAX_BODY_BYTES: usize = 64 * 1024;
+/// What any request may say, of whatever resource; a form may repeat it, where it changes nothing.
+const OF_ANY_REQUEST: [&str; 7] = [
+    "access_token",
+    "bin_data",
+    "expand",
+    "expand_all",
+    "format",
+    "human",
+    "show_null",
+];
 
 /// The parameters of one request.
 #[derive(Clone, Debug, Default)]
 pub struct Params {
     pairs: Vec<(String, String)>,
+    /// How many of the pairs are the query's; the others are a form's.
+    of_query: usize,
     json: Map<String, Value>,
 }
 
@@ -38,6 +51,7 @@ impl Params {
     pub fn from_query(query: &str) -> Result<Self, ApiError> {
         let mut params = Self::default();
         params.add_form(query.as_bytes())?;
+        params.of_query = params.pairs.len();
         Ok(params)
     }
 
@@ -46,23 +60,18 @@ impl Params {
     /// # Errors
     /// `InvalidArgument` when it is neither a form nor a JSON object, or past the limits.
     pub fn add_body(&mut self, body: &[u8]) -> Result<(), ApiError> {
-        if body.trim_ascii().is_empty() {
-            return Ok(());
-        }
-        if !matches!(body.trim_ascii_start().first(), Some(b'{' | b'[')) {
-            return self.add_form(body);
-        }
-        let text = std::str::from_utf8(body)
-            .map_err(|_| ApiError::invalid("The body", "must be UTF-8."))?;
-        match parse_forgiving(text) {
-            Ok(Value::Object(members)) => self.json = members,
-            Ok(_) => return Err(ApiError::invalid("The body", "must be a JSON object.")),
-            Err(why) => {
-                return Err(ApiError::invalid(
-                    "The body",
-                    format!("is not valid JSON: {why}."),
-                ));
+        let text = body.trim_ascii();
+        match text.first() {
+            None => {}
+            Some(b'{' | b'[') => self.json = json_body::members(text)?,
+            Some(b'<') => {
+                let rule = "must be a JSON object or application/x-www-form-urlencoded; XML is only answered.";
+                return Err(ApiError::invalid("The body", rule));
             }
+            Some(_) if json_body::is_json(text) => {
+                return Err(ApiError::invalid("The body", "must be a JSON object."));
+            }
+            Some(_) => self.add_form(body)?,
         }
         Ok(())
     }
@@ -83,42 +92,85 @@ impl Params {
         Ok(())
     }
 
+    /// The members of a JSON body.
+    pub fn members(&self) -> &Map<String, Value> {
+        &self.json
+    }
+
     /// The members of a JSON body below the envelope key, for example `upload`; the members themselves when there is no
     /// envelope.
-    pub fn resource(&self, envelope: &str) -> &Map<String, Value> {
-        self.json
-            .get(envelope)
-            .and_then(Value::as_object)
-            .unwrap_or(&self.json)
+    ///
+    /// # Errors
+    /// `InvalidArgument` for an envelope that is no object.
+    pub fn resource(&self, envelope: &str) -> Result<&Map<String, Value>, ApiError> {
+        let wrapped = self.json.get(envelope);
+        match wrapped.filter(|_| !envelope.is_empty()) {
+            None => Ok(&self.json),
+            Some(Value::Object(members)) => Ok(members),
+            Some(_) => Err(ApiError::invalid(envelope, "must be an object.")),
+        }
+    }
+
+    /// The names beside the envelope of a JSON body, where no member of the resource belongs.
+    pub fn beside(&self, envelope: &str) -> impl Iterator<Item = &str> {
+        let names = self.json.keys().map(String::as_str);
+        let is_wrapped = self.json.contains_key(envelope);
+        names.filter(move |name| is_wrapped && *name != envelope)
+    }
+
+    /// The names in a form body, but for those that any request may have.
+    pub fn form_names(&self) -> impl Iterator<Item = &str> {
+        let form = self.pairs.iter().skip(self.of_query);
+        let names = form.map(|(name, _)| name.as_str());
+        names.filter(|name| !OF_ANY_REQUEST.contains(name))
     }
 
     /// The text of a parameter: from the query, a form body, or a scalar of the JSON body (within the envelope or not).
     /// JSON null is absent.
     ///
     /// # Errors
-    /// `InvalidArgument` for a JSON array or object: to ignore it would be to do something else than was asked.
+    /// `InvalidArgument` for a JSON array or object: to ignore it would be to do something else than was asked. And for two
+    /// values that differ.
     pub fn text(&self, envelope: &str, name: &str) -> Result<Option<String>, ApiError> {
-        if let Some(value) = self.query(name) {
-            return Ok(Some(value.to_owned()));
-        }
-        let member = self.resource(envelope).get(name);
-        match member.or_else(|| self.json.get(name)) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(Value::Number(number)) => Ok(Some(number.to_string())),
-            Some(Value::Bool(flag)) => Ok(Some(flag.to_string())),
-            Some(Value::Array(_) | Value::Object(_)) => {
-                Err(ApiError::invalid(name, "must be a text or a number."))
+        let mut said = self.once(name)?.map(str::to_owned);
+        let members = [self.resource(envelope)?.get(name), self.json.get(name)];
+        for member in members.into_iter().flatten() {
+            let text = match member {
+                Value::Null => continue,
+                Value::Array(_) | Value::Object(_) => {
+                    return Err(ApiError::invalid(name, "must be a text or a number."));
+                }
+                scalar => text_of(scalar),
+            };
+            if said.as_ref().is_some_and(|said| *said != text) {
+                return Err(said_twice(name));
             }
+            said = Some(text);
         }
+        Ok(said)
+    }
+
+    /// A parameter of the query or of a form body, not of JSON; the first where it is repeated.
+    pub fn query(&self, name: &str) -> Option<&str> {
+        self.values(name).next()
     }
 
     /// A parameter of the query or of a form body, not of JSON.
-    pub fn query(&self, name: &str) -> Option<&str> {
-        self.pairs
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.as_str())
+    ///
+    /// # Errors
+    /// `InvalidArgument` for two values that differ.
+    pub fn once(&self, name: &str) -> Result<Option<&str>, ApiError> {
+        let mut values = self.values(name);
+        let first = values.next();
+        match values.all(|value| Some(value) == first) {
+            true => Ok(first),
+            false => Err(said_twice(name)),
+        }
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        let named = self.pairs.iter().filter(move |(n, _)| n == name);
+        named.map(|(_, value)| value.as_str())
     }
 
     /// All parameters of the query and of a form body, in order, repeated ones too.
@@ -131,10 +183,10 @@ impl Params {
     /// A flag: `true`/`1` or `false`/`0`, absent is false.
     ///
     /// # Errors
-    /// `InvalidArgument` for any other text.
+    /// `InvalidArgument` for any other text, and for two that differ.
     pub fn flag(&self, name: &str) -> Result<bool, ApiError> {
         // Python writes True.
-        match self.query(name).map(str::to_ascii_lowercase).as_deref() {
+        match self.once(name)?.map(str::to_ascii_lowercase).as_deref() {
             None | Some("false" | "0" | "") => Ok(false),
             Some("true" | "1") => Ok(true),
             Some(_) => Err(ApiError::invalid(name, "must be true or false.")),
@@ -170,18 +222,26 @@ impl Params {
     /// # Errors
     /// `InvalidArgument` when it is negative or no whole number.
     pub fn epoch(&self, envelope: &str, name: &str) -> Result<Option<Option<Timestamp>>, ApiError> {
-        Ok(match self.integer(envelope, name)? {
-            None => None,
-            Some(0) => Some(None),
-            Some(millis @ 100_000_000_001..) => Some(Some(Timestamp::from_millis(millis))),
-            Some(seconds @ 1..) => Some(Some(Timestamp::from_seconds(seconds))),
-            Some(_) => {
-                return Err(ApiError::invalid(
-                    name,
-                    "must be 0 (never) or an epoch time in seconds.",
-                ));
-            }
-        })
+        let read = |number| match number {
+            0 => Ok(None),
+            number => moment_of(number).map(Some).ok_or_else(|| {
+                ApiError::invalid(name, "must be 0 (never) or an epoch time in seconds.")
+            }),
+        };
+        self.integer(envelope, name)?.map(read).transpose()
+    }
+
+    /// The same where there must be a moment.
+    ///
+    /// # Errors
+    /// `InvalidArgument` when it is 0, negative or no whole number.
+    pub fn moment(&self, envelope: &str, name: &str) -> Result<Option<Timestamp>, ApiError> {
+        let read = |number| {
+            moment_of(number).ok_or_else(|| {
+                ApiError::invalid(name, "must be an epoch time in seconds that lies ahead.")
+            })
+        };
+        self.integer(envelope, name)?.map(read).transpose()
     }
 
     /// A parameter that must be there.
@@ -227,31 +287,27 @@ fn form_text(encoded: &[u8]) -> Option<String> {
     decoded.ok().map(Cow::into_owned)
 }
 
-/// Strict JSON, or else JSON after taking out what a shell example leaves in: backslashes before blanks outside strings, and
-/// trailing commas.
-fn parse_forgiving(text: &str) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(text)
-        .or_else(|strict| serde_json::from_str(&without_shell_leftovers(text)).map_err(|_| strict))
+/// A moment in epoch seconds, or in milliseconds above 10^11; none for what is not above 0.
+fn moment_of(number: i64) -> Option<Timestamp> {
+    match number {
+        ..=0 => None,
+        millis @ 100_000_000_001.. => Some(Timestamp::from_millis(millis)),
+        seconds => Some(Timestamp::from_seconds(seconds)),
+    }
 }
 
-fn without_shell_leftovers(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let (mut in_string, mut escaped) = (false, false);
-    for c in text.chars() {
-        if in_string {
-            in_string = escaped || c != '"';
-            escaped = !escaped && c == '\\';
-        } else if c == '\\' {
-            continue;
-        } else if matches!(c, '}' | ']') {
-            let kept = clean.trim_end().trim_end_matches(',').len();
-            clean.truncate(kept);
-        } else {
-            in_string = c == '"';
-        }
-        clean.push(c);
+/// What a JSON scalar says, as a parameter of the query would.
+pub(super) fn text_of(scalar: &Value) -> String {
+    match scalar {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
-    clean
+}
+
+/// The refusal of a parameter with two values; it shows neither, for they may be secrets.
+pub(super) fn said_twice(name: &str) -> ApiError {
+    let rule = "is given twice, with different values.";
+    ApiError::invalid(&shown_name(name), rule)
 }
 
 #[cfg(test)]
@@ -265,14 +321,70 @@ mod tests {
     }
 
     #[test]
-    fn the_query_wins_over_the_body_and_both_bodies_are_read() {
-        let params = with_body("a=1&b=2", "b=3&c=4").unwrap();
+    fn the_query_and_both_bodies_are_read() {
+        let params = with_body("a=1&b=2", "b=2&c=4").unwrap();
         assert_eq!(params.text("", "b").unwrap().unwrap(), "2");
         assert_eq!(params.text("", "c").unwrap().unwrap(), "4");
         let params = with_body("a=1", r#"{"upload":{"nb_chunks":7,"x":null},"y":true}"#).unwrap();
         assert_eq!(params.integer("upload", "nb_chunks").unwrap(), Some(7));
         assert_eq!(params.text("upload", "x").unwrap(), None);
         assert_eq!(params.text("upload", "y").unwrap().unwrap(), "true");
+    }
+
+    #[test]
+    fn two_values_that_differ_are_refused_by_name_and_equal_ones_are_one() {
+        let json = r#"{"upload":{"a":5,"b":null},"a":"5"}"#;
+        for (query, body, differs) in [
+            ("a=5", json, false),
+            ("a=5&a=5", "a=5", false),
+            ("a=5&a=6", "", true),
+            ("a=5", "a=6", true),
+            ("", "a=5&a=6", true),
+            ("a=05", json, true),
+            ("a=", json, true),
+            ("", r#"{"upload":{"a":5},"a":6}"#, true),
+            ("b=7", json, false),
+        ] {
+            let said = with_body(query, body).unwrap().text("upload", "a");
+            let (text, refused) = (said.as_ref().ok(), said.as_ref().err());
+            assert_eq!(refused.is_some(), differs, "{query} {body} {text:?}");
+            let rule = "a is given twice, with different values.";
+            assert!(refused.is_none_or(|e| e.message == rule), "{query} {body}");
+        }
+        let params = with_body("b=1&b=0&c=1&c=true", "").unwrap();
+        assert!(params.flag("b").is_err() && params.flag("c").is_err());
+        assert!(params.once("b").is_err() && params.once("d").is_ok());
+    }
+
+    #[test]
+    fn names_in_a_body_are_told_from_those_of_the_query() {
+        let names = |query, body| {
+            let params = with_body(query, body).unwrap();
+            let all = params.beside("upload").chain(params.form_names());
+            all.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(names("a=1", "b=2&human=true&c"), ["b", "c"]);
+        assert_eq!(names("a=1", r#"{"upload":{"b":1},"c":1}"#), ["c"]);
+        assert_eq!(names("a=1", r#"{"b":1,"c":1}"#), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_neither_a_form_nor_an_object_is_refused_as_such() {
+        for body in ["1", "\"\"", "null", "true", " \"a=b\"\n", "[]", "[1]"] {
+            let why = with_body("", body).unwrap_err().message;
+            assert_eq!(why, "The body must be a JSON object.", "{body}");
+        }
+        let why = with_body("", "<upload/>").unwrap_err().message;
+        assert!(why.contains("XML is only answered"), "{why}");
+        for envelope in ["[]", "1", "\"a\"", "null"] {
+            let params = with_body("", &format!("{{\"upload\":{envelope}}}")).unwrap();
+            for error in [
+                params.resource("upload").err(),
+                params.text("upload", "a").err(),
+            ] {
+                assert_eq!(error.unwrap().message, "upload must be an object.");
+            }
+        }
     }
 
     #[test]
@@ -323,6 +435,15 @@ mod tests {
                 ErrorCode::InvalidArgument,
                 "{bad}"
             );
+        }
+        let moment = |text: &str| {
+            let params = Params::from_query(&format!("e={text}")).unwrap();
+            params.moment("", "e").map_err(|error| error.message)
+        };
+        assert_eq!(moment("1"), Ok(Some(Timestamp::from_seconds(1))));
+        for bad in ["0", "-1", "-9223372036854775808"] {
+            let why = moment(bad).unwrap_err();
+            assert_eq!(why, "e must be an epoch time in seconds that lies ahead.");
         }
     }
 

@@ -12,6 +12,7 @@
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
+use super::json_body::shown_name;
 use crate::model::PipelineSettings;
 
 /// Longest name, in bytes.
@@ -57,6 +58,40 @@ const READ_ONLY: [&str; 7] = [
     "id",
     "href",
 ];
+
+/// The members that can be set.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let acted_on = ["name", "description", "root_path", "default_object_timeout"];
+    acted_on.into_iter().chain(KEPT.map(|(name, _)| name))
+}
+
+/// Whether somebody documents a member, be it one that is only read.
+pub fn is_known(name: &str) -> bool {
+    READ_ONLY.contains(&name) || names().any(|known| known == name)
+}
+
+/// Whether members change nothing, whatever they say.
+pub fn are_only_read(members: &Map<String, Value>) -> bool {
+    members
+        .keys()
+        .all(|name| READ_ONLY.contains(&name.as_str()))
+}
+
+/// A member as JSON would have it, from the text of a query or a form.
+pub fn member_from_text(name: &str, text: &str) -> Value {
+    let kind = KEPT.into_iter().find(|(known, _)| *known == name);
+    let typed = match kind {
+        Some((_, Kind::Flag)) => text.to_ascii_lowercase().parse().ok().map(Value::Bool),
+        Some((_, Kind::Seconds)) => text.parse::<u64>().ok().map(Value::from),
+        _ => None,
+    };
+    typed.unwrap_or_else(|| Value::from(text))
+}
+
+/// The refusal of a member that nobody documents.
+pub fn unknown(name: &str) -> ApiError {
+    ApiError::invalid(&shown_name(name), "is no setting of a pipeline.")
+}
 
 /// The settings after a change: `members` on top of `old`.
 ///
@@ -181,7 +216,7 @@ fn parse_timeout(value: &Value) -> Result<Option<u64>, ApiError> {
 
 fn parse_kept(name: &str, value: &Value) -> Result<Value, ApiError> {
     let Some((_, kind)) = KEPT.into_iter().find(|(known, _)| *known == name) else {
-        return Err(ApiError::invalid(name, "is no setting of a pipeline."));
+        return Err(unknown(name));
     };
     let (fits, rule) = match kind {
         Kind::Seconds => (

@@ -10,7 +10,7 @@
 //!
 //! Sources: the hosted API's manual, "POST, GET, PUT, DELETE /pipelines".
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
 use super::app::App;
@@ -18,7 +18,8 @@ use super::auth::authenticate;
 use super::call::{Call, Reply, new_id};
 use super::error::{ApiError, ErrorCode};
 use super::paging::Page;
-use super::pipeline_settings::{changed, shown as shown_settings};
+use super::params::{Params, said_twice, text_of};
+use super::pipeline_settings::{self as settings, changed, shown as shown_settings};
 use super::resource::href;
 use crate::model::{Id, Pipeline, PipelineSettings, Scope, Timestamp};
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind, StoreError};
@@ -72,8 +73,8 @@ pub async fn list(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 pub async fn create(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     authenticate(call, Scope::MediahubWrite).await?;
     call.read_params().await?;
-    let members = call.params.resource(ENVELOPE);
-    let settings = changed(&PipelineSettings::default(), members)?;
+    let members = members(&call.params)?;
+    let settings = changed(&PipelineSettings::default(), &members)?;
     let pipeline = new_pipeline(new_id(call.now)?, settings, call.now);
     let entry = CatalogEntry::Pipeline(pipeline.clone());
     call.app.store.insert(entry).await?;
@@ -90,7 +91,7 @@ pub async fn inspect(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
     answer(call, &pipeline)
 }
 
-/// `PUT /v1/pipelines/ID`: changes the settings that are given; null resets one.
+/// `PUT /v1/pipelines/ID`: changes the settings that are given; null resets one. Where none is given there is no change to count.
 ///
 /// # Errors
 /// `InvalidArgument` that names the setting, `NoSuchPipeline`, `InvalidAccessToken`.
@@ -100,8 +101,12 @@ pub async fn change(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
     let id = parse_id(id)?;
     let _alone = CHANGING.lock().await;
     let old = find(call.app, id).await?;
+    let members = members(&call.params)?;
+    if settings::are_only_read(&members) {
+        return answer(call, &old);
+    }
     let new = Pipeline {
-        settings: changed(&old.settings, call.params.resource(ENVELOPE))?,
+        settings: changed(&old.settings, &members)?,
         version: old.version.saturating_add(1),
         updated_at: call.now,
         ..old
@@ -119,6 +124,36 @@ pub async fn remove(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
     authenticate(call, Scope::MediahubWrite).await?;
     remove_unused(call.app, id).await?;
     Reply::deleted()
+}
+
+/// What a request sets: the members of a JSON body, and the settings among the parameters of its query and its form.
+fn members(params: &Params) -> Result<Map<String, Value>, ApiError> {
+    let mut members = params.resource(ENVELOPE)?.clone();
+    refuse_strangers(params)?;
+    for name in settings::names() {
+        let Some(text) = params.once(name)? else {
+            continue;
+        };
+        let member = settings::member_from_text(name, text);
+        let held = members.insert(name.to_owned(), member);
+        if held.is_some_and(|held| text_of(&held) != text) {
+            return Err(said_twice(name));
+        }
+    }
+    Ok(members)
+}
+
+/// Nothing is ignored that a client believes it has set. What is unknown within the envelope, the settings refuse.
+fn refuse_strangers(params: &Params) -> Result<(), ApiError> {
+    if let Some(name) = params.beside(ENVELOPE).next() {
+        return Err(match settings::is_known(name) {
+            true => ApiError::invalid(name, "must stand within pipeline, not beside it."),
+            false => settings::unknown(name),
+        });
+    }
+    let mut names = params.form_names();
+    let stranger = names.find(|name| !settings::is_known(name));
+    stranger.map_or(Ok(()), |name| Err(settings::unknown(name)))
 }
 
 /// The pipeline that an upload names; in `dev` it is made on first use.

@@ -13,6 +13,7 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode
 
 use super::body::{ResponseBody, empty, full};
 use super::dialect::{AMZ_ID_2, HOST_ID, push_element};
+use super::s3::push_text;
 use super::stored_headers::{CHECKSUM_TYPE, WHOLE};
 use crate::model::{Bucket, Checksum, ChecksumAlgorithm, Crc64, ETag, ObjectKey};
 use crate::policy::SuccessAction;
@@ -116,7 +117,11 @@ impl Posted<'_> {
         let mut text = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<PostResponse>");
         push_element(&mut text, "Location", &self.location());
         push_element(&mut text, "Bucket", self.bucket.as_str());
-        push_element(&mut text, "Key", self.key.as_str());
+        // As lists write it: what is stored, also where XML has no character for it.
+        let mut key = String::new();
+        push_text(&mut key, self.key.as_str());
+        let key = key.replace('\'', "&apos;");
+        text.push_str(&format!("<Key>{key}</Key>"));
         push_element(&mut text, "ETag", &self.etag.quoted());
         text.push_str("</PostResponse>");
         text

@@ -26,7 +26,7 @@ use super::form_reader::FormReader;
 use super::guard;
 use super::post_answer::Posted;
 use super::post_refusal::{malformed, no_bucket, policy_error, second_file};
-use super::post_target::{PostTarget, SessionPost, Stored};
+use super::post_target::{self, PostTarget, SessionPost, Stored};
 use super::uploader_query::RepeatedFields;
 use crate::model::{AccessKey, AnswerStyle, Bucket, BucketConfig, ETag, Timestamp};
 use crate::policy::{Context, Grant, PostForm, authorize, claim};
@@ -227,7 +227,13 @@ pub(super) async fn grant(
         now,
         rules: &app.options.rules,
     };
-    let grant = authorize(&claim, key.as_ref(), &context).map_err(policy_error)?;
+    let grant = match authorize(&claim, key.as_ref(), &context) {
+        Ok(grant) => grant,
+        Err(error) => {
+            let style = post_target::style_of(app, error.session(), form).await;
+            return Err(policy_error(error).in_style(style));
+        }
+    };
     // Only who may write learns whether the bucket exists.
     config.map(|_| grant).ok_or_else(|| no_bucket(bucket))
 }

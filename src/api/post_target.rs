@@ -14,8 +14,10 @@ use super::call::new_id;
 use super::chunk_target::{self, ChunkTarget};
 use super::error::{ApiError, ErrorCode};
 use super::post_refusal::wrong_md5;
-use crate::model::{AnswerStyle, ChunkReceipt, NewUpload, Timestamp, UploadSession, UploadState};
-use crate::policy::Grant;
+use crate::model::{
+    AnswerStyle, ChunkReceipt, Id, NewUpload, Timestamp, UploadSession, UploadState,
+};
+use crate::policy::{ChunkFields, Grant, PostForm};
 use crate::store::{ChunkSpec, ChunkWriter, Expected, ObjectName, StoreError};
 
 /// The session that a form belongs to.
@@ -60,6 +62,18 @@ impl SessionPost {
             complete,
         }
     }
+}
+
+/// The style of the refusal of a form that the policy of a session does not allow; Amazon's where there is no such session.
+pub(super) async fn style_of(app: &App, session: Option<Id>, form: &PostForm) -> AnswerStyle {
+    let Some(id) = session else {
+        return AnswerStyle::S3;
+    };
+    let Ok(session) = app.store.upload(id).await else {
+        return AnswerStyle::S3;
+    };
+    let stored = session.upload.answer;
+    answer_style::of(stored, &ChunkFields::of(form)).unwrap_or(stored)
 }
 
 /// Whether the file of an unfinished session would have expired already: it would be gone when it is here, and what it replaces as well.

@@ -59,7 +59,7 @@ pub async fn authenticate(call: &Call<'_>, scope: Scope) -> Result<Application, 
 }
 
 async fn find_application(call: &Call<'_>) -> Result<Option<Application>, ApiError> {
-    let Some(id) = call.params.query("client_id").and_then(Id::parse) else {
+    let Some(id) = call.params.once("client_id")?.and_then(Id::parse) else {
         return Ok(None);
     };
     match call.app.store.find(&CatalogKey::Application(id)).await? {
@@ -69,7 +69,7 @@ async fn find_application(call: &Call<'_>) -> Result<Option<Application>, ApiErr
 }
 
 fn check_terms(call: &Call<'_>) -> Result<(), ApiError> {
-    let expiry_time = call.params.epoch("", "expiry_time")?.flatten();
+    let expiry_time = call.params.moment("", "expiry_time")?;
     let expiry_time =
         expiry_time.ok_or_else(|| refused("A signed URL needs expiry_time, an epoch second."))?;
     if expiry_time <= call.now {

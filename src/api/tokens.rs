@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::call::{Call, Reply, new_id, random_bytes};
 use super::error::{ApiError, ErrorCode};
-use super::params::Params;
+use super::params::{Params, said_twice};
 use crate::model::{Application, Id, Scope, Scopes, Secret, Token, TokenHash};
 use crate::store::{CatalogEntry, CatalogKey};
 use std::time::Duration;
@@ -90,18 +90,31 @@ fn check_grant(params: &Params) -> Result<(), ApiError> {
 
 /// The client's id and secret: by HTTP Basic when the header is there, else the parameters.
 fn credentials(call: &Call<'_>) -> Result<(String, Secret), ApiError> {
+    let invalid = |rule| ApiError::invalid("The Authorization header", rule);
+    if call.is_repeated(&AUTHORIZATION) {
+        return Err(invalid("must be sent once."));
+    }
     let header = call.head.headers.get(AUTHORIZATION);
     let header = header.and_then(|value| value.to_str().ok());
-    if let Some(encoded) = header.and_then(basic_part) {
-        return parse_basic(encoded).ok_or_else(|| {
-            ApiError::invalid(
-                "The Authorization header",
-                "must be: Basic base64(client_id:client_secret).",
-            )
-        });
+    let param = |name| call.params.text("", name);
+    let (id, secret) = (
+        param("client_id")?,
+        param("client_secret")?.map(Secret::new),
+    );
+    let Some(encoded) = header.and_then(basic_part) else {
+        let id = Params::required(id, "client_id")?;
+        return Ok((id, Params::required(secret, "client_secret")?));
+    };
+    let held = parse_basic(encoded)
+        .ok_or_else(|| invalid("must be: Basic base64(client_id:client_secret)."))?;
+    // Some libraries send both, and then they say the same.
+    if id.is_some_and(|id| id != held.0) {
+        return Err(said_twice("client_id"));
     }
-    let param = |name| Params::required(call.params.text("", name)?, name);
-    Ok((param("client_id")?, Secret::new(param("client_secret")?)))
+    match secret {
+        Some(secret) if !same(&held.1, &secret)? => Err(said_twice("client_secret")),
+        _ => Ok(held),
+    }
 }
 
 fn basic_part(header: &str) -> Option<&str> {

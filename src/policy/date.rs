@@ -59,6 +59,11 @@ pub(super) fn parse_http_date(text: &str) -> Option<Timestamp> {
     moment.filter(|moment| moment.millis() >= 0)
 }
 
+/// Whether this is a day of the calendar as a scope writes it, `yyyyMMdd`.
+pub(super) fn is_day(text: &str) -> bool {
+    parse_moment(&format!("{text}T000000Z")).is_some()
+}
+
 /// A moment as `x-amz-date` writes it, `yyyyMMddTHHmmssZ`.
 pub(super) fn moment_of(moment: Timestamp) -> String {
     let text = moment.rfc3339();
@@ -152,6 +157,27 @@ mod tests {
         ] {
             let expected = seconds.map(Timestamp::from_seconds);
             assert_eq!(parse_http_date(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_day_is_one_of_the_calendar() {
+        for day in ["20291231", "20280229", "99991231", "20270101"] {
+            assert!(is_day(day), "{day}");
+        }
+        for text in [
+            "",
+            "20261399",
+            "20261301",
+            "20261232",
+            "20260229",
+            "20260100",
+            "20260001",
+            "2026-1-1",
+            "202601011",
+            "2026010\u{661}",
+        ] {
+            assert!(!is_day(text), "{text}");
         }
     }
 

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::model::Id;
+
 /// The reason of a refusal; one S3 error code each, several may share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PolicyErrorKind {
@@ -66,6 +68,7 @@ pub struct PolicyError {
     kind: PolicyErrorKind,
     message: String,
     extras: Vec<(&'static str, String)>,
+    session: Option<Id>,
 }
 
 impl PolicyError {
@@ -84,6 +87,11 @@ impl PolicyError {
         &self.extras
     }
 
+    /// The session of ours whose policy refuses the form: its signature is right, and its time is not over.
+    pub fn session(&self) -> Option<Id> {
+        self.session
+    }
+
     /// The value of one extra element.
     pub fn extra(&self, element: &str) -> Option<&str> {
         self.extras
@@ -97,7 +105,12 @@ impl PolicyError {
             kind,
             message: message.into(),
             extras: Vec::new(),
+            session: None,
         }
+    }
+
+    pub(super) fn of_session(self, session: Option<Id>) -> Self {
+        Self { session, ..self }
     }
 
     pub(super) fn with(mut self, element: &'static str, value: impl Into<String>) -> Self {

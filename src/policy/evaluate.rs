@@ -107,21 +107,27 @@ fn grant_signed(
         ));
     }
     let session = own_session(&policy, purpose);
-    let judged = Judged::new(claim.form(), context, session.is_some());
-    judged.refuse_failed_conditions(&policy)?;
-    judged.refuse_uncovered_fields(&policy)?;
-    judged.refuse_other_bucket()?;
     let grantor = Grantor {
         access_key_id: key_id.to_owned(),
         purpose,
         session,
     };
-    Grant::new(
-        claim.form(),
-        context.bucket,
-        Some(grantor),
-        size_range(&policy),
-    )
+    let granted = grant_by(&policy, claim.form(), grantor, context);
+    granted.map_err(|error| error.of_session(session))
+}
+
+/// What a policy that holds now grants to a form.
+fn grant_by(
+    policy: &PostPolicy,
+    form: &PostForm,
+    grantor: Grantor,
+    context: &Context<'_>,
+) -> Result<Grant, PolicyError> {
+    let judged = Judged::new(form, context, grantor.session.is_some());
+    judged.refuse_failed_conditions(policy)?;
+    judged.refuse_uncovered_fields(policy)?;
+    judged.refuse_other_bucket()?;
+    Grant::new(form, context.bucket, Some(grantor), size_range(policy))
 }
 
 /// Why a form would be refused, for an explanation, which grants nothing: its signature counts as right when `key` is none and

@@ -90,7 +90,8 @@ pub struct ChunkFields {
 }
 
 impl ChunkFields {
-    pub(super) fn of(form: &PostForm) -> Self {
+    /// Those of a form, whether it is granted or not.
+    pub fn of(form: &PostForm) -> Self {
         let field = |name| form.get(name).map(str::to_owned);
         Self {
             name: field("name"),

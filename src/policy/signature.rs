@@ -12,7 +12,7 @@
 use std::fmt;
 use std::fmt::Write as _;
 
-use super::date::has_shape;
+use super::date::{is_day, parse_moment};
 use super::error::{PolicyError, PolicyErrorKind};
 use super::form::PostForm;
 use super::signing::{Scheme, V4_SERVICE, V4_TERMINAL, v4_signing_key, verify_v2, verify_v4};
@@ -205,7 +205,7 @@ fn claim_v4(form: &PostForm, region: Option<&str>) -> Result<SignatureClaim, Pol
     }
     let scope = Scope::parse(credential)?;
     scope.check(credential, region)?;
-    if !has_shape(date, "00000000T000000Z") {
+    if parse_moment(date).is_none() {
         let message = "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"";
         return Err(PolicyError::argument("x-amz-date", date, message));
     }
@@ -282,7 +282,7 @@ impl<'a> Scope<'a> {
             terminal,
             ..
         } = self;
-        let fault = if !has_shape(day, "00000000") {
+        let fault = if !is_day(day) {
             format!(
                 "incorrect date format \"{day}\". This date in the credential must be in the format \"yyyyMMdd\"."
             )

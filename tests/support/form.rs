@@ -115,10 +115,15 @@ impl Form {
 
     /// Adds the policy, the members and the signature of Version 4.
     pub fn sign_v4(&mut self, key_id: &str) -> &mut Self {
-        let credential = format!("{key_id}/20261122/us-east-1/s3/aws4_request");
+        self.sign_v4_at(key_id, "20261122", "T120000Z")
+    }
+
+    /// The same for a scope of this day, signed at this time of it.
+    pub fn sign_v4_at(&mut self, key_id: &str, day: &str, time: &str) -> &mut Self {
+        let credential = format!("{key_id}/{day}/us-east-1/s3/aws4_request");
         self.covered("x-amz-algorithm", "AWS4-HMAC-SHA256")
             .covered("X-Amz-Credential", &credential)
-            .covered("x-amz-date", "20261122T120000Z");
+            .covered("x-amz-date", &format!("{day}{time}"));
         let (end, conditions) = (&self.expiration, self.conditions.join(","));
         let policy = format!("{{\"expiration\":\"{end}\",\"conditions\":[{conditions}]}}");
         let policy = STANDARD.encode(policy);
@@ -127,7 +132,7 @@ impl Form {
             hmac::sign(&key, text.as_bytes()).as_ref().to_vec()
         };
         let first = format!("AWS4{}", self.secret).into_bytes();
-        let scope = ["20261122", "us-east-1", "s3", "aws4_request"];
+        let scope = [day, "us-east-1", "s3", "aws4_request"];
         let key = scope.iter().fold(first, |key, part| mac(&key, part));
         let tag = mac(&key, &policy);
         let signature: String = tag.iter().map(|byte| format!("{byte:02x}")).collect();

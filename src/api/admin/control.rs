@@ -47,7 +47,7 @@ impl Ask<'_> {
 
     /// The members of the JSON body.
     pub(super) fn members(&self) -> &Map<String, Value> {
-        self.params.resource("")
+        self.params.members()
     }
 }
 

@@ -42,6 +42,7 @@ use super::call::{Call, Reply};
 use super::error::{ApiError, ErrorCode};
 use crate::model::{Bucket, ObjectKey};
 use access::Place;
+pub(super) use xml::push_text;
 
 /// Parameters that say what is asked for, besides the method.
 const SUBRESOURCES: [&str; 32] = [

@@ -117,7 +117,8 @@ pub(super) fn answer_with(body: ResponseBody) -> Response<ResponseBody> {
     response
 }
 
-fn push_text(text: &mut String, value: &str) {
+/// Appends text as every document here has it.
+pub(in super::super) fn push_text(text: &mut String, value: &str) {
     for c in value.chars() {
         match c {
             '&' => text.push_str("&amp;"),
