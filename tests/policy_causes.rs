@@ -1005,3 +1005,92 @@ fn a_policy_alone_says_what_a_form_must_contain_and_what_no_form_can_meet() {
     let cause = explain_policy(&json, &late).likely_cause.unwrap();
     assert!(cause.contains("ask for a fresh form"), "{cause}");
 }
+
+#[test]
+fn a_field_that_is_not_there_is_asked_for_only_when_it_helps() {
+    named(&[
+        (
+            "a value that was signed",
+            || v2().condition(r#"{"acl":"private"}"#),
+            "has none before the file; send it with the value 'private'.",
+        ),
+        (
+            "a prefix",
+            || v2().condition(r#"["starts-with","$x-amz-meta-a","v"]"#),
+            "send it with a value that begins with 'v'.",
+        ),
+        (
+            "any value",
+            || v2().condition(r#"["starts-with","$acl",""]"#),
+            "send it, if need be empty.",
+        ),
+        (
+            "a token",
+            || v2().condition(r#"{"x-amz-meta-token":"hush-hush-hush"}"#),
+            "send it with what was signed.",
+        ),
+        (
+            "an ignored field",
+            || v2().expects(r#"{"x-ignore-a":"1"}"#, "x-ignore-a", "1"),
+            "counts as not sent, so no form can meet the condition on 'x-ignore-a': take it out",
+        ),
+        (
+            "a beginning of names",
+            || v2().expects(r#"["starts-with","$x-amz-meta-",""]"#, "x-amz-meta-a", "1"),
+            "write one condition for each field",
+        ),
+        (
+            "a pattern",
+            || v2().expects(r#"["starts-with","$x-amz-meta-*",""]"#, "x-amz-meta-a", "1"),
+            "write one condition for each field",
+        ),
+        (
+            "the file",
+            || v2().condition(r#"["starts-with","$file",""]"#),
+            "the file is no field: take the condition out",
+        ),
+        (
+            "the other version's key",
+            || v4().condition(r#"["starts-with","$AWSAccessKeyId",""]"#),
+            "a field of Signature Version 2, and the form is signed by Version 4: take it out",
+        ),
+        (
+            "the other version's date",
+            || v2().condition(r#"["starts-with","$x-amz-date",""]"#),
+            "a field of Signature Version 4, and the form is signed by Version 2: take it out",
+        ),
+        (
+            "a field that came twice",
+            || {
+                let mut case = v2().condition(r#"{"x-amz-meta-a":"1"}"#);
+                for value in ["1", "2"] {
+                    case.fields
+                        .push(("x-amz-meta-a".to_owned(), value.to_owned()));
+                }
+                case
+            },
+            "came more than once",
+        ),
+        (
+            "a field that came twice, the other first",
+            || v2().expects(r#"{"x-amz-meta-a":"1"}"#, "x-amz-meta-a", "2,1"),
+            "came more than once",
+        ),
+        (
+            "two conditions that no value meets",
+            || v2().condition(r#"{"key":"out/a.txt"}"#),
+            "on the field 'key' contradict each other",
+        ),
+        (
+            "too many types",
+            || {
+                v2().expects(
+                    r#"["starts-with","$Content-Type","image/"]"#,
+                    "Content-Type",
+                    &["image/png"; 101].join(","),
+                )
+            },
+            "a list of more than 100 types",
+        ),
+    ]);
+}

@@ -235,7 +235,7 @@ fn obstacles(policy: &PostPolicy) -> Vec<String> {
 }
 
 /// Two conditions on one field that no value meets.
-fn contradiction(policy: &PostPolicy, name: &str) -> Option<String> {
+pub(super) fn contradiction(policy: &PostPolicy, name: &str) -> Option<String> {
     let tests = policy.conditions().iter().map(|condition| condition.test());
     let mut exact = tests.clone().filter_map(|test| match test {
         Test::Equals { name: n, value } if n == name => Some(value),
