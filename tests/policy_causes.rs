@@ -1094,3 +1094,58 @@ fn a_field_that_is_not_there_is_asked_for_only_when_it_helps() {
         ),
     ]);
 }
+
+#[test]
+fn a_field_that_acts_is_to_be_signed_as_it_was_sent() {
+    for (name, value, advice) in [
+        ("acl", "public-read", r#"add {"acl":"public-read"} to"#),
+        (
+            "success_action_redirect",
+            "https://a.example/",
+            r#"add {"success_action_redirect":"https://a.example/"} to"#,
+        ),
+        (
+            "redirect",
+            "https://a.example/",
+            r#"add {"redirect":"https"#,
+        ),
+        (
+            "success_action_status",
+            "201",
+            r#"add {"success_action_status":"201"} to"#,
+        ),
+        (
+            "tagging",
+            "<Tagging a=\"b\"/>",
+            r#"add {"tagging":"<Tagging a=\"b\"/>"} to"#,
+        ),
+        (
+            "x-amz-storage-class",
+            "STANDARD",
+            r#"add {"x-amz-storage-class":"STANDARD"} to"#,
+        ),
+        (
+            "acl",
+            &"x".repeat(201),
+            "add a condition with exactly its value to",
+        ),
+        (
+            "x-amz-meta-a",
+            "1",
+            r#"add ["starts-with", "$x-amz-meta-a", ""] to"#,
+        ),
+        (
+            "Content-Type",
+            "a/b",
+            r#"add ["starts-with", "$content-type", ""] to"#,
+        ),
+    ] {
+        let cause = v2().field(name, value).explained().likely_cause.unwrap();
+        assert!(cause.contains(advice), "{name}: {cause}");
+    }
+    let key = |case: &mut Case| case.conditions.retain(|json| !json.contains("$key"));
+    let mut case = v2();
+    key(&mut case);
+    let cause = case.explained().likely_cause.unwrap();
+    assert!(cause.contains(r#"add {"key":"in/a.txt"} to"#), "{cause}");
+}
