@@ -1007,6 +1007,155 @@ fn a_policy_alone_says_what_a_form_must_contain_and_what_no_form_can_meet() {
 }
 
 #[test]
+fn a_policy_that_is_whole_and_no_text_is_not_taken_for_a_cut_one() {
+    fn with_bom(text: &str) -> String {
+        let mut bytes = vec![0xff, 0xfe];
+        bytes.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
+        STANDARD.encode(bytes)
+    }
+    fn sent(policy: String) -> Case {
+        let mut case = v2().field("signature", &sign_v2(&secret(SECRET), &policy));
+        case = case.field("policy", &policy);
+        case.signed_by(|_| "(none)".to_owned())
+            .sent_as(|_| "(none)".to_owned())
+    }
+    named(&[
+        (
+            "UTF-16 with its mark",
+            || sent(with_bom(r#"{"expiration":"2030-01-01T00:00:00Z"}"#)),
+            "The policy's text is UTF-16",
+        ),
+        (
+            "UTF-16 with letters that are two bytes",
+            || {
+                let text = "{\"\u{fc}\":\"\"}".encode_utf16();
+                sent(STANDARD.encode(text.flat_map(u16::to_le_bytes).collect::<Vec<_>>()))
+            },
+            "The policy's text is UTF-16",
+        ),
+        (
+            "Latin-1",
+            || {
+                sent(STANDARD.encode(b"{\"expiration\":\"2030-01-01T00:00:00Z\",\"conditions\":[{\"key\":\"\xfc\"}]}"))
+            },
+            "no UTF-8, as a text in Latin-1 does",
+        ),
+        (
+            "gzip",
+            || {
+                sent(
+                    STANDARD
+                        .encode(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xab\x56\x4a\x04\x00"),
+                )
+            },
+            "compressed (gzip)",
+        ),
+    ]);
+}
+
+#[test]
+fn an_expiration_that_is_no_date_is_traced_to_the_place_of_its_fault() {
+    for (value, fault) in [
+        ("1893456000", "a number of seconds"),
+        ("1893456000.5", "a number of seconds"),
+        ("-1", "a number of seconds"),
+        ("null", "it is no text"),
+        ("{}", "it is no text"),
+        (r#""""#, "it is empty"),
+        (r#"" 2030-01-01T00:00:00Z""#, "blanks around it"),
+        (r#""20300101T000000Z""#, "lacks the hyphens and colons"),
+        (r#""Tue, 01 Jan 2030 00:00:00 GMT""#, "written in words"),
+        (r#""2030-1-1T0:0:0Z""#, "its date is not four digits"),
+        (r#""01.01.2030""#, "its date is not four digits"),
+        (r#""2030-01-01""#, "it has no time of day"),
+        (r#""2030-01-01 00:00:00Z""#, "a blank where the T belongs"),
+        (r#""2030-01-01t00:00:00Z""#, "its t must be a capital T"),
+        (r#""2030-01-01/00:00:00Z""#, "no T between"),
+        (r#""2030-01-01T00:00Z""#, "it has no seconds"),
+        (r#""2030-01-01T00""#, "its time is not two digits each"),
+        (
+            r#""2030-01-01T0:00:00Z""#,
+            "its time is not two digits each",
+        ),
+        (r#""2030-01-01T00:00:00.Z""#, "its fraction of a second"),
+        (
+            r#""2030-01-01T00:00:00.0123456789Z""#,
+            "its fraction of a second",
+        ),
+        (r#""2030-01-01T00:00:00""#, "names no time zone"),
+        (r#""2030-01-01T00:00:00.000""#, "names no time zone"),
+        (r#""2030-01-01T00:00:00z""#, "its z must be a capital Z"),
+        (r#""2030-01-01T00:00:00+0000""#, "lacks the colon"),
+        (r#""2030-01-01T00:00:00-0500""#, "lacks the colon"),
+        (r#""2030-01-01T00:00:00 Z""#, "a blank before its time zone"),
+        (r#""2030-01-01T00:00:00Z[UTC]""#, "is no time zone"),
+        (r#""2030-13-01T00:00:00Z""#, "no date that exists"),
+        (r#""2030-01-01T00:00:00+99:99""#, "no date that exists"),
+    ] {
+        let json = format!(r#"{{"expiration":{value},"conditions":[]}}"#);
+        let cause = v2().json(&json).explained().likely_cause.unwrap();
+        assert!(cause.contains(fault), "{value}: {cause}");
+    }
+}
+
+#[test]
+fn what_is_no_json_is_traced_to_its_place_and_a_range_to_its_grammar() {
+    named(&[
+        ("a list", || v2().json("[]"), "must be one JSON object"),
+        (
+            "a comment",
+            || v2().json(r#"{"expiration":"2030-01-01T00:00:00Z", /* all */ "conditions":[]}"#),
+            "no JSON: key must be a string at line 1 column 39",
+        ),
+        (
+            "Python's None",
+            || v2().json(r#"{"expiration":None,"conditions":[]}"#),
+            "no JSON: expected value at line 1 column 15",
+        ),
+        (
+            "something behind the end",
+            || v2().json("{\"expiration\":\"2030-01-01T00:00:00Z\",\"conditions\":[]}\n}"),
+            "trailing characters at line 2 column 1",
+        ),
+        (
+            "a range as a member",
+            || v2().condition(r#"{"Content-Length-Range":[1,5]}"#),
+            "write it as a list with its two bounds",
+        ),
+        (
+            "a list as a value",
+            || v2().condition(r#"{"acl":["private"]}"#),
+            "where a text belongs",
+        ),
+        (
+            "a range as a text",
+            || v2().condition(r#"{"content-length-range":"1,10"}"#),
+            "write it as a list with its two bounds",
+        ),
+        (
+            "a range with eq",
+            || v2().condition(r#"["eq","content-length-range","5"]"#),
+            "write it as a list with its two bounds",
+        ),
+        (
+            "a range with eq and a dollar",
+            || v2().condition(r#"["eq","$content-length-range","5"]"#),
+            "write it as a list with its two bounds",
+        ),
+        (
+            "a value that names the range",
+            || v2().condition(r#"["eq","acl","content-length-range"]"#),
+            "without the '$'",
+        ),
+        (
+            "a bound beyond every file",
+            || v2().condition(r#"["content-length-range",0,10000000000000000000000000]"#),
+            "none larger than any file",
+        ),
+    ]);
+}
+
+#[test]
 fn a_field_that_is_not_there_is_asked_for_only_when_it_helps() {
     named(&[
         (

@@ -8,6 +8,7 @@
 
 mod absent;
 mod condition;
+mod date_shape;
 mod document;
 mod expiration;
 mod extra_field;
