@@ -1298,3 +1298,134 @@ fn a_field_that_acts_is_to_be_signed_as_it_was_sent() {
     let cause = case.explained().likely_cause.unwrap();
     assert!(cause.contains(r#"add {"key":"in/a.txt"} to"#), "{cause}");
 }
+
+/// Base64 as URLs have it, of a policy whose base64 differs there.
+fn for_urls(text: &str) -> String {
+    let spelt = text.replace('+', "-").replace('/', "_");
+    assert_ne!(spelt, text);
+    spelt.trim_end_matches('=').to_owned()
+}
+
+#[test]
+fn a_policy_that_was_altered_on_its_way_is_told_from_another_secret() {
+    named(&[
+        (
+            "percent-encoded",
+            || v2().sent_as(|t| t.replacen('e', "%65", 1).replace('=', "%3D")),
+            "percent-encoded after it was signed",
+        ),
+        (
+            "percent-encoded, and changed",
+            || v2().sent_as(|t| t.replacen('e', "%65", 1) + "%20"),
+            "another secret",
+        ),
+        (
+            "Python's bytes",
+            || v2().sent_as(|t| format!("b'{t}'")),
+            "quotation marks around it that were not signed",
+        ),
+        (
+            "quotation marks",
+            || v4().sent_as(|t| format!("\"{t}\"")),
+            "quotation marks around it that were not signed",
+        ),
+        (
+            "base64 of URLs without padding",
+            || {
+                v4().expects(
+                    r#"{"x-amz-meta-a":"???>>>~~~???>>>~~~"}"#,
+                    "x-amz-meta-a",
+                    "a",
+                )
+                .sent_as(for_urls)
+            },
+            "another spelling of base64",
+        ),
+        (
+            "nothing",
+            || v2().sent_as(|_| String::new()),
+            "The policy is empty",
+        ),
+        (
+            "undefined",
+            || v4().sent_as(|_| "undefined".to_owned()),
+            "The policy is 'undefined'",
+        ),
+        (
+            "a percent-encoded signature",
+            || {
+                v2().signed_by(|t| {
+                    let signature = sign_v2(&secret(SECRET), t);
+                    signature
+                        .replace('+', "%2B")
+                        .replace('/', "%2F")
+                        .replace('=', "%3D")
+                })
+            },
+            "not percent-encoded, in base64",
+        ),
+        (
+            "a signature in quotation marks",
+            || v4().signed_by(|t| format!("\"{}\"", sign_v4(&secret(SECRET), DAY, "us-east-1", t))),
+            "quotation marks around it",
+        ),
+        (
+            "a percent-encoded signature of another secret",
+            || v2().signed_by(|t| sign_v2(&secret("other"), t).replace('=', "%3D")),
+            "another secret",
+        ),
+        (
+            "another secret in Version 4",
+            || v4().signed_by(|t| sign_v4(&secret("other"), DAY, "us-east-1", t)),
+            "or its key was derived otherwise",
+        ),
+        (
+            "a percent-encoded credential",
+            || {
+                v4().field(
+                    "x-amz-credential",
+                    "S3POSTEXAMPLEKEY%2F20291231%2Fus-east-1%2Fs3%2Faws4_request",
+                )
+            },
+            "percent-encoded (%2F)",
+        ),
+    ]);
+}
+
+#[test]
+fn a_key_that_was_derived_otherwise_is_told_from_another_secret() {
+    fn chain(first: &str, spell: fn(Vec<u8>) -> Vec<u8>, text: &str) -> String {
+        let mut key = first.as_bytes().to_vec();
+        for part in [DAY, "us-east-1", "s3", "aws4_request"] {
+            key = spell(hmac_sha256(&key, part));
+        }
+        hex(&hmac_sha256(&key, text))
+    }
+    named(&[
+        (
+            "a key of last week",
+            || v4().signed_by(|t| sign_v4(&secret(SECRET), "20291224", "us-east-1", t)),
+            "another day",
+        ),
+        (
+            "a key of the day on which the policy ends",
+            || {
+                let mut case =
+                    v4().signed_by(|t| sign_v4(&secret(SECRET), "20300601", "us-east-1", t));
+                case.expiration = "2030-06-01T00:00:00Z";
+                case
+            },
+            "another day",
+        ),
+        (
+            "no AWS4",
+            || v4().signed_by(|t| chain(SECRET, |tag| tag, t)),
+            "derived from the bare secret",
+        ),
+        (
+            "digits in between",
+            || v4().signed_by(|t| chain(&format!("AWS4{SECRET}"), |tag| hex(&tag).into_bytes(), t)),
+            "from digests in hexadecimal digits",
+        ),
+    ]);
+}

@@ -13,6 +13,7 @@ mod document;
 mod expiration;
 mod extra_field;
 mod fields;
+mod guesses;
 mod limits;
 mod signature;
 mod size;
@@ -30,7 +31,7 @@ use super::form::PostForm;
 use super::mask::is_hidden;
 use crate::model::AccessKey;
 
-pub(super) use signature::tried_signatures;
+pub(super) use guesses::tried_signatures;
 pub(super) use size::reversed_range;
 pub use uploaders::alone as only_fields_of_an_uploader;
 

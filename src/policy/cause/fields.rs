@@ -5,7 +5,7 @@
 //! because nothing came, or because it came after the file.
 
 use super::super::error::{PolicyError, PolicyErrorKind};
-use super::{Clue, Facts, uploaders, when};
+use super::{Clue, Facts, percent_decoded, uploaders, when};
 
 pub(super) const ARGUMENT: &[Clue] = &[
     late_field,
@@ -14,6 +14,7 @@ pub(super) const ARGUMENT: &[Clue] = &[
     missing_field,
     both_versions,
     empty_key,
+    credential_of_a_url,
     credential,
     value_refused,
 ];
@@ -100,6 +101,15 @@ fn empty_key(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
     when(
         argument(error) == "key",
         "The field 'key' is there and empty: what the page puts into it is not set when the form is sent.",
+    )
+}
+
+fn credential_of_a_url(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
+    let sent = facts.form.get("x-amz-credential")?;
+    let slashes = percent_decoded(sent)?.matches('/').count();
+    when(
+        argument(error) == "x-amz-credential" && slashes > sent.matches('/').count(),
+        "x-amz-credential is percent-encoded (%2F), as in a presigned URL; a form field takes it as it is: KEYID/20291231/us-east-1/s3/aws4_request.",
     )
 }
 
