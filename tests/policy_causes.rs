@@ -697,6 +697,11 @@ fn a_policy_that_ended_is_traced_to_the_clock_or_to_its_age() {
             "a local time that was written as UTC",
         ),
         (
+            "two minutes before it was signed",
+            || ended("2029-12-31T11:58:00Z", true),
+            "its expiration is computed wrongly",
+        ),
+        (
             "a policy of last year",
             || ended("2028-12-31T12:00:00Z", true),
             "ended before the form was signed",
@@ -1426,6 +1431,116 @@ fn a_key_that_was_derived_otherwise_is_told_from_another_secret() {
             "digits in between",
             || v4().signed_by(|t| chain(&format!("AWS4{SECRET}"), |tag| hex(&tag).into_bytes(), t)),
             "from digests in hexadecimal digits",
+        ),
+    ]);
+}
+
+#[test]
+fn the_field_whose_value_is_refused_is_named_with_its_limit() {
+    named(&[
+        (
+            "a long key",
+            || v2().field("key", &format!("in/{}", "k".repeat(1022))),
+            "The field 'key' has 1025 bytes, and a key may have 1024",
+        ),
+        (
+            "much metadata",
+            || {
+                v2().expects(
+                    r#"["starts-with","$x-amz-meta-a",""]"#,
+                    "x-amz-meta-a",
+                    &"m".repeat(2048),
+                )
+            },
+            "may have 2048 bytes in all",
+        ),
+        (
+            "a storage class",
+            || {
+                v2().expects(
+                    r#"{"x-amz-storage-class":"COLD"}"#,
+                    "x-amz-storage-class",
+                    "COLD",
+                )
+            },
+            "The field 'x-amz-storage-class' has a value",
+        ),
+        (
+            "a location",
+            || {
+                v2().expects(
+                    r#"{"x-amz-website-redirect-location":"a"}"#,
+                    "x-amz-website-redirect-location",
+                    "a",
+                )
+            },
+            "The field 'x-amz-website-redirect-location' has a value",
+        ),
+        (
+            "an MD5",
+            || v2().expects(r#"{"content-md5":"a"}"#, "Content-MD5", "a"),
+            "The field 'Content-MD5' has a value",
+        ),
+        (
+            "two checksums",
+            || {
+                v2().field("x-amz-checksum-crc32", "AAAAAA==")
+                    .field("x-amz-checksum-crc32c", "AAAAAA==")
+            },
+            "A field 'x-amz-checksum-...' has a value",
+        ),
+        (
+            "no tags",
+            || v2().expects(r#"{"tagging":""}"#, "tagging", ""),
+            "The field 'tagging' is empty; leave it out",
+        ),
+        (
+            "tags in base64",
+            || {
+                let tags = STANDARD.encode("<Tagging><TagSet/></Tagging>");
+                v2().expects(r#"["starts-with","$tagging",""]"#, "tagging", &tags)
+            },
+            "is in base64, and takes the XML as it is",
+        ),
+        (
+            "a word",
+            || v2().expects(r#"{"tagging":"red"}"#, "tagging", "red"),
+            "is no XML; it must be <Tagging>",
+        ),
+        (
+            "XML that breaks off",
+            || v2().expects(r#"{"tagging":"<Tagging>"}"#, "tagging", "<Tagging>"),
+            "The field 'tagging' has a value",
+        ),
+    ]);
+}
+
+#[test]
+fn a_file_beyond_every_post_is_told_to_come_in_chunks() {
+    fn of(bytes: u64) -> Case {
+        Case {
+            file_bytes: Some(bytes),
+            ..v2()
+        }
+    }
+    named(&[
+        ("6 GB", || of(5_999_959_040), "send it in chunks"),
+        ("20 GB", || of(20_000_000_000), "send it in chunks"),
+        (
+            "a range beyond it",
+            || Case {
+                file_bytes: Some(6_000_000_000),
+                ..v2().condition(r#"["content-length-range",0,9000000000]"#)
+            },
+            "send it in chunks",
+        ),
+        (
+            "what came until then",
+            || Case {
+                file_bytes: Some(1001),
+                ..v2().condition(r#"["content-length-range",0,1000]"#)
+            },
+            "has 1001 bytes or more",
         ),
     ]);
 }
