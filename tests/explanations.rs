@@ -930,6 +930,20 @@ async fn the_refusals_of_a_session_lead_to_their_cause_too() {
 }
 
 #[tokio::test]
+async fn a_session_whose_file_has_expired_says_when_it_did() {
+    let rig = Rig::new().await;
+    let end = NOW.plus(Duration::from_secs(60)).millis() / 1000;
+    let of = session(&rig, &format!("a.bin&expires_at={end}")).await;
+    rig.advance(Duration::from_secs(61));
+    let late = chunk(&of, FILE, &[]);
+    let cause = "was to expire at 2026-11-22T13:21:00.000Z, and that time has passed";
+    refused(&rig, "a late chunk", &late, 404, "NoSuchUpload", cause).await;
+    let told = explained(&rig, &late.send(&rig).await).await;
+    assert_eq!(told["signature"]["verdict"], "right");
+    assert_eq!(told["session"].as_str().unwrap().len(), 24);
+}
+
+#[tokio::test]
 async fn a_refusal_of_the_store_says_that_nothing_is_wrong_with_the_form() {
     let rig = Rig::with_store(|_| {}, |store| store.free_floor_bytes = u64::MAX / 2).await;
     let cause = "Nothing is wrong with the form: the server's disk is full";

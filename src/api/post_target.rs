@@ -43,7 +43,7 @@ impl SessionPost {
         let stored = session.upload.answer;
         let style = answer_style::of(stored, grant.chunk()).map_err(|e| e.in_style(stored))?;
         if is_over(&session, app.clock.now()) {
-            return Err(ApiError::from(StoreError::NoSuchUpload).in_style(style));
+            return Err(expired(&session).in_style(style));
         }
         Ok(Some(Self { session, style }))
     }
@@ -64,6 +64,16 @@ impl SessionPost {
 pub(super) fn is_over(session: &UploadSession, now: Timestamp) -> bool {
     let end = session.upload.expires_at;
     session.state == UploadState::Uploading && end.is_some_and(|end| end <= now)
+}
+
+/// Such a session is refused as if it were gone, and the explanation says why.
+fn expired(session: &UploadSession) -> ApiError {
+    let end = session.upload.expires_at.map(Timestamp::rfc3339);
+    ApiError::from(StoreError::NoSuchUpload).because(format!(
+        "The file of this upload session was to expire at {}, and that time has passed, so nothing more is taken for it; start a new session, with a \
+         later expires_at.",
+        end.unwrap_or_default()
+    ))
 }
 
 /// A file on its way into the store.
@@ -141,11 +151,10 @@ impl<'a> PostTarget<'a> {
     ) -> Result<Stored, ApiError> {
         let Self { writer, chunk } = self;
         // It may have come so slowly that this is so only now.
-        if chunk
-            .as_ref()
-            .is_some_and(|(post, _)| is_over(&post.session, now))
+        if let Some((post, _)) = &chunk
+            && is_over(&post.session, now)
         {
-            return Err(StoreError::NoSuchUpload.into());
+            return Err(expired(&post.session));
         }
         let committed = writer.commit(expected, now).await;
         let Some((post, target)) = chunk else {

@@ -159,6 +159,11 @@ impl Seen {
         self.why.as_deref()
     }
 
+    /// Takes over the cause that whoever refused knew.
+    pub(crate) fn learn(&mut self, known: Option<Box<Self>>) {
+        self.why = known.and_then(|known| known.why).or(self.why.take());
+    }
+
     /// Nothing yet, at this time.
     pub fn at(now: Timestamp) -> Self {
         Self {
