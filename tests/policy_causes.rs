@@ -989,6 +989,14 @@ fn a_policy_alone_says_what_a_form_must_contain_and_what_no_form_can_meet() {
             r#"{"bucket":"box"},{"key":"a"},{"x-ignore-a":"b"}"#,
             "counts as not sent",
         ),
+        (
+            r#"{"bucket":"box"},{"key":"a"},{"content-length-range":"1,10"}"#,
+            "write it as a list with its two bounds",
+        ),
+        (
+            r#"{"bucket":"box"},{"key":"a"},["starts-with","$file",""]"#,
+            "The file is no field",
+        ),
     ] {
         let told = of(conditions).obstacles;
         assert!(
@@ -996,6 +1004,12 @@ fn a_policy_alone_says_what_a_form_must_contain_and_what_no_form_can_meet() {
             "{conditions}: {told:?}"
         );
     }
+    let ranged = of(r#"{"key":"a"},{"content-length-range":"1,10"}"#).requirements;
+    assert!(
+        ranged
+            .iter()
+            .all(|part| part.field != "content-length-range")
+    );
     let broken = explain_policy("bm90aGluZw==", &context);
     assert_eq!(
         broken.refusal.as_deref(),

@@ -31,6 +31,7 @@ use super::form::PostForm;
 use super::mask::is_hidden;
 use crate::model::AccessKey;
 
+pub(super) use absent::RANGE_AS_FIELD;
 pub(super) use guesses::tried_signatures;
 pub(super) use size::reversed_range;
 pub use uploaders::alone as only_fields_of_an_uploader;

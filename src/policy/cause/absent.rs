@@ -8,7 +8,7 @@ use super::super::document::{Condition, Test};
 use super::{Facts, shown_value};
 
 /// Said of a length range that is written as a condition on a field.
-pub(super) const RANGE_AS_FIELD: &str = "content-length-range is no field of the form: write it as a list with its two bounds, as \
+pub(in super::super) const RANGE_AS_FIELD: &str = "content-length-range is no field of the form: write it as a list with its two bounds, as \
      [\"content-length-range\", 1, 1048576].";
 
 /// Fields of one signature, which a form of the other must not have.
