@@ -1471,6 +1471,19 @@ async fn a_saved_request_is_explained_as_the_server_explains_it() {
 }
 
 #[tokio::test]
+async fn a_boundary_that_is_no_ascii_is_told_from_another_kind_of_body() {
+    let mut ask = changed(|_| {});
+    ask.headers = vec![(
+        "content-type",
+        "multipart/form-data; boundary=\u{e9}".to_owned(),
+    )];
+    let told = told(&saved(&ask), &options()).await;
+    assert_eq!(told.report["refusal"]["code"], "PreconditionFailed");
+    let likely = told.report["likely_cause"].as_str().unwrap();
+    assert!(likely.contains("all of it is plain ASCII"), "{likely}");
+}
+
+#[tokio::test]
 async fn a_saved_request_that_a_server_would_grant_is_granted() {
     let ask = changed(|form| {
         form.covered("Content-MD5", &STANDARD.encode(md5(FILE)));
