@@ -98,6 +98,12 @@ fn changed_after(change: impl FnOnce(&mut Form)) -> Ask {
     Ask::form(&form)
 }
 
+/// A form of one part with this head.
+fn one_part(head: &str) -> Ask {
+    let body = format!("--{BOUNDARY}\r\n{head}\r\n\r\nx\r\n--{BOUNDARY}--\r\n");
+    Ask::raw("POST", "/uploads/", Some(&content_type()), body.as_bytes())
+}
+
 fn many(form: &mut Form, count: usize) {
     let fields = (0..count).map(|n| (format!("x-ignore-{n}"), String::new()));
     form.fields.extend(fields);
@@ -200,6 +206,35 @@ const ROWS: &[Row] = &[
         "has no Content-Type",
     ),
     (
+        "an empty type",
+        || Ask::raw("POST", "/uploads/", Some(""), b"x"),
+        412,
+        "PreconditionFailed",
+        "has no Content-Type, or an empty one",
+    ),
+    (
+        "a type without its semicolon",
+        || {
+            let mut ask = changed(|_| {});
+            ask.headers = vec![("content-type", content_type().replace(';', ""))];
+            ask
+        },
+        412,
+        "PreconditionFailed",
+        "a semicolon stands between",
+    ),
+    (
+        "a type with a comma",
+        || {
+            let mut ask = changed(|_| {});
+            ask.headers = vec![("content-type", content_type().replace(';', ","))];
+            ask
+        },
+        412,
+        "PreconditionFailed",
+        "a semicolon stands between",
+    ),
+    (
         "two types",
         || {
             let mut ask = changed(|_| {});
@@ -253,6 +288,17 @@ const ROWS: &[Row] = &[
         405,
         "MethodNotAllowed",
         "post it to /uploads/ and name the object in the field 'key'",
+    ),
+    (
+        "two slashes before the bucket",
+        || {
+            let mut ask = changed(|_| {});
+            ask.path = "//uploads/".to_owned();
+            ask
+        },
+        405,
+        "MethodNotAllowed",
+        "begins with two slashes",
     ),
     (
         "no bucket",
@@ -353,6 +399,18 @@ const ROWS: &[Row] = &[
         "is not the one in the body",
     ),
     (
+        "a compressed body",
+        || {
+            let mut ask = changed(|_| {});
+            ask.headers.push(("content-encoding", "gzip".to_owned()));
+            ask.body = b"\x1f\x8b\x08\x00 as gzip begins".to_vec();
+            ask
+        },
+        400,
+        "MalformedPOSTRequest",
+        "send it uncompressed",
+    ),
+    (
         "an empty body",
         || Ask::raw("POST", "/uploads/", Some(&content_type()), b""),
         411,
@@ -394,6 +452,41 @@ const ROWS: &[Row] = &[
         "not as browsers write it",
     ),
     (
+        "a header line that is folded",
+        || one_part("Content-Disposition: form-data;\r\n name=\"key\""),
+        400,
+        "MalformedPOSTRequest",
+        "goes on in the next one",
+    ),
+    (
+        "a file name in Latin-1",
+        || {
+            let mut ask = changed(|form| form.file_part.1 = Some("MARK".to_owned()));
+            let at = ask
+                .body
+                .windows(4)
+                .position(|four| four == b"MARK")
+                .unwrap();
+            ask.body[at] = 0xfc;
+            ask
+        },
+        400,
+        "MalformedPOSTRequest",
+        "another encoding such as Latin-1",
+    ),
+    (
+        "forty header lines",
+        || {
+            let lines = "\r\nX-Line: 1".repeat(40);
+            one_part(&format!(
+                "Content-Disposition: form-data; name=\"key\"{lines}"
+            ))
+        },
+        400,
+        "MalformedPOSTRequest",
+        "has more lines than a part may have",
+    ),
+    (
         "too many parts",
         || changed(|form| many(form, 130)),
         400,
@@ -412,7 +505,22 @@ const ROWS: &[Row] = &[
         || changed(|form| _ = form.set("x-amz-meta-note", &"n".repeat(20_480))),
         400,
         "MaxPostPreDataLengthExceededError",
-        "'x-amz-meta-note' is where the fields passed 20,480 bytes",
+        "in the field 'x-amz-meta-note' or right behind it",
+    ),
+    (
+        "fields that leave no room for the file's header",
+        || {
+            let mut form = valid();
+            form.set("x-ignore-note", "").sign();
+            let head = form.encode();
+            let name = b"filename=";
+            let at = head.windows(name.len()).position(|part| part == name);
+            form.set("x-ignore-note", &"n".repeat(20_480 - at.unwrap()));
+            Ask::form(&form)
+        },
+        400,
+        "MaxPostPreDataLengthExceededError",
+        "in the field 'signature' or right behind it",
     ),
     (
         "a large file under another name",
@@ -882,6 +990,36 @@ async fn the_refusals_of_a_session_lead_to_their_cause_too() {
         "other bytes than its own fields say",
     )
     .await;
+    for (sentence, changes, cause) in [
+        (
+            "a chunk beyond the last",
+            &[("dzchunkindex", "3"), ("dztotalchunkcount", "3")][..],
+            "lies beyond the number of chunks",
+        ),
+        (
+            "a chunk beyond the last, counted from 1",
+            &[("flowChunkNumber", "4"), ("flowTotalChunks", "3")],
+            "lies beyond the number of chunks",
+        ),
+        (
+            "more chunks than an upload has",
+            &[("dzchunkindex", "3"), ("dztotalchunkcount", "20000")],
+            "make the chunks larger",
+        ),
+        (
+            "a file beyond every upload",
+            &[("resumableTotalSize", "9999999999999999")],
+            "beyond the largest file",
+        ),
+        (
+            "an offset behind the end",
+            &[("offset", "9"), ("total", "9")],
+            "at the end of the file or behind it",
+        ),
+    ] {
+        let ask = chunk(&bare, FILE, changes);
+        refused(&rig, sentence, &ask, 400, "InvalidArgument", cause).await;
+    }
     let mut query = chunk(&bare, FILE, &[]);
     query.path = "/uploads/?resumableChunkNumber=1".to_owned();
     refused(
@@ -943,6 +1081,52 @@ async fn the_refusals_of_a_session_lead_to_their_cause_too() {
         "was aborted",
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_session_whose_file_has_expired_says_when_it_did() {
+    let rig = Rig::new().await;
+    let end = NOW.plus(Duration::from_secs(60)).millis() / 1000;
+    let of = session(&rig, &format!("a.bin&expires_at={end}")).await;
+    rig.advance(Duration::from_secs(61));
+    let late = chunk(&of, FILE, &[]);
+    let cause = "was to expire at 2026-11-22T13:21:00.000Z, and that time has passed";
+    refused(&rig, "a late chunk", &late, 404, "NoSuchUpload", cause).await;
+    let told = explained(&rig, &late.send(&rig).await).await;
+    assert_eq!(told["signature"]["verdict"], "right");
+    assert_eq!(told["session"].as_str().unwrap().len(), 24);
+}
+
+#[tokio::test]
+async fn a_file_that_is_announced_beyond_every_post_is_told_to_come_in_chunks() {
+    let rig = Rig::new().await;
+    let mut ask = changed(|_| {});
+    ask.headers
+        .push(("content-length", "6000000000".to_owned()));
+    let cause = "the most that one form post may bring whatever its policy says";
+    refused(&rig, "6 GB", &ask, 400, "EntityTooLarge", cause).await;
+}
+
+#[tokio::test]
+async fn a_form_below_the_bucket_of_its_host_is_told_to_go_to_the_root() {
+    let rig = Rig::new().await;
+    for path in ["/uploads/", "/in/a.bin", "/%75ploads/"] {
+        let mut ask = changed(|_| {});
+        ask.path = path.to_owned();
+        ask.headers
+            .push(("host", "uploads.localhost:7080".to_owned()));
+        let answer = ask.send(&rig).await;
+        let link = answer.header("x-pillarbox-explain");
+        let link = link.strip_prefix("http://localhost:7080").unwrap();
+        let told = read(&rig, link, "*/*").await.json()["explanation"].clone();
+        let cause = told["likely_cause"].as_str().unwrap();
+        assert!(cause.contains("post it to / and name"), "{path}: {cause}");
+        assert_eq!(told["request"]["bucket_named_by"], "host", "{path}");
+    }
+    let mut ask = changed(|_| {});
+    ask.path = "/%75ploads/in/a.bin".to_owned();
+    let told = explained(&rig, &ask.send(&rig).await).await;
+    assert_eq!(told["request"]["bucket_named_by"], "path");
 }
 
 #[tokio::test]
@@ -1301,6 +1485,19 @@ async fn a_saved_request_is_explained_as_the_server_explains_it() {
         let message = explained(&rig, &answer).await["refusal"]["message"].clone();
         assert_eq!(refusal["message"], message, "{sentence}");
     }
+}
+
+#[tokio::test]
+async fn a_boundary_that_is_no_ascii_is_told_from_another_kind_of_body() {
+    let mut ask = changed(|_| {});
+    ask.headers = vec![(
+        "content-type",
+        "multipart/form-data; boundary=\u{e9}".to_owned(),
+    )];
+    let told = told(&saved(&ask), &options()).await;
+    assert_eq!(told.report["refusal"]["code"], "PreconditionFailed");
+    let likely = told.report["likely_cause"].as_str().unwrap();
+    assert!(likely.contains("all of it is plain ASCII"), "{likely}");
 }
 
 #[tokio::test]

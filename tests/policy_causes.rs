@@ -697,6 +697,11 @@ fn a_policy_that_ended_is_traced_to_the_clock_or_to_its_age() {
             "a local time that was written as UTC",
         ),
         (
+            "two minutes before it was signed",
+            || ended("2029-12-31T11:58:00Z", true),
+            "its expiration is computed wrongly",
+        ),
+        (
             "a policy of last year",
             || ended("2028-12-31T12:00:00Z", true),
             "ended before the form was signed",
@@ -984,6 +989,14 @@ fn a_policy_alone_says_what_a_form_must_contain_and_what_no_form_can_meet() {
             r#"{"bucket":"box"},{"key":"a"},{"x-ignore-a":"b"}"#,
             "counts as not sent",
         ),
+        (
+            r#"{"bucket":"box"},{"key":"a"},{"content-length-range":"1,10"}"#,
+            "write it as a list with its two bounds",
+        ),
+        (
+            r#"{"bucket":"box"},{"key":"a"},["starts-with","$file",""]"#,
+            "The file is no field",
+        ),
     ] {
         let told = of(conditions).obstacles;
         assert!(
@@ -991,6 +1004,12 @@ fn a_policy_alone_says_what_a_form_must_contain_and_what_no_form_can_meet() {
             "{conditions}: {told:?}"
         );
     }
+    let ranged = of(r#"{"key":"a"},{"content-length-range":"1,10"}"#).requirements;
+    assert!(
+        ranged
+            .iter()
+            .all(|part| part.field != "content-length-range")
+    );
     let broken = explain_policy("bm90aGluZw==", &context);
     assert_eq!(
         broken.refusal.as_deref(),
@@ -1004,4 +1023,538 @@ fn a_policy_alone_says_what_a_form_must_contain_and_what_no_form_can_meet() {
     let json = STANDARD.encode(r#"{"expiration":"2030-01-01T00:00:00Z","conditions":[]}"#);
     let cause = explain_policy(&json, &late).likely_cause.unwrap();
     assert!(cause.contains("ask for a fresh form"), "{cause}");
+}
+
+#[test]
+fn a_policy_that_is_whole_and_no_text_is_not_taken_for_a_cut_one() {
+    fn with_bom(text: &str) -> String {
+        let mut bytes = vec![0xff, 0xfe];
+        bytes.extend(text.encode_utf16().flat_map(u16::to_le_bytes));
+        STANDARD.encode(bytes)
+    }
+    fn sent(policy: String) -> Case {
+        let mut case = v2().field("signature", &sign_v2(&secret(SECRET), &policy));
+        case = case.field("policy", &policy);
+        case.signed_by(|_| "(none)".to_owned())
+            .sent_as(|_| "(none)".to_owned())
+    }
+    named(&[
+        (
+            "UTF-16 with its mark",
+            || sent(with_bom(r#"{"expiration":"2030-01-01T00:00:00Z"}"#)),
+            "The policy's text is UTF-16",
+        ),
+        (
+            "UTF-16 with letters that are two bytes",
+            || {
+                let text = "{\"\u{fc}\":\"\"}".encode_utf16();
+                sent(STANDARD.encode(text.flat_map(u16::to_le_bytes).collect::<Vec<_>>()))
+            },
+            "The policy's text is UTF-16",
+        ),
+        (
+            "Latin-1",
+            || {
+                sent(STANDARD.encode(b"{\"expiration\":\"2030-01-01T00:00:00Z\",\"conditions\":[{\"key\":\"\xfc\"}]}"))
+            },
+            "no UTF-8, as a text in Latin-1 does",
+        ),
+        (
+            "gzip",
+            || {
+                sent(
+                    STANDARD
+                        .encode(b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xab\x56\x4a\x04\x00"),
+                )
+            },
+            "compressed (gzip)",
+        ),
+    ]);
+}
+
+#[test]
+fn an_expiration_that_is_no_date_is_traced_to_the_place_of_its_fault() {
+    for (value, fault) in [
+        ("1893456000", "a number of seconds"),
+        ("1893456000.5", "a number of seconds"),
+        ("-1", "a number of seconds"),
+        ("null", "it is no text"),
+        ("{}", "it is no text"),
+        (r#""""#, "it is empty"),
+        (r#"" 2030-01-01T00:00:00Z""#, "blanks around it"),
+        (r#""20300101T000000Z""#, "lacks the hyphens and colons"),
+        (r#""Tue, 01 Jan 2030 00:00:00 GMT""#, "written in words"),
+        (r#""2030-1-1T0:0:0Z""#, "its date is not four digits"),
+        (r#""01.01.2030""#, "its date is not four digits"),
+        (r#""2030-01-01""#, "it has no time of day"),
+        (r#""2030-01-01 00:00:00Z""#, "a blank where the T belongs"),
+        (r#""2030-01-01t00:00:00Z""#, "its t must be a capital T"),
+        (r#""2030-01-01/00:00:00Z""#, "no T between"),
+        (r#""2030-01-01T00:00Z""#, "it has no seconds"),
+        (r#""2030-01-01T00""#, "its time is not two digits each"),
+        (
+            r#""2030-01-01T0:00:00Z""#,
+            "its time is not two digits each",
+        ),
+        (r#""2030-01-01T00:00:00.Z""#, "its fraction of a second"),
+        (
+            r#""2030-01-01T00:00:00.0123456789Z""#,
+            "its fraction of a second",
+        ),
+        (r#""2030-01-01T00:00:00""#, "names no time zone"),
+        (r#""2030-01-01T00:00:00.000""#, "names no time zone"),
+        (r#""2030-01-01T00:00:00z""#, "its z must be a capital Z"),
+        (r#""2030-01-01T00:00:00+0000""#, "lacks the colon"),
+        (r#""2030-01-01T00:00:00-0500""#, "lacks the colon"),
+        (r#""2030-01-01T00:00:00 Z""#, "a blank before its time zone"),
+        (r#""2030-01-01T00:00:00Z[UTC]""#, "is no time zone"),
+        (r#""2030-13-01T00:00:00Z""#, "no date that exists"),
+        (r#""2030-01-01T00:00:00+99:99""#, "no date that exists"),
+    ] {
+        let json = format!(r#"{{"expiration":{value},"conditions":[]}}"#);
+        let cause = v2().json(&json).explained().likely_cause.unwrap();
+        assert!(cause.contains(fault), "{value}: {cause}");
+    }
+}
+
+#[test]
+fn what_is_no_json_is_traced_to_its_place_and_a_range_to_its_grammar() {
+    named(&[
+        ("a list", || v2().json("[]"), "must be one JSON object"),
+        (
+            "a comment",
+            || v2().json(r#"{"expiration":"2030-01-01T00:00:00Z", /* all */ "conditions":[]}"#),
+            "no JSON: key must be a string at line 1 column 39",
+        ),
+        (
+            "Python's None",
+            || v2().json(r#"{"expiration":None,"conditions":[]}"#),
+            "no JSON: expected value at line 1 column 15",
+        ),
+        (
+            "something behind the end",
+            || v2().json("{\"expiration\":\"2030-01-01T00:00:00Z\",\"conditions\":[]}\n}"),
+            "trailing characters at line 2 column 1",
+        ),
+        (
+            "a range as a member",
+            || v2().condition(r#"{"Content-Length-Range":[1,5]}"#),
+            "write it as a list with its two bounds",
+        ),
+        (
+            "a list as a value",
+            || v2().condition(r#"{"acl":["private"]}"#),
+            "where a text belongs",
+        ),
+        (
+            "a range as a text",
+            || v2().condition(r#"{"content-length-range":"1,10"}"#),
+            "write it as a list with its two bounds",
+        ),
+        (
+            "a range with eq",
+            || v2().condition(r#"["eq","content-length-range","5"]"#),
+            "write it as a list with its two bounds",
+        ),
+        (
+            "a range with eq and a dollar",
+            || v2().condition(r#"["eq","$content-length-range","5"]"#),
+            "write it as a list with its two bounds",
+        ),
+        (
+            "a value that names the range",
+            || v2().condition(r#"["eq","acl","content-length-range"]"#),
+            "without the '$'",
+        ),
+        (
+            "a bound beyond every file",
+            || v2().condition(r#"["content-length-range",0,10000000000000000000000000]"#),
+            "none larger than any file",
+        ),
+    ]);
+}
+
+#[test]
+fn a_field_that_is_not_there_is_asked_for_only_when_it_helps() {
+    named(&[
+        (
+            "a value that was signed",
+            || v2().condition(r#"{"acl":"private"}"#),
+            "has none before the file; send it with the value 'private'.",
+        ),
+        (
+            "a prefix",
+            || v2().condition(r#"["starts-with","$x-amz-meta-a","v"]"#),
+            "send it with a value that begins with 'v'.",
+        ),
+        (
+            "any value",
+            || v2().condition(r#"["starts-with","$acl",""]"#),
+            "send it, if need be empty.",
+        ),
+        (
+            "a token",
+            || v2().condition(r#"{"x-amz-meta-token":"hush-hush-hush"}"#),
+            "send it with what was signed.",
+        ),
+        (
+            "an ignored field",
+            || v2().expects(r#"{"x-ignore-a":"1"}"#, "x-ignore-a", "1"),
+            "counts as not sent, so no form can meet the condition on 'x-ignore-a': take it out",
+        ),
+        (
+            "a beginning of names",
+            || v2().expects(r#"["starts-with","$x-amz-meta-",""]"#, "x-amz-meta-a", "1"),
+            "write one condition for each field",
+        ),
+        (
+            "a pattern",
+            || v2().expects(r#"["starts-with","$x-amz-meta-*",""]"#, "x-amz-meta-a", "1"),
+            "write one condition for each field",
+        ),
+        (
+            "the file",
+            || v2().condition(r#"["starts-with","$file",""]"#),
+            "the file is no field: take the condition out",
+        ),
+        (
+            "the other version's key",
+            || v4().condition(r#"["starts-with","$AWSAccessKeyId",""]"#),
+            "a field of Signature Version 2, and the form is signed by Version 4: take it out",
+        ),
+        (
+            "the other version's date",
+            || v2().condition(r#"["starts-with","$x-amz-date",""]"#),
+            "a field of Signature Version 4, and the form is signed by Version 2: take it out",
+        ),
+        (
+            "a field that came twice",
+            || {
+                let mut case = v2().condition(r#"{"x-amz-meta-a":"1"}"#);
+                for value in ["1", "2"] {
+                    case.fields
+                        .push(("x-amz-meta-a".to_owned(), value.to_owned()));
+                }
+                case
+            },
+            "came more than once",
+        ),
+        (
+            "a field that came twice, the other first",
+            || v2().expects(r#"{"x-amz-meta-a":"1"}"#, "x-amz-meta-a", "2,1"),
+            "came more than once",
+        ),
+        (
+            "two conditions that no value meets",
+            || v2().condition(r#"{"key":"out/a.txt"}"#),
+            "on the field 'key' contradict each other",
+        ),
+        (
+            "too many types",
+            || {
+                v2().expects(
+                    r#"["starts-with","$Content-Type","image/"]"#,
+                    "Content-Type",
+                    &["image/png"; 101].join(","),
+                )
+            },
+            "a list of more than 100 types",
+        ),
+    ]);
+}
+
+#[test]
+fn a_field_that_acts_is_to_be_signed_as_it_was_sent() {
+    for (name, value, advice) in [
+        ("acl", "public-read", r#"add {"acl":"public-read"} to"#),
+        (
+            "success_action_redirect",
+            "https://a.example/",
+            r#"add {"success_action_redirect":"https://a.example/"} to"#,
+        ),
+        (
+            "redirect",
+            "https://a.example/",
+            r#"add {"redirect":"https"#,
+        ),
+        (
+            "success_action_status",
+            "201",
+            r#"add {"success_action_status":"201"} to"#,
+        ),
+        (
+            "tagging",
+            "<Tagging a=\"b\"/>",
+            r#"add {"tagging":"<Tagging a=\"b\"/>"} to"#,
+        ),
+        (
+            "x-amz-storage-class",
+            "STANDARD",
+            r#"add {"x-amz-storage-class":"STANDARD"} to"#,
+        ),
+        (
+            "acl",
+            &"x".repeat(201),
+            "add a condition with exactly its value to",
+        ),
+        (
+            "x-amz-meta-a",
+            "1",
+            r#"add ["starts-with", "$x-amz-meta-a", ""] to"#,
+        ),
+        (
+            "Content-Type",
+            "a/b",
+            r#"add ["starts-with", "$content-type", ""] to"#,
+        ),
+    ] {
+        let cause = v2().field(name, value).explained().likely_cause.unwrap();
+        assert!(cause.contains(advice), "{name}: {cause}");
+    }
+    let key = |case: &mut Case| case.conditions.retain(|json| !json.contains("$key"));
+    let mut case = v2();
+    key(&mut case);
+    let cause = case.explained().likely_cause.unwrap();
+    assert!(cause.contains(r#"add {"key":"in/a.txt"} to"#), "{cause}");
+}
+
+/// Base64 as URLs have it, of a policy whose base64 differs there.
+fn for_urls(text: &str) -> String {
+    let spelt = text.replace('+', "-").replace('/', "_");
+    assert_ne!(spelt, text);
+    spelt.trim_end_matches('=').to_owned()
+}
+
+#[test]
+fn a_policy_that_was_altered_on_its_way_is_told_from_another_secret() {
+    named(&[
+        (
+            "percent-encoded",
+            || v2().sent_as(|t| t.replacen('e', "%65", 1).replace('=', "%3D")),
+            "percent-encoded after it was signed",
+        ),
+        (
+            "percent-encoded, and changed",
+            || v2().sent_as(|t| t.replacen('e', "%65", 1) + "%20"),
+            "another secret",
+        ),
+        (
+            "Python's bytes",
+            || v2().sent_as(|t| format!("b'{t}'")),
+            "quotation marks around it that were not signed",
+        ),
+        (
+            "quotation marks",
+            || v4().sent_as(|t| format!("\"{t}\"")),
+            "quotation marks around it that were not signed",
+        ),
+        (
+            "base64 of URLs without padding",
+            || {
+                v4().expects(
+                    r#"{"x-amz-meta-a":"???>>>~~~???>>>~~~"}"#,
+                    "x-amz-meta-a",
+                    "a",
+                )
+                .sent_as(for_urls)
+            },
+            "another spelling of base64",
+        ),
+        (
+            "nothing",
+            || v2().sent_as(|_| String::new()),
+            "The policy is empty",
+        ),
+        (
+            "undefined",
+            || v4().sent_as(|_| "undefined".to_owned()),
+            "The policy is 'undefined'",
+        ),
+        (
+            "a percent-encoded signature",
+            || {
+                v2().signed_by(|t| {
+                    let signature = sign_v2(&secret(SECRET), t);
+                    signature
+                        .replace('+', "%2B")
+                        .replace('/', "%2F")
+                        .replace('=', "%3D")
+                })
+            },
+            "not percent-encoded, in base64",
+        ),
+        (
+            "a signature in quotation marks",
+            || v4().signed_by(|t| format!("\"{}\"", sign_v4(&secret(SECRET), DAY, "us-east-1", t))),
+            "quotation marks around it",
+        ),
+        (
+            "a percent-encoded signature of another secret",
+            || v2().signed_by(|t| sign_v2(&secret("other"), t).replace('=', "%3D")),
+            "another secret",
+        ),
+        (
+            "another secret in Version 4",
+            || v4().signed_by(|t| sign_v4(&secret("other"), DAY, "us-east-1", t)),
+            "or its key was derived otherwise",
+        ),
+        (
+            "a percent-encoded credential",
+            || {
+                v4().field(
+                    "x-amz-credential",
+                    "S3POSTEXAMPLEKEY%2F20291231%2Fus-east-1%2Fs3%2Faws4_request",
+                )
+            },
+            "percent-encoded (%2F)",
+        ),
+    ]);
+}
+
+#[test]
+fn a_key_that_was_derived_otherwise_is_told_from_another_secret() {
+    fn chain(first: &str, spell: fn(Vec<u8>) -> Vec<u8>, text: &str) -> String {
+        let mut key = first.as_bytes().to_vec();
+        for part in [DAY, "us-east-1", "s3", "aws4_request"] {
+            key = spell(hmac_sha256(&key, part));
+        }
+        hex(&hmac_sha256(&key, text))
+    }
+    named(&[
+        (
+            "a key of last week",
+            || v4().signed_by(|t| sign_v4(&secret(SECRET), "20291224", "us-east-1", t)),
+            "another day",
+        ),
+        (
+            "a key of the day on which the policy ends",
+            || {
+                let mut case =
+                    v4().signed_by(|t| sign_v4(&secret(SECRET), "20300601", "us-east-1", t));
+                case.expiration = "2030-06-01T00:00:00Z";
+                case
+            },
+            "another day",
+        ),
+        (
+            "no AWS4",
+            || v4().signed_by(|t| chain(SECRET, |tag| tag, t)),
+            "derived from the bare secret",
+        ),
+        (
+            "digits in between",
+            || v4().signed_by(|t| chain(&format!("AWS4{SECRET}"), |tag| hex(&tag).into_bytes(), t)),
+            "from digests in hexadecimal digits",
+        ),
+    ]);
+}
+
+#[test]
+fn the_field_whose_value_is_refused_is_named_with_its_limit() {
+    named(&[
+        (
+            "a long key",
+            || v2().field("key", &format!("in/{}", "k".repeat(1022))),
+            "The field 'key' has 1025 bytes, and a key may have 1024",
+        ),
+        (
+            "much metadata",
+            || {
+                v2().expects(
+                    r#"["starts-with","$x-amz-meta-a",""]"#,
+                    "x-amz-meta-a",
+                    &"m".repeat(2048),
+                )
+            },
+            "may have 2048 bytes in all",
+        ),
+        (
+            "a storage class",
+            || {
+                v2().expects(
+                    r#"{"x-amz-storage-class":"COLD"}"#,
+                    "x-amz-storage-class",
+                    "COLD",
+                )
+            },
+            "The field 'x-amz-storage-class' has a value",
+        ),
+        (
+            "a location",
+            || {
+                v2().expects(
+                    r#"{"x-amz-website-redirect-location":"a"}"#,
+                    "x-amz-website-redirect-location",
+                    "a",
+                )
+            },
+            "The field 'x-amz-website-redirect-location' has a value",
+        ),
+        (
+            "an MD5",
+            || v2().expects(r#"{"content-md5":"a"}"#, "Content-MD5", "a"),
+            "The field 'Content-MD5' has a value",
+        ),
+        (
+            "two checksums",
+            || {
+                v2().field("x-amz-checksum-crc32", "AAAAAA==")
+                    .field("x-amz-checksum-crc32c", "AAAAAA==")
+            },
+            "A field 'x-amz-checksum-...' has a value",
+        ),
+        (
+            "no tags",
+            || v2().expects(r#"{"tagging":""}"#, "tagging", ""),
+            "The field 'tagging' is empty; leave it out",
+        ),
+        (
+            "tags in base64",
+            || {
+                let tags = STANDARD.encode("<Tagging><TagSet/></Tagging>");
+                v2().expects(r#"["starts-with","$tagging",""]"#, "tagging", &tags)
+            },
+            "is in base64, and takes the XML as it is",
+        ),
+        (
+            "a word",
+            || v2().expects(r#"{"tagging":"red"}"#, "tagging", "red"),
+            "is no XML; it must be <Tagging>",
+        ),
+        (
+            "XML that breaks off",
+            || v2().expects(r#"{"tagging":"<Tagging>"}"#, "tagging", "<Tagging>"),
+            "The field 'tagging' has a value",
+        ),
+    ]);
+}
+
+#[test]
+fn a_file_beyond_every_post_is_told_to_come_in_chunks() {
+    fn of(bytes: u64) -> Case {
+        Case {
+            file_bytes: Some(bytes),
+            ..v2()
+        }
+    }
+    named(&[
+        ("6 GB", || of(5_999_959_040), "send it in chunks"),
+        ("20 GB", || of(20_000_000_000), "send it in chunks"),
+        (
+            "a range beyond it",
+            || Case {
+                file_bytes: Some(6_000_000_000),
+                ..v2().condition(r#"["content-length-range",0,9000000000]"#)
+            },
+            "send it in chunks",
+        ),
+        (
+            "a byte too many",
+            || Case {
+                file_bytes: Some(1001),
+                ..v2().condition(r#"["content-length-range",0,1000]"#)
+            },
+            "has 1001 bytes and the policy allows 0 to 1000",
+        ),
+    ]);
 }

@@ -41,6 +41,7 @@ pub async fn receive(call: &mut Call<'_>, bucket: &str) -> Result<Reply, ApiErro
     let mut seen = Seen::at(call.now);
     let received = receive_seen(call, bucket, &mut seen).await;
     received.map_err(|mut error| {
+        seen.learn(error.seen.take());
         error.seen = Some(Box::new(seen));
         error
     })

@@ -45,7 +45,7 @@ impl SessionPost {
         let stored = session.upload.answer;
         let style = answer_style::of(stored, grant.chunk()).map_err(|e| e.in_style(stored))?;
         if is_over(&session, app.clock.now()) {
-            return Err(ApiError::from(StoreError::NoSuchUpload).in_style(style));
+            return Err(expired(&session).in_style(style));
         }
         let file = check_file(app, &session).await;
         file.map_err(|error| error.in_style(style))?;
@@ -94,13 +94,23 @@ async fn check_file(app: &App, session: &UploadSession) -> Result<(), ApiError> 
     let file = ObjectName::Id(session.upload.id);
     match app.store.object(&file, app.clock.now()).await {
         Ok(_) => Ok(()),
-        Err(StoreError::NoSuchObject) => Err(ApiError::new(
-            ErrorCode::NoSuchUpload,
-            "The file of this upload was complete and is gone: it was deleted or replaced, or has expired. Start a new upload.",
-        )
-        .caused_by(StoreError::NoSuchObject)),
+        Err(StoreError::NoSuchObject) => {
+            let gone = "The file of this upload was complete and is gone: it was deleted or replaced, or has expired. Start a new upload.";
+            let error = ApiError::new(ErrorCode::NoSuchUpload, gone).because(gone.to_owned());
+            Err(error.caused_by(StoreError::NoSuchObject))
+        }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Such a session is refused as if it were gone, and the explanation says why.
+fn expired(session: &UploadSession) -> ApiError {
+    let end = session.upload.expires_at.map(Timestamp::rfc3339);
+    ApiError::from(StoreError::NoSuchUpload).because(format!(
+        "The file of this upload session was to expire at {}, and that time has passed, so nothing more is taken for it; start a new session, with a \
+         later expires_at.",
+        end.unwrap_or_default()
+    ))
 }
 
 /// A file on its way into the store.
@@ -178,11 +188,10 @@ impl<'a> PostTarget<'a> {
     ) -> Result<Stored, ApiError> {
         let Self { writer, chunk } = self;
         // It may have come so slowly that this is so only now.
-        if chunk
-            .as_ref()
-            .is_some_and(|(post, _)| is_over(&post.session, now))
+        if let Some((post, _)) = &chunk
+            && is_over(&post.session, now)
         {
-            return Err(StoreError::NoSuchUpload.into());
+            return Err(expired(&post.session));
         }
         let committed = writer.commit(expected, now).await;
         let Some((post, target)) = chunk else {

@@ -6,17 +6,21 @@
 //! anybody who could not sign.
 //! Invariant: no sentence holds a secret, a signature or the signed text.
 
+mod absent;
 mod condition;
+mod date_shape;
 mod document;
 mod expiration;
 mod extra_field;
 mod fields;
+mod guesses;
 mod limits;
 mod signature;
 mod size;
 mod token;
 mod uploaders;
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use super::document::{PostPolicy, Test};
@@ -24,9 +28,11 @@ use super::error::{PolicyError, PolicyErrorKind as Kind};
 use super::evaluate::{Context, Judged};
 use super::explain::Surroundings;
 use super::form::PostForm;
+use super::mask::is_hidden;
 use crate::model::AccessKey;
 
-pub(super) use signature::tried_signatures;
+pub(super) use absent::RANGE_AS_FIELD;
+pub(super) use guesses::tried_signatures;
 pub(super) use size::reversed_range;
 pub use uploaders::alone as only_fields_of_an_uploader;
 
@@ -84,6 +90,22 @@ type Clue = fn(&Facts<'_>, &PolicyError) -> Option<String>;
 /// The sentence, when the mistake was made.
 fn when(made: bool, sentence: &str) -> Option<String> {
     made.then(|| sentence.to_owned())
+}
+
+/// Most bytes of a value that a sentence repeats.
+const MAX_VALUE_BYTES: usize = 200;
+
+/// The value, unless it is secret or long.
+fn shown_value<'a>(name: &str, value: &'a str) -> Option<&'a str> {
+    (!is_hidden(name) && value.len() <= MAX_VALUE_BYTES).then_some(value)
+}
+
+/// Percent-decoded; none when nothing is encoded, or it is no text.
+fn percent_decoded(text: &str) -> Option<Cow<'_, str>> {
+    let decoded = percent_encoding::percent_decode_str(text)
+        .decode_utf8()
+        .ok()?;
+    (decoded != text).then_some(decoded)
 }
 
 pub(super) fn likely_cause(facts: &Facts<'_>, error: &PolicyError) -> String {

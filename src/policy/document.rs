@@ -147,6 +147,11 @@ fn invalid_json<E>(_: E) -> PolicyError {
 
 /// The JSON text inside the base64 text.
 pub(super) fn decode(base64_text: &str) -> Result<String, PolicyError> {
+    String::from_utf8(decode_bytes(base64_text)?).map_err(invalid_json)
+}
+
+/// What the base64 text holds, text or not.
+pub(super) fn decode_bytes(base64_text: &str) -> Result<Vec<u8>, PolicyError> {
     if base64_text.len() > PostForm::MAX_BYTES {
         return invalid(format_args!("longer than {} bytes.", PostForm::MAX_BYTES));
     }
@@ -156,15 +161,14 @@ pub(super) fn decode(base64_text: &str) -> Result<String, PolicyError> {
         let is_kept = |byte: &u8| !b" \t\r\n".contains(byte);
         BASE64.decode(base64_text.bytes().filter(is_kept).collect::<Vec<_>>())
     };
-    let bytes = BASE64
+    BASE64
         .decode(base64_text)
         .or_else(|_| unwrapped())
-        .map_err(|_| PolicyError::invalid_policy("invalid Base64 encoding."))?;
-    String::from_utf8(bytes).map_err(invalid_json)
+        .map_err(|_| PolicyError::invalid_policy("invalid Base64 encoding."))
 }
 
 /// Rewrites the two escapes that Amazon documents for policies and JSON does not know: `\$` and `\v`.
-fn plain_escapes(json: &str) -> Cow<'_, str> {
+pub(super) fn plain_escapes(json: &str) -> Cow<'_, str> {
     if !json.contains("\\$") && !json.contains("\\v") {
         return Cow::Borrowed(json);
     }

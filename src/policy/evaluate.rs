@@ -27,7 +27,7 @@ use crate::model::{
 pub(super) const SESSION_FIELD_PREFIX: &str = "x-pillarbox-upload-";
 
 /// Most elements of a Content-Type that is a list; each condition on it looks at all of them.
-const MAX_TYPES: usize = 100;
+pub(super) const MAX_TYPES: usize = 100;
 /// Fields that need no condition: the signed text, what proves it, and the file.
 const EXEMPT_FIELDS: [&str; 5] = [
     "awsaccesskeyid",

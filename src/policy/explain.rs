@@ -262,7 +262,7 @@ fn finding(facts: &Facts<'_>, condition: &Condition) -> ConditionFinding {
         ),
         Test::Length { min, max } => (
             format!("a file of {min} to {max} bytes"),
-            size_shown(&facts.around),
+            size_shown(facts.around),
         ),
         Test::Never => ("what no form can meet".to_owned(), None),
     };

@@ -11,7 +11,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::cause::{Facts, likely_cause, reversed_range};
+use super::cause::{Facts, RANGE_AS_FIELD, likely_cause, reversed_range};
 use super::document::{PostPolicy, Test, decode};
 use super::error::{PolicyError, PolicyErrorKind};
 use super::evaluate::{Context, Judged, SESSION_FIELD_PREFIX, size_range};
@@ -121,6 +121,9 @@ fn cause(
     likely_cause(&facts, error)
 }
 
+/// Names that conditions use and no form can send.
+const NO_FIELDS: [&str; 2] = ["content-length-range", "file"];
+
 /// The fields that conditions name, each once and in order.
 fn named(policy: &PostPolicy) -> Vec<&str> {
     let mut names = Vec::new();
@@ -139,6 +142,7 @@ fn named(policy: &PostPolicy) -> Vec<&str> {
 fn requirements(policy: &PostPolicy) -> Vec<Requirement> {
     let mut required: Vec<_> = named(policy)
         .into_iter()
+        .filter(|name| !NO_FIELDS.contains(name))
         .filter_map(|name| field_requirement(policy, name))
         .collect();
     let is_v4 = named(policy).contains(&"x-amz-credential");
@@ -227,6 +231,12 @@ fn obstacles(policy: &PostPolicy) -> Vec<String> {
             .filter(|condition| *condition.test() == Test::Never)
             .map(|condition| format!("No form can meet the condition {}.", condition.echo())),
     );
+    if names.contains(&"content-length-range") {
+        found.push(RANGE_AS_FIELD.to_owned());
+    }
+    if names.contains(&"file") {
+        found.push("The file is no field, so no form can meet a condition on it.".to_owned());
+    }
     let ignored = names.iter().filter(|name| name.starts_with("x-ignore-"));
     found.extend(ignored.map(|name| {
         format!("The field '{name}' counts as not sent, so no form can meet a condition on it.")
@@ -235,7 +245,7 @@ fn obstacles(policy: &PostPolicy) -> Vec<String> {
 }
 
 /// Two conditions on one field that no value meets.
-fn contradiction(policy: &PostPolicy, name: &str) -> Option<String> {
+pub(super) fn contradiction(policy: &PostPolicy, name: &str) -> Option<String> {
     let tests = policy.conditions().iter().map(|condition| condition.test());
     let mut exact = tests.clone().filter_map(|test| match test {
         Test::Equals { name: n, value } if n == name => Some(value),

@@ -29,6 +29,10 @@ pub(super) enum Scheme<'a> {
         region: &'a str,
         service: &'a str,
     },
+    /// Version 4 whose key was derived from the secret without `AWS4` before it.
+    V4Unprefixed { day: &'a str, region: &'a str },
+    /// Version 4 whose key was derived from hexadecimal digits where bytes belong.
+    V4OfDigits { day: &'a str, region: &'a str },
     /// HMAC-SHA256 with the secret itself: Version 4 without the derivation of its key.
     Underived,
 }
@@ -43,7 +47,13 @@ impl Scheme<'_> {
                 region,
                 service,
             } => v4_signing_key(secret, day, region, service),
-            Self::Underived => hmac::Key::new(hmac::HMAC_SHA256, secret.reveal().as_bytes()),
+            Self::V4Unprefixed { day, region } => {
+                derived(secret.reveal(), [day, region, V4_SERVICE, V4_TERMINAL])
+            }
+            Self::V4OfDigits { day, region } => {
+                derived_of_digits(secret, [day, region, V4_SERVICE, V4_TERMINAL])
+            }
+            Self::Underived => sha256_key(secret.reveal().as_bytes()),
         };
         hmac::verify(&key, text.as_bytes(), tag).is_ok()
     }
@@ -82,14 +92,29 @@ fn v2_key(secret: &Secret) -> hmac::Key {
 
 pub(super) fn v4_signing_key(secret: &Secret, day: &str, region: &str, service: &str) -> hmac::Key {
     let first = ["AWS4", secret.reveal()].concat();
-    let mut key = hmac::Key::new(hmac::HMAC_SHA256, first.as_bytes());
-    for part in [day, region, service, V4_TERMINAL] {
-        key = hmac::Key::new(
-            hmac::HMAC_SHA256,
-            hmac::sign(&key, part.as_bytes()).as_ref(),
-        );
+    derived(&first, [day, region, service, V4_TERMINAL])
+}
+
+fn derived(first: &str, scope: [&str; 4]) -> hmac::Key {
+    let mut key = sha256_key(first.as_bytes());
+    for part in scope {
+        key = sha256_key(hmac::sign(&key, part.as_bytes()).as_ref());
     }
     key
+}
+
+/// As who takes the digits that most tools print for the bytes that they stand for.
+fn derived_of_digits(secret: &Secret, scope: [&str; 4]) -> hmac::Key {
+    let mut key = sha256_key(["AWS4", secret.reveal()].concat().as_bytes());
+    for part in scope {
+        let digits = encode_hex(hmac::sign(&key, part.as_bytes()).as_ref());
+        key = sha256_key(digits.as_bytes());
+    }
+    key
+}
+
+fn sha256_key(bytes: &[u8]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, bytes)
 }
 
 /// Of a form's policy or a request's text alike: whether a signature of Version 2 is the one over it, compared in constant time.

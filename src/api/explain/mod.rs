@@ -112,7 +112,7 @@ pub(super) async fn keep(
 /// The report of a case, with the key that the form names, if there still is one.
 async fn explained(app: &App, case: &Case) -> Value {
     let key = named_key(app, case).await;
-    let is_form = case.seen.why().is_none();
+    let is_form = case.seen.why().is_none() || case.seen.is_complete();
     let bucket = match &case.asked.route {
         Some(Route::Bucket(bucket)) if is_form => Bucket::parse(bucket).ok(),
         _ => None,

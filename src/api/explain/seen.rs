@@ -5,8 +5,9 @@
 //! Invariants: everything here was bounded when it was read (the guard's limits) or is cut here; no header but those named is kept,
 //! nor the query, where tokens travel. `Debug` shows none of it.
 
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
+use percent_encoding::percent_decode_str;
 
 use crate::api::part_head::PartHead;
 use crate::api::route::Route;
@@ -38,6 +39,8 @@ pub(crate) struct Asked {
     pub(super) has_query: bool,
     /// Every Content-Type, in order; there should be one.
     pub(super) content_types: Vec<String>,
+    /// Whether there is a Content-Encoding.
+    pub(super) is_encoded: bool,
     /// The announced length of the body, in bytes.
     pub(super) content_length: Option<u64>,
     /// Where the path leads.
@@ -52,13 +55,12 @@ impl Asked {
         let length = head.headers.get(CONTENT_LENGTH);
         let types = head.headers.get_all(CONTENT_TYPE).iter();
         let path = head.uri.path();
-        let named = match &route {
-            Route::Bucket(bucket) | Route::Object { bucket, .. } => Some(bucket),
-            _ => None,
-        };
-        let in_path = |bucket: &String| {
-            let segment = path.trim_start_matches('/').split('/').next();
-            segment.is_some_and(|segment| segment == bucket)
+        let below = path.strip_prefix('/').unwrap_or(path);
+        // With the bucket in the host, the whole path is the key.
+        let bucket_in_host = match &route {
+            Route::Bucket(_) => below.is_empty(),
+            Route::Object { key, .. } => percent_decode_str(below).eq(key.bytes()),
+            _ => false,
         };
         Self {
             method: cut(head.method.as_str()),
@@ -67,7 +69,8 @@ impl Asked {
             has_query: head.uri.query().is_some_and(|query| !query.is_empty()),
             content_types: types.take(3).map(text).collect(),
             content_length: length.and_then(|length| length.to_str().ok()?.parse().ok()),
-            bucket_in_host: named.is_some_and(|bucket| !in_path(bucket)),
+            is_encoded: head.headers.contains_key(CONTENT_ENCODING),
+            bucket_in_host,
             route: Some(route),
         }
     }
@@ -157,6 +160,11 @@ impl Seen {
     /// The cause, where whoever refused knew it.
     pub(super) fn why(&self) -> Option<&str> {
         self.why.as_deref()
+    }
+
+    /// Takes over the cause that whoever refused knew.
+    pub(crate) fn learn(&mut self, known: Option<Box<Self>>) {
+        self.why = known.and_then(|known| known.why).or(self.why.take());
     }
 
     /// Nothing yet, at this time.

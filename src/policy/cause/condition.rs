@@ -4,14 +4,22 @@
 //! what is wanted, and at what came.
 //! Never does: repeat a value that must not be shown. Invariant: a clue that names a slip has proven it, by undoing it.
 
-use std::borrow::Cow;
+use serde_json::Value;
 
 use super::super::document::{Condition, PostPolicy, Test};
 use super::super::error::PolicyError;
-use super::super::mask::is_hidden;
-use super::{Clue, Facts};
+use super::super::evaluate::MAX_TYPES;
+use super::super::requirements::contradiction;
+use super::absent::{self, RANGE_AS_FIELD};
+use super::{Clue, Facts, percent_decoded, shown_value};
 
-pub(super) const CONDITION: &[Clue] = &[other_bucket_field, impossible, absent, present];
+pub(super) const CONDITION: &[Clue] = &[
+    other_bucket_field,
+    impossible,
+    contradictory,
+    absent,
+    present,
+];
 
 /// A condition that failed on a field that is there: name, what is wanted, what came.
 struct Mismatch<'a> {
@@ -35,6 +43,7 @@ const SLIPS: &[Slip] = &[
     plus_signs,
     slash_in_front,
     chunk_in_key,
+    repeated,
     changing_field,
     charset,
     one_of_several_types,
@@ -57,58 +66,30 @@ fn other_bucket_field(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
 
 fn impossible(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
     let condition = failed(facts)?;
-    let echo = condition.echo().to_ascii_lowercase();
-    match condition.test() {
-        Test::Never | Test::Length { .. } if echo.contains("content-length-range") => {
-            Some("A bound of the length range is not a number.".to_owned())
-        }
-        Test::Never => Some(
-            "The condition names its field without the '$' that must stand before it.".to_owned(),
-        ),
-        _ => None,
+    if *condition.test() != Test::Never {
+        return None;
     }
+    let parts: Vec<Value> = serde_json::from_str(condition.echo()).unwrap_or_default();
+    let is_range = |at: usize| {
+        let text = parts.get(at).and_then(Value::as_str);
+        text.is_some_and(|text| text.eq_ignore_ascii_case("content-length-range"))
+    };
+    let sentence = if is_range(0) {
+        "A bound of the length range is not a number; both are whole numbers of bytes."
+    } else if is_range(1) {
+        RANGE_AS_FIELD
+    } else {
+        "The condition names its field without the '$' that must stand before it."
+    };
+    Some(sentence.to_owned())
+}
+
+fn contradictory(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
+    contradiction(facts.policy?, failed(facts)?.field()?)
 }
 
 fn absent(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
-    let name = failed(facts)?.field()?;
-    if facts.value(name).is_some() {
-        return None;
-    }
-    if facts.is_late(name) {
-        return Some(format!(
-            "The field '{name}' comes after the file, and whatever follows the file is ignored: send the file as the last part of the form."
-        ));
-    }
-    if name == "content-type" {
-        return Some(absent_type(facts.around.file_type));
-    }
-    let alike = facts
-        .form
-        .iter()
-        .map(|(name, _)| name)
-        .find(|other| is_alike(name, other));
-    Some(match alike {
-        Some(other) => {
-            format!("The policy wants a field '{name}', and the form calls it '{other}'.")
-        }
-        None => format!(
-            "The policy wants a field '{name}', and the form has none before the file; send it, if need be empty."
-        ),
-    })
-}
-
-fn absent_type(of_part: Option<&str>) -> String {
-    let of_part = of_part.map(|kind| format!(" ({kind})")).unwrap_or_default();
-    format!(
-        "The form has no Content-Type field before the file; the file part's own Content-Type{of_part} does not count."
-    )
-}
-
-/// Whether two names differ only in what stands between their letters, or in the beginning of metadata.
-fn is_alike(name: &str, other: &str) -> bool {
-    let letters = |text: &str| -> String { text.chars().filter(|c| c.is_alphanumeric()).collect() };
-    let bare = |text: &str| letters(text.strip_prefix("x-amz-meta-").unwrap_or(text));
-    !letters(name).is_empty() && bare(name) == bare(other)
+    absent::absent(facts, failed(facts)?)
 }
 
 fn present(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
@@ -186,14 +167,6 @@ fn quotation_marks(m: &Mismatch<'_>) -> Option<String> {
     })
 }
 
-/// Percent-decoded; none when nothing is encoded, or it is no text.
-fn percent_decoded(text: &str) -> Option<Cow<'_, str>> {
-    let decoded = percent_encoding::percent_decode_str(text)
-        .decode_utf8()
-        .ok()?;
-    (decoded != text).then_some(decoded)
-}
-
 fn percent_encoded(m: &Mismatch<'_>) -> Option<String> {
     let name = m.name;
     let is_encoded = percent_decoded(m.got).is_some_and(|value| m.would_hold(&value));
@@ -233,6 +206,23 @@ fn chunk_in_key(m: &Mismatch<'_>) -> Option<String> {
     })
 }
 
+/// A field that comes twice is joined before it is judged; both orders are known.
+fn repeated(m: &Mismatch<'_>) -> Option<String> {
+    let (name, wanted) = (m.name, m.wanted);
+    let before = m
+        .got
+        .strip_prefix(wanted)
+        .is_some_and(|rest| rest.starts_with(','));
+    let behind = m
+        .got
+        .strip_suffix(wanted)
+        .is_some_and(|rest| rest.ends_with(','));
+    let is_one_of_two = !m.is_prefix && name.starts_with("x-amz-meta-") && (before || behind);
+    is_one_of_two.then(|| {
+        format!("The field '{name}' came more than once, and its values were joined with commas before they were compared; send it once.")
+    })
+}
+
 fn changing_field(m: &Mismatch<'_>) -> Option<String> {
     let name = m.name;
     let changes = ["chunk", "chunks", "name", "filename", "offset"].contains(&name);
@@ -251,7 +241,10 @@ fn charset(m: &Mismatch<'_>) -> Option<String> {
 fn one_of_several_types(m: &Mismatch<'_>) -> Option<String> {
     let is_list = m.name == "content-type" && m.is_prefix && m.got.contains(',');
     (is_list && m.got.starts_with(m.wanted)).then(|| {
-        "The Content-Type field is a list, and every element of it must begin as the policy says.".to_owned()
+        match m.got.split(',').count() > MAX_TYPES {
+            true => format!("The Content-Type field is a list of more than {MAX_TYPES} types, which is refused whatever they are."),
+            false => "The Content-Type field is a list, and every element of it must begin as the policy says.".to_owned(),
+        }
     })
 }
 
@@ -296,11 +289,11 @@ fn other_signing(m: &Mismatch<'_>) -> Option<String> {
 }
 
 fn other_value(m: &Mismatch<'_>) -> Option<String> {
-    let (name, wanted) = (m.name, m.wanted);
-    let shown = match is_hidden(name) || wanted.len() > 200 {
-        true => String::new(),
-        false if m.is_prefix => format!(", which is one that begins with '{wanted}'"),
-        false => format!(", which is '{wanted}'"),
+    let name = m.name;
+    let shown = match shown_value(name, m.wanted) {
+        None => String::new(),
+        Some(wanted) if m.is_prefix => format!(", which is one that begins with '{wanted}'"),
+        Some(wanted) => format!(", which is '{wanted}'"),
     };
     Some(format!(
         "The field '{name}' has another value than was signed{shown}; form and policy must be made from the same values."

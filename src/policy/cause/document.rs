@@ -8,8 +8,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use super::super::document::{decode_bytes, plain_escapes};
 use super::super::error::PolicyError;
-use super::{Clue, Facts, when};
+use super::absent::RANGE_AS_FIELD;
+use super::{Clue, Facts, date_shape, when};
 
 pub(super) const DOCUMENT: &[Clue] = &[
     empty,
@@ -18,6 +23,7 @@ pub(super) const DOCUMENT: &[Clue] = &[
     percent_encoded,
     url_alphabet,
     no_base64,
+    no_utf8,
     twice_encoded,
     wide_characters,
     byte_order_mark,
@@ -25,8 +31,10 @@ pub(super) const DOCUMENT: &[Clue] = &[
     single_quotes,
     unquoted_names,
     cut_off,
+    no_json,
     names_in_capitals,
     expiration_shape,
+    range_as_field,
     values_of_other_kinds,
     several_members,
     conditions_not_listed,
@@ -89,6 +97,24 @@ fn no_base64(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
         })
 }
 
+const WIDE: &str = "The policy's text is UTF-16, as PowerShell and .NET write it; encode it as UTF-8 before base64.";
+
+/// All of it is there, and it is no text as JSON is written.
+fn no_utf8(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
+    let bytes = decode_bytes(sent(facts)).ok()?;
+    let is_wide = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+    let sentence = if std::str::from_utf8(&bytes).is_ok() {
+        return None;
+    } else if bytes.starts_with(b"\x1f\x8b") {
+        "The policy is compressed (gzip); the base64 text must be that of the JSON itself."
+    } else if is_wide || bytes.contains(&0) {
+        WIDE
+    } else {
+        "The policy holds bytes that are no UTF-8, as a text in Latin-1 does; write its JSON in UTF-8 before base64."
+    };
+    Some(sentence.to_owned())
+}
+
 fn twice_encoded(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
     let inner = STANDARD.decode(facts.json().trim()).unwrap_or_default();
     when(
@@ -98,10 +124,7 @@ fn twice_encoded(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
 }
 
 fn wide_characters(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
-    when(
-        facts.json().contains('\0'),
-        "The policy's text is UTF-16, as PowerShell and .NET write it; encode it as UTF-8 before base64.",
-    )
+    when(facts.json().contains('\0'), WIDE)
 }
 
 fn byte_order_mark(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
@@ -149,11 +172,27 @@ fn unquoted_names(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
 }
 
 fn cut_off(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
-    let parsed = serde_json::from_str::<serde::de::IgnoredAny>(facts.json());
+    let parsed = serde_json::from_str::<IgnoredAny>(facts.json());
     when(
         is_no_json(error) && parsed.is_err_and(|why| why.is_eof()),
         "The policy ends in the middle of its JSON: it was cut, or a bracket is missing at its end.",
     )
+}
+
+/// The parser's words name the place, and nothing of the text.
+fn no_json(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
+    let json = plain_escapes(facts.json());
+    let parsed = serde_json::from_str::<IgnoredAny>(&json);
+    match parsed {
+        _ if !is_no_json(error) => None,
+        Err(why) => Some(format!(
+            "The policy is no JSON: {why}; JSON has no comments, no None and no undefined, and nothing may follow its last bracket."
+        )),
+        Ok(_) => when(
+            !json.trim_start().starts_with('{'),
+            "The policy must be one JSON object: {\"expiration\": \"2030-01-01T00:00:00Z\", \"conditions\": [...]}.",
+        ),
+    }
 }
 
 fn names_in_capitals(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
@@ -170,21 +209,25 @@ fn names_in_capitals(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
 
 fn expiration_shape(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
     let (_, text) = error.message().split_once("Invalid 'expiration' value: ")?;
-    let text = text.trim_matches('\'');
-    let fault = if text.contains(' ') {
-        "it has a blank where the T belongs"
-    } else if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        "it is a number of seconds"
-    } else if !text.contains('T') {
-        "it has no time of day"
-    } else if !text.ends_with('Z') && !text.contains('+') {
-        "it names no time zone"
-    } else {
-        "it is no date that exists"
-    };
+    let fault = date_shape::fault(text.trim_matches('\''));
     Some(format!(
         "The expiration cannot be read: {fault}; write it in UTC as 2030-01-01T00:00:00Z."
     ))
+}
+
+fn range_as_field(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
+    if !error.message().contains("Simple-Condition: value must be") {
+        return None;
+    }
+    let json: Value = serde_json::from_str(facts.json()).ok()?;
+    let conditions = json.get("conditions")?.as_array()?.iter();
+    let mut members = conditions.filter_map(Value::as_object).flatten();
+    // The first value that is no text is the one that is refused.
+    let (name, _) = members.find(|(_, value)| !value.is_string())?;
+    when(
+        name.eq_ignore_ascii_case("content-length-range"),
+        RANGE_AS_FIELD,
+    )
 }
 
 fn values_of_other_kinds(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
@@ -224,7 +267,7 @@ fn operators(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
 fn bounds(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
     when(
         error.message().contains("bounds must be"),
-        "The bounds of content-length-range are whole numbers of bytes, not negative and without a fraction or an exponent.",
+        "The bounds of content-length-range are whole numbers of bytes, not negative, none larger than any file, and without a fraction or an exponent.",
     )
 }
 

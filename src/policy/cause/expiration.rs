@@ -10,7 +10,7 @@ use super::super::error::PolicyError;
 use super::{Clue, Facts};
 use crate::model::Timestamp;
 
-/// A difference of clocks up to this many milliseconds is more likely than an old form.
+/// A difference of clocks up to this many milliseconds is more likely than an old form, or than another zone.
 const LIKELY_CLOCK_ERROR_MS: i64 = 15 * 60 * 1000;
 /// An hour in milliseconds.
 const HOUR_MS: i64 = 3600 * 1000;
@@ -36,7 +36,7 @@ fn other_zone(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
     let is_fresh =
         facts.context.now.millis().saturating_sub(signed_ms).abs() <= LIKELY_CLOCK_ERROR_MS;
     let behind_ms = signed_ms.saturating_sub(end.millis());
-    let is_zone = (1..=MOST_ZONE_HOURS * HOUR_MS).contains(&behind_ms);
+    let is_zone = (LIKELY_CLOCK_ERROR_MS..=MOST_ZONE_HOURS * HOUR_MS).contains(&behind_ms);
     (is_fresh && is_zone).then(|| {
         format!(
             "The policy ended {} s before the form was signed: its expiration is most likely a local time that was written as UTC.",

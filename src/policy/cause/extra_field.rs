@@ -5,7 +5,7 @@
 //! Invariant: the field that is spoken of is the first that is uncovered, which is the one that is refused.
 
 use super::super::error::PolicyError;
-use super::{Clue, Facts, uploaders};
+use super::{Clue, Facts, shown_value, uploaders};
 
 pub(super) const EXTRA_FIELD: &[Clue] = &[no_bucket, of_own_session, any_field];
 
@@ -41,8 +41,32 @@ fn of_own_session(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
 
 fn any_field(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
     let name = uncovered(facts);
+    let condition = match acts(name) {
+        true => exactly(name, facts.value(name).unwrap_or_default()),
+        false => format!("[\"starts-with\", \"${name}\", \"\"]"),
+    };
     Some(format!(
-        "No condition names the field '{name}' ({}): add [\"starts-with\", \"${name}\", \"\"] to the policy before it is signed, or do not send the field.",
+        "No condition names the field '{name}' ({}): add {condition} to the policy before it is signed, or do not send the field.",
         who(name)
     ))
+}
+
+/// Whether it matters to whoever signs what the field holds: who may read, where the browser goes, who signed.
+fn acts(name: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "acl",
+        "key",
+        "redirect",
+        "success_action_redirect",
+        "success_action_status",
+        "tagging",
+    ];
+    NAMES.contains(&name) || (name.starts_with("x-amz-") && !name.starts_with("x-amz-meta-"))
+}
+
+fn exactly(name: &str, value: &str) -> String {
+    match shown_value(name, value) {
+        Some(value) => serde_json::json!({ name: value }).to_string(),
+        None => "a condition with exactly its value".to_owned(),
+    }
 }

@@ -4,8 +4,11 @@
 //! Never does: look at the policy. Invariant: the first clue that applies is the one to act on first: what is missing may be missing
 //! because nothing came, or because it came after the file.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::super::error::{PolicyError, PolicyErrorKind};
-use super::{Clue, Facts, uploaders, when};
+use super::{Clue, Facts, percent_decoded, uploaders, when};
 
 pub(super) const ARGUMENT: &[Clue] = &[
     late_field,
@@ -14,6 +17,7 @@ pub(super) const ARGUMENT: &[Clue] = &[
     missing_field,
     both_versions,
     empty_key,
+    credential_of_a_url,
     credential,
     value_refused,
 ];
@@ -28,7 +32,8 @@ pub(super) const ANONYMOUS: &[Clue] = &[
 pub(super) const VALUE: &[Clue] = &[
     hex_md5,
     hex_checksum,
-    tags_of_a_header,
+    tags_without_xml,
+    too_long,
     unsupported,
     any_value,
 ];
@@ -103,6 +108,15 @@ fn empty_key(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
     )
 }
 
+fn credential_of_a_url(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
+    let sent = facts.form.get("x-amz-credential")?;
+    let slashes = percent_decoded(sent)?.matches('/').count();
+    when(
+        argument(error) == "x-amz-credential" && slashes > sent.matches('/').count(),
+        "x-amz-credential is percent-encoded (%2F), as in a presigned URL; a form field takes it as it is: KEYID/20291231/us-east-1/s3/aws4_request.",
+    )
+}
+
 fn credential(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
     let name = argument(error);
     let is_of_v4 = ["x-amz-credential", "x-amz-algorithm", "x-amz-date"].contains(&name);
@@ -167,13 +181,23 @@ fn hex_checksum(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
     })
 }
 
-fn tags_of_a_header(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
-    let tags = facts.form.get("tagging")?;
-    when(
-        error.kind() == PolicyErrorKind::MalformedXml && !tags.trim_start().starts_with('<'),
-        "The field 'tagging' is written as for a header (name=value); in a form it is XML: \
-         <Tagging><TagSet><Tag><Key>name</Key><Value>value</Value></Tag></TagSet></Tagging>.",
-    )
+const TAGS: &str =
+    "<Tagging><TagSet><Tag><Key>name</Key><Value>value</Value></Tag></TagSet></Tagging>";
+
+/// Tags that are no XML at all: what they are instead.
+fn tags_without_xml(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
+    let tags = facts.form.get("tagging")?.trim();
+    if error.kind() != PolicyErrorKind::MalformedXml || tags.starts_with('<') {
+        return None;
+    }
+    let is_base64 = STANDARD.decode(tags).is_ok_and(|xml| xml.starts_with(b"<"));
+    let fault = match tags {
+        "" => "is empty; leave it out, or give it",
+        _ if is_base64 => "is in base64, and takes the XML as it is:",
+        _ if tags.contains('=') => "is written as for a header (name=value); in a form it is XML:",
+        _ => "is no XML; it must be",
+    };
+    Some(format!("The field 'tagging' {fault} {TAGS}."))
 }
 
 fn unsupported(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
@@ -183,9 +207,33 @@ fn unsupported(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
     ))
 }
 
+/// Values that are right but for their length.
+fn too_long(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
+    let most = error.extra("MaxSizeAllowed")?;
+    Some(match error.extra("Size") {
+        Some(bytes) => format!(
+            "The field 'key' has {bytes} bytes, and a key may have {most}; the file's name is a part of it where the form says ${{filename}}."
+        ),
+        None => format!(
+            "The fields x-amz-meta-* and those that are stored as headers, such as Content-Type, may have {most} bytes in all, names and values together."
+        ),
+    })
+}
+
+/// The field that a refusal is about, where its code is that of one field.
+fn field_of(error: &PolicyError) -> &'static str {
+    use PolicyErrorKind as Kind;
+    match error.kind() {
+        Kind::InvalidDigest => "The field 'Content-MD5'",
+        Kind::InvalidStorageClass => "The field 'x-amz-storage-class'",
+        Kind::InvalidRedirectLocation => "The field 'x-amz-website-redirect-location'",
+        Kind::MalformedXml | Kind::InvalidTag | Kind::TooManyTags => "The field 'tagging'",
+        Kind::InvalidRequest => "A field 'x-amz-checksum-...'",
+        _ => "A field of the form",
+    }
+}
+
 fn any_value(_: &Facts<'_>, error: &PolicyError) -> Option<String> {
-    let message = error.message();
-    Some(format!(
-        "A field of the form has a value that is refused: {message}"
-    ))
+    let (field, message) = (field_of(error), error.message());
+    Some(format!("{field} has a value that is refused: {message}"))
 }

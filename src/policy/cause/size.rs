@@ -5,9 +5,10 @@
 //! Invariant: a unit is named only when the file would have been allowed in it.
 
 use super::super::document::{PostPolicy, Test};
-use super::super::error::PolicyError;
+use super::super::error::{PolicyError, PolicyErrorKind};
 use super::super::evaluate::size_range;
 use super::{Clue, Facts};
+use crate::model::MAX_CHUNK_BYTES;
 
 /// Units that are taken for bytes: their name, and how many bytes each has.
 const UNITS: [(&str, u64); 4] = [
@@ -20,7 +21,14 @@ const UNITS: [(&str, u64); 4] = [
 /// How often the largest size a file has at least for its unit to be in doubt.
 const CERTAINLY_TOO_LARGE: u64 = 2;
 
-pub(super) const SIZE: &[Clue] = &[swapped, ranges_apart, empty_file, other_unit, any_size];
+pub(super) const SIZE: &[Clue] = &[
+    swapped,
+    ranges_apart,
+    empty_file,
+    beyond_any_post,
+    other_unit,
+    any_size,
+];
 
 /// A length range whose first bound is the larger one, as Amazon prints it.
 pub(in super::super) fn reversed_range(policy: &PostPolicy) -> Option<&str> {
@@ -53,6 +61,15 @@ fn bytes(facts: &Facts<'_>, error: &PolicyError) -> Option<u64> {
 fn empty_file(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
     (bytes(facts, error)? == 0).then(|| {
         "The file is empty: no file was chosen, or its part was sent without its bytes.".to_owned()
+    })
+}
+
+fn beyond_any_post(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
+    let (_, max) = size_range(facts.policy?);
+    (error.kind() == PolicyErrorKind::EntityTooLarge && max == MAX_CHUNK_BYTES).then(|| {
+        format!(
+            "The file has more than {MAX_CHUNK_BYTES} bytes (5 GiB), the most that one form post may bring whatever its policy says; send it in chunks."
+        )
     })
 }
 

@@ -4,11 +4,26 @@
 //! Never does: parse; the guard's words say where reading stopped, and what was seen until then says more.
 //! Invariant: a clue that speaks of the boundary applies only when no part was found.
 
-use super::{Facts, when};
+use super::{Clue, Facts, when};
 use crate::api::error::ErrorCode as Code;
 use crate::policy::only_fields_of_an_uploader;
 
-pub(super) fn no_boundary(f: &Facts<'_>) -> Option<String> {
+/// For a body that is not well-formed.
+pub(super) const MALFORMED: &[Clue] = &[
+    no_boundary,
+    bad_boundary,
+    encoded_body,
+    boundary_differs,
+    folded_line,
+    bare_line_feeds,
+    truncated,
+    too_many,
+    head_in_other_encoding,
+    head_of_part,
+    unreadable_head,
+];
+
+fn no_boundary(f: &Facts<'_>) -> Option<String> {
     when(
         f.refusal.message.contains("must have a boundary"),
         "The Content-Type header was set by hand, without its boundary: with FormData leave the header out, and fetch, axios or \
@@ -16,7 +31,7 @@ pub(super) fn no_boundary(f: &Facts<'_>) -> Option<String> {
     )
 }
 
-pub(super) fn bad_boundary(f: &Facts<'_>) -> Option<String> {
+fn bad_boundary(f: &Facts<'_>) -> Option<String> {
     when(
         f.refusal.message.contains("only one boundary")
             || f.refusal.message.contains("RFC 2046 allows"),
@@ -24,12 +39,19 @@ pub(super) fn bad_boundary(f: &Facts<'_>) -> Option<String> {
     )
 }
 
-pub(super) fn nothing_was_read(f: &Facts<'_>) -> bool {
+fn nothing_was_read(f: &Facts<'_>) -> bool {
     let began = f.seen.unfinished_part().is_some() || !f.seen.unread_parts().is_empty();
     f.seen.file().is_none() && !began
 }
 
-pub(super) fn boundary_differs(f: &Facts<'_>) -> Option<String> {
+fn encoded_body(f: &Facts<'_>) -> Option<String> {
+    when(
+        f.asked.is_encoded && nothing_was_read(f),
+        "The request has a Content-Encoding (gzip?), and a form's body is taken as it comes: send it uncompressed, and without that header.",
+    )
+}
+
+fn boundary_differs(f: &Facts<'_>) -> Option<String> {
     let is_cut = f.refusal.message.contains("before the closing delimiter");
     when(
         is_cut && nothing_was_read(f) && f.asked.content_length != Some(0),
@@ -38,7 +60,15 @@ pub(super) fn boundary_differs(f: &Facts<'_>) -> Option<String> {
     )
 }
 
-pub(super) fn bare_line_feeds(f: &Facts<'_>) -> Option<String> {
+fn folded_line(f: &Facts<'_>) -> Option<String> {
+    when(
+        f.refusal.message.contains("must not be folded"),
+        "A part's header has a line that goes on in the next one, which begins with a blank, or a bare line feed or a null byte in it; write \
+         each header on one line, with CR LF at its end.",
+    )
+}
+
+fn bare_line_feeds(f: &Facts<'_>) -> Option<String> {
     let faults = [
         "followed by CR LF",
         "must end with CR LF",
@@ -51,7 +81,7 @@ pub(super) fn bare_line_feeds(f: &Facts<'_>) -> Option<String> {
     )
 }
 
-pub(super) fn truncated(f: &Facts<'_>) -> Option<String> {
+fn truncated(f: &Facts<'_>) -> Option<String> {
     when(
         f.refusal.message.contains("before the closing delimiter"),
         "The form was cut: its last delimiter (--BOUNDARY--) never came, because the sender stopped, wrote a Content-Length that is too small, \
@@ -59,14 +89,28 @@ pub(super) fn truncated(f: &Facts<'_>) -> Option<String> {
     )
 }
 
-pub(super) fn too_many(f: &Facts<'_>) -> Option<String> {
+fn too_many(f: &Facts<'_>) -> Option<String> {
     when(
         f.refusal.message.contains("too many"),
         "The form has more parts, or comes in more pieces, than a form may; send fewer fields, and let the library write the body.",
     )
 }
 
-pub(super) fn head_of_part(f: &Facts<'_>) -> Option<String> {
+fn head_in_other_encoding(f: &Facts<'_>) -> Option<String> {
+    when(
+        f.refusal.message.contains("headers must be UTF-8"),
+        "A part's header holds bytes that are no UTF-8: the file's name, or a field's, is in another encoding such as Latin-1; write it in UTF-8.",
+    )
+}
+
+fn unreadable_head(f: &Facts<'_>) -> Option<String> {
+    when(
+        f.refusal.message.contains("cannot be read"),
+        "A part's header has more lines than a part may have (32), or a control character in one of them.",
+    )
+}
+
+fn head_of_part(f: &Facts<'_>) -> Option<String> {
     when(
         f.refusal.message.contains("Content-Disposition") || f.refusal.message.contains("part's"),
         "A part's header is not as browsers write it: every part has one line Content-Disposition: form-data; name=\"...\", the file's with \
@@ -88,7 +132,7 @@ pub(super) fn file_under_other_name(f: &Facts<'_>) -> Option<String> {
 pub(super) fn large_field(f: &Facts<'_>) -> Option<String> {
     let name = f.seen.unfinished_part()?;
     Some(format!(
-        "The field '{name}' is where the fields passed 20,480 bytes in all; a file must be in the part called 'file', and long data does not belong into fields."
+        "The fields passed 20,480 bytes in all in the field '{name}' or right behind it; a file must be in the part called 'file', and long data does not belong into fields."
     ))
 }
 

@@ -18,9 +18,16 @@ pub(super) fn key_in_path(f: &Facts<'_>) -> Option<String> {
     let Some(Route::Object { bucket, .. }) = &f.asked.route else {
         return None;
     };
-    Some(format!(
-        "The form was posted to a path below the bucket; post it to /{bucket}/ and name the object in the field 'key'."
-    ))
+    Some(if f.asked.bucket_in_host {
+        "The host name names the bucket already, and the form was posted to a path below it; post it to / and name the object in the field 'key'."
+            .to_owned()
+    } else if bucket.is_empty() {
+        "The path begins with two slashes, so that its first part, which names the bucket, is empty; post the form to /BUCKET/.".to_owned()
+    } else {
+        format!(
+            "The form was posted to a path below the bucket; post it to /{bucket}/ and name the object in the field 'key'."
+        )
+    })
 }
 
 pub(super) fn no_bucket(f: &Facts<'_>) -> Option<String> {
@@ -70,8 +77,11 @@ pub(super) fn two_types(f: &Facts<'_>) -> Option<String> {
 
 pub(super) fn no_type(f: &Facts<'_>) -> Option<String> {
     when(
-        f.asked.content_types.is_empty(),
-        "The request has no Content-Type; a form is sent as multipart/form-data (a FormData object in a browser, -F with curl).",
+        f.asked
+            .content_types
+            .iter()
+            .all(|kind| kind.trim().is_empty()),
+        "The request has no Content-Type, or an empty one; a form is sent as multipart/form-data (a FormData object in a browser, -F with curl).",
     )
 }
 
@@ -94,6 +104,19 @@ pub(super) fn text_body(f: &Facts<'_>) -> Option<String> {
     when(
         is_typed(f, "text/plain"),
         "The body is plain text, as fetch sends a string and an HTML form with enctype=\"text/plain\"; send a FormData object or multipart/form-data.",
+    )
+}
+
+/// A form's type that is not written as a header's value is.
+pub(super) fn misspelt_type(f: &Facts<'_>) -> Option<String> {
+    let is_meant = |kind: &String| {
+        let kind = kind.trim_start().to_ascii_lowercase();
+        kind.starts_with("multipart/form-data")
+    };
+    when(
+        f.asked.content_types.iter().any(is_meant),
+        "The Content-Type is meant as a form's and is not written as one: a semicolon stands between multipart/form-data and boundary=..., and \
+         all of it is plain ASCII; leave the header out, and let the library write it.",
     )
 }
 

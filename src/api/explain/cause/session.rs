@@ -7,6 +7,7 @@
 use super::{Facts, when};
 use crate::api::error::ErrorCode as Code;
 use crate::api::route::Route;
+use crate::model::MAX_OBJECT_BYTES;
 
 pub(super) fn path_prefix(f: &Facts<'_>) -> Option<String> {
     let host = f.asked.host.as_deref().unwrap_or_default();
@@ -67,6 +68,13 @@ pub(super) fn chunk_numbers(f: &Facts<'_>) -> Option<String> {
         "Chunks are counted from 0, so the last one is chunks - 1; the page counts from 1, or sends chunk and chunks of different files."
     } else if message.contains("must be a whole number") {
         "A chunk field holds no plain number: the page writes undefined, NaN or a fraction into it."
+    } else if message.contains("must be at most") && message.contains(", for ") {
+        "The chunk's number lies beyond the number of chunks that the form names beside it: the two are of different files, or the page changed \
+         one of them."
+    } else if message.starts_with("offset must be below total") {
+        "The chunk begins at the end of the file or behind it: offset and total are of different files, or the page changed one of them."
+    } else if message.ends_with(&format!("must be at most {MAX_OBJECT_BYTES}.")) {
+        "A chunk field names a size or a place beyond the largest file that an upload may have."
     } else if message.contains("must be at most") || message.contains("must be below") {
         "The file is cut into more chunks than an upload may have; make the chunks larger."
     } else {
