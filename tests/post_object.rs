@@ -819,6 +819,15 @@ async fn a_form_that_is_sent_again_is_not_told_that_a_file_is_stored_which_is_go
         assert_eq!(answer.status.as_u16(), 404, "{went:?}: {}", answer.text());
         assert_eq!(code(&answer), "NoSuchUpload", "{went:?}");
         assert!(message(&answer).contains("is gone"), "{went:?}");
+        let uri = format!("/v1/files/uploads/{id}");
+        for (method, query, status) in [
+            ("PUT", "?nb_chunks=1", 404),
+            ("GET", "?form_post_params=true", 404),
+            ("GET", "", 200),
+        ] {
+            let answer = rig.ask(method, &format!("{uri}{query}")).await;
+            assert_eq!(answer.status.as_u16(), status, "{went:?}: {method} {query}");
+        }
     }
 }
 

@@ -115,7 +115,7 @@ impl Params {
     pub fn beside(&self, envelope: &str) -> impl Iterator<Item = &str> {
         let names = self.json.keys().map(String::as_str);
         let is_wrapped = self.json.contains_key(envelope);
-        names.filter(move |name| is_wrapped && *name != envelope)
+        names.filter(move |name| is_wrapped && *name != envelope && !OF_ANY_REQUEST.contains(name))
     }
 
     /// The names in a form body, but for those that any request may have.

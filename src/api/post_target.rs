@@ -15,7 +15,7 @@ use super::chunk_target::{self, ChunkTarget};
 use super::error::{ApiError, ErrorCode};
 use super::post_refusal::wrong_md5;
 use crate::model::{
-    AnswerStyle, ChunkReceipt, Id, NewUpload, Timestamp, UploadSession, UploadState,
+    AnswerStyle, ChunkReceipt, Id, NewUpload, ObjectMeta, Timestamp, UploadSession, UploadState,
 };
 use crate::policy::{ChunkFields, Grant, PostForm};
 use crate::store::{ChunkSpec, ChunkWriter, Expected, ObjectName, StoreError};
@@ -87,7 +87,7 @@ pub(super) fn is_over(session: &UploadSession, now: Timestamp) -> bool {
 ///
 /// # Errors
 /// `NoSuchUpload`, what the store says.
-async fn check_file(app: &App, session: &UploadSession) -> Result<(), ApiError> {
+pub(super) async fn check_file(app: &App, session: &UploadSession) -> Result<(), ApiError> {
     if session.state != UploadState::Completed {
         return Ok(());
     }
@@ -203,7 +203,8 @@ impl<'a> PostTarget<'a> {
             StoreError::DigestMismatch { .. } => in_words_of_form(error),
             other => target.refusal(other, file_name),
         })?;
-        if committed.repeated && committed.object.is_none() {
+        let is_here = |object: &ObjectMeta| object.is_live(now);
+        if committed.repeated && !committed.object.as_ref().is_some_and(is_here) {
             // Others may have made it whole, and removed it, while it was under way.
             let session = app.store.upload(post.session.upload.id).await?;
             check_file(app, &session).await?;

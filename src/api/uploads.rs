@@ -20,7 +20,7 @@ use super::client_form::FormWish;
 use super::error::ApiError;
 use super::params::Params;
 use super::pipelines;
-use super::post_target::is_over;
+use super::post_target::{check_file, is_over};
 use super::resource::millis;
 use super::upload_params::{StartParams, expiry};
 use crate::model::{
@@ -90,8 +90,11 @@ pub async fn inspect(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
     }
     let id = parse_id(id)?;
     let mut session = form_session(call, id).await?;
-    if scope == Scope::MediahubWrite && is_over(&session, call.now) {
-        return Err(StoreError::NoSuchUpload.into());
+    if scope == Scope::MediahubWrite {
+        if is_over(&session, call.now) {
+            return Err(StoreError::NoSuchUpload.into());
+        }
+        check_file(call.app, &session).await?;
     }
     let receipts = call.app.store.receipts(id).await?;
     let with_md5s = call.params.flag("chunk_md5s")?;
@@ -117,9 +120,11 @@ pub async fn finish(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
     let id = parse_id(id)?;
     call.read_params().await?;
     let nb_chunks = chunk_count(&call.params)?;
-    if is_over(&call.app.store.upload(id).await?, call.now) {
+    let session = call.app.store.upload(id).await?;
+    if is_over(&session, call.now) {
         return Err(StoreError::NoSuchUpload.into());
     }
+    check_file(call.app, &session).await?;
     let finished = call
         .app
         .store

@@ -264,7 +264,11 @@ pub(super) fn refuse_foreign_store(data: &Path) -> Result<(), Failure> {
 
 /// The same for a server.
 pub(super) fn refuse_to_serve_foreign(data: &Path) -> Result<(), Failure> {
-    match rustix::process::geteuid().is_root() {
+    let owner = |metadata: std::fs::Metadata| metadata.uid();
+    let theirs = std::fs::metadata(data.join(FORMAT)).map(owner).ok();
+    let probe = tempfile::NamedTempFile::new_in(data).and_then(|file| file.as_file().metadata());
+    // Where what we make has that owner as well, the file system gives one to all files.
+    match rustix::process::geteuid().is_root() && theirs != probe.map(owner).ok() {
         true => refuse_foreign(&data.join(FORMAT), "run the server as that user"),
         false => Ok(()),
     }

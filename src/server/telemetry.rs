@@ -59,10 +59,15 @@ pub struct LogOptions {
 /// What is wrong with it.
 pub fn check_level(level: &str) -> Result<(), String> {
     let levels = ["error", "warn", "info", "debug", "trace", "off"];
-    let known = |word: &str| levels.iter().any(|level| level.eq_ignore_ascii_case(word));
-    let mut directives = level.split(',').map(str::trim);
+    let known = |word: &str| {
+        let is_number = matches!(word, "0" | "1" | "2" | "3" | "4" | "5");
+        is_number || levels.iter().any(|level| level.eq_ignore_ascii_case(word))
+    };
+    let mut directives = level.split(',').filter(|directive| !directive.is_empty());
+    let is_wrong = |directive: &&str| !directive.contains('=') && !known(directive);
     // A word alone would be a target by this name, and nothing else would be logged.
-    if let Some(word) = directives.find(|directive| !directive.contains('=') && !known(directive)) {
+    let wrong = directives.find(is_wrong);
+    if let Some(word) = wrong.or(level.is_empty().then_some("")) {
         let levels = levels.join(", ");
         return Err(format!("'{word}' must be one of {levels}, or target=level"));
     }
@@ -162,7 +167,7 @@ mod tests {
         assert!(check_level("WARN,pillarbox::access=off").is_ok());
         assert!(check_level("pillarbox=loud").is_err());
         // Each would be taken for the name of a target, and silence the rest.
-        for word in ["warning", "foo", "", "info,,"] {
+        for word in ["warning", "foo", "", "info,loud"] {
             assert!(check_level(word).is_err(), "{word:?}");
         }
     }

@@ -173,6 +173,7 @@ pub(super) async fn remove(
             if is_needed(txn, &key, now)? {
                 return Err(StoreError::InUse);
             }
+            txn.makes_room();
             take_out(txn, &key)
         };
         let removed = owner.index.commit(job).await?;

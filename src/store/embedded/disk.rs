@@ -17,6 +17,7 @@ mod root;
 
 pub(super) use blocks::{BLOCK_BYTES, room_of};
 pub(super) use direct::{ALIGNMENT, within_block};
+pub(super) use root::MIN_INDEX_ROOM;
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, IoSlice};

@@ -32,7 +32,7 @@ use super::memory as sled;
 use super::sync::{self, Mutex};
 use crate::store::StoreError;
 use committer::{Committer, Job, Ran, run_job};
-pub(super) use committer::{Mark, Room, Txn};
+pub(super) use committer::{Mark, Need, Room, Txn};
 pub(super) use open::OpenError;
 use open::open_in_time;
 use versions::Versions;
@@ -251,7 +251,7 @@ pub(super) mod tests {
 
     /// Of an index that has no mark, and all the room in the world.
     pub(in super::super) fn hooks() -> (Mark, Room) {
-        (Box::new(|| None), Box::new(|| true))
+        (Box::new(|| None), Box::new(|_| true))
     }
 
     fn open(folder: &Folder) -> Index {
@@ -318,7 +318,7 @@ pub(super) mod tests {
         let folder = Folder::new();
         let has_room = Arc::new(AtomicBool::new(true));
         let asked = Arc::clone(&has_room);
-        let room = Box::new(move || asked.load(Ordering::Relaxed));
+        let room = Box::new(move |need| need == Need::MakeRoom || asked.load(Ordering::Relaxed));
         let fuse = Fuse::default();
         let index = Index::open(&folder.0, fuse.clone(), (Box::new(|| None), room)).unwrap();
         let put = |value: u8| move |txn: &mut Txn<'_>| txn.put(b"a".to_vec(), vec![value]);
@@ -327,6 +327,16 @@ pub(super) mod tests {
         assert!(matches!(index.commit(put(2)).await, Err(StoreError::Full)));
         let read = index.commit(|txn: &mut Txn<'_>| txn.get(b"a")).await;
         assert_eq!(read.unwrap(), Some(vec![1]), "it is read all the same");
+        let delete = |txn: &mut Txn<'_>| {
+            txn.delete(b"a".to_vec());
+            Ok(())
+        };
+        index.commit(delete).await.unwrap();
+        let moved = |txn: &mut Txn<'_>| {
+            txn.makes_room();
+            txn.put(b"b".to_vec(), vec![1])
+        };
+        index.commit(moved).await.unwrap();
         has_room.store(true, Ordering::Relaxed);
         index.commit(put(3)).await.unwrap();
         assert_eq!(index.get(b"a").unwrap(), Some(vec![3]));

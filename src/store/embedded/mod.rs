@@ -75,7 +75,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 
-use self::disk::{Disk, FileName};
+use self::disk::{Disk, FileName, MIN_INDEX_ROOM};
 use self::fuse::Fuse;
 use self::index::Index;
 use self::lease::Leases;
@@ -253,17 +253,20 @@ impl Engine {
         receipt.as_deref().map(records::decode_receipt).transpose()
     }
 
+    /// Bytes that uploads leave free, whatever is configured: enough that the index can still be written.
+    fn floor_bytes(&self) -> u64 {
+        self.options.free_floor_bytes.max(2 * MIN_INDEX_ROOM)
+    }
+
     /// Fails with [`StoreError::Full`] when uploads would eat into the floor.
     fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
-        let floor = self.options.free_floor_bytes.saturating_add(bytes);
-        if self.disk.free_bytes()? < floor {
+        if self.disk.free_bytes()? < self.floor_bytes().saturating_add(bytes) {
             return Err(StoreError::Full);
         }
         Ok(())
     }
 
-    /// Before a session begins. Its record takes room, too, though little, and an index that finds none takes no more writes until a
-    /// restart: not even those that would make room.
+    /// Before a session begins. Its record takes room, too, though little.
     fn check_beginning(&self) -> Result<(), StoreError> {
         self.fuse.check()?;
         self.check_room(0)
@@ -278,11 +281,16 @@ impl Engine {
         self.tasks.close();
         let done = sync::timeout(CLOSE_WAIT, self.tasks.wait()).await;
         recover::mark_damage(self)?;
+        let mut marked = Ok(());
         if idle.is_ok() && done.is_ok() && self.fuse.check().is_ok() {
-            self.index.commit(recover::mark_clean).await?;
+            marked = self.index.commit(recover::mark_clean).await;
         }
         self.fuse.close();
-        Ok(())
+        match marked {
+            // The next start looks at everything, as after a crash.
+            Err(StoreError::Full) => Ok(()),
+            marked => marked,
+        }
     }
 }
 
@@ -405,7 +413,7 @@ impl ObjectStore for EmbeddedStore {
         let free = self.engine.disk.free_bytes()?;
         Ok(Health {
             writable: self.engine.fuse.check().is_ok(),
-            free_bytes: free.saturating_sub(self.engine.options.free_floor_bytes),
+            free_bytes: free.saturating_sub(self.engine.floor_bytes()),
         })
     }
 

@@ -147,6 +147,7 @@ pub(super) fn discard(
     spill: Option<u32>,
     garbage: &mut Garbage,
 ) -> Result<(), StoreError> {
+    txn.makes_room();
     txn.put(garbage_key(id, spill), Vec::new())?;
     garbage.push((id, spill));
     Ok(())

@@ -173,14 +173,8 @@ async fn change_in_turn(
     let _turn = lease.turn.lock().await;
     let old = find_live(engine, &ObjectName::Id(id), now)?;
     let new = changed(&old, change, now)?;
-    let label = label::encode(&new)?;
-    let relabel = move |engine: &Engine| {
-        let file = engine.disk.open_to_read(FileName::Main(id))?;
-        let file = file.ok_or(StoreError::NoSuchObject)?;
-        engine.disk.label(id, &file, &label)?;
-        engine.disk.sync_all(&file)
-    };
-    engine.blocking(relabel).await?;
+    let before = label::encode(&old)?;
+    relabel(engine, id, label::encode(&new)?).await?;
     let store = move |txn: &mut Txn<'_>| {
         if faults::is_planted(Bug::ChangeUnsynced) {
             txn.need_not_sync();
@@ -191,7 +185,23 @@ async fn change_in_turn(
         names::replace_object(txn, &old, &new)?;
         Ok(new)
     };
-    engine.index.commit(store).await
+    let stored = engine.index.commit(store).await;
+    if matches!(stored, Err(StoreError::Full)) {
+        // It was refused for good, so a rebuilt index must not take it from the label.
+        relabel(engine, id, before).await?;
+    }
+    stored
+}
+
+/// Writes the label of an object, durably.
+async fn relabel(engine: &Arc<Engine>, id: Id, label: Vec<u8>) -> Result<(), StoreError> {
+    let relabel = move |engine: &Engine| {
+        let file = engine.disk.open_to_read(FileName::Main(id))?;
+        let file = file.ok_or(StoreError::NoSuchObject)?;
+        engine.disk.label(id, &file, &label)?;
+        engine.disk.sync_all(&file)
+    };
+    engine.blocking(relabel).await
 }
 
 /// A live object's record, inside a job.

@@ -60,7 +60,10 @@ pub(super) async fn name_recent(
         .blocking(move |engine| name_unknown(engine, ids))
         .await?;
     let mark = fresh_mark(&engine.index, started)?;
-    let note = move |txn: &mut Txn<'_>| recent::put_mark(txn, mark);
+    let note = move |txn: &mut Txn<'_>| {
+        txn.makes_room();
+        recent::put_mark(txn, mark)
+    };
     engine.index.commit(note).await?;
     engine.recent.restart(mark);
     Ok(())

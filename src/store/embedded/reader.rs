@@ -132,10 +132,15 @@ pub(super) async fn verify(
         }
         let label = rebuild::read_label(&engine.disk, meta.id)?;
         let is_same = |label: &ObjectMeta| (&label.bucket, &label.key) == (&meta.bucket, &meta.key);
-        match label.filter(is_same) {
-            Some(_) => Ok(meta),
-            None => Err(damaged(NO_LABEL)),
+        if label.filter(is_same).is_none() {
+            // Unless it was deleted while its bytes were read.
+            let still = objects::find_live(engine, &ObjectName::Id(meta.id), now)?;
+            return match (&still.bucket, &still.key) == (&meta.bucket, &meta.key) {
+                true => Err(damaged(NO_LABEL)),
+                false => Err(StoreError::NoSuchObject),
+            };
         }
+        Ok(meta)
     };
     engine.blocking(check).await
 }

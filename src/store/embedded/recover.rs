@@ -144,6 +144,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         let mark = orphans::fresh_mark(&index, now)?;
         let forget = move |txn: &mut Txn<'_>| {
             txn.delete(clean_key());
+            txn.makes_room();
             recent::put_mark(txn, mark)
         };
         Handle::current().block_on(index.commit(forget))?;
@@ -207,11 +208,15 @@ fn open_index(
 ) -> Result<(Index, usize), StoreError> {
     let was_there = disk.has_index();
     if was_there && reindex {
+        check_catalog(disk)?;
         set_aside(disk, now, &"a rebuild was asked for")?;
     } else if was_there {
         match open_trusted(parts, epoch)? {
             Ok(index) => return Ok((index, 0)),
-            Err(why) => set_aside(disk, now, &why)?,
+            Err(why) => {
+                check_catalog(disk)?;
+                set_aside(disk, now, &why)?;
+            }
         }
     }
     disk.make_index_folder()?;
@@ -224,6 +229,18 @@ fn open_index(
     let left_out = rebuild::rebuild(disk, &index, epoch, now)?;
     disk.sync_index_folder()?;
     Ok((index, left_out))
+}
+
+/// Before an index is set aside: what else holds the catalog must be readable, or nothing would.
+fn check_catalog(disk: &Disk) -> Result<(), StoreError> {
+    let file = disk.read_catalog()?.map(|file| snapshot::parse(&file));
+    file.transpose().map(drop).map_err(|error| match error {
+        StoreError::Corrupt(what) => StoreError::Corrupt(format!(
+            "{what}; nothing was touched: a start writes it anew from a sound index, else restore it from a backup, or remove it, and all \
+             tokens, keys, pipelines and buckets with it"
+        )),
+        error => error,
+    })
 }
 
 /// The index, or why it does not count.
@@ -276,7 +293,10 @@ pub(super) async fn empty_garbage(engine: &Arc<Engine>) -> Result<(), StoreError
             return Ok(());
         }
         // They may have been put there a moment ago; a file goes only when that is durable.
-        let barrier = |txn: &mut Txn<'_>| txn.put(records::key(META, &[b"barrier"]), Vec::new());
+        let barrier = |txn: &mut Txn<'_>| {
+            txn.makes_room();
+            txn.put(records::key(META, &[b"barrier"]), Vec::new())
+        };
         engine.index.commit(barrier).await?;
         if !engine.forget(garbage).await? {
             return Ok(());

@@ -59,6 +59,8 @@ pub(super) async fn catch_up_some_time(engine: &Arc<Engine>) {
 pub(super) fn is_behind(engine: &Engine) -> Result<bool, StoreError> {
     let file = engine.disk.read_catalog()?;
     let here = file.and_then(|file| read::<Head>(&file).ok());
+    // One without a checksum is to get one.
+    let here = here.filter(|head| head.version.is_none());
     let here = here.map_or(0, |head| head.generation);
     Ok(here < generation(&engine.index)?)
 }
@@ -193,6 +195,8 @@ struct Contents {
 #[derive(Deserialize)]
 struct Head {
     generation: u64,
+    /// Only where there is no checksum: beside it, it stands outside of the contents.
+    version: Option<u32>,
 }
 
 #[cfg(test)]
@@ -268,6 +272,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_index_is_not_set_aside_for_a_snapshot_that_cannot_be_read() {
+        let folder = Folder::new();
+        let (store, [films, _]) = with_key(&folder).await;
+        store.close().await.unwrap();
+        drop(store);
+        folder.settle().await;
+        fs::write(folder.0.join("catalog.json"), "{}").unwrap();
+        let refused = EmbeddedStore::reindex(folder.options(), NOW).await;
+        let Err(StoreError::Corrupt(why)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(why.contains("nothing was touched"), "{why}");
+        folder.settle().await;
+        let store = folder.open().await;
+        assert_eq!(folder.broken_indexes(), 0);
+        assert!(store.find(&films).await.unwrap().is_some());
+    }
+
+    #[tokio::test]
     async fn a_snapshot_from_before_there_was_a_checksum_is_read() {
         let folder = Folder::new();
         drop(with_key(&folder).await);
@@ -277,6 +300,14 @@ mod tests {
         old["version"] = UNCHECKED_VERSION.into();
         let (generation, entries) = parse(old.to_string().as_bytes()).unwrap();
         assert_eq!((generation, entries.len()), (4, 3));
+        folder.settle().await;
+        fs::write(&path, old.to_string()).unwrap();
+        drop(folder.open().await);
+        let written: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!(
+            written["version"], SNAPSHOT_VERSION,
+            "it has one from the next start on"
+        );
     }
 
     #[tokio::test]

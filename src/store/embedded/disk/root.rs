@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FallocateFlags, FlockOperation, XattrFlags};
 
-use super::super::index::Room;
+use super::super::index::{Need, Room};
 use super::{Disk, FileName, LABEL_ATTRIBUTE, MAX_ATTRIBUTE_BYTES, open_options, present};
 use crate::model::Id;
 use crate::store::StoreError;
@@ -29,7 +29,17 @@ const TEMPORARY: &str = ".tmp";
 const FOLDERS: u16 = 256;
 /// With less free space than this, in bytes, the index is not written: sled, which takes its file's room by the half MiB, takes no more
 /// writes until a restart when it finds none.
-const MIN_INDEX_ROOM: u64 = 4 << 20;
+pub(in super::super) const MIN_INDEX_ROOM: u64 = 4 << 20;
+/// As much is left to what makes room.
+const LAST_INDEX_ROOM: u64 = 1 << 20;
+
+/// Whether the blocks that a file system keeps for the superuser are for this process, too: not for the superuser of a user namespace.
+fn may_use_reserve() -> bool {
+    let whole = ["0", "0", "4294967295"];
+    let is_whole = |map: String| map.split_whitespace().eq(whole);
+    let is_root = rustix::process::geteuid().is_root();
+    is_root && fs::read_to_string("/proc/self/uid_map").is_ok_and(is_whole)
+}
 
 impl Disk {
     /// The folder of the index.
@@ -112,33 +122,30 @@ impl Disk {
         Ok(removed.is_some())
     }
 
-    /// Whether the index may grow, asked of the file system each time. When it may not, the ballast is given up, so that deletes can go on
-    /// making room on a disk that others have filled; a sweep makes it again. Nothing else of the store takes that room: it keeps
-    /// the floor free.
+    /// Whether the index may be written, asked of the file system each time. For what makes room the ballast is given up, so that deletes can go
+    /// on when others have filled the disk; a sweep makes it again. Nothing else of the store takes that room: all else keeps more free.
     pub(in super::super) fn room(&self) -> Room {
-        let root = self.root.clone();
-        let has_room = move || {
+        let (root, ballast) = (self.root.clone(), self.root.join("ballast"));
+        let has_reserve = may_use_reserve();
+        let has = move |bytes: u64| {
             // A file system that does not answer is no full one.
             rustix::fs::statvfs(&root).map_or(true, |stat| {
-                let blocks = if rustix::process::geteuid().is_root() {
+                let blocks = if has_reserve {
                     stat.f_bfree
                 } else {
                     stat.f_bavail
                 };
-                blocks.saturating_mul(stat.f_frsize) >= MIN_INDEX_ROOM
+                blocks.saturating_mul(stat.f_frsize) >= bytes
             })
         };
-        let ballast = self.root.join("ballast");
-        Box::new(move || {
-            if has_room() {
+        Box::new(move |need| {
+            if has(MIN_INDEX_ROOM) {
                 return true;
             }
-            if fs::remove_file(&ballast).is_ok() {
-                tracing::warn!(
-                    "the disk is full; the ballast was given up so that room can be made"
-                );
+            if need == Need::MakeRoom && fs::remove_file(&ballast).is_ok() {
+                tracing::warn!("the disk is full; the ballast was given up to make room");
             }
-            has_room()
+            need == Need::MakeRoom && has(LAST_INDEX_ROOM)
         })
     }
 

@@ -39,8 +39,17 @@ pub(super) type Job = Box<dyn FnOnce(&mut Pending, &Fuse) -> Ran + Send>;
 /// Asked before every sync for a value that is to be durable with it.
 pub(in super::super) type Mark = Box<dyn Fn() -> Option<Pair> + Send>;
 
-/// Asked before every group: whether there is room for what it writes. Makes some where it can.
-pub(in super::super) type Room = Box<dyn Fn() -> bool + Send>;
+/// What the writes of a job are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) enum Need {
+    /// The store grows by them.
+    Grow,
+    /// They make room, or a start or a stop needs them.
+    MakeRoom,
+}
+
+/// Asked before a job's writes are taken in: whether the disk has room for them. Makes some where it can, for those that make more.
+pub(in super::super) type Room = Box<dyn Fn(Need) -> bool + Send>;
 
 /// A job that ran.
 pub(super) struct Ran {
@@ -66,11 +75,17 @@ pub(super) struct Pending {
     fuse: Fuse,
     versions: Versions,
     writes: Writes,
-    /// Whether there is no room for more.
-    is_full: bool,
+    room: Room,
+    /// Whether there is room for this group, once that was asked.
+    has_room: Option<bool>,
 }
 
 impl Pending {
+    fn has_room(&mut self, need: Need) -> bool {
+        let has_room = *self.has_room.get_or_insert_with(|| (self.room)(Need::Grow));
+        has_room || (need == Need::MakeRoom && (self.room)(need))
+    }
+
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self.writes.get(key) {
             Some(written) => Ok(written.clone()),
@@ -107,6 +122,7 @@ pub(in super::super) struct Txn<'a> {
     pending: &'a mut Pending,
     writes: Writes,
     need_not_sync: bool,
+    makes_room: bool,
 }
 
 impl Txn<'_> {
@@ -152,6 +168,18 @@ impl Txn<'_> {
         self.writes.insert(key, None);
     }
 
+    /// Says that room comes of this job, or that a start needs it: it is done also where there is little.
+    pub(in super::super) fn makes_room(&mut self) {
+        self.makes_room = true;
+    }
+
+    fn need(&self) -> Need {
+        match self.makes_room || self.writes.values().all(Option::is_none) {
+            true => Need::MakeRoom,
+            false => Need::Grow,
+        }
+    }
+
     /// Says that this job may be answered before what it wrote is durable: it can be found out again from elsewhere.
     pub(in super::super) fn need_not_sync(&mut self) {
         self.need_not_sync = true;
@@ -168,11 +196,14 @@ pub(super) fn run_job<R>(
         pending,
         writes: Writes::new(),
         need_not_sync: false,
+        makes_room: false,
     };
     let result = try_job(fuse, &mut txn, job);
     let effect = match (&result, txn.need_not_sync) {
         (Ok(_), _) if txn.writes.is_empty() => Effect::Nothing,
-        (Ok(_), _) if txn.pending.is_full => return (Err(StoreError::Full), Effect::Nothing),
+        (Ok(_), _) if !txn.pending.has_room(txn.need()) => {
+            return (Err(StoreError::Full), Effect::Nothing);
+        }
         (Ok(_), true) => Effect::Later,
         (Ok(_), false) => Effect::Synced,
         (Err(_), _) => return (result, Effect::Nothing),
@@ -203,7 +234,6 @@ pub(super) struct Committer {
     file: File,
     fuse: Fuse,
     mark: Mark,
-    room: Room,
     pending: Pending,
     /// Jobs that wrote since the last sync.
     unsynced: usize,
@@ -221,13 +251,13 @@ impl Committer {
             file,
             fuse: fuse.clone(),
             mark,
-            room,
             pending: Pending {
                 db,
                 fuse,
                 versions,
                 writes: Writes::new(),
-                is_full: false,
+                room,
+                has_room: None,
             },
             unsynced: 0,
         }
@@ -249,7 +279,7 @@ impl Committer {
     fn commit(&mut self, group: Vec<Job>) {
         let (mut at_once, mut after_sync) = (Vec::new(), Vec::with_capacity(group.len()));
         let mut must_sync = false;
-        self.pending.is_full = !(self.room)();
+        self.pending.has_room = None;
         for job in group {
             let ran = job(&mut self.pending, &self.fuse);
             self.unsynced += usize::from(ran.effect != Effect::Nothing);
@@ -335,7 +365,7 @@ mod tests {
         let db = open_in_time(&folder.0).unwrap();
         let file = File::open(folder.0.join(file)).unwrap();
         let versions = Versions::default();
-        let hooks: (Mark, Room) = (Box::new(|| None), Box::new(|| true));
+        let hooks: (Mark, Room) = (Box::new(|| None), Box::new(|_| true));
         Committer::new((db, versions), file, Fuse::default(), hooks)
     }
 

@@ -29,7 +29,7 @@ fn index(folder: &Folder, file: &str) -> Index {
         db,
         File::open(folder.0.join(file)).unwrap(),
         Fuse::default(),
-        (Box::new(|| None), Box::new(|| true)),
+        (Box::new(|| None), Box::new(|_| true)),
     )
     .unwrap()
 }
