@@ -487,6 +487,20 @@ const ROWS: &[Row] = &[
         "has more lines than a part may have",
     ),
     (
+        "a header line without a colon",
+        || one_part("Content-Disposition: form-data; name=\"key\"\r\nX-Line"),
+        400,
+        "MalformedPOSTRequest",
+        "a line that is no header: without a colon",
+    ),
+    (
+        "a blank behind a header's name",
+        || one_part("Content-Disposition: form-data; name=\"key\"\r\nX-Line : 1"),
+        400,
+        "MalformedPOSTRequest",
+        "or with a blank in or behind its name",
+    ),
+    (
         "too many parts",
         || changed(|form| many(form, 130)),
         400,
