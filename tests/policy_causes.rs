@@ -1142,6 +1142,14 @@ fn what_is_no_json_is_traced_to_its_place_and_a_range_to_its_grammar() {
             "write it as a list with its two bounds",
         ),
         (
+            "a range as a member behind an escaped dollar",
+            || {
+                v2().expects(r#"["eq","\$acl","private"]"#, "acl", "private")
+                    .condition(r#"{"content-length-range":[1,5]}"#)
+            },
+            "write it as a list with its two bounds",
+        ),
+        (
             "a list as a value",
             || v2().condition(r#"{"acl":["private"]}"#),
             "where a text belongs",

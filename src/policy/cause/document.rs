@@ -219,7 +219,7 @@ fn range_as_field(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
     if !error.message().contains("Simple-Condition: value must be") {
         return None;
     }
-    let json: Value = serde_json::from_str(facts.json()).ok()?;
+    let json: Value = serde_json::from_str(&plain_escapes(facts.json())).ok()?;
     let conditions = json.get("conditions")?.as_array()?.iter();
     let mut members = conditions.filter_map(Value::as_object).flatten();
     // The first value that is no text is the one that is refused.
