@@ -1060,6 +1060,21 @@ fn a_policy_that_is_whole_and_no_text_is_not_taken_for_a_cut_one() {
             "no UTF-8, as a text in Latin-1 does",
         ),
         (
+            "bytes with a zero among them",
+            || sent(STANDARD.encode(b"{\"key\":\"\xfc\0\"}")),
+            "no UTF-8, as a text in Latin-1 does",
+        ),
+        (
+            "an odd number of bytes, most of them zero",
+            || sent(STANDARD.encode(b"\xfc\0\0\0\0\0\0")),
+            "no UTF-8, as a text in Latin-1 does",
+        ),
+        (
+            "a text with a zero in it",
+            || sent(STANDARD.encode(b"{\"expiration\":\"\0\"}")),
+            "The policy is no JSON: control character",
+        ),
+        (
             "gzip",
             || {
                 sent(
