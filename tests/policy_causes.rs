@@ -1216,6 +1216,11 @@ fn a_field_that_is_not_there_is_asked_for_only_when_it_helps() {
             "send it, if need be empty.",
         ),
         (
+            "an empty value",
+            || v2().condition(r#"{"x-amz-meta-a":""}"#),
+            "send it empty, as it was signed.",
+        ),
+        (
             "a token",
             || v2().condition(r#"{"x-amz-meta-token":"hush-hush-hush"}"#),
             "send it with what was signed.",
