@@ -1239,7 +1239,7 @@ async fn a_wrong_signature_shows_what_was_signed_and_what_was_tried() {
             .unwrap()
             .starts_with(b"{\"expiration\"")
     );
-    assert!(told["signature"]["tried"].as_array().unwrap().len() > 8);
+    assert!(told["signature"]["tried"].as_array().unwrap().len() > 4);
     assert_eq!(told["signature"]["verdict"], "wrong");
     // With a session token in the policy, neither the token nor the text that holds it is shown.
     let ask = changed(|form| {

@@ -385,6 +385,42 @@ fn a_wrong_signature_is_traced_to_what_was_signed() {
 }
 
 #[test]
+fn only_the_guesses_that_were_tried_are_told() {
+    fn tried(case: &Case) -> Vec<&'static str> {
+        let signature = case.explained().signature;
+        assert_eq!(signature.verdict, Some("wrong"));
+        signature.tried
+    }
+    let of_v4 = |tried: &[&str]| {
+        tried
+            .iter()
+            .filter(|name| name.contains("Version 4"))
+            .count()
+    };
+    let other_v2 = tried(&v2().signed_by(|t| sign_v2(&secret("other"), t)));
+    assert!(other_v2.len() > 4 && of_v4(&other_v2) == 0, "{other_v2:?}");
+    let other_v4 = tried(&v4().signed_by(|t| sign_v4(&secret("other"), DAY, "us-east-1", t)));
+    assert_eq!(of_v4(&other_v4), 5, "{other_v4:?}");
+    // Those behind the one that fits need no try, and a text that shows no alteration is not undone.
+    let region = tried(&v4().signed_by(|t| sign_v4(&secret(SECRET), DAY, "eu-west-1", t)));
+    assert_eq!(
+        region.last(),
+        Some(&"Version 4 with another region in the key")
+    );
+    assert!(!region.contains(&"plus signs that became blanks"));
+    for case in [
+        v2().sent_as(|_| String::new()),
+        v4().sent_as(|_| "undefined".to_owned()),
+        v4().signed_by(|t| sign_v2(&secret(SECRET), t)),
+        v2().signed_by(|t| sign_v4(&secret(SECRET), DAY, "us-east-1", t)),
+        v2().signed_by(|_| String::new()),
+        v4().signed_by(|_| "undefined".to_owned()),
+    ] {
+        assert_eq!(tried(&case), Vec::<&str>::new());
+    }
+}
+
+#[test]
 fn a_key_that_is_not_here_is_traced_to_where_it_comes_from() {
     fn with_id(id: &str) -> Case {
         Case { key: None, ..v2() }.field("AWSAccessKeyId", id)
