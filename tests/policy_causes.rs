@@ -1235,6 +1235,14 @@ fn what_is_no_json_is_traced_to_its_place_and_a_range_to_its_grammar() {
 
 #[test]
 fn a_field_that_is_not_there_is_asked_for_only_when_it_helps() {
+    /// Sends a field once with each value.
+    fn with_each(values: &[&str], condition: &str) -> Case {
+        let mut case = v2().condition(condition);
+        let fields = values.iter().map(|value| (*value).to_owned());
+        case.fields
+            .extend(fields.map(|value| ("x-amz-meta-a".to_owned(), value)));
+        case
+    }
     named(&[
         (
             "a value that was signed",
@@ -1293,20 +1301,33 @@ fn a_field_that_is_not_there_is_asked_for_only_when_it_helps() {
         ),
         (
             "a field that came twice",
-            || {
-                let mut case = v2().condition(r#"{"x-amz-meta-a":"1"}"#);
-                for value in ["1", "2"] {
-                    case.fields
-                        .push(("x-amz-meta-a".to_owned(), value.to_owned()));
-                }
-                case
-            },
+            || with_each(&["1", "2"], r#"{"x-amz-meta-a":"1"}"#),
             "came more than once",
         ),
         (
             "a field that came twice, the other first",
-            || v2().expects(r#"{"x-amz-meta-a":"1"}"#, "x-amz-meta-a", "2,1"),
+            || with_each(&["2", "1"], r#"{"x-amz-meta-a":"1"}"#),
             "came more than once",
+        ),
+        (
+            "a field that came three times",
+            || with_each(&["2", "1,5", "3"], r#"{"x-amz-meta-a":"1,5"}"#),
+            "came more than once",
+        ),
+        (
+            "a prefix in the second of two",
+            || with_each(&["a", "v1"], r#"["starts-with","$x-amz-meta-a","v"]"#),
+            "came more than once",
+        ),
+        (
+            "a field that came twice, and never as it was signed",
+            || with_each(&["2", "31"], r#"{"x-amz-meta-a":"1"}"#),
+            "has another value than was signed, which is '1'",
+        ),
+        (
+            "a field that came once, with a comma in it",
+            || with_each(&["2,1"], r#"{"x-amz-meta-a":"1"}"#),
+            "has another value than was signed, which is '1'",
         ),
         (
             "two conditions that no value meets",

@@ -61,6 +61,11 @@ impl Facts<'_> {
         }
     }
 
+    /// Whether a field came more than once, so that its values were joined.
+    fn is_repeated(&self, name: &str) -> bool {
+        self.form.is_joined(name)
+    }
+
     /// Whether a condition holds, a length range as far as the file's size is known.
     pub(super) fn holds(&self, test: &Test) -> bool {
         match (test, self.around.file_bytes) {

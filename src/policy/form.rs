@@ -23,10 +23,19 @@ const VERBATIM_FIELDS: [&str; 8] = [
     "x-amz-security-token",
 ];
 
+/// One field, and what its value no longer tells.
+#[derive(Clone, PartialEq, Eq)]
+struct Field {
+    name: String,
+    value: String,
+    /// Whether it came more than once and its values were joined.
+    is_joined: bool,
+}
+
 /// Collects the fields one by one, in the order of arrival.
 #[derive(Default)]
 pub struct PostFormBuilder {
-    fields: Vec<(String, String)>,
+    fields: Vec<Field>,
     bytes: usize,
     count: usize,
 }
@@ -50,11 +59,16 @@ impl PostFormBuilder {
         if name.starts_with("x-ignore-") {
             return Ok(());
         }
-        match self.fields.iter_mut().find(|(n, _)| *n == name) {
-            None => self.fields.push((name, value.to_owned())),
-            Some((_, held)) if name.starts_with("x-amz-meta-") => {
-                held.push(',');
-                held.push_str(value);
+        match self.fields.iter_mut().find(|field| field.name == name) {
+            None => self.fields.push(Field {
+                name,
+                value: value.to_owned(),
+                is_joined: false,
+            }),
+            Some(held) if name.starts_with("x-amz-meta-") => {
+                held.value.push(',');
+                held.value.push_str(value);
+                held.is_joined = true;
             }
             Some(_) => {
                 let message = "A form field must not be given more than once.";
@@ -105,7 +119,7 @@ impl std::fmt::Debug for PostFormBuilder {
 /// The fields of a form, complete.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct PostForm {
-    fields: Vec<(String, String)>,
+    fields: Vec<Field>,
 }
 
 impl PostForm {
@@ -119,15 +133,22 @@ impl PostForm {
 
     /// The value of a field by its lower-case name.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.as_str())
+        self.field(name).map(|field| field.value.as_str())
+    }
+
+    /// Whether a field came more than once, so that its value is several, joined with commas.
+    pub(super) fn is_joined(&self, name: &str) -> bool {
+        self.field(name).is_some_and(|field| field.is_joined)
+    }
+
+    fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
     }
 
     /// All fields in the order of arrival: lower-case name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.fields.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+        let fields = self.fields.iter();
+        fields.map(|field| (field.name.as_str(), field.value.as_str()))
     }
 }
 
@@ -142,9 +163,9 @@ fn last_segment(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
-fn replace_file_name(fields: &mut [(String, String)], file_name: &str) -> Result<(), PolicyError> {
+fn replace_file_name(fields: &mut [Field], file_name: &str) -> Result<(), PolicyError> {
     let mut bytes = 0_usize;
-    for (name, value) in fields {
+    for Field { name, value, .. } in fields {
         let uses = match VERBATIM_FIELDS.contains(&name.as_str()) {
             true => 0,
             false => value.matches(FILE_NAME_VARIABLE).count(),
@@ -170,12 +191,8 @@ fn too_large() -> PolicyError {
     )
 }
 
-fn show_names(
-    f: &mut std::fmt::Formatter<'_>,
-    what: &str,
-    fields: &[(String, String)],
-) -> std::fmt::Result {
-    let names: Vec<_> = fields.iter().map(|(name, _)| name).collect();
+fn show_names(f: &mut std::fmt::Formatter<'_>, what: &str, fields: &[Field]) -> std::fmt::Result {
+    let names: Vec<_> = fields.iter().map(|field| &field.name).collect();
     f.debug_tuple(what).field(&names).finish()
 }
 
@@ -206,6 +223,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(joined.get("x-amz-meta-a"), Some("Ninja,Stallman"));
+        assert!(joined.is_joined("x-amz-meta-a"));
+        let single = form(&[("x-amz-meta-a", "Ninja,Stallman")], None).unwrap();
+        assert_eq!(single.get("x-amz-meta-a"), joined.get("x-amz-meta-a"));
+        assert!(!single.is_joined("x-amz-meta-a") && !single.is_joined("x-amz-meta-b"));
         for name in ["key", "policy", "x-amz-date", "x-amz-metadata"] {
             let upper = name.to_ascii_uppercase();
             let error = form(&[(name, "a"), (&upper, "b")], None).unwrap_err();
