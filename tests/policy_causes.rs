@@ -1385,12 +1385,12 @@ fn a_field_that_acts_is_to_be_signed_as_it_was_sent() {
         (
             "x-amz-meta-a",
             "1",
-            r#"add ["starts-with", "$x-amz-meta-a", ""] to"#,
+            r#"add ["starts-with","$x-amz-meta-a",""] to"#,
         ),
         (
             "Content-Type",
             "a/b",
-            r#"add ["starts-with", "$content-type", ""] to"#,
+            r#"add ["starts-with","$content-type",""] to"#,
         ),
     ] {
         let cause = v2().field(name, value).explained().likely_cause.unwrap();
@@ -1401,6 +1401,61 @@ fn a_field_that_acts_is_to_be_signed_as_it_was_sent() {
     key(&mut case);
     let cause = case.explained().likely_cause.unwrap();
     assert!(cause.contains(r#"add {"key":"in/a.txt"} to"#), "{cause}");
+}
+
+#[test]
+fn a_field_that_holds_the_files_name_is_to_be_signed_as_far_as_it_is_the_same_for_every_file() {
+    fn without_key() -> Case {
+        let mut case = v2();
+        case.conditions.retain(|json| !json.contains("$key"));
+        case
+    }
+    let long = format!("{}${{filename}}", "x".repeat(201));
+    for (case, advice) in [
+        (
+            without_key().field("key", "in/${filename}"),
+            r#"add ["starts-with","$key","in/"] to"#,
+        ),
+        (
+            without_key().field("key", "${filename}-${filename}"),
+            r#"add ["starts-with","$key",""] to"#,
+        ),
+        (
+            // Without a file name the variable stays, and the next file may have one.
+            Case {
+                file_name: None,
+                ..without_key().field("key", "in/${filename}")
+            },
+            r#"add ["starts-with","$key","in/"] to"#,
+        ),
+        (
+            // What looks like the file's name, and was sent so.
+            without_key().field("key", "in/a.txt"),
+            r#"add {"key":"in/a.txt"} to"#,
+        ),
+        (
+            v2().field(
+                "success_action_redirect",
+                "https://a.example/?of=${filename}",
+            ),
+            r#"add ["starts-with","$success_action_redirect","https://a.example/?of="] to"#,
+        ),
+        (
+            v2().field("tagging", "<Tagging a=\"b\">${filename}"),
+            r#"add ["starts-with","$tagging","<Tagging a=\"b\">"] to"#,
+        ),
+        (
+            v2().field("success_action_redirect", &long),
+            "add a condition (starts-with) with its part before the file's name to",
+        ),
+        (
+            v2().field("a\"b", "1"),
+            r#"add ["starts-with","$a\"b",""] to"#,
+        ),
+    ] {
+        let cause = case.explained().likely_cause.unwrap();
+        assert!(cause.contains(advice), "{advice}: {cause}");
+    }
 }
 
 /// Base64 as URLs have it, of a policy whose base64 differs there.

@@ -30,6 +30,8 @@ struct Field {
     value: String,
     /// Whether it came more than once and its values were joined.
     is_joined: bool,
+    /// At which byte of the value the file's name begins, or the variable that stands for it.
+    file_name_at: Option<usize>,
 }
 
 /// Collects the fields one by one, in the order of arrival.
@@ -64,6 +66,7 @@ impl PostFormBuilder {
                 name,
                 value: value.to_owned(),
                 is_joined: false,
+                file_name_at: None,
             }),
             Some(held) if name.starts_with("x-amz-meta-") => {
                 held.value.push(',');
@@ -87,6 +90,11 @@ impl PostFormBuilder {
     /// `FieldsTooLarge` when the replaced fields would pass [`PostForm::MAX_EXPANDED_BYTES`].
     pub fn finish(self, file_name: Option<&str>) -> Result<PostForm, PolicyError> {
         let mut fields = self.fields;
+        for field in &mut fields {
+            if !VERBATIM_FIELDS.contains(&field.name.as_str()) {
+                field.file_name_at = field.value.find(FILE_NAME_VARIABLE);
+            }
+        }
         if let Some(path) = file_name {
             replace_file_name(&mut fields, last_segment(path))?;
         }
@@ -141,6 +149,12 @@ impl PostForm {
         self.field(name).is_some_and(|field| field.is_joined)
     }
 
+    /// What stands before the file's name in the value of a field; none when the file's name is no part of it.
+    pub(super) fn before_file_name(&self, name: &str) -> Option<&str> {
+        let field = self.field(name)?;
+        field.value.get(..field.file_name_at?)
+    }
+
     fn field(&self, name: &str) -> Option<&Field> {
         self.fields.iter().find(|field| field.name == name)
     }
@@ -165,10 +179,11 @@ fn last_segment(path: &str) -> &str {
 
 fn replace_file_name(fields: &mut [Field], file_name: &str) -> Result<(), PolicyError> {
     let mut bytes = 0_usize;
-    for Field { name, value, .. } in fields {
-        let uses = match VERBATIM_FIELDS.contains(&name.as_str()) {
-            true => 0,
-            false => value.matches(FILE_NAME_VARIABLE).count(),
+    for field in fields {
+        let (name, value) = (&field.name, &mut field.value);
+        let uses = match field.file_name_at {
+            None => 0,
+            Some(_) => value.matches(FILE_NAME_VARIABLE).count(),
         };
         let grown = uses.saturating_mul(file_name.len());
         bytes = bytes
@@ -254,6 +269,10 @@ mod tests {
             assert_eq!(form.get("x-amz-meta-twice"), Some("file.txt-file.txt"));
             assert_eq!(form.get("policy"), Some("${filename}"));
             assert_eq!(form.get("signature"), Some("${filename}"));
+            assert_eq!(form.before_file_name("key"), Some("up/"));
+            assert_eq!(form.before_file_name("x-amz-meta-twice"), Some(""));
+            assert_eq!(form.before_file_name("policy"), None);
+            assert_eq!(form.before_file_name("acl"), None);
         }
     }
 
