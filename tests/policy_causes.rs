@@ -385,6 +385,42 @@ fn a_wrong_signature_is_traced_to_what_was_signed() {
 }
 
 #[test]
+fn only_the_guesses_that_were_tried_are_told() {
+    fn tried(case: &Case) -> Vec<&'static str> {
+        let signature = case.explained().signature;
+        assert_eq!(signature.verdict, Some("wrong"));
+        signature.tried
+    }
+    let of_v4 = |tried: &[&str]| {
+        tried
+            .iter()
+            .filter(|name| name.contains("Version 4"))
+            .count()
+    };
+    let other_v2 = tried(&v2().signed_by(|t| sign_v2(&secret("other"), t)));
+    assert!(other_v2.len() > 4 && of_v4(&other_v2) == 0, "{other_v2:?}");
+    let other_v4 = tried(&v4().signed_by(|t| sign_v4(&secret("other"), DAY, "us-east-1", t)));
+    assert_eq!(of_v4(&other_v4), 5, "{other_v4:?}");
+    // Those behind the one that fits need no try, and a text that shows no alteration is not undone.
+    let region = tried(&v4().signed_by(|t| sign_v4(&secret(SECRET), DAY, "eu-west-1", t)));
+    assert_eq!(
+        region.last(),
+        Some(&"Version 4 with another region in the key")
+    );
+    assert!(!region.contains(&"plus signs that became blanks"));
+    for case in [
+        v2().sent_as(|_| String::new()),
+        v4().sent_as(|_| "undefined".to_owned()),
+        v4().signed_by(|t| sign_v2(&secret(SECRET), t)),
+        v2().signed_by(|t| sign_v4(&secret(SECRET), DAY, "us-east-1", t)),
+        v2().signed_by(|_| String::new()),
+        v4().signed_by(|_| "undefined".to_owned()),
+    ] {
+        assert_eq!(tried(&case), Vec::<&str>::new());
+    }
+}
+
+#[test]
 fn a_key_that_is_not_here_is_traced_to_where_it_comes_from() {
     fn with_id(id: &str) -> Case {
         Case { key: None, ..v2() }.field("AWSAccessKeyId", id)
@@ -1060,6 +1096,21 @@ fn a_policy_that_is_whole_and_no_text_is_not_taken_for_a_cut_one() {
             "no UTF-8, as a text in Latin-1 does",
         ),
         (
+            "bytes with a zero among them",
+            || sent(STANDARD.encode(b"{\"key\":\"\xfc\0\"}")),
+            "no UTF-8, as a text in Latin-1 does",
+        ),
+        (
+            "an odd number of bytes, most of them zero",
+            || sent(STANDARD.encode(b"\xfc\0\0\0\0\0\0")),
+            "no UTF-8, as a text in Latin-1 does",
+        ),
+        (
+            "a text with a zero in it",
+            || sent(STANDARD.encode(b"{\"expiration\":\"\0\"}")),
+            "The policy is no JSON: control character",
+        ),
+        (
             "gzip",
             || {
                 sent(
@@ -1142,6 +1193,14 @@ fn what_is_no_json_is_traced_to_its_place_and_a_range_to_its_grammar() {
             "write it as a list with its two bounds",
         ),
         (
+            "a range as a member behind an escaped dollar",
+            || {
+                v2().expects(r#"["eq","\$acl","private"]"#, "acl", "private")
+                    .condition(r#"{"content-length-range":[1,5]}"#)
+            },
+            "write it as a list with its two bounds",
+        ),
+        (
             "a list as a value",
             || v2().condition(r#"{"acl":["private"]}"#),
             "where a text belongs",
@@ -1176,6 +1235,14 @@ fn what_is_no_json_is_traced_to_its_place_and_a_range_to_its_grammar() {
 
 #[test]
 fn a_field_that_is_not_there_is_asked_for_only_when_it_helps() {
+    /// Sends a field once with each value.
+    fn with_each(values: &[&str], condition: &str) -> Case {
+        let mut case = v2().condition(condition);
+        let fields = values.iter().map(|value| (*value).to_owned());
+        case.fields
+            .extend(fields.map(|value| ("x-amz-meta-a".to_owned(), value)));
+        case
+    }
     named(&[
         (
             "a value that was signed",
@@ -1191,6 +1258,11 @@ fn a_field_that_is_not_there_is_asked_for_only_when_it_helps() {
             "any value",
             || v2().condition(r#"["starts-with","$acl",""]"#),
             "send it, if need be empty.",
+        ),
+        (
+            "an empty value",
+            || v2().condition(r#"{"x-amz-meta-a":""}"#),
+            "send it empty, as it was signed.",
         ),
         (
             "a token",
@@ -1229,20 +1301,33 @@ fn a_field_that_is_not_there_is_asked_for_only_when_it_helps() {
         ),
         (
             "a field that came twice",
-            || {
-                let mut case = v2().condition(r#"{"x-amz-meta-a":"1"}"#);
-                for value in ["1", "2"] {
-                    case.fields
-                        .push(("x-amz-meta-a".to_owned(), value.to_owned()));
-                }
-                case
-            },
+            || with_each(&["1", "2"], r#"{"x-amz-meta-a":"1"}"#),
             "came more than once",
         ),
         (
             "a field that came twice, the other first",
-            || v2().expects(r#"{"x-amz-meta-a":"1"}"#, "x-amz-meta-a", "2,1"),
+            || with_each(&["2", "1"], r#"{"x-amz-meta-a":"1"}"#),
             "came more than once",
+        ),
+        (
+            "a field that came three times",
+            || with_each(&["2", "1,5", "3"], r#"{"x-amz-meta-a":"1,5"}"#),
+            "came more than once",
+        ),
+        (
+            "a prefix in the second of two",
+            || with_each(&["a", "v1"], r#"["starts-with","$x-amz-meta-a","v"]"#),
+            "came more than once",
+        ),
+        (
+            "a field that came twice, and never as it was signed",
+            || with_each(&["2", "31"], r#"{"x-amz-meta-a":"1"}"#),
+            "has another value than was signed, which is '1'",
+        ),
+        (
+            "a field that came once, with a comma in it",
+            || with_each(&["2,1"], r#"{"x-amz-meta-a":"1"}"#),
+            "has another value than was signed, which is '1'",
         ),
         (
             "two conditions that no value meets",
@@ -1300,12 +1385,12 @@ fn a_field_that_acts_is_to_be_signed_as_it_was_sent() {
         (
             "x-amz-meta-a",
             "1",
-            r#"add ["starts-with", "$x-amz-meta-a", ""] to"#,
+            r#"add ["starts-with","$x-amz-meta-a",""] to"#,
         ),
         (
             "Content-Type",
             "a/b",
-            r#"add ["starts-with", "$content-type", ""] to"#,
+            r#"add ["starts-with","$content-type",""] to"#,
         ),
     ] {
         let cause = v2().field(name, value).explained().likely_cause.unwrap();
@@ -1316,6 +1401,61 @@ fn a_field_that_acts_is_to_be_signed_as_it_was_sent() {
     key(&mut case);
     let cause = case.explained().likely_cause.unwrap();
     assert!(cause.contains(r#"add {"key":"in/a.txt"} to"#), "{cause}");
+}
+
+#[test]
+fn a_field_that_holds_the_files_name_is_to_be_signed_as_far_as_it_is_the_same_for_every_file() {
+    fn without_key() -> Case {
+        let mut case = v2();
+        case.conditions.retain(|json| !json.contains("$key"));
+        case
+    }
+    let long = format!("{}${{filename}}", "x".repeat(201));
+    for (case, advice) in [
+        (
+            without_key().field("key", "in/${filename}"),
+            r#"add ["starts-with","$key","in/"] to"#,
+        ),
+        (
+            without_key().field("key", "${filename}-${filename}"),
+            r#"add ["starts-with","$key",""] to"#,
+        ),
+        (
+            // Without a file name the variable stays, and the next file may have one.
+            Case {
+                file_name: None,
+                ..without_key().field("key", "in/${filename}")
+            },
+            r#"add ["starts-with","$key","in/"] to"#,
+        ),
+        (
+            // What looks like the file's name, and was sent so.
+            without_key().field("key", "in/a.txt"),
+            r#"add {"key":"in/a.txt"} to"#,
+        ),
+        (
+            v2().field(
+                "success_action_redirect",
+                "https://a.example/?of=${filename}",
+            ),
+            r#"add ["starts-with","$success_action_redirect","https://a.example/?of="] to"#,
+        ),
+        (
+            v2().field("tagging", "<Tagging a=\"b\">${filename}"),
+            r#"add ["starts-with","$tagging","<Tagging a=\"b\">"] to"#,
+        ),
+        (
+            v2().field("success_action_redirect", &long),
+            "add a condition (starts-with) with its part before the file's name to",
+        ),
+        (
+            v2().field("a\"b", "1"),
+            r#"add ["starts-with","$a\"b",""] to"#,
+        ),
+    ] {
+        let cause = case.explained().likely_cause.unwrap();
+        assert!(cause.contains(advice), "{advice}: {cause}");
+    }
 }
 
 /// Base64 as URLs have it, of a policy whose base64 differs there.

@@ -32,7 +32,7 @@ use super::mask::is_hidden;
 use crate::model::AccessKey;
 
 pub(super) use absent::RANGE_AS_FIELD;
-pub(super) use guesses::tried_signatures;
+pub(super) use guesses::{Tries, tried_signatures};
 pub(super) use size::reversed_range;
 pub use uploaders::alone as only_fields_of_an_uploader;
 
@@ -48,6 +48,8 @@ pub(super) struct Facts<'a> {
     pub(super) is_own: bool,
     /// The policy's JSON, decoded when a clue wants it, once.
     pub(super) json: OnceCell<String>,
+    /// What a wrong signature was tried against, when a clue or the findings want it, once.
+    pub(super) tries: OnceCell<Tries>,
 }
 
 impl Facts<'_> {
@@ -57,6 +59,11 @@ impl Facts<'_> {
             "bucket" => Some(self.context.bucket.as_str()),
             _ => self.form.get(name),
         }
+    }
+
+    /// Whether a field came more than once, so that its values were joined.
+    fn is_repeated(&self, name: &str) -> bool {
+        self.form.is_joined(name)
     }
 
     /// Whether a condition holds, a length range as far as the file's size is known.

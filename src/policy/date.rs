@@ -33,7 +33,8 @@ pub(super) fn parse_expiration(text: &str) -> Option<Timestamp> {
 /// The calendar of the library ends a day before the year 9999 does, and `9999-12-31` is a common way to write "for ever".
 fn last_day(head: &str, zone: &str) -> Option<jiff::Timestamp> {
     let exists = head.parse::<jiff::civil::DateTime>().is_ok();
-    (exists && zone == "Z" && head.starts_with("9999-12-3")).then_some(jiff::Timestamp::MAX)
+    let is_utc = matches!(zone, "Z" | "+00:00" | "-00:00");
+    (exists && is_utc && head.starts_with("9999-12-3")).then_some(jiff::Timestamp::MAX)
 }
 
 /// The moment of an `x-amz-date`, `yyyyMMddTHHmmssZ`.
@@ -120,6 +121,8 @@ mod tests {
             "9999-12-31T23:59:59Z",
             "9999-12-31T23:59:59.999Z",
             "9999-12-31T00:00:00Z",
+            "9999-12-31T23:59:59.999999+00:00",
+            "9999-12-31T23:59:59-00:00",
         ] {
             assert_eq!(parse_expiration(text), Some(last), "{text}");
         }
@@ -127,6 +130,8 @@ mod tests {
             "9999-12-32T00:00:00Z",
             "9999-12-31T24:00:00Z",
             "9999-12-31T00:00:00+99:99",
+            "9999-12-32T00:00:00+00:00",
+            "9999-12-31T23:59:59-01:00",
         ] {
             assert_eq!(parse_expiration(text), None, "{text}");
         }

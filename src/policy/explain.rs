@@ -103,7 +103,7 @@ pub struct SignatureFinding {
     pub verdict: Option<&'static str>,
     /// What was signed, as we see it: the policy as it was sent. Shown when the signature is wrong.
     pub string_to_sign: Option<String>,
-    /// What the signature was tried against besides, when it is wrong.
+    /// What the signature was tried against besides, when it is wrong, up to what fits; nothing when the form shows by itself that none can.
     pub tried: Vec<&'static str>,
 }
 
@@ -188,6 +188,7 @@ pub fn explain_within(
         judged: &judged,
         is_own: session.is_some(),
         json: OnceCell::new(),
+        tries: OnceCell::new(),
     };
     let (conditions, left_out) = chosen(&facts);
     let uncovered = policy.iter().flat_map(|policy| judged.uncovered(policy));
@@ -348,7 +349,7 @@ fn signature(
         verdict,
         string_to_sign: is_wrong.then(|| string_to_sign(facts)),
         tried: match is_wrong {
-            true => tried_signatures(),
+            true => tried_signatures(facts),
             false => Vec::new(),
         },
     }

@@ -23,10 +23,21 @@ const VERBATIM_FIELDS: [&str; 8] = [
     "x-amz-security-token",
 ];
 
+/// One field, and what its value no longer tells.
+#[derive(Clone, PartialEq, Eq)]
+struct Field {
+    name: String,
+    value: String,
+    /// Whether it came more than once and its values were joined.
+    is_joined: bool,
+    /// At which byte of the value the file's name begins, or the variable that stands for it.
+    file_name_at: Option<usize>,
+}
+
 /// Collects the fields one by one, in the order of arrival.
 #[derive(Default)]
 pub struct PostFormBuilder {
-    fields: Vec<(String, String)>,
+    fields: Vec<Field>,
     bytes: usize,
     count: usize,
 }
@@ -50,11 +61,17 @@ impl PostFormBuilder {
         if name.starts_with("x-ignore-") {
             return Ok(());
         }
-        match self.fields.iter_mut().find(|(n, _)| *n == name) {
-            None => self.fields.push((name, value.to_owned())),
-            Some((_, held)) if name.starts_with("x-amz-meta-") => {
-                held.push(',');
-                held.push_str(value);
+        match self.fields.iter_mut().find(|field| field.name == name) {
+            None => self.fields.push(Field {
+                name,
+                value: value.to_owned(),
+                is_joined: false,
+                file_name_at: None,
+            }),
+            Some(held) if name.starts_with("x-amz-meta-") => {
+                held.value.push(',');
+                held.value.push_str(value);
+                held.is_joined = true;
             }
             Some(_) => {
                 let message = "A form field must not be given more than once.";
@@ -73,6 +90,11 @@ impl PostFormBuilder {
     /// `FieldsTooLarge` when the replaced fields would pass [`PostForm::MAX_EXPANDED_BYTES`].
     pub fn finish(self, file_name: Option<&str>) -> Result<PostForm, PolicyError> {
         let mut fields = self.fields;
+        for field in &mut fields {
+            if !VERBATIM_FIELDS.contains(&field.name.as_str()) {
+                field.file_name_at = field.value.find(FILE_NAME_VARIABLE);
+            }
+        }
         if let Some(path) = file_name {
             replace_file_name(&mut fields, last_segment(path))?;
         }
@@ -105,7 +127,7 @@ impl std::fmt::Debug for PostFormBuilder {
 /// The fields of a form, complete.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct PostForm {
-    fields: Vec<(String, String)>,
+    fields: Vec<Field>,
 }
 
 impl PostForm {
@@ -119,15 +141,28 @@ impl PostForm {
 
     /// The value of a field by its lower-case name.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.fields
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.as_str())
+        self.field(name).map(|field| field.value.as_str())
+    }
+
+    /// Whether a field came more than once, so that its value is several, joined with commas.
+    pub(super) fn is_joined(&self, name: &str) -> bool {
+        self.field(name).is_some_and(|field| field.is_joined)
+    }
+
+    /// What stands before the file's name in the value of a field; none when the file's name is no part of it.
+    pub(super) fn before_file_name(&self, name: &str) -> Option<&str> {
+        let field = self.field(name)?;
+        field.value.get(..field.file_name_at?)
+    }
+
+    fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
     }
 
     /// All fields in the order of arrival: lower-case name and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.fields.iter().map(|(n, v)| (n.as_str(), v.as_str()))
+        let fields = self.fields.iter();
+        fields.map(|field| (field.name.as_str(), field.value.as_str()))
     }
 }
 
@@ -142,12 +177,13 @@ fn last_segment(path: &str) -> &str {
     path.rsplit(['/', '\\']).next().unwrap_or(path)
 }
 
-fn replace_file_name(fields: &mut [(String, String)], file_name: &str) -> Result<(), PolicyError> {
+fn replace_file_name(fields: &mut [Field], file_name: &str) -> Result<(), PolicyError> {
     let mut bytes = 0_usize;
-    for (name, value) in fields {
-        let uses = match VERBATIM_FIELDS.contains(&name.as_str()) {
-            true => 0,
-            false => value.matches(FILE_NAME_VARIABLE).count(),
+    for field in fields {
+        let (name, value) = (&field.name, &mut field.value);
+        let uses = match field.file_name_at {
+            None => 0,
+            Some(_) => value.matches(FILE_NAME_VARIABLE).count(),
         };
         let grown = uses.saturating_mul(file_name.len());
         bytes = bytes
@@ -170,12 +206,8 @@ fn too_large() -> PolicyError {
     )
 }
 
-fn show_names(
-    f: &mut std::fmt::Formatter<'_>,
-    what: &str,
-    fields: &[(String, String)],
-) -> std::fmt::Result {
-    let names: Vec<_> = fields.iter().map(|(name, _)| name).collect();
+fn show_names(f: &mut std::fmt::Formatter<'_>, what: &str, fields: &[Field]) -> std::fmt::Result {
+    let names: Vec<_> = fields.iter().map(|field| &field.name).collect();
     f.debug_tuple(what).field(&names).finish()
 }
 
@@ -206,6 +238,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(joined.get("x-amz-meta-a"), Some("Ninja,Stallman"));
+        assert!(joined.is_joined("x-amz-meta-a"));
+        let single = form(&[("x-amz-meta-a", "Ninja,Stallman")], None).unwrap();
+        assert_eq!(single.get("x-amz-meta-a"), joined.get("x-amz-meta-a"));
+        assert!(!single.is_joined("x-amz-meta-a") && !single.is_joined("x-amz-meta-b"));
         for name in ["key", "policy", "x-amz-date", "x-amz-metadata"] {
             let upper = name.to_ascii_uppercase();
             let error = form(&[(name, "a"), (&upper, "b")], None).unwrap_err();
@@ -233,6 +269,10 @@ mod tests {
             assert_eq!(form.get("x-amz-meta-twice"), Some("file.txt-file.txt"));
             assert_eq!(form.get("policy"), Some("${filename}"));
             assert_eq!(form.get("signature"), Some("${filename}"));
+            assert_eq!(form.before_file_name("key"), Some("up/"));
+            assert_eq!(form.before_file_name("x-amz-meta-twice"), Some(""));
+            assert_eq!(form.before_file_name("policy"), None);
+            assert_eq!(form.before_file_name("acl"), None);
         }
     }
 

@@ -117,6 +117,7 @@ fn cause(
         judged: &Judged::new(&form, context, false),
         is_own: false,
         json: OnceCell::new(),
+        tries: OnceCell::new(),
     };
     likely_cause(&facts, error)
 }

@@ -1,7 +1,7 @@
 //! ListParts and ListMultipartUploads.
 //!
 //! Owns: their parameters and documents. Parts are in the order of their numbers, uploads in that of their keys' bytes, and those of one
-//! key in that of their ids, which begin with the millisecond in which they were started.
+//! key in that of the server's clock when they were started, by the millisecond: their ids begin with it, and go on at random.
 //! Never does: show an upload that is finished, or a session of forms.
 //!
 //! Invariants: a page has at most 1,000 entries. A list that is gone on with from its markers shows everything that was there all the

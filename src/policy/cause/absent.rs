@@ -117,9 +117,10 @@ fn how_to_send(name: &str, test: &Test) -> String {
         Test::StartsWith { prefix, .. } => (prefix, " with a value that begins with"),
         Test::Length { .. } | Test::Never => return String::new(),
     };
-    match shown_value(name, wanted) {
-        Some("") => ", if need be empty".to_owned(),
-        Some(wanted) => format!("{words} '{wanted}'"),
-        None => " with what was signed".to_owned(),
+    match (test, shown_value(name, wanted)) {
+        (Test::Equals { .. }, Some("")) => " empty, as it was signed".to_owned(),
+        (_, Some("")) => ", if need be empty".to_owned(),
+        (_, Some(wanted)) => format!("{words} '{wanted}'"),
+        (_, None) => " with what was signed".to_owned(),
     }
 }

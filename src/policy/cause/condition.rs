@@ -27,6 +27,8 @@ struct Mismatch<'a> {
     wanted: &'a str,
     got: &'a str,
     is_prefix: bool,
+    /// Whether the field came more than once.
+    is_repeated: bool,
 }
 
 /// Knows one slip between what was signed and what was sent.
@@ -104,6 +106,7 @@ fn present(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
         wanted,
         got: facts.value(name)?,
         is_prefix,
+        is_repeated: facts.is_repeated(name),
     };
     SLIPS.iter().find_map(|slip| slip(&mismatch))
 }
@@ -206,19 +209,13 @@ fn chunk_in_key(m: &Mismatch<'_>) -> Option<String> {
     })
 }
 
-/// A field that comes twice is joined before it is judged; both orders are known.
+/// A field that comes more than once is joined before it is judged; what was signed is then one of its values, in any place. The comma
+/// alone proves nothing, as it may be part of a value that came once.
 fn repeated(m: &Mismatch<'_>) -> Option<String> {
-    let (name, wanted) = (m.name, m.wanted);
-    let before = m
-        .got
-        .strip_prefix(wanted)
-        .is_some_and(|rest| rest.starts_with(','));
-    let behind = m
-        .got
-        .strip_suffix(wanted)
-        .is_some_and(|rest| rest.ends_with(','));
-    let is_one_of_two = !m.is_prefix && name.starts_with("x-amz-meta-") && (before || behind);
-    is_one_of_two.then(|| {
+    let name = m.name;
+    let end = if m.is_prefix { "" } else { "," };
+    let one = format!(",{}{end}", m.wanted);
+    (m.is_repeated && format!(",{},", m.got).contains(&one)).then(|| {
         format!("The field '{name}' came more than once, and its values were joined with commas before they were compared; send it once.")
     })
 }

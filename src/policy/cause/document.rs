@@ -99,15 +99,22 @@ fn no_base64(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
 
 const WIDE: &str = "The policy's text is UTF-16, as PowerShell and .NET write it; encode it as UTF-8 before base64.";
 
+/// Whether the bytes are UTF-16: their mark says so, or most pairs of them have the zero that a letter of ASCII has there. A single zero
+/// says nothing, as it stands in any bytes that are no text.
+fn is_wide(bytes: &[u8]) -> bool {
+    let has_mark = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
+    let with_zero = bytes.chunks(2).filter(|pair| pair.contains(&0)).count();
+    has_mark || (bytes.len().is_multiple_of(2) && with_zero > bytes.len() / 4)
+}
+
 /// All of it is there, and it is no text as JSON is written.
 fn no_utf8(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
     let bytes = decode_bytes(sent(facts)).ok()?;
-    let is_wide = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
     let sentence = if std::str::from_utf8(&bytes).is_ok() {
         return None;
     } else if bytes.starts_with(b"\x1f\x8b") {
         "The policy is compressed (gzip); the base64 text must be that of the JSON itself."
-    } else if is_wide || bytes.contains(&0) {
+    } else if is_wide(&bytes) {
         WIDE
     } else {
         "The policy holds bytes that are no UTF-8, as a text in Latin-1 does; write its JSON in UTF-8 before base64."
@@ -124,7 +131,7 @@ fn twice_encoded(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
 }
 
 fn wide_characters(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
-    when(facts.json().contains('\0'), WIDE)
+    when(is_wide(facts.json().as_bytes()), WIDE)
 }
 
 fn byte_order_mark(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
@@ -219,7 +226,7 @@ fn range_as_field(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
     if !error.message().contains("Simple-Condition: value must be") {
         return None;
     }
-    let json: Value = serde_json::from_str(facts.json()).ok()?;
+    let json: Value = serde_json::from_str(&plain_escapes(facts.json())).ok()?;
     let conditions = json.get("conditions")?.as_array()?.iter();
     let mut members = conditions.filter_map(Value::as_object).flatten();
     // The first value that is no text is the one that is refused.

@@ -41,9 +41,11 @@ fn of_own_session(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
 
 fn any_field(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
     let name = uncovered(facts);
-    let condition = match acts(name) {
-        true => exactly(name, facts.value(name).unwrap_or_default()),
-        false => format!("[\"starts-with\", \"${name}\", \"\"]"),
+    let condition = match facts.form.before_file_name(name) {
+        _ if !acts(name) => beginning(name, ""),
+        // The exact value would fit files of one name and no others.
+        Some(prefix) => before_file_name(name, prefix),
+        None => exactly(name, facts.value(name).unwrap_or_default()),
     };
     Some(format!(
         "No condition names the field '{name}' ({}): add {condition} to the policy before it is signed, or do not send the field.",
@@ -62,6 +64,17 @@ fn acts(name: &str) -> bool {
         "tagging",
     ];
     NAMES.contains(&name) || (name.starts_with("x-amz-") && !name.starts_with("x-amz-meta-"))
+}
+
+fn before_file_name(name: &str, prefix: &str) -> String {
+    match shown_value(name, prefix) {
+        Some(prefix) => beginning(name, prefix),
+        None => "a condition (starts-with) with its part before the file's name".to_owned(),
+    }
+}
+
+fn beginning(name: &str, prefix: &str) -> String {
+    serde_json::json!(["starts-with", format!("${name}"), prefix]).to_string()
 }
 
 fn exactly(name: &str, value: &str) -> String {

@@ -3,8 +3,8 @@
 //! Owns: the table of guesses. Each is tried with the secret of the form's key: it fits only who signed with the right one, so the answer
 //! tells nothing to anybody else.
 //! Never does: see a secret (`policy/signing.rs` does) or show a text that was signed.
-//! Invariant: the tries are bounded: what is in the tables here, some fifty digests of a policy, and only for a wrong signature. A text
-//! is undone and tried only when it shows that it was altered.
+//! Invariants: the tries are bounded: what is in the tables here, some fifty digests of a policy, once and only for a wrong signature. A
+//! text is undone and tried only when it shows that it was altered. What is said to have been tried was tried.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use super::super::document::{PostPolicy, Test};
 use super::super::error::PolicyError;
 use super::super::signature::{Claim, claim};
 use super::super::signing::{Scheme, padded};
-use super::signature::is_hex;
+use super::signature::{is_hex, shows_by_itself};
 use super::{Facts, percent_decoded};
 use crate::model::{AccessKey, Secret, Timestamp, decode_hex};
 
@@ -104,14 +104,19 @@ impl<'a> Attempt<'a> {
         self.scheme.fits(self.secret, text, &self.tag)
     }
 
+    /// The same for a text that may be none other than the policy as it came, which is then not tried again.
+    fn fits_other(&self, text: &str) -> Option<bool> {
+        (text != self.policy).then(|| self.fits(text))
+    }
+
     fn fits_scheme(&self, scheme: Scheme<'_>) -> bool {
         scheme.fits(self.secret, self.policy, &self.tag)
     }
 
     /// Whether a key fits that was derived in this way for the scope.
-    fn fits_derived(&self, scheme: fn(&'a str, &'a str) -> Scheme<'a>) -> bool {
-        let scope = self.scope();
-        scope.is_some_and(|(day, region, _)| self.fits_scheme(scheme(day, region)))
+    fn fits_derived(&self, scheme: fn(&'a str, &'a str) -> Scheme<'a>) -> Option<bool> {
+        let (day, region, _) = self.scope()?;
+        Some(self.fits_scheme(scheme(day, region)))
     }
 
     /// The parts of the scope that came.
@@ -142,7 +147,8 @@ fn days(now: Timestamp, policy: Option<&PostPolicy>) -> Vec<String> {
 struct Guess {
     /// What is tried, in a few words.
     name: &'static str,
-    fits: fn(&Attempt<'_>) -> bool,
+    /// Whether it is so; none when the form gives nothing to try.
+    fits: fn(&Attempt<'_>) -> Option<bool>,
     /// What to say when it is so.
     says: &'static str,
 }
@@ -150,23 +156,23 @@ struct Guess {
 const GUESSES: &[Guess] = &[
     Guess {
         name: "plus signs that became blanks",
-        fits: |a| a.policy.contains(' ') && a.fits(&a.policy.replace(' ', "+")),
+        fits: |a| a.fits_other(&a.policy.replace(' ', "+")),
         says: "Plus signs in the policy or the signature became blanks on their way; encode them, or send the form as multipart/form-data.",
     },
     Guess {
         name: "blanks around the signature, or its other spelling",
-        fits: |a| a.fits(a.policy),
+        fits: |a| Some(a.fits(a.policy)),
         says: "The signature is right but not as it must be written: without blanks, a line end or quotation marks around it and not \
                percent-encoded, in base64 for Version 2 and in hexadecimal digits for Version 4, with its plus signs.",
     },
     Guess {
         name: "percent-encoding of the policy",
-        fits: |a| percent_decoded(a.policy).is_some_and(|text| a.fits(&text)),
+        fits: |a| percent_decoded(a.policy).map(|text| a.fits(&text)),
         says: "The policy was percent-encoded after it was signed, as for a URL; a form field takes the base64 text as it is.",
     },
     Guess {
         name: "quotation marks around the policy, or Python's b'...'",
-        fits: |a| bare(a.policy) != a.policy.trim() && a.fits(bare(a.policy)),
+        fits: |a| (bare(a.policy) != a.policy.trim()).then(|| a.fits(bare(a.policy))),
         says: "The policy was sent with quotation marks around it that were not signed, as Python prints bytes (b'...') and JSON a text; send \
                the base64 text itself.",
     },
@@ -178,41 +184,32 @@ const GUESSES: &[Guess] = &[
     },
     Guess {
         name: "line ends in the policy that came after signing",
-        fits: |a| a.fits(&a.policy.split_ascii_whitespace().collect::<String>()),
+        fits: |a| a.fits_other(&a.policy.split_ascii_whitespace().collect::<String>()),
         says: "The policy was sent with line ends or blanks that were not there when it was signed; send the text exactly as signed.",
     },
     Guess {
         name: "line ends in the policy that went after signing",
-        fits: fits_wrapped,
+        fits: |a| Some(fits_wrapped(a)),
         says: "The policy was signed with line ends that base64 put into it, and sent without; take them out before signing (base64 -w 0).",
     },
     Guess {
         name: "the JSON signed instead of its base64 text",
-        fits: |a| a.fits(a.json),
+        fits: |a| (!a.json.is_empty()).then(|| a.fits(a.json)),
         says: "The JSON text was signed; sign its base64 text, exactly as it is sent.",
     },
     Guess {
         name: "the JSON sent instead of its base64 text",
-        fits: |a| a.fits(&STANDARD.encode(a.policy)),
+        fits: |a| Some(a.fits(&STANDARD.encode(a.policy))),
         says: "The policy was sent as JSON; send the base64 text that was signed.",
     },
     Guess {
         name: "blanks or a line end around the secret",
-        fits: |a| {
-            padded(a.secret)
-                .iter()
-                .any(|secret| a.scheme.fits(secret, a.policy, &a.tag))
-        },
+        fits: |a| Some(fits_padded(a)),
         says: "The secret that signed has a blank or a line end around it, as echo and files add it; sign with the bare secret.",
     },
     Guess {
-        name: "Signature Version 2 in a form of Version 4",
-        fits: |a| a.scope().is_some() && a.fits_scheme(Scheme::V2),
-        says: "The policy was signed by Signature Version 2, but the fields are those of Version 4.",
-    },
-    Guess {
         name: "HMAC-SHA256 with the secret itself, no key derived",
-        fits: |a| a.fits_scheme(Scheme::Underived),
+        fits: |a| Some(a.fits_scheme(Scheme::Underived)),
         says: "The policy was signed by HMAC-SHA256 with the secret itself; Version 4 signs with the key derived from it for day, region and \
                service, Version 2 by HMAC-SHA1.",
     },
@@ -243,6 +240,11 @@ const GUESSES: &[Guess] = &[
     },
 ];
 
+fn fits_padded(attempt: &Attempt<'_>) -> bool {
+    let mut secrets = padded(attempt.secret).into_iter();
+    secrets.any(|secret| attempt.scheme.fits(&secret, attempt.policy, &attempt.tag))
+}
+
 fn fits_wrapped(attempt: &Attempt<'_>) -> bool {
     let bare: String = attempt.policy.split_ascii_whitespace().collect();
     let wrapped = |width: usize| {
@@ -260,65 +262,91 @@ fn fits_wrapped(attempt: &Attempt<'_>) -> bool {
         || attempt.fits(&(bare.clone() + "\n"))
 }
 
-fn fits_other_base64(attempt: &Attempt<'_>) -> bool {
+fn fits_other_base64(attempt: &Attempt<'_>) -> Option<bool> {
     let mut text = attempt.policy.replace('-', "+").replace('_', "/");
-    let is_other = text != attempt.policy && attempt.fits(&text);
+    let other = attempt.fits_other(&text);
     let missing = (4 - text.len() % 4) % 4;
     text.push_str(&"=".repeat(missing));
-    is_other || (missing > 0 && attempt.fits(&text))
+    let whole = (missing > 0).then(|| attempt.fits(&text));
+    let tries = other.into_iter().chain(whole);
+    tries.reduce(|one, next| one || next)
 }
 
-fn fits_other_day(attempt: &Attempt<'_>) -> bool {
-    let Some((_, region, service)) = attempt.scope() else {
-        return false;
-    };
-    attempt.days.iter().any(|day| {
+fn fits_other_day(attempt: &Attempt<'_>) -> Option<bool> {
+    let (_, region, service) = attempt.scope()?;
+    let mut days = attempt.days.iter();
+    Some(days.any(|day| {
         attempt.fits_scheme(Scheme::V4 {
             day,
             region,
             service,
         })
-    })
+    }))
 }
 
-fn fits_other_region(attempt: &Attempt<'_>) -> bool {
-    let Some((day, _, service)) = attempt.scope() else {
-        return false;
-    };
+fn fits_other_region(attempt: &Attempt<'_>) -> Option<bool> {
+    let (day, _, service) = attempt.scope()?;
     let signed = attempt.signed_region.as_deref();
-    REGIONS.into_iter().chain(signed).any(|region| {
+    let mut regions = REGIONS.into_iter().chain(signed);
+    Some(regions.any(|region| {
         attempt.fits_scheme(Scheme::V4 {
             day,
             region,
             service,
         })
-    })
+    }))
 }
 
-fn fits_other_service(attempt: &Attempt<'_>) -> bool {
-    let Some((day, region, _)) = attempt.scope() else {
-        return false;
-    };
-    SERVICES.into_iter().any(|service| {
+fn fits_other_service(attempt: &Attempt<'_>) -> Option<bool> {
+    let (day, region, _) = attempt.scope()?;
+    let mut services = SERVICES.into_iter();
+    Some(services.any(|service| {
         attempt.fits_scheme(Scheme::V4 {
             day,
             region,
             service,
         })
-    })
+    }))
+}
+
+/// What a wrong signature was tried against, and what to say of the guess that fits.
+#[derive(Default)]
+pub(in super::super) struct Tries {
+    names: Vec<&'static str>,
+    says: Option<&'static str>,
+}
+
+/// Tries one guess after the other, until one fits. None is tried when the form shows by itself that none can fit.
+fn tries(facts: &Facts<'_>) -> Option<Tries> {
+    let claim = claim(facts.form, None).ok()?;
+    let attempt = Attempt::new(facts, &claim, facts.key?)?;
+    // No HMAC that is tried has another length.
+    if shows_by_itself(facts) || !matches!(attempt.tag.len(), 20 | 32) {
+        return None;
+    }
+    let mut tries = Tries::default();
+    for guess in GUESSES {
+        let Some(fits) = (guess.fits)(&attempt) else {
+            continue;
+        };
+        tries.names.push(guess.name);
+        if fits {
+            tries.says = Some(guess.says);
+            break;
+        }
+    }
+    Some(tries)
+}
+
+fn made<'f>(facts: &'f Facts<'_>) -> &'f Tries {
+    facts.tries.get_or_init(|| tries(facts).unwrap_or_default())
 }
 
 /// What a wrong signature was tried against.
-pub(in super::super) fn tried_signatures() -> Vec<&'static str> {
-    GUESSES.iter().map(|guess| guess.name).collect()
+pub(in super::super) fn tried_signatures(facts: &Facts<'_>) -> Vec<&'static str> {
+    made(facts).names.clone()
 }
 
 pub(super) fn tried(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
-    let claim = claim(facts.form, None).ok()?;
-    let attempt = Attempt::new(facts, &claim, facts.key?)?;
-    if attempt.tag.is_empty() {
-        return None;
-    }
-    let found = GUESSES.iter().find(|guess| (guess.fits)(&attempt))?;
-    Some(found.says.to_owned())
+    made(facts).says.map(str::to_owned)
 }

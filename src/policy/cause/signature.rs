@@ -22,8 +22,8 @@ pub(super) const KEY: &[Clue] = &[
 ];
 
 pub(super) const SIGNATURE: &[Clue] = &[
-    no_policy,
-    other_version_shape,
+    |facts, _| no_policy(facts),
+    |facts, _| other_version_shape(facts),
     tried,
     not_a_signature,
     other_secret,
@@ -109,8 +109,13 @@ pub(super) fn is_hex(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
-/// No signature fits what is no policy, so it need not be tried.
-fn no_policy(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
+/// Whether the form shows by itself why its signature does not fit, so that no guess need be tried.
+pub(super) fn shows_by_itself(facts: &Facts<'_>) -> bool {
+    no_policy(facts).is_some() || other_version_shape(facts).is_some()
+}
+
+/// No signature fits what is no policy.
+fn no_policy(facts: &Facts<'_>) -> Option<String> {
     const UNSET: [&str; 5] = ["undefined", "null", "None", "NaN", "[object Object]"];
     let held = match facts.form.get("policy")?.trim() {
         "" => "empty".to_owned(),
@@ -122,7 +127,7 @@ fn no_policy(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
     ))
 }
 
-fn other_version_shape(facts: &Facts<'_>, _: &PolicyError) -> Option<String> {
+fn other_version_shape(facts: &Facts<'_>) -> Option<String> {
     let claim = claim(facts.form, None).ok()?;
     let provided = claim.provided().trim();
     match claim.scheme()? {

@@ -69,11 +69,7 @@ fn folded_line(f: &Facts<'_>) -> Option<String> {
 }
 
 fn bare_line_feeds(f: &Facts<'_>) -> Option<String> {
-    let faults = [
-        "followed by CR LF",
-        "must end with CR LF",
-        "at the start of a line",
-    ];
+    let faults = ["followed by CR LF", "at the start of a line"];
     when(
         faults.iter().any(|fault| f.refusal.message.contains(fault)),
         "The line ends of the form are bare line feeds or something else than CR LF, as in a body that was written by hand; multipart wants \
@@ -106,7 +102,8 @@ fn head_in_other_encoding(f: &Facts<'_>) -> Option<String> {
 fn unreadable_head(f: &Facts<'_>) -> Option<String> {
     when(
         f.refusal.message.contains("cannot be read"),
-        "A part's header has more lines than a part may have (32), or a control character in one of them.",
+        "A part's header has more lines than a part may have (32), a control character in one of them, or a line that is no header: without a \
+         colon, or with a blank in or behind its name.",
     )
 }
 
