@@ -208,13 +208,13 @@ fn open_index(
 ) -> Result<(Index, usize), StoreError> {
     let was_there = disk.has_index();
     if was_there && reindex {
-        check_catalog(disk)?;
+        snapshot::check_readable(disk)?;
         set_aside(disk, now, &"a rebuild was asked for")?;
     } else if was_there {
         match open_trusted(parts, epoch)? {
             Ok(index) => return Ok((index, 0)),
             Err(why) => {
-                check_catalog(disk)?;
+                snapshot::check_readable(disk)?;
                 set_aside(disk, now, &why)?;
             }
         }
@@ -229,18 +229,6 @@ fn open_index(
     let left_out = rebuild::rebuild(disk, &index, epoch, now)?;
     disk.sync_index_folder()?;
     Ok((index, left_out))
-}
-
-/// Before an index is set aside: what else holds the catalog must be readable, or nothing would.
-fn check_catalog(disk: &Disk) -> Result<(), StoreError> {
-    let file = disk.read_catalog()?.map(|file| snapshot::parse(&file));
-    file.transpose().map(drop).map_err(|error| match error {
-        StoreError::Corrupt(what) => StoreError::Corrupt(format!(
-            "{what}; nothing was touched: a start writes it anew from a sound index, else restore it from a backup, or remove it, and all \
-             tokens, keys, pipelines and buckets with it"
-        )),
-        error => error,
-    })
 }
 
 /// The index, or why it does not count.

@@ -93,6 +93,21 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(u64, Vec<CatalogEntry>), StoreError
     Ok((contents.generation, entries.collect()))
 }
 
+/// Before an index is set aside: what else holds the catalog must be readable, or nothing would.
+///
+/// # Errors
+/// [`StoreError::Corrupt`].
+pub(super) fn check_readable(disk: &Disk) -> Result<(), StoreError> {
+    let file = disk.read_catalog()?.map(|file| parse(&file));
+    file.transpose().map(drop).map_err(|error| match error {
+        StoreError::Corrupt(what) => StoreError::Corrupt(format!(
+            "{what}; nothing was touched: a start writes it anew from a sound index, else restore it from a backup, or remove it, and all \
+             tokens, keys, pipelines and buckets with it"
+        )),
+        error => error,
+    })
+}
+
 /// What a snapshot holds, or a part of it, when its checksum holds.
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StoreError> {
     let corrupt = |why: String| StoreError::Corrupt(format!("catalog.json: {why}"));
