@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::disk::FileName;
 use super::faults::{self, Bug};
 use super::folding::{self, Layout};
 use super::index::Txn;
@@ -253,13 +252,7 @@ async fn assemble(
     };
     if let Some(number) = rebuilt {
         let note = move |txn: &mut Txn<'_>| folding::note_rebuilt(txn, id, number);
-        let noted = engine.index.commit(note).await;
-        if matches!(noted, Err(StoreError::Full)) {
-            // Nobody would know of it, and the next attempt makes another.
-            let unlink = move |engine: &Engine| engine.disk.unlink(FileName::Spill(id, number));
-            engine.blocking(unlink).await?;
-        }
-        noted?;
+        engine.index.commit(note).await?;
         let take_over = move |engine: &Engine| folding::take_over(engine, id, number);
         engine.blocking(take_over).await?;
     }
