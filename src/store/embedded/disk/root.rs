@@ -124,6 +124,7 @@ impl Disk {
 
     /// Whether the index may be written, asked of the file system each time. For what makes room the ballast is given up, so that deletes can go
     /// on when others have filled the disk; a sweep makes it again. Nothing else of the store takes that room: all else keeps more free.
+    /// It is asked beside every job, so it is no verb of [`Disk::run`]: each would be one more place for the tests of every point.
     pub(in super::super) fn room(&self) -> Room {
         let (root, ballast) = (self.root.clone(), self.root.join("ballast"));
         let has_reserve = may_use_reserve();

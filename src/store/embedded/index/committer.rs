@@ -44,7 +44,7 @@ pub(in super::super) type Mark = Box<dyn Fn() -> Option<Pair> + Send>;
 pub(in super::super) enum Need {
     /// The store grows by them.
     Grow,
-    /// They make room, or a start or a stop needs them.
+    /// They make room, or a start needs them.
     MakeRoom,
 }
 
