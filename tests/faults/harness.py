@@ -315,7 +315,7 @@ class Upload:
 
     def __init__(self, name, fields, chunks):
         self.name, self.fields, self.chunks = name, fields, chunks
-        self.sent, self.doubtful, self.state = set(), set(), "open"
+        self.sent, self.doubtful, self.state, self.turn = set(), set(), "open", None
         # Whether each chunk says how many there are. Without that the upload ends when its client says so.
         self.counts = True
 
@@ -343,6 +343,8 @@ class Client(s3.Deeds, catalog.Deeds):
         self.number, self.rng = number, rng
         self.told, self.marks, self.expiry, self.uploads = {}, {}, {}, {}
         self.marked = set()
+        # How many questions were asked about each name.
+        self.turns = {}
         self.buckets, self.things, self.ids = {}, {}, {}
         # Uploads in parts that are open, and the names of those that were asked for and not answered.
         self.parts, self.asked = {}, []
@@ -444,7 +446,7 @@ class Client(s3.Deeds, catalog.Deeds):
         upload.doubtful.add(index)
         last = upload.counts and missing == [index]
         if last:
-            self.may_be(upload.name, upload.content())
+            upload.turn = self.may_be(upload.name, upload.content())
         body, headers = upload.form(index)
         self.expect((200, 201, 204), self.ask("POST", f"/{BUCKET}/", body, headers, token=False), "a chunk")
         upload.sent.add(index)
@@ -456,7 +458,7 @@ class Client(s3.Deeds, catalog.Deeds):
     def finish(self, id):
         """Says that no more chunks come."""
         upload = self.uploads[id]
-        self.may_be(upload.name, upload.content())
+        upload.turn = self.may_be(upload.name, upload.content())
         upload.state = "finishing"
         target = f"/v1/files/uploads/{id}?nb_chunks={len(upload.chunks)}"
         self.expect((200,), self.ask("PUT", target), "the end of a session")
@@ -497,6 +499,7 @@ class Client(s3.Deeds, catalog.Deeds):
         soon = self.rng.random() < 0.6
         at = int(time.time()) + (1 if soon else 100_000) + 1
         # Asked, not answered: it may expire then, or never.
+        self.next_turn(name)
         self.expiry[name] = ("maybe", at)
         self.expect((200,), self.ask("PUT", f"/v1/files/{id}?expires_at={at}"), "a change of expiry")
         self.expiry[name] = ("at", at)
@@ -522,10 +525,21 @@ class Client(s3.Deeds, catalog.Deeds):
             raise Broken(f"content with another MD5 was answered {answer[0]}")
 
     def may_be(self, name, content, mark=PLAIN):
+        """Returns which question about the name this is."""
         self.told[name] = self.told.get(name, {None}) | {content}
         self.marks[name] = self.marks.get(name, {(None, PLAIN)}) | {(content, mark)}
         if name in self.expiry:
             self.expiry[name] = ("maybe", self.expiry[name][1])
+        return self.next_turn(name)
+
+    def next_turn(self, name):
+        self.turns[name] = self.turns.get(name, 0) + 1
+        return self.turns[name]
+
+    def must_show(self, upload):
+        """Whether an upload that has ended by a question without an answer is what its name shows: nobody asked anything after it.
+        A client that goes on after a kill, without a look at what is there, may write to the name, and what it overwrites is gone."""
+        return upload.turn in (None, self.turns.get(upload.name))
 
     def is_now(self, name, content, mark=PLAIN):
         self.told[name], self.marks[name] = {content}, {(content, mark)}
@@ -609,8 +623,7 @@ class Client(s3.Deeds, catalog.Deeds):
             raise Broken(f"session {id} ({upload.state}) is lost: {status} {body[:200]!r}")
         seen = json.loads(body)["upload"]
         if seen["status"] == "COMPLETED":
-            # Nothing was asked after the question that ended it.
-            if upload.state != "done" and self.told[upload.name] != {upload.content()}:
+            if upload.state != "done" and self.must_show(upload) and self.told[upload.name] != {upload.content()}:
                 raise Broken(f"session {id} is completed, and its object is not there")
             upload.state = "done"
         if upload.state == "done":

@@ -85,7 +85,7 @@ class Parts:
     """An upload in parts as its client knows it. `parts[number]` is the set of contents that a part may have; None is absence."""
 
     def __init__(self, name, plan):
-        self.name, self.plan, self.parts, self.state = name, plan, {}, "open"
+        self.name, self.plan, self.parts, self.state, self.turn = name, plan, {}, "open", None
 
     def named(self):
         """The numbers of which the object is to consist; the plan also has parts that are left out."""
@@ -282,7 +282,7 @@ class Deeds:
         content, upload.state = upload.content(), "completing"
         lines = [f"<Part><PartNumber>{n}</PartNumber><ETag>{tag(upload.plan[n][0])}</ETag></Part>" for n in upload.named()]
         body = f"<CompleteMultipartUpload>{''.join(lines)}</CompleteMultipartUpload>".encode()
-        self.may_be(upload.name, content)
+        upload.turn = self.may_be(upload.name, content)
         answer = self.expect((200,), self.s3("POST", upload.name, f"?uploadId={id}", body), "the end of an upload in parts")
         self.whole(answer, "CompleteMultipartUploadResult", "the end of an upload in parts")
         upload.state = "done"
@@ -364,8 +364,8 @@ class Deeds:
         if listed is None:
             if upload.state == "open":
                 self.broke(f"upload {id} of {upload.name} is lost")
-            # Nobody but this client writes that name, and nothing after it asked for the end.
-            if upload.state == "completing" and self.told[upload.name] != {upload.content()}:
+            # Nobody but this client writes that name.
+            if upload.state == "completing" and self.must_show(upload) and self.told[upload.name] != {upload.content()}:
                 self.broke(f"upload {id} of {upload.name} is gone, and its object is not there")
             return
         if upload.state in ("done", "aborted"):
