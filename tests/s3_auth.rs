@@ -16,7 +16,7 @@ use http::{Request, Version};
 use pillarbox::api::body::RequestBody;
 use pillarbox::model::Md5;
 use ring::hmac;
-use sigv4::{KEY_ID, SCOPE, SECRET, Signed, code, element, encode};
+use sigv4::{KEY_ID, SCOPE, SECRET, Signed, code, element, encode, sha256};
 use support::{Answer, NOW, Rig, connection};
 
 const BYTES: &str = "the bytes of the object";
@@ -388,23 +388,18 @@ async fn the_framing_of_chunks_is_never_stored() {
     let rig = Rig::new().await;
     let framed = "9\r\n123456789\r\n0\r\n\r\n";
     let new = || Signed::new("PUT", "/uploads/a").body(framed);
-    let length = "x-amz-decoded-content-length";
+    let (encoding, length) = ("content-encoding", "x-amz-decoded-content-length");
+    let unsigned = || new().payload("UNSIGNED-PAYLOAD");
     for (what, request) in [
-        (
-            "digest",
-            new().header("content-encoding", "gzip, AWS-chunked"),
-        ),
         ("digest, length", new().header(length, "9")),
         (
-            "unsigned",
+            "digest, both",
             new()
-                .payload("UNSIGNED-PAYLOAD")
-                .header("content-encoding", "aws-chunked"),
+                .header(encoding, "gzip, aws-chunked")
+                .header(length, "9"),
         ),
-        (
-            "unsigned, length",
-            new().payload("UNSIGNED-PAYLOAD").header(length, "9"),
-        ),
+        ("unsigned", unsigned().header(encoding, "gzip, AWS-chunked")),
+        ("unsigned, length", unsigned().header(length, "9")),
     ] {
         let answer = request.send(&rig).await;
         assert_eq!(answer.status, 400, "{what}");
@@ -415,14 +410,48 @@ async fn the_framing_of_chunks_is_never_stored() {
             "{what}"
         );
     }
+    let presigned = new().unsigned(encoding, "aws-chunked");
+    let answer = presigned.send_presigned(&rig, 60).await;
+    assert_eq!(code(&answer), "InvalidArgument", "presigned");
     let put = ("PUT", "/uploads/a");
-    let headers = [("content-encoding", "aws-chunked")];
-    let answer = send_v2(&rig, put, "/uploads/a", &headers, framed).await;
-    assert_eq!(code(&answer), "InvalidArgument");
+    for (name, value) in [(length, "9"), ("x-amz-content-sha256", "UNSIGNED-PAYLOAD")] {
+        let headers = [(name, value), (encoding, "aws-chunked")];
+        let answer = send_v2(&rig, put, "/uploads/a", &headers, framed).await;
+        assert_eq!(code(&answer), "InvalidArgument", "version 2, {name}");
+    }
     assert_eq!(
         Signed::new("GET", "/uploads/a").send(&rig).await.status,
         404
     );
+}
+
+#[tokio::test]
+async fn a_whole_body_may_be_said_to_come_in_chunks_beside_its_digest_and_in_version_2() {
+    let rig = Rig::new().await;
+    let encoding = "content-encoding";
+    for (sent, stored) in [
+        ("gzip, aws-chunked", "gzip"),
+        ("aws-chunked, gzip, AWS-chunked", "gzip"),
+        ("aws-chunked", ""),
+    ] {
+        let put = Signed::new("PUT", "/uploads/a").body(BYTES);
+        let answer = put.header(encoding, sent).send(&rig).await;
+        assert_eq!(answer.status, 200, "{sent}: {}", answer.text());
+        let got = Signed::new("GET", "/uploads/a").send(&rig).await;
+        assert_eq!(got.text(), BYTES, "{sent}");
+        assert_eq!(got.header(encoding), stored, "{sent}");
+
+        let (put, headers) = (("PUT", "/uploads/b"), [(encoding, sent)]);
+        let answer = send_v2(&rig, put, "/uploads/b", &headers, BYTES).await;
+        assert_eq!(answer.status, 200, "version 2, {sent}: {}", answer.text());
+        let got = Signed::new("GET", "/uploads/b").send(&rig).await;
+        assert_eq!(got.text(), BYTES, "version 2, {sent}");
+        assert_eq!(got.header(encoding), stored, "version 2, {sent}");
+    }
+    let (put, other) = (Signed::new("PUT", "/uploads/a"), "another body");
+    let answer = put.header(encoding, "aws-chunked").payload(&sha256(b"x"));
+    let answer = answer.body(other).send(&rig).await;
+    assert_eq!(code(&answer), "XAmzContentSHA256Mismatch");
 }
 
 #[tokio::test]
@@ -505,7 +534,7 @@ async fn the_date_header_stands_for_the_one_of_amazon() {
         ("Sun, 22 Nov 2026 13:40:00 GMT", "RequestTimeTooSkewed"),
         ("yesterday", "AccessDenied"),
     ] {
-        let hash = sigv4::sha256(b"");
+        let hash = sha256(b"");
         let owned = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let headers = [
             owned("date", sent),
@@ -543,7 +572,7 @@ async fn a_signature_that_does_not_match_comes_with_what_was_to_be_signed() {
         let canonical = element(&answer, "CanonicalRequest");
         assert!(canonical.starts_with("GET\n/uploads/a\n"), "{canonical}");
         assert!(canonical.contains("versionId=null"), "{canonical}");
-        assert!(text.ends_with(&sigv4::sha256(canonical.replace("&amp;", "&").as_bytes())));
+        assert!(text.ends_with(&sha256(canonical.replace("&amp;", "&").as_bytes())));
         assert!(element(&answer, "StringToSignBytes").starts_with("41 57 53 34"));
         assert!(!element(&answer, "SignatureProvided").is_empty());
     }

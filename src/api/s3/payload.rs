@@ -208,11 +208,17 @@ impl std::fmt::Debug for Payload<'_> {
     }
 }
 
-/// Of a body that is not said to come in chunks the framing would be stored with the bytes.
+/// Of a body that is not said to come in chunks the framing would be stored with the bytes. A digest covers the bytes as they are sent, and
+/// Version 2 has no chunks: there they are what is meant, as at Amazon, unless another length of them is named.
 fn refuse_framing(access: &Access<'_>) -> Result<(), ApiError> {
     let codings = access.header(CONTENT_ENCODING.as_str()).unwrap_or_default();
     let is_chunked = |coding: &str| coding.trim().eq_ignore_ascii_case("aws-chunked");
-    if !codings.split(',').any(is_chunked) && access.header(DECODED_LENGTH).is_none() {
+    let is_whole = match access.proven.payload {
+        PayloadClaim::Sha256(_) => true,
+        _ => access.proven.version_2 && access.header("x-amz-content-sha256").is_none(),
+    };
+    let is_framed = !is_whole && codings.split(',').any(is_chunked);
+    if !is_framed && access.header(DECODED_LENGTH).is_none() {
         return Ok(());
     }
     let message = format!(
