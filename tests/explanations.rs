@@ -16,11 +16,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use form::{BOUNDARY, Form, KEY_ID, SECRET, content_type};
 use http::Request;
-use pillarbox::api::app::Connection;
+use pillarbox::api::app::{BucketOptions, Connection};
 use pillarbox::api::body::RequestBody;
 use pillarbox::api::explain::kept::{ID_BYTES, LIFETIME, MAX_KEPT};
 use pillarbox::api::explain::offline::{MAX_INPUT_BYTES, Options, Told, explain_input};
-use pillarbox::model::Secret;
+use pillarbox::model::{Bucket, Secret};
 use serde_json::Value;
 use support::{Answer, HOST, NOW, PIPELINE, Rig, connection};
 
@@ -1112,13 +1112,33 @@ async fn a_session_whose_file_has_expired_says_when_it_did() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_announced_beyond_every_post_is_told_to_come_in_chunks() {
-    let rig = Rig::new().await;
-    let mut ask = changed(|_| {});
-    ask.headers
-        .push(("content-length", "6000000000".to_owned()));
-    let cause = "the most that one form post may bring whatever its policy says";
-    refused(&rig, "6 GB", &ask, 400, "EntityTooLarge", cause).await;
+async fn a_file_that_is_announced_beyond_every_post_is_told_to_come_as_its_form_can_take_it() {
+    let rig = Rig::with(|options| {
+        options.buckets = vec![BucketOptions {
+            name: Bucket::parse("drop").unwrap(),
+            public_write: true,
+            cors: None,
+        }];
+    })
+    .await;
+    let mut anonymous = Form::new("drop", "a.bin", FILE);
+    anonymous.fields.retain(|(name, _)| name == "key");
+    let mut anonymous = Ask::form(&anonymous);
+    anonymous.path = "/drop/".to_owned();
+    let of = session(&rig, "a.bin").await;
+    for (sentence, mut ask, remedy) in [
+        ("a foreign form", changed(|_| {}), "use a multipart upload"),
+        ("nobody's form", anonymous, "use a multipart upload"),
+        (
+            "a session's form",
+            chunk(&of, FILE, &[]),
+            "send it in chunks",
+        ),
+    ] {
+        ask.headers
+            .push(("content-length", "6000000000".to_owned()));
+        refused(&rig, sentence, &ask, 400, "EntityTooLarge", remedy).await;
+    }
 }
 
 #[tokio::test]
@@ -1560,7 +1580,7 @@ async fn a_saved_request_that_a_server_would_grant_is_granted() {
     };
     assert!(!told(&whole, &late).await.granted, "judged at another time");
     let other = Options {
-        bucket: Some(pillarbox::model::Bucket::parse("other").unwrap()),
+        bucket: Some(Bucket::parse("other").unwrap()),
         ..options()
     };
     assert!(

@@ -1670,23 +1670,26 @@ fn the_field_whose_value_is_refused_is_named_with_its_limit() {
 }
 
 #[test]
-fn a_file_beyond_every_post_is_told_to_come_in_chunks() {
+fn a_file_beyond_every_post_of_a_foreign_form_is_told_to_come_in_parts_and_never_in_chunks() {
     fn of(bytes: u64) -> Case {
         Case {
             file_bytes: Some(bytes),
             ..v2()
         }
     }
+    fn beyond_its_range() -> Case {
+        Case {
+            file_bytes: Some(6_000_000_000),
+            ..v2().condition(r#"["content-length-range",0,9000000000]"#)
+        }
+    }
     named(&[
-        ("6 GB", || of(5_999_959_040), "send it in chunks"),
-        ("20 GB", || of(20_000_000_000), "send it in chunks"),
+        ("6 GB", || of(5_999_959_040), "use a multipart upload"),
+        ("20 GB", || of(20_000_000_000), "use a multipart upload"),
         (
             "a range beyond it",
-            || Case {
-                file_bytes: Some(6_000_000_000),
-                ..v2().condition(r#"["content-length-range",0,9000000000]"#)
-            },
-            "send it in chunks",
+            beyond_its_range,
+            "use a multipart upload",
         ),
         (
             "a byte too many",
@@ -1697,4 +1700,8 @@ fn a_file_beyond_every_post_is_told_to_come_in_chunks() {
             "has 1001 bytes and the policy allows 0 to 1000",
         ),
     ]);
+    for case in [of(6 << 30), beyond_its_range()] {
+        let cause = case.explained().likely_cause.unwrap();
+        assert!(!cause.contains("chunk"), "{cause}");
+    }
 }

@@ -66,9 +66,14 @@ fn empty_file(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
 
 fn beyond_any_post(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
     let (_, max) = size_range(facts.policy?);
+    // Of a form that others signed each post is a whole object, and the last of several would be all that stays.
+    let remedy = match facts.is_own {
+        true => "send it in chunks",
+        false => "use a multipart upload, or an upload session",
+    };
     (error.kind() == PolicyErrorKind::EntityTooLarge && max == MAX_CHUNK_BYTES).then(|| {
         format!(
-            "The file has more than {MAX_CHUNK_BYTES} bytes (5 GiB), the most that one form post may bring whatever its policy says; send it in chunks."
+            "The file has more than {MAX_CHUNK_BYTES} bytes (5 GiB), the most that one form post may bring whatever its policy says; {remedy}."
         )
     })
 }

@@ -210,7 +210,7 @@ pub(super) fn digest(_: &Facts<'_>) -> Option<String> {
 pub(super) fn announced(f: &Facts<'_>) -> Option<String> {
     let length = f.asked.content_length?;
     Some(format!(
-        "The request announces {length} bytes, which is more than one form post may bring; send the file in chunks."
+        "The request announces {length} bytes, which is more than one form post may bring; use a multipart upload, or an upload session."
     ))
 }
 
