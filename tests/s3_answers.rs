@@ -453,6 +453,47 @@ async fn parts_show_a_checksum_only_where_their_upload_asked_for_one() {
 }
 
 #[tokio::test]
+async fn a_presigned_url_chooses_checksums_and_claims_none() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    for (query, algorithm, kind) in [
+        ("x-amz-checksum-algorithm=SHA256", "SHA256", "COMPOSITE"),
+        (
+            "x-amz-checksum-algorithm=CRC32&x-amz-checksum-type=FULL_OBJECT",
+            "CRC32",
+            "FULL_OBJECT",
+        ),
+        ("x-amz-checksum-crc32=AAAAAA==", "", ""),
+    ] {
+        let start = Signed::new("POST", &format!("/uploads/b?uploads&{query}"));
+        let started = start.send_presigned(&rig, 60).await;
+        assert_eq!(started.status, 200, "{query}: {}", started.text());
+        let told = |name| started.header(name);
+        assert_eq!(told("x-amz-checksum-algorithm"), algorithm, "{query}");
+        assert_eq!(told("x-amz-checksum-type"), kind, "{query}");
+    }
+    let query = "x-amz-copy-source=/uploads/a&x-amz-checksum-algorithm=SHA256";
+    let copy = Signed::new("PUT", &format!("/uploads/b?{query}"));
+    let copied = copy.send_presigned(&rig, 60).await;
+    assert_ne!(element(&copied, "ChecksumSHA256"), "", "{}", copied.text());
+    // What the SDK for JavaScript signs: the checksum of the empty body that it has by then.
+    let query = "x-amz-checksum-crc32=AAAAAA==&x-amz-sdk-checksum-algorithm=CRC32";
+    let put = Signed::new("PUT", &format!("/uploads/b?{query}")).body(BYTES);
+    assert_eq!(put.send_presigned(&rig, 60).await.status, 200);
+    let start = Signed::new("POST", "/uploads/b?uploads&x-amz-checksum-algorithm=MD4");
+    let answer = start.send_presigned(&rig, 60).await;
+    assert_eq!(told(&answer), said(400, "InvalidRequest"));
+}
+
+fn assert_expired(answer: &Answer, (life, end, now): (&str, &str, &str)) {
+    assert_eq!(told(answer), said(403, "AccessDenied"));
+    assert_eq!(element(answer, "Message"), "Request has expired");
+    assert_eq!(element(answer, "X-Amz-Expires"), life);
+    assert_eq!(element(answer, "Expires"), end);
+    assert_eq!(element(answer, "ServerTime"), now);
+}
+
+#[tokio::test]
 async fn a_url_of_no_seconds_has_expired() {
     let rig = Rig::new().await;
     put(&rig, "/uploads/a").await;

@@ -269,11 +269,12 @@ fn is_authentication(name: &str) -> bool {
     NAMES.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
-/// Whether a parameter stands for a header, if it is none of [`is_authentication`]. The value of a checksum does not: SDKs put there that of the empty body they had when they
-/// signed. That checksums are wanted back does.
+/// Whether a parameter stands for a header, if it is none of [`is_authentication`]. The value of a checksum does not: SDKs put there that of
+/// the empty body they had when they signed. Which one is wanted, and that it is wanted back, does.
 fn is_hoisted(name: &str) -> bool {
-    name.starts_with("x-amz-")
-        && (!name.starts_with("x-amz-checksum-") || name == "x-amz-checksum-mode")
+    const OF_NO_BODY: [&str; 3] = ["algorithm", "mode", "type"];
+    let of_checksum = name.strip_prefix("x-amz-checksum-");
+    name.starts_with("x-amz-") && of_checksum.is_none_or(|rest| OF_NO_BODY.contains(&rest))
 }
 
 /// Amazon's code for each reason.
