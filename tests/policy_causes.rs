@@ -522,6 +522,16 @@ fn fields_that_are_missing_or_of_the_wrong_shape_are_named() {
             "not written as 20291231T120000Z",
         ),
         (
+            "an hour that no day has",
+            || v4().field("x-amz-date", "20291231T250000Z"),
+            "names no moment that exists",
+        ),
+        (
+            "a day that no month has",
+            || v4().field("x-amz-date", "20290231T120000Z"),
+            "names no moment that exists",
+        ),
+        (
             "another day",
             || v4().field("x-amz-date", "20291230T120000Z"),
             "with the day of x-amz-date",

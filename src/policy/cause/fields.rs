@@ -7,6 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::super::date::has_shape;
 use super::super::error::{PolicyError, PolicyErrorKind};
 use super::{Clue, Facts, percent_decoded, uploaders, when};
 
@@ -124,7 +125,9 @@ fn credential(facts: &Facts<'_>, error: &PolicyError) -> Option<String> {
         .form
         .get("x-amz-credential")
         .map_or(0, |text| text.split('/').count());
+    let date = facts.form.get("x-amz-date").unwrap_or_default();
     is_of_v4.then(|| match (name, parts) {
+        ("x-amz-date", _) if has_shape(date, "00000000T000000Z") => "x-amz-date is written as it should be and names no moment that exists: its day is none of its month, or its hour, minute or second is too large.".to_owned(),
         ("x-amz-date", _) => "x-amz-date is not written as 20291231T120000Z: no hyphens, no colons, no fraction, and in UTC.".to_owned(),
         ("x-amz-credential", 5..) => format!(
             "x-amz-credential does not fit this form: {} It must be KEYID/DAY/REGION/s3/aws4_request, with the day of x-amz-date.",
