@@ -923,6 +923,13 @@ async fn the_refusals_of_a_session_lead_to_their_cause_too() {
             "make the chunks larger",
         ),
         (
+            "no number at all",
+            &[("chunk", ""), ("chunks", "3")],
+            400,
+            "InvalidArgument",
+            "not which of them this is: the field 'chunk' is missing",
+        ),
+        (
             "another key",
             &[("key", "tmp/547f3eede4b025bcbff38657/a.binx")],
             403,
@@ -947,6 +954,9 @@ async fn the_refusals_of_a_session_lead_to_their_cause_too() {
         )
         .await;
     }
+    let uncounted = chunk(&without_chunk(&of), FILE, &[("chunks", "3")]);
+    let cause = "not which of them this is: the field 'chunk' is missing";
+    refused(&rig, "none", &uncounted, 400, "InvalidArgument", cause).await;
     let first = chunk(&of, b"0", &[("chunk", "0"), ("chunks", "3")]);
     assert_eq!(first.send(&rig).await.status.as_u16(), 201);
     let other = chunk(&of, b"1", &[("chunk", "1"), ("chunks", "4")]);

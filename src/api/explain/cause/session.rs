@@ -66,6 +66,9 @@ pub(super) fn chunk_numbers(f: &Facts<'_>) -> Option<String> {
         || message.contains("must be below chunks (")
     {
         "Chunks are counted from 0, so the last one is chunks - 1; the page counts from 1, or sends chunk and chunks of different files."
+    } else if message.starts_with("chunk must say which of") {
+        "The form says how many chunks there are (chunks), and not which of them this is: the field 'chunk' is missing or empty; write the chunk's \
+         number into it, counted from 0."
     } else if message.contains("must be a whole number") {
         "A chunk field holds no plain number: the page writes undefined, NaN or a fraction into it."
     } else if message.contains("must be at most") && message.contains(", for ") {
