@@ -1428,6 +1428,44 @@ async fn the_link_is_below_the_public_url_and_never_on_a_buckets_host() {
 }
 
 #[tokio::test]
+async fn what_is_told_of_paths_is_below_the_public_url() {
+    let rig =
+        Rig::with(|options| options.public_url = Some("https://files.example.com/box".to_owned()))
+            .await;
+    let bucket_host = "uploads.files.example.com";
+    let no_bucket_host = "films.files.example.com";
+    for (method, host, path, told) in [
+        (
+            "POST",
+            HOST,
+            "/box/uploads/x",
+            "post it to /box/uploads/ and",
+        ),
+        ("POST", HOST, "/uploads/x", "post it to /box/uploads/ and"),
+        ("POST", HOST, "/box//x", "post the form to /box/BUCKET/."),
+        ("POST", HOST, "/box/", "post the form to /box/BUCKET/,"),
+        ("PUT", HOST, "/box/uploads/x", "form-data to /box/BUCKET/,"),
+        ("POST", bucket_host, "/box/x", "post it to /box/ and"),
+        ("POST", no_bucket_host, "/box/", "and to /box/BUCKET/."),
+    ] {
+        let bucket = if host == no_bucket_host {
+            "films"
+        } else {
+            "uploads"
+        };
+        let mut ask = Ask::form(Form::new(bucket, "in/a.bin", FILE).sign());
+        (ask.method, ask.path) = (method, path.to_owned());
+        ask.headers.push(("host", host.to_owned()));
+        let answer = ask.send(&rig).await;
+        let link = answer.header("x-pillarbox-explain");
+        let link = link.strip_prefix("https://files.example.com").unwrap();
+        let read = read(&rig, link, "*/*").await.json();
+        let cause = read["explanation"]["likely_cause"].as_str().unwrap();
+        assert!(cause.contains(told), "{method} {host}{path}: {cause}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_granted_or_no_form_post_has_no_link() {
     let rig = Rig::new().await;
     let granted = changed(|_| {}).send(&rig).await;

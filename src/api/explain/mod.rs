@@ -87,8 +87,12 @@ pub(super) async fn keep(
         .take()
         .map_or_else(|| Seen::at(now), |seen| *seen);
     let host = address.host.ok();
+    let asked = Asked::of(head, host.as_ref().map(|host| host.name), address.route);
     let mut case = Case {
-        asked: Asked::of(head, host.as_ref().map(|host| host.name), address.route),
+        asked: Asked {
+            path_prefix: app.path_prefix().to_owned(),
+            ..asked
+        },
         refusal: Some(Refusal::of(error)),
         seen,
     };

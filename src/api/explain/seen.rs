@@ -47,6 +47,8 @@ pub(crate) struct Asked {
     pub(super) route: Option<Route>,
     /// Whether the host names the bucket.
     pub(super) bucket_in_host: bool,
+    /// The path of the public URL, which stands before every path as its client knows it; empty when it has none.
+    pub(super) path_prefix: String,
 }
 
 impl Asked {
@@ -72,6 +74,7 @@ impl Asked {
             is_encoded: head.headers.contains_key(CONTENT_ENCODING),
             bucket_in_host,
             route: Some(route),
+            path_prefix: String::new(),
         }
     }
 
@@ -94,6 +97,7 @@ impl Asked {
         self.method.len()
             + self.host.as_ref().map_or(0, String::len)
             + self.path.len()
+            + self.path_prefix.len()
             + types
             + route
     }

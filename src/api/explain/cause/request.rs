@@ -8,33 +8,42 @@ use super::{Facts, when};
 use crate::api::route::Route;
 
 pub(super) fn put_for_post(f: &Facts<'_>) -> Option<String> {
-    when(
-        f.asked.method == "PUT" && matches!(f.asked.route, Some(Route::Object { .. })),
-        "The file was sent by PUT, and nobody signed the request: sign it, or upload by a form: POST multipart/form-data to /BUCKET/, with the session's fields and then the file.",
-    )
+    let prefix = &f.asked.path_prefix;
+    let is_put = f.asked.method == "PUT" && matches!(f.asked.route, Some(Route::Object { .. }));
+    is_put.then(|| {
+        format!(
+            "The file was sent by PUT, and nobody signed the request: sign it, or upload by a form: POST multipart/form-data to {prefix}/BUCKET/, with the session's fields and then the file."
+        )
+    })
 }
 
 pub(super) fn key_in_path(f: &Facts<'_>) -> Option<String> {
     let Some(Route::Object { bucket, .. }) = &f.asked.route else {
         return None;
     };
+    let prefix = &f.asked.path_prefix;
     Some(if f.asked.bucket_in_host {
-        "The host name names the bucket already, and the form was posted to a path below it; post it to / and name the object in the field 'key'."
-            .to_owned()
+        format!(
+            "The host name names the bucket already, and the form was posted to a path below it; post it to {prefix}/ and name the object in the field 'key'."
+        )
     } else if bucket.is_empty() {
-        "The path begins with two slashes, so that its first part, which names the bucket, is empty; post the form to /BUCKET/.".to_owned()
+        format!(
+            "The path begins with two slashes, so that its first part, which names the bucket, is empty; post the form to {prefix}/BUCKET/."
+        )
     } else {
         format!(
-            "The form was posted to a path below the bucket; post it to /{bucket}/ and name the object in the field 'key'."
+            "The form was posted to a path below the bucket; post it to {prefix}/{bucket}/ and name the object in the field 'key'."
         )
     })
 }
 
 pub(super) fn no_bucket(f: &Facts<'_>) -> Option<String> {
-    when(
-        f.asked.route == Some(Route::Service),
-        "The URL names no bucket; post the form to /BUCKET/, or to the bucket's own host name.",
-    )
+    let prefix = &f.asked.path_prefix;
+    (f.asked.route == Some(Route::Service)).then(|| {
+        format!(
+            "The URL names no bucket; post the form to {prefix}/BUCKET/, or to the bucket's own host name."
+        )
+    })
 }
 
 pub(super) fn fields_in_query(f: &Facts<'_>) -> Option<String> {

@@ -11,8 +11,11 @@ use crate::model::MAX_OBJECT_BYTES;
 
 pub(super) fn path_prefix(f: &Facts<'_>) -> Option<String> {
     let host = f.asked.host.as_deref().unwrap_or_default();
+    let prefix = &f.asked.path_prefix;
     f.asked.bucket_in_host.then(|| {
-        format!("The host name '{host}' names the bucket here, and there is none of that name; post to the plain host name and to /BUCKET/.")
+        format!(
+            "The host name '{host}' names the bucket here, and there is none of that name; post to the plain host name and to {prefix}/BUCKET/."
+        )
     })
 }
 
