@@ -408,6 +408,10 @@ async fn a_url_that_an_application_signed_works_and_no_mutation_of_it_does() {
     assert!(location.contains(&format!("expiry_time={end}&")));
     assert_eq!(rig.request("GET", &location, &[], "").await.text(), "x");
     let multi = sign_as_application(&format!("{unsigned}&multi_use=true"), &key);
+    let expiring = |expiry: &str| {
+        let unsigned = format!("{base}&client_id={CLIENT}&expiry_time={expiry}");
+        sign_as_application(&unsigned, &key)
+    };
     assert_eq!(rig.request("GET", &multi, &[], "").await.status, 302);
     for (what, uri, status) in [
         ("another file", signed.replace(&id.to_string(), NOBODY), 403),
@@ -491,6 +495,19 @@ async fn a_url_that_an_application_signed_works_and_no_mutation_of_it_does() {
                 &key,
             ),
             403,
+        ),
+        ("an expiry of 0", expiring("0"), 403),
+        ("an expiry before 1970", expiring("-5"), 403),
+        ("an expiry that is no number", expiring("soon"), 403),
+        (
+            "an expiry beyond all numbers",
+            expiring("9223372036854775808"),
+            403,
+        ),
+        (
+            "two expiries",
+            expiring(&format!("{end}&expiry_time={}", end + 1)),
+            400,
         ),
         (
             "used once",

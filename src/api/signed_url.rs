@@ -31,7 +31,7 @@ pub fn is_signed(call: &Call<'_>) -> bool {
 /// Finds the application that signed a request and checks that it may do what needs `scope`.
 ///
 /// # Errors
-/// `InvalidAccessToken` when it may not, `InvalidArgument` for `multi_use=false`.
+/// `InvalidAccessToken` when it may not, `InvalidArgument` for `multi_use=false` and for a parameter with two values that differ.
 pub async fn authenticate(call: &Call<'_>, scope: Scope) -> Result<Application, ApiError> {
     let application = find_application(call).await?;
     let sent = call.head.uri.path_and_query();
@@ -69,9 +69,12 @@ async fn find_application(call: &Call<'_>) -> Result<Option<Application>, ApiErr
 }
 
 fn check_terms(call: &Call<'_>) -> Result<(), ApiError> {
-    let expiry_time = call.params.moment("", "expiry_time")?;
-    let expiry_time =
-        expiry_time.ok_or_else(|| refused("A signed URL needs expiry_time, an epoch second."))?;
+    const EXPIRY: &str = "A signed URL needs expiry_time, an epoch second.";
+    call.params.once("expiry_time")?;
+    // To whoever made the URL a wrong time is what a past one is: sign again.
+    let expiry_time = call.params.moment("", "expiry_time");
+    let expiry_time = expiry_time.map_err(|_| refused(EXPIRY))?;
+    let expiry_time = expiry_time.ok_or_else(|| refused(EXPIRY))?;
     if expiry_time <= call.now {
         return Err(refused("The signed URL has expired."));
     }
