@@ -210,9 +210,17 @@ impl Life {
             Self::Until(Some(from), _) if now.plus(MAX_CLOCK_SKEW) < from => {
                 Err(denied("Request is not yet valid").with("ServerTime", now.rfc3339()))
             }
-            Self::Until(_, end) if end < now => Err(denied("Request has expired")
-                .with("Expires", end.rfc3339())
-                .with("ServerTime", now.rfc3339())),
+            // What lives no second is over when it begins, whatever the clocks say.
+            Self::Until(from, end) if end < now || from == Some(end) => {
+                let error = denied("Request has expired");
+                let error = match from.map(|from| end.seconds() - from.seconds()) {
+                    Some(life) => error.with("X-Amz-Expires", life.to_string()),
+                    None => error,
+                };
+                Err(error
+                    .with("Expires", end.rfc3339())
+                    .with("ServerTime", now.rfc3339()))
+            }
             Self::Around(_) | Self::Until(..) => Ok(()),
         }
     }

@@ -117,7 +117,7 @@ pub(super) fn from_query_v4(
             "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\"",
         ));
     };
-    let seconds = expiry_seconds(member("X-Amz-Expires")?, from)?;
+    let seconds = expiry_seconds(member("X-Amz-Expires")?)?;
     let in_query = |name| query.get(name).map(Cow::Borrowed);
     let presented = Presented {
         malformed: Kind::AuthorizationQueryParametersError,
@@ -243,13 +243,9 @@ fn header_members(rest: &str) -> Result<[&str; 3], RequestError> {
     ])
 }
 
-fn expiry_seconds(text: &str, from: Timestamp) -> Result<Duration, RequestError> {
+fn expiry_seconds(text: &str) -> Result<Duration, RequestError> {
     match text.parse::<i64>() {
         Err(_) => Err(query_error("X-Amz-Expires should be a number")),
-        // It is over when it begins, whatever the clocks say.
-        Ok(0) => Err(RequestError::new(Kind::AccessDenied, "Request has expired")
-            .with("X-Amz-Expires", text)
-            .with("Expires", from.rfc3339())),
         Ok(..0) => Err(query_error("X-Amz-Expires must be non-negative")),
         Ok(seconds) if seconds > MAX_PRESIGNED_SECONDS => Err(query_error(
             "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds",
