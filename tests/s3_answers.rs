@@ -383,10 +383,15 @@ async fn the_marker_of_an_upload_is_one_of_the_key_beside_it() {
         ("a", &other, said(400, "InvalidArgument")),
         ("a", unknown, said(200, "")),
         ("", &other, said(200, "")),
+        ("", "zzz", said(200, "")),
     ] {
         let question = format!("/uploads?uploads&key-marker={key}&upload-id-marker={marker}");
         let page = get(&rig, &question).await;
         assert_eq!(told(&page), expected, "{key} {marker}");
+        if key.is_empty() {
+            assert_eq!(element(&page, "UploadIdMarker"), "", "{marker}");
+            assert_eq!(elements(&page, "UploadId").len(), 2, "{marker}");
+        }
         if expected.0 == 400 {
             assert_eq!(element(&page, "Message"), "Invalid uploadId marker");
             assert_eq!(element(&page, "ArgumentName"), "upload-id-marker");

@@ -115,7 +115,12 @@ pub(super) async fn uploads(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Ap
     let text = |name: &str| call.params.query(name).unwrap_or_default().to_owned();
     let encoded = is_encoded(call)?;
     let max_uploads = limit(call, ("max-uploads", "max-uploads"))?;
-    let (key_marker, id_marker) = (text("key-marker"), text("upload-id-marker"));
+    let key_marker = text("key-marker");
+    // Without the key beside it, it is passed over.
+    let id_marker = match key_marker.is_empty() {
+        true => String::new(),
+        false => text("upload-id-marker"),
+    };
     let query = UploadQuery {
         prefix: text("prefix"),
         delimiter: Some(text("delimiter")).filter(|text| !text.is_empty()),
