@@ -553,7 +553,7 @@ async fn the_first_region_has_no_name_where_a_bucket_is_made() {
     let rig = Rig::with(|options| options.region = Some("us-east-1".to_owned())).await;
     let refused = said(400, "InvalidLocationConstraint");
     for (wanted, expected) in [
-        ("", said(200, "")),
+        ("", refused.clone()),
         ("us-east-1", refused.clone()),
         ("eu-west-3", refused),
     ] {
@@ -562,11 +562,71 @@ async fn the_first_region_has_no_name_where_a_bucket_is_made() {
         );
         let answer = Signed::new("PUT", "/films").body(body).send(&rig).await;
         assert_eq!(told(&answer), expected, "{wanted}");
-        if expected.0 == 400 {
-            let message = "The specified location-constraint is not valid";
+        let message = "The specified location-constraint is not valid";
+        assert_eq!(element(&answer, "Message"), message);
+        assert_eq!(element(&answer, "LocationConstraint"), wanted);
+    }
+    let made = Signed::new("PUT", "/films").send(&rig).await;
+    assert_eq!(told(&made), said(200, ""));
+}
+
+#[tokio::test]
+async fn what_a_bucket_has_and_no_object_is_not_asked_of_a_key() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    for (question, message) in [
+        (
+            "versions",
+            "There is no such thing as the ?versions sub-resource for a key",
+        ),
+        (
+            "uploads",
+            "Key is not expected for the GET method ?uploads subresource",
+        ),
+    ] {
+        for key in ["a", "nothing"] {
+            let answer = get(&rig, &format!("/uploads/{key}?{question}")).await;
+            assert_eq!(told(&answer), said(400, "InvalidRequest"), "{question}");
             assert_eq!(element(&answer, "Message"), message);
-            assert_eq!(element(&answer, "LocationConstraint"), wanted);
         }
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_no_attributes_is_told_that_the_header_is_missing() {
+    let rig = Rig::new().await;
+    put(&rig, "/uploads/a").await;
+    let answer = get(&rig, "/uploads/a?attributes").await;
+    assert_eq!(told(&answer), said(400, "InvalidRequest"));
+    let message = "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty";
+    assert_eq!(element(&answer, "Message"), message);
+}
+
+#[tokio::test]
+async fn a_size_of_the_whole_that_is_none_is_repeated() {
+    let rig = Rig::new().await;
+    let id = start(&rig, "/uploads/a").await;
+    let complete = Signed::new("POST", &format!("/uploads/a?uploadId={id}"));
+    for (size, fault) in [("size", "invalid"), ("-7", "less than zero")] {
+        let answer = complete.clone().header("x-amz-mp-object-size", size);
+        let answer = answer.send(&rig).await;
+        assert_eq!(told(&answer), said(400, "InvalidRequest"), "{size}");
+        let message = format!("Value for x-amz-mp-object-size header is {fault}: '{size}'");
+        let shown = element(&answer, "Message").replace("&apos;", "'");
+        assert_eq!(shown, message);
+    }
+}
+
+#[tokio::test]
+async fn a_length_behind_the_framing_that_is_none_is_missing() {
+    let rig = Rig::new().await;
+    for length in ["abc", "-1", ""] {
+        let put = Signed::new("PUT", "/uploads/a")
+            .header("x-amz-decoded-content-length", length)
+            .payload("STREAMING-UNSIGNED-PAYLOAD-TRAILER")
+            .body("0\r\n\r\n");
+        let answer = put.send(&rig).await;
+        assert_eq!(told(&answer), said(411, "MissingContentLength"), "{length}");
     }
 }
 

@@ -255,7 +255,12 @@ async fn a_completion_with_one_thing_wrong_is_refused_and_the_upload_stays() {
         (
             "size no number",
             of(&good).header("x-amz-mp-object-size", "a"),
-            "InvalidArgument",
+            "InvalidRequest",
+        ),
+        (
+            "size below zero",
+            of(&good).header("x-amz-mp-object-size", "-1"),
+            "InvalidRequest",
         ),
         (
             "checksum",
@@ -1161,6 +1166,8 @@ async fn the_parts_of_an_object_are_told_with_their_sizes_page_by_page() {
         ("9", "3", &[], "0", "false"),
         ("9", "2147483647", &[], "0", "false"),
         ("0", "0", &[], "0", "false"),
+        ("abc", "0", &["1", "2", "3"], "3", "false"),
+        ("-1", "1", &["2", "3"], "3", "false"),
     ] {
         let answer = page(max, marker).await;
         let case = format!("{max} behind {marker}: {}", answer.text());
@@ -1173,13 +1180,9 @@ async fn the_parts_of_an_object_are_told_with_their_sizes_page_by_page() {
         assert_eq!(element(&answer, "IsTruncated"), more, "{case}");
         assert_eq!(element(&answer, "PartsCount"), "3", "{case}");
     }
-    for (max, marker) in [("x", "0"), ("-1", "0"), ("1", "x"), ("1", "-1")] {
-        let refused = page(max, marker).await;
-        assert_eq!(
-            told(&refused),
-            said(400, "InvalidArgument"),
-            "{max} {marker}"
-        );
+    for marker in ["x", "-1"] {
+        let refused = page("1", marker).await;
+        assert_eq!(told(&refused), said(400, "InvalidArgument"), "{marker}");
     }
 }
 

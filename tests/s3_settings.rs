@@ -815,7 +815,8 @@ async fn attributes_are_told_as_they_were_asked_for() {
     assert_eq!(elements(&answer, "ObjectSize"), ["9"]);
     assert!(!answer.text().contains("ETag") && !answer.text().contains("Checksum"));
     for (path, names, expected) in [
-        ("/uploads/a?attributes", "", (400, "InvalidArgument")),
+        ("/uploads/a?attributes", "", (400, "InvalidRequest")),
+        ("/uploads/a?attributes", ",", (400, "InvalidRequest")),
         (
             "/uploads/a?attributes",
             "ETag,Owner",

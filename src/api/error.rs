@@ -96,6 +96,8 @@ error_codes! {
     EntityTooSmall => BAD_REQUEST, INVALID;
     /// A session token that is over.
     ExpiredToken => BAD_REQUEST, INVALID;
+    /// A bucket is made in this region only.
+    IllegalLocationConstraintException => BAD_REQUEST, INVALID;
     /// The body ended early.
     IncompleteBody => BAD_REQUEST, INVALID;
     /// No room.

@@ -16,12 +16,11 @@ use super::super::conditional;
 use super::super::error::{ApiError, ErrorCode};
 use super::super::stored_headers;
 use super::access::Access;
-use super::list::limit_of;
 use super::part::element;
 use super::uploads::part_marker;
 use super::xml::Document;
 use crate::model::{Bucket, ChecksumAlgorithm, ChecksumType, ObjectKey, ObjectMeta, ObjectParts};
-use crate::store::ObjectName;
+use crate::store::{KeyQuery, ObjectName};
 
 const ASKED: &str = "x-amz-object-attributes";
 /// How many parts a page has at most.
@@ -40,7 +39,7 @@ const KNOWN: [&str; 5] = [
 /// Tells the attributes that the header names.
 ///
 /// # Errors
-/// `InvalidArgument` for no name or another one, and for a page that is none; `NoSuchKey`; what the store says.
+/// `InvalidRequest` for no name, `InvalidArgument` for another one and for a page that begins nowhere; `NoSuchKey`; what the store says.
 pub(super) async fn get(
     call: &Call<'_>,
     access: &Access<'_>,
@@ -65,13 +64,17 @@ pub(super) async fn get(
 fn asked(names: &str) -> Result<Vec<&str>, ApiError> {
     let names = names.split(',').map(str::trim);
     let names = names.filter(|name| !name.is_empty()).collect::<Vec<_>>();
+    if names.is_empty() {
+        let message = "The x-amz-object-attributes header specifying the attributes to be retrieved is either missing or empty";
+        return Err(ApiError::new(ErrorCode::InvalidRequest, message));
+    }
     match names.iter().find(|name| !KNOWN.contains(name)) {
-        None if !names.is_empty() => Ok(names),
-        unknown => {
+        None => Ok(names),
+        Some(unknown) => {
             let message = "Invalid attribute name specified.";
             Err(ApiError::new(ErrorCode::InvalidArgument, message)
                 .with("ArgumentName", ASKED)
-                .with("ArgumentValue", unknown.copied().unwrap_or_default()))
+                .with("ArgumentValue", *unknown))
         }
     }
 }
@@ -85,9 +88,13 @@ struct Page {
 
 impl Page {
     fn read(access: &Access<'_>) -> Result<Self, ApiError> {
+        // What is no number of parts is passed over, as at Amazon.
+        let most = access.header(MAX_PARTS).and_then(|text| text.parse().ok());
         Ok(Self {
             after: part_marker(access.header(MARKER), MARKER)?,
-            limit: limit_of(access.header(MAX_PARTS), (MAX_PARTS, MAX_PARTS))?,
+            limit: most.map_or(KeyQuery::MAX_LIMIT, |most: usize| {
+                most.min(KeyQuery::MAX_LIMIT)
+            }),
         })
     }
 }

@@ -256,14 +256,18 @@ fn check_configuration(body: &[u8], region: Option<&str>) -> Result<(), ApiError
         return Err(xml::unknown_element(&other.name));
     }
     let constraint = wanted.child("LocationConstraint").map(str::trim);
-    match (
-        constraint.filter(|constraint| !constraint.is_empty()),
-        region,
-    ) {
-        (Some(wanted), Some(region)) if wanted != region || region == DEFAULT_REGION => {
+    match (constraint, region) {
+        (Some(wanted), Some(region)) if wanted.is_empty() || region == DEFAULT_REGION => {
             let message = "The specified location-constraint is not valid";
             let error = ApiError::new(ErrorCode::InvalidLocationConstraint, message);
             Err(error.with("LocationConstraint", wanted))
+        }
+        (Some(wanted), Some(region)) if wanted != region => {
+            let message = format!(
+                "The {wanted} location constraint is incompatible for the region specific endpoint this request was sent to."
+            );
+            let code = ErrorCode::IllegalLocationConstraintException;
+            Err(ApiError::new(code, message))
         }
         _ => Ok(()),
     }
@@ -329,19 +333,33 @@ mod tests {
 
     #[test]
     fn a_bucket_may_be_wanted_in_our_region_by_name_unless_it_is_amazons_first() {
-        for (wanted, region, is_made) in [
-            ("", Some("us-east-1"), true),
-            ("us-east-1", Some("us-east-1"), false),
-            ("eu-west-3", Some("us-east-1"), false),
-            ("eu-west-3", Some("eu-west-3"), true),
-            ("us-east-1", Some("eu-west-3"), false),
-            ("us-east-1", None, true),
+        let (invalid, illegal) = (
+            Some(ErrorCode::InvalidLocationConstraint),
+            Some(ErrorCode::IllegalLocationConstraintException),
+        );
+        for (wanted, region, refused) in [
+            ("", Some("us-east-1"), invalid),
+            ("us-east-1", Some("us-east-1"), invalid),
+            ("eu-west-3", Some("us-east-1"), invalid),
+            ("eu-west-3", Some("eu-west-3"), None),
+            ("", Some("eu-west-3"), invalid),
+            ("eu-central-1", Some("eu-west-3"), illegal),
+            ("us-east-1", Some("eu-west-3"), illegal),
+            ("us-east-1", None, None),
+            ("", None, None),
         ] {
             let body = format!(
                 "<CreateBucketConfiguration><LocationConstraint>{wanted}</LocationConstraint></CreateBucketConfiguration>"
             );
             let checked = check_configuration(body.as_bytes(), region);
-            assert_eq!(checked.is_ok(), is_made, "{wanted} in {region:?}");
+            let error = checked.err();
+            if refused == illegal {
+                let message = error.as_ref().map_or("", |error| error.message.as_str());
+                let expected = format!("The {wanted} location constraint is incompatible");
+                assert!(message.starts_with(&expected), "{message}");
+            }
+            let code = error.map(|error| error.code);
+            assert_eq!(code, refused, "{wanted} in {region:?}");
         }
     }
 }

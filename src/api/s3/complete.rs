@@ -279,9 +279,15 @@ fn too_small(part: &ChunkReceipt) -> ApiError {
 impl Claims {
     fn read(access: &Access<'_>) -> Result<Self, ApiError> {
         let size = access.header("x-amz-mp-object-size").map(|text| {
-            let number = text.parse::<u64>().ok();
-            number
-                .ok_or_else(|| ApiError::invalid("x-amz-mp-object-size", "must be a whole number."))
+            let fault = match text.parse::<i64>() {
+                Ok(..0) => "less than zero",
+                _ => "invalid",
+            };
+            text.parse::<u64>().map_err(|_| {
+                invalid(format!(
+                    "Value for x-amz-mp-object-size header is {fault}: '{text}'"
+                ))
+            })
         });
         let kind = access.header(CHECKSUM_TYPE.as_str()).map(|word| {
             let invalid = || invalid("Value for x-amz-checksum-type header is invalid.");

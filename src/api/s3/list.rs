@@ -269,18 +269,9 @@ fn entry_name(entry: &KeyEntry) -> &str {
 /// # Errors
 /// `InvalidArgument` for what is no number of this range.
 pub(super) fn limit(call: &Call<'_>, names: (&str, &str)) -> Result<usize, ApiError> {
-    limit_of(call.params.query(names.0), names)
-}
-
-/// The same, by what a parameter or a header of this name says.
-///
-/// # Errors
-/// As [`limit`].
-pub(super) fn limit_of(
-    text: Option<&str>,
-    (name, argument_name): (&str, &str),
-) -> Result<usize, ApiError> {
-    let Some(text) = text.filter(|text| !text.is_empty()) else {
+    let (name, argument_name) = names;
+    let text = call.params.query(name).filter(|text| !text.is_empty());
+    let Some(text) = text else {
         return Ok(KeyQuery::MAX_LIMIT);
     };
     match text.parse::<i32>().map(usize::try_from) {

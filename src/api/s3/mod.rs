@@ -219,6 +219,14 @@ async fn whole_object(
         ("DELETE", Some("tagging")) => tagging::delete(call, bucket, key).await,
         ("GET", Some("attributes")) => attributes::get(call, &access, bucket, key).await,
         ("GET", Some("retention" | "legal-hold")) => Err(settings::without_object_lock()),
+        ("GET", Some("uploads")) => Err(ApiError::new(
+            ErrorCode::InvalidRequest,
+            "Key is not expected for the GET method ?uploads subresource",
+        )),
+        ("GET", Some("versions")) => Err(ApiError::new(
+            ErrorCode::InvalidRequest,
+            "There is no such thing as the ?versions sub-resource for a key",
+        )),
         (_, Some(other)) => Err(settings::unknown(other)),
         _ => Err(ApiError::method("GET, HEAD, PUT, POST, DELETE, OPTIONS")),
     }

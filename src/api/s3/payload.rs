@@ -57,11 +57,6 @@ impl<'a> Payload<'a> {
         access: &mut Access<'_>,
         claimed: Option<Checksum>,
     ) -> Result<Self, ApiError> {
-        let number = |name: &'static str| match access.header(name).map(str::parse) {
-            None => Ok(None),
-            Some(Ok(number)) => Ok(Some(number)),
-            Some(Err(_)) => Err(ApiError::invalid(name, "must be a whole number.")),
-        };
         let mode = access.proven.payload;
         let (is_chunked, has_trailer) = match mode {
             PayloadClaim::Unsigned | PayloadClaim::Sha256(_) => (false, false),
@@ -72,8 +67,11 @@ impl<'a> Payload<'a> {
             refuse_framing(access)?;
         }
         let announced = match is_chunked {
-            true => number(DECODED_LENGTH)?,
-            false => number(CONTENT_LENGTH.as_str())?,
+            // One that is no number counts as none.
+            true => access
+                .header(DECODED_LENGTH)
+                .and_then(|text| text.parse().ok()),
+            false => length(access)?,
         };
         let named = access.header(TRAILER);
         if named.is_some() && !has_trailer {
@@ -227,6 +225,13 @@ fn refuse_framing(access: &Access<'_>) -> Result<(), ApiError> {
     Err(ApiError::new(ErrorCode::InvalidArgument, message)
         .with("ArgumentName", "Content-Encoding")
         .with("ArgumentValue", codings))
+}
+
+/// How many bytes are sent.
+fn length(access: &Access<'_>) -> Result<Option<u64>, ApiError> {
+    let name = CONTENT_LENGTH.as_str();
+    let number = access.header(name).map(str::parse).transpose();
+    number.map_err(|_| ApiError::invalid(name, "must be a whole number."))
 }
 
 fn compare_sha256(context: Context, claimed: &[u8; 32]) -> Result<(), ApiError> {
