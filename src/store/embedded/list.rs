@@ -1,7 +1,7 @@
 //! Lists of files: one sorted page, and how many there are.
 //!
-//! Owns: the two roads to a page. By creation and without a filter, which is what a client gets that asks for nothing else, only
-//! the page is looked at (and what is skipped before it), and the total comes from a counter. Everything else looks at the record
+//! Owns: the two roads to a page. By creation, of all files or of those of one pipeline, which is what a client gets that asks for nothing else,
+//! only the page is looked at (and what is skipped before it), and the total comes from a counter. Everything else looks at the record
 //! of every object, once; with a million objects that takes a second or two.
 //! Never does: change anything.
 //!
@@ -13,8 +13,8 @@ use std::collections::BinaryHeap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::records::{self, CREATED, EXPIRY, Listed, OBJECTS};
-use super::{Engine, objects};
+use super::records::{self, CREATED, EXPIRY, Listed, OBJECT_IDS, OBJECTS};
+use super::{Engine, by_pipeline, objects};
 use crate::model::{Id, Timestamp};
 use crate::store::{FilePage, FileQuery, SortKey, StoreError};
 
@@ -32,9 +32,9 @@ pub(super) async fn list(
         limit: query.limit.min(FileQuery::MAX_LIMIT),
         ..query
     };
-    let permit = match is_by_creation(&query) {
-        true => None,
-        false => Arc::clone(&engine.scans).acquire_owned().await.ok(),
+    let permit = match in_order(engine, &query) {
+        Some(_) => None,
+        None => Arc::clone(&engine.scans).acquire_owned().await.ok(),
     };
     engine
         .blocking(move |engine| {
@@ -45,22 +45,60 @@ pub(super) async fn list(
         .await
 }
 
-/// Whether only the page is looked at.
-fn is_by_creation(query: &FileQuery) -> bool {
-    query.pipelines.is_empty() && query.jobs.is_empty() && query.sort == SortKey::CreatedAt
+/// What is listed in the order of its creation, so that only the page is looked at.
+#[derive(Clone, Copy)]
+enum Among {
+    All,
+    Pipeline(Id),
+}
+
+impl Among {
+    /// What their entries begin with.
+    fn prefix(self) -> Vec<u8> {
+        match self {
+            Self::All => vec![CREATED],
+            Self::Pipeline(id) => by_pipeline::prefix(id),
+        }
+    }
+
+    /// Where their number is kept.
+    fn count_key(self) -> Vec<u8> {
+        match self {
+            Self::All => records::count_key(),
+            Self::Pipeline(id) => by_pipeline::count_key(id),
+        }
+    }
+}
+
+/// `None` for what every record has to be looked at.
+fn in_order(engine: &Engine, query: &FileQuery) -> Option<Among> {
+    if !query.jobs.is_empty() || query.sort != SortKey::CreatedAt {
+        return None;
+    }
+    match query.pipelines.as_slice() {
+        [] => Some(Among::All),
+        // More than one pipeline would have to be merged; who asks for several waits.
+        [id, rest @ ..] if engine.lists_pipelines && rest.iter().all(|other| other == id) => {
+            Some(Among::Pipeline(*id))
+        }
+        _ => None,
+    }
 }
 
 fn page(engine: &Engine, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError> {
-    let (ids, total) = match is_by_creation(query) {
-        true => (by_creation(engine, query, now)?, live(engine, now)?),
-        false if query.descending => {
+    let (ids, total) = match in_order(engine, query) {
+        Some(among) => (
+            by_creation(engine, among, query, now)?,
+            live(engine, among, now)?,
+        ),
+        None if query.descending => {
             let (last, total) = first_places(engine, query, now, Reverse)?;
             (
                 last.into_iter().map(|Reverse(place)| place.id).collect(),
                 total,
             )
         }
-        false => {
+        None => {
             let (first, total) = first_places(engine, query, now, |place| place)?;
             (first.into_iter().map(|place| place.id).collect(), total)
         }
@@ -74,7 +112,13 @@ fn page(engine: &Engine, query: &FileQuery, now: Timestamp) -> Result<FilePage, 
 }
 
 /// The ids of a page in the order of creation, or against it.
-fn by_creation(engine: &Engine, query: &FileQuery, now: Timestamp) -> Result<Vec<Id>, StoreError> {
+fn by_creation(
+    engine: &Engine,
+    among: Among,
+    query: &FileQuery,
+    now: Timestamp,
+) -> Result<Vec<Id>, StoreError> {
+    let prefix = among.prefix();
     let (mut ids, mut skip) = (Vec::new(), query.start);
     let each = |key: &[u8], end: &[u8]| {
         if ids.len() >= query.limit {
@@ -88,28 +132,49 @@ fn by_creation(engine: &Engine, query: &FileQuery, now: Timestamp) -> Result<Vec
         Ok(ControlFlow::Continue(()))
     };
     match (query.descending, query.behind) {
-        (false, None) => engine.index.scan(&[CREATED], each)?,
+        (false, None) => engine.index.scan(&prefix, each)?,
         (false, Some((at, id))) => {
-            let from = records::due_key(CREATED, at, &[id.as_bytes().as_slice(), &[0]].concat());
-            engine.index.scan_from(&from, &[CREATED], each)?;
+            let place = records::sortable(at);
+            let from = [prefix.as_slice(), &place, id.as_bytes(), &[0]].concat();
+            engine.index.scan_from(&from, &prefix, each)?;
         }
-        (true, _) => engine.index.scan_back(&[CREATED], each)?,
+        (true, _) => engine.index.scan_back(&prefix, each)?,
     }
     Ok(ids)
 }
 
-/// How many objects are live: all, but for those that wait for the sweep.
-fn live(engine: &Engine, now: Timestamp) -> Result<usize, StoreError> {
-    let objects = engine.index.get(&records::count_key())?;
+/// How many of them are live: all, but for those that wait for the sweep.
+fn live(engine: &Engine, among: Among, now: Timestamp) -> Result<usize, StoreError> {
+    let objects = engine.index.get(&among.count_key())?;
     let mut left = records::parse_count(objects.as_deref());
     engine.index.scan(&[EXPIRY], |key, _| {
         if records::parse_due(key).is_none_or(|(at, _)| at > now) {
             return Ok(ControlFlow::Break(()));
         }
-        left = left.saturating_sub(1);
+        if is_among(engine, among, key)? {
+            left = left.saturating_sub(1);
+        }
         Ok(ControlFlow::Continue(()))
     })?;
     Ok(usize::try_from(left).unwrap_or(usize::MAX))
+}
+
+/// Whether the object of a key that ends with its id is one of them.
+fn is_among(engine: &Engine, among: Among, key: &[u8]) -> Result<bool, StoreError> {
+    let (Among::Pipeline(pipeline), Some(id)) = (among, records::trailing_id(key)) else {
+        return Ok(true);
+    };
+    let name = engine.index.get(&records::id_key(OBJECT_IDS, id))?;
+    let record = match name {
+        Some(name) => engine.index.get(&records::key(OBJECTS, &[&name]))?,
+        None => None,
+    };
+    // What was removed meanwhile is not counted any more either.
+    let Some(record) = record else {
+        return Ok(false);
+    };
+    let of = records::decode_listed(&record)?.pipeline;
+    Ok(of.is_some_and(|of| of.id == pipeline))
 }
 
 /// Where an object stands in a list: the smaller, the earlier.
@@ -181,23 +246,28 @@ fn place(sort: SortKey, listed: &Listed) -> Place {
 mod tests {
     use std::time::Duration;
 
-    use bytes::Bytes;
-
     use super::*;
-    use crate::model::ObjectMeta;
+    use crate::model::{ObjectKey, ObjectMeta, PipelineRef};
     use crate::store::embedded::EmbeddedStore;
-    use crate::store::embedded::tests::{Folder, NOW, upload};
-    use crate::store::{ClockReading, Expected, ObjectChange, ObjectName, ObjectStore as _};
+    use crate::store::embedded::tests::{Folder, NOW, post_new, upload};
+    use crate::store::{ClockReading, ObjectChange, ObjectName, ObjectStore as _};
 
     /// An object that was begun `age` seconds before now and expires `life` seconds after it, if ever.
     async fn post(store: &EmbeddedStore, key: &str, age: i64, life: Option<u64>) -> ObjectMeta {
         let mut new = upload(key);
         new.created_at = Timestamp::from_seconds(NOW.seconds() - age);
         new.expires_at = life.map(|life| NOW.plus(Duration::from_secs(life)));
-        let mut writer = store.write_object(new).await.unwrap();
-        writer.write(Bytes::from_static(b"bytes")).await.unwrap();
-        let committed = writer.commit(Expected::default(), NOW).await.unwrap();
-        committed.object.unwrap()
+        let letter = key.as_bytes()[0];
+        // Every key but one that begins with "y" belongs to the pipeline of its first letter.
+        new.pipeline = (letter != b'y').then(|| PipelineRef {
+            id: pipeline(letter),
+            object_key: ObjectKey::parse(key).unwrap(),
+        });
+        post_new(store, new, b"bytes").await
+    }
+
+    fn pipeline(letter: u8) -> Id {
+        Id::new(NOW, [letter; 8])
     }
 
     async fn keys(
@@ -217,8 +287,13 @@ mod tests {
     }
 
     async fn assert_both_roads_agree(store: &EmbeddedStore, now: Timestamp) {
-        for (start, limit) in [(0, 100), (0, 2), (1, 2), (50, 10)] {
+        let of = |letters: &[u8]| letters.iter().map(|letter| pipeline(*letter)).collect();
+        let filters: [Vec<Id>; 7] = [b"".as_slice(), b"o", b"m", b"1", b"oo", b"mo", b"z"].map(of);
+        for (pipelines, (start, limit)) in filters.iter().flat_map(|filter| {
+            [(0, 100), (0, 2), (1, 2), (50, 10)].map(|place| (filter.clone(), place))
+        }) {
             let query = FileQuery {
+                pipelines,
                 start,
                 limit,
                 ..FileQuery::default()
@@ -228,7 +303,7 @@ mod tests {
             assert_eq!(
                 (ids, page.total),
                 thoroughly(store, &query, now),
-                "{start}, {limit}"
+                "{query:?}"
             );
         }
     }
@@ -298,10 +373,13 @@ mod tests {
         let mut list = std::pin::pin!(keys(&store, &by_size, NOW));
         assert!(futures_util::poll!(&mut list).is_pending());
         let by_creation = keys(&store, &first(1), NOW).await;
-        assert_eq!(
-            by_creation.1, 1,
-            "who looks at a page only waits for nobody"
-        );
+        let of_a_pipeline = FileQuery {
+            pipelines: vec![pipeline(b'o')],
+            ..first(1)
+        };
+        // Who looks at a page only waits for nobody.
+        assert_eq!(by_creation.1, 1);
+        assert_eq!(keys(&store, &of_a_pipeline, NOW).await, by_creation);
         assert!(futures_util::poll!(&mut list).is_pending());
         drop(others);
         assert_eq!(list.await, by_creation);

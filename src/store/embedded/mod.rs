@@ -17,6 +17,7 @@
 mod assembler;
 mod batches;
 mod buffers;
+mod by_pipeline;
 mod catalog;
 mod closing;
 mod complete;
@@ -171,6 +172,8 @@ struct Engine {
     folds: Semaphore,
     /// Bytes that all copies together still need room for.
     copying: Mutex<u64>,
+    /// Whether the list of each pipeline's files can be relied on.
+    lists_pipelines: bool,
     /// Files that had no usable record when the index was rebuilt at this start.
     left_out: usize,
 }
@@ -283,7 +286,9 @@ impl Engine {
         recover::mark_damage(self)?;
         let mut marked = Ok(());
         if idle.is_ok() && done.is_ok() && self.fuse.check().is_ok() {
-            marked = self.index.commit(recover::mark_clean).await;
+            let in_order = self.lists_pipelines;
+            let mark = move |txn: &mut index::Txn<'_>| recover::mark_clean(txn, in_order);
+            marked = self.index.commit(mark).await;
         }
         self.fuse.close();
         match marked {

@@ -1,6 +1,6 @@
 //! The names of objects: the jobs that give and take them inside the index.
 //!
-//! Owns: an object's record, its tags, its id, its place in the list and its expiry entry, which are always written and removed
+//! Owns: an object's record, its tags, its id, its places in the lists and its expiry entry, which are always written and removed
 //! together, and counted; the garbage table; and the form in which an upload becomes an object. Every function that writes runs inside one index job.
 //! Never does: touch files. What becomes free is put into the garbage table in the same job, and returned for unlinking.
 
@@ -9,7 +9,7 @@ use super::records::{
     EXPIRY, OBJECT_IDS, OBJECTS, SESSIONS, count_key, created_pair, due_key, garbage_key, id_key,
     key, object_key, parse_count,
 };
-use super::{catalog, tagged};
+use super::{by_pipeline, catalog, tagged};
 use crate::model::{Crc64, ETag, Id, Md5, NewUpload, ObjectMeta, Timestamp};
 use crate::store::{StoreError, WriteCondition};
 
@@ -67,19 +67,21 @@ pub(super) fn object_at(txn: &Txn<'_>, name: &[u8]) -> Result<Option<ObjectMeta>
     })
 }
 
-/// Writes an object's record, its tags, its id, its place in the list and its expiry; a new one is counted.
+/// Writes an object's record, its tags, its id, its places in the lists and its expiry; a new one is counted.
 pub(super) fn put_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), StoreError> {
     let name = object_key(&meta.bucket, &meta.key);
     if let Some(at) = meta.expires_at {
         txn.put(due_key(EXPIRY, at, meta.id.as_bytes()), Vec::new())?;
     }
     let id = id_key(OBJECT_IDS, meta.id);
-    if txn.get(&id)?.is_none() {
+    let is_new = txn.get(&id)?.is_none();
+    if is_new {
         count(txn, |objects| objects.saturating_add(1))?;
     }
     txn.put(id, name.get(1..).unwrap_or_default().to_vec())?;
     let (place, end) = created_pair(meta);
     txn.put(place, end)?;
+    by_pipeline::put(txn, meta, is_new)?;
     let parts = tagged::split(meta)?;
     for (number, piece) in (0..).zip(parts.pieces) {
         txn.put(tagged::piece_key(meta.id, number), piece)?;
@@ -110,7 +112,7 @@ pub(super) fn remove_object(
     discard(txn, meta.id, None, garbage)
 }
 
-/// Removes the record of an object that is there, its id, its place and its expiry; its file stays.
+/// Removes the record of an object that is there, its id, its places and its expiry; its file stays.
 pub(super) fn unname_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), StoreError> {
     txn.delete(object_key(&meta.bucket, &meta.key));
     txn.delete(id_key(OBJECT_IDS, meta.id));
@@ -118,6 +120,7 @@ pub(super) fn unname_object(txn: &mut Txn<'_>, meta: &ObjectMeta) -> Result<(), 
         txn.delete(due_key(EXPIRY, at, meta.id.as_bytes()));
     }
     txn.delete(created_pair(meta).0);
+    by_pipeline::remove(txn, meta)?;
     forget_tags(txn, meta);
     count(txn, |objects| objects.saturating_sub(1))
 }

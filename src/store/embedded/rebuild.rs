@@ -10,7 +10,7 @@ use super::disk::{Disk, FileName};
 use super::index::{Index, Txn};
 use super::records::{self, META};
 use super::sync::Handle;
-use super::{catalog, label, names, snapshot};
+use super::{by_pipeline, catalog, label, names, snapshot};
 use crate::model::{Id, ObjectMeta, Timestamp};
 use crate::store::{CatalogEntry, StoreError};
 
@@ -50,6 +50,7 @@ pub(super) fn rebuild(
     let mark = move |txn: &mut Txn<'_>| {
         catalog::set_generation(txn, generation.saturating_add(1))?;
         txn.put(born_key(), born)?;
+        by_pipeline::note(txn, true)?;
         txn.put(epoch_key(), epoch)
     };
     runtime.block_on(index.commit(mark))?;

@@ -27,6 +27,8 @@ pub(super) const OBJECT_IDS: u8 = b'i';
 pub(super) const EXPIRY: u8 = b'x';
 /// creation, id -> expiry: the order in which objects are listed, and whether one is live.
 pub(super) const CREATED: u8 = b'l';
+/// pipeline, creation, id -> expiry: the same of the objects of one pipeline (`by_pipeline`).
+pub(super) const PIPELINE_FILES: u8 = b'h';
 /// id -> session.
 pub(super) const SESSIONS: u8 = b's';
 /// abandonment, id -> nothing.
@@ -129,10 +131,13 @@ pub(super) fn parse_due(key: &[u8]) -> Option<(Timestamp, &[u8])> {
 
 /// The key and the value of an object in [`CREATED`].
 pub(super) fn created_pair(meta: &ObjectMeta) -> (Vec<u8>, Vec<u8>) {
-    let end = meta.expires_at.map(sortable);
-    let value = end.as_ref().map_or(&[][..], <[u8; 8]>::as_slice);
     let key = due_key(CREATED, meta.created_at, meta.id.as_bytes());
-    (key, value.to_vec())
+    (key, end_of(meta.expires_at))
+}
+
+/// The value of an object in [`CREATED`].
+pub(super) fn end_of(expires_at: Option<Timestamp>) -> Vec<u8> {
+    expires_at.map_or_else(Vec::new, |at| sortable(at).to_vec())
 }
 
 /// Whether the object of a value of [`CREATED`] has expired.
@@ -332,7 +337,8 @@ fn taken() -> Result<ObjectKey, StoreError> {
 }
 
 /// Sorts like the time it stands for, also before 1970.
-fn sortable(at: Timestamp) -> [u8; 8] {
+/// A time as bytes that sort as it does.
+pub(super) fn sortable(at: Timestamp) -> [u8; 8] {
     (at.millis().cast_unsigned() ^ (1 << 63)).to_be_bytes()
 }
 

@@ -25,7 +25,9 @@ use super::names::Garbage;
 use super::recent::{self, Recent};
 use super::records::{self, COMPLETING, GARBAGE, META};
 use super::sync::{self, Handle, Mutex};
-use super::{Engine, Options, catalog, complete, damage, list, orphans, rebuild, snapshot};
+use super::{
+    Engine, Options, by_pipeline, catalog, complete, damage, list, orphans, rebuild, snapshot,
+};
 use crate::model::{Id, Timestamp, encode_hex};
 use crate::store::StoreError;
 
@@ -98,9 +100,10 @@ fn may_wait(error: &StoreError) -> bool {
     matches!(error, StoreError::Full) || damage::is_of_one_record(error)
 }
 
-/// Notes, as the last thing, that nothing is under way.
-pub(super) fn mark_clean(txn: &mut Txn<'_>) -> Result<(), StoreError> {
-    txn.put(clean_key(), Vec::new())
+/// Notes, as the last thing, that nothing is under way, and whether the lists of the pipelines are in order.
+pub(super) fn mark_clean(txn: &mut Txn<'_>, in_order: bool) -> Result<(), StoreError> {
+    by_pipeline::note(txn, false)?;
+    txn.put(clean_key(), by_pipeline::clean_value(in_order))
 }
 
 /// Makes the ballast again when there is room for it.
@@ -139,17 +142,21 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
     let recent = Recent::default();
     let (index, left_out) = open_index((&disk, &fuse, &recent), &epoch, now, reindex)?;
     recent.restart(orphans::mark(&index)?);
-    let clean = index.get(&clean_key())?.is_some();
+    let left = index.get(&clean_key())?;
+    let in_order = by_pipeline::is_in_order(&index, left.as_deref())?;
+    let clean = left.is_some();
     if clean {
         let mark = orphans::fresh_mark(&index, now)?;
         let forget = move |txn: &mut Txn<'_>| {
             txn.delete(clean_key());
             txn.makes_room();
+            by_pipeline::note(txn, in_order)?;
             recent::put_mark(txn, mark)
         };
         Handle::current().block_on(index.commit(forget))?;
         recent.restart(mark);
     }
+    let lists_pipelines = in_order || by_pipeline::fill(&index)?;
     let engine = Engine {
         writers: Arc::new(Semaphore::new(options.max_writers)),
         buffers: Buffers::default(),
@@ -169,6 +176,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         scans: Arc::new(Semaphore::new(list::MAX_SCANS)),
         folds: Semaphore::new(complete::MAX_FOLDS),
         copying: Default::default(),
+        lists_pipelines,
         left_out,
     };
     Ok((engine, clean))

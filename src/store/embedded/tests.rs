@@ -113,7 +113,11 @@ pub(super) async fn send(
 }
 
 pub(super) async fn post(store: &EmbeddedStore, key: &str, bytes: &[u8]) -> ObjectMeta {
-    let mut writer = store.write_object(upload(key)).await.unwrap();
+    post_new(store, upload(key), bytes).await
+}
+
+pub(super) async fn post_new(store: &EmbeddedStore, new: NewUpload, bytes: &[u8]) -> ObjectMeta {
+    let mut writer = store.write_object(new).await.unwrap();
     writer.write(Bytes::copy_from_slice(bytes)).await.unwrap();
     let committed = writer.commit(Expected::default(), NOW).await.unwrap();
     committed.object.unwrap()
