@@ -2,7 +2,7 @@
 //!
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `batches`, `placing`, `lane` and `output` take the bytes of a chunk to
 //! disk, `ledger`, `closing`, `parts` and `names` hold the rules of sessions and objects as index jobs, `receipts` tell what a session has, `complete` makes a full session an object and `folding` one file,
-//! `objects` finds, `reader` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `snapshot` keeps them once more, `counts` their numbers, `sweep` removes what is due and `lifecycle` what a bucket's rules let go, `recover` opens, `rebuild` rebuilds and
+//! `objects` finds, `reader` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `snapshot` keeps them once more, `counts` their numbers, `sweep` removes what is due, `retry` tries again what could not be made whole and `lifecycle` what a bucket's rules let go, `recover` opens, `rebuild` rebuilds and
 //! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags), `entry` (of the catalog), `eras` (of buckets), `long` (such as are), `known` (such as were read), `hot` (small objects that were read),
 //! `label`, `damage` (of the index, seen by a read), `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
 //! `disk` (the only one that touches the file system) and `fuse`.
@@ -57,6 +57,7 @@ mod recent;
 mod records;
 mod recover;
 mod reserve;
+mod retry;
 mod sizes;
 mod snapshot;
 mod sweep;
@@ -166,7 +167,7 @@ struct Engine {
     hot: hot::Hot,
     clock: Mutex<sweep::ClockWatch>,
     lifecycle: lifecycle::Walk,
-    retried: recover::Retried,
+    retried: retry::Retried,
     scans: Arc<Semaphore>,
     folds: Semaphore,
     /// Bytes that all copies together still need room for.

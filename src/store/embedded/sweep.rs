@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::index::Txn;
 use super::names::{self, Garbage};
 use super::records::{self, CATALOG_EXPIRY, EXPIRY, META, SESSIONS_DUE, SessionRecord};
-use super::{Engine, catalog, closing, complete, damage, lifecycle, recover, snapshot};
+use super::{Engine, catalog, closing, complete, damage, lifecycle, recover, retry, snapshot};
 use crate::model::{Timestamp, UploadState};
 use crate::store::{ClockReading, StoreError, SweepReport};
 
@@ -113,7 +113,7 @@ async fn sweep_once(
         return Ok(report);
     }
     note_run(engine, clock.wall).await?;
-    recover::retry(engine, clock.wall)?;
+    retry::retry(engine, clock.wall)?;
     recover::empty_garbage(engine).await?;
     report.objects = sweep_objects(engine, clock.wall, limit).await?;
     let left = limit - report.objects.min(limit);
