@@ -16,10 +16,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::closing::Told;
 use super::faults::{self, Bug};
 use super::folding::{self, Layout};
 use super::index::Txn;
 use super::lease::Lease;
+use super::names::Garbage;
 use super::records::SessionRecord;
 use super::sync::AtomicBool;
 use super::{Engine, closing, damage, label, ledger, objects, receipts, sync, tagged};
@@ -41,7 +43,7 @@ pub(super) async fn finish(
     nb_chunks: u32,
     now: Timestamp,
 ) -> Result<UploadSession, StoreError> {
-    let job = move |txn: &mut Txn<'_>| closing::finish(txn, id, nb_chunks);
+    let job = move |txn: &mut Txn<'_>| closing::finish(txn, id, nb_chunks, now);
     let session = match engine.index.commit(job).await {
         Err(StoreError::MissingChunks { count, .. }) => {
             let first = move |engine: &Engine| receipts::first_missing(engine, id, nb_chunks);
@@ -120,24 +122,44 @@ pub(super) async fn complete(
     id: Id,
     clock: impl Into<Running>,
 ) -> Result<(), StoreError> {
-    let clock = clock.into();
+    make_whole(&engine, id, (clock.into(), Told::Somebody)).await
+}
+
+/// As [`complete`], when nobody waits for it any more; unless its key was given to another since.
+pub(super) async fn complete_late(
+    engine: Arc<Engine>,
+    id: Id,
+    clock: Running,
+) -> Result<(), StoreError> {
+    make_whole(&engine, id, (clock, Told::Nobody)).await
+}
+
+async fn make_whole(
+    engine: &Arc<Engine>,
+    id: Id,
+    (clock, told): (Running, Told),
+) -> Result<(), StoreError> {
     let lease = engine.leases.take(id);
     let _turn = lease.turn.lock().await;
-    match assemble(&engine, &lease, clock).await {
+    // Asked before its chunks are copied, which may take hours, and again in the moment in which it is named.
+    if told == Told::Nobody && give_way(engine, &lease).await? {
+        return Ok(());
+    }
+    match assemble(engine, &lease, clock).await {
         // Only what is wrong with its own bytes and receipts: an index that cannot be read now may be read the next time.
         Err(error) if damage::is_of_one_record(&error) => {
             tracing::error!(%id, %error, "an upload cannot be made whole");
-            fail(&engine, id).await
+            fail(engine, id).await
         }
         Err(error) => Err(error),
         Ok(None) => Ok(()),
-        Ok(Some(meta)) => match name(&engine, meta, clock.now()).await {
+        Ok(Some(meta)) => match name(engine, meta, (clock.now(), told)).await {
             Err(StoreError::NoSuchBucket) => {
                 tracing::warn!(%id, "an upload was left without its bucket, which was removed");
                 engine
                     .blocking(move |engine| label::take_off(&engine.disk, id))
                     .await?;
-                fail(&engine, id).await
+                fail(engine, id).await
             }
             named => named,
         },
@@ -218,6 +240,25 @@ async fn drop_in_turn(
         closing::remove_session(txn, &record)
     };
     let garbage = engine.index.commit(remove).await?;
+    clear_away(engine, lease, garbage).await
+}
+
+/// Ends a full session whose key was given to another since; whether it was.
+async fn give_way(engine: &Arc<Engine>, lease: &Arc<Lease>) -> Result<bool, StoreError> {
+    let id = lease.id;
+    let job = move |txn: &mut Txn<'_>| closing::give_way(txn, id);
+    match engine.index.commit(job).await? {
+        Some(garbage) => clear_away(engine, lease, garbage).await.map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Removes what a session left, once nobody writes to its main file any more.
+async fn clear_away(
+    engine: &Arc<Engine>,
+    lease: &Arc<Lease>,
+    garbage: Garbage,
+) -> Result<(), StoreError> {
     if !garbage.is_empty() {
         let sealed = Arc::clone(lease);
         engine
@@ -284,8 +325,12 @@ async fn move_chunks(
 }
 
 /// Names the object of a session whose file is whole.
-async fn name(engine: &Arc<Engine>, meta: ObjectMeta, now: Timestamp) -> Result<(), StoreError> {
-    let name = move |txn: &mut Txn<'_>| closing::name_session(txn, meta.id, &meta, now);
+async fn name(
+    engine: &Arc<Engine>,
+    meta: ObjectMeta,
+    when: (Timestamp, Told),
+) -> Result<(), StoreError> {
+    let name = move |txn: &mut Txn<'_>| closing::name_session(txn, meta.id, &meta, when);
     let named = engine.index.commit(name).await?;
     engine.collect(named.garbage);
     named.refused.map_or(Ok(()), Err)

@@ -77,7 +77,7 @@ fn try_again(
 ) -> impl Future<Output = ()> + Send + 'static {
     let owner = Arc::clone(engine);
     let task = engine.tasks.spawn(async move {
-        if let Err(error) = complete::complete(Arc::clone(&owner), id, clock).await {
+        if let Err(error) = complete::complete_late(Arc::clone(&owner), id, clock).await {
             owner.retried.note(id, &error);
         }
     });
@@ -127,10 +127,121 @@ pub(super) async fn resume(engine: &Arc<Engine>, clock: Running) -> Result<(), S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::UploadState;
-    use crate::store::ObjectStore as _;
+    use crate::model::{Md5, PartRules, UploadState};
+    use crate::store::embedded::EmbeddedStore;
+    use crate::store::embedded::disk::FileName;
     use crate::store::embedded::index::Txn;
-    use crate::store::embedded::tests::{Folder, NOW, full, read, upload};
+    use crate::store::embedded::tests::{Folder, NOW, full, post, read, send, upload};
+    use crate::store::{ClockReading, Completion, ObjectName, ObjectStore as _, PartStore as _};
+
+    const FIRST: &[u8] = b"first ";
+    /// So long that there is no room for it in the block that the first one begins.
+    static SECOND: [u8; 1 << 20] = [7; 1 << 20];
+
+    fn after(seconds: u64) -> Timestamp {
+        NOW.plus(Duration::from_secs(seconds))
+    }
+
+    fn clock(seconds: u64) -> ClockReading {
+        ClockReading {
+            wall: after(seconds),
+            monotonic: Duration::from_secs(seconds),
+        }
+    }
+
+    fn completion() -> Completion {
+        let parts = vec![(0, Md5::of(FIRST)), (1, Md5::of(&SECOND))];
+        let condition = None;
+        Completion { parts, condition }
+    }
+
+    /// An upload in parts of the key `key` whose end was refused for want of room; its id.
+    async fn refused(store: &EmbeddedStore, seconds: u64) -> Id {
+        let new = upload("key");
+        let id = new.id;
+        store.create_parts(new, PartRules::default()).await.unwrap();
+        send(store, id, (1, None), &SECOND).await.unwrap();
+        send(store, id, (0, None), FIRST).await.unwrap();
+        *store.engine.copying.lock().unwrap() = u64::MAX;
+        let ended = store.complete_parts(id, completion(), after(seconds)).await;
+        assert!(matches!(ended, Err(StoreError::Full)), "{ended:?}");
+        *store.engine.copying.lock().unwrap() = 0;
+        id
+    }
+
+    /// The bytes of what has the key `key`.
+    async fn bytes_of_key(store: &EmbeddedStore) -> Vec<u8> {
+        let upload = upload("key");
+        let name = ObjectName::Key(upload.bucket, upload.key);
+        let reader = store.open(&name, NOW).await.unwrap();
+        reader.read_at(0, 2 << 20).await.unwrap().to_vec()
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_end_was_refused_takes_its_key_from_nobody_who_was_given_it_since() {
+        for restarts in [false, true] {
+            let folder = Folder::new();
+            let mut store = folder.open().await;
+            let id = refused(&store, 0).await;
+            // By a clock that was set back, for all that it says.
+            post(&store, "key", b"newer").await;
+            if restarts {
+                drop(store);
+                folder.settle().await;
+                store = folder.open().await;
+            } else {
+                store.sweep(clock(5), 10).await.unwrap();
+            }
+            store.close().await.unwrap();
+            assert!(bytes_of_key(&store).await == b"newer");
+            let state = store.upload(id).await.unwrap().state;
+            assert_eq!(state, UploadState::Completed, "it had the key, and lost it");
+            for name in [FileName::Main(id), FileName::Spill(id, 0)] {
+                assert!(!store.engine.disk.path(name).exists(), "{name:?}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn it_takes_it_from_what_had_it_before() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        post(&store, "key", b"older").await;
+        let id = refused(&store, 0).await;
+        store.sweep(clock(5), 10).await.unwrap();
+        store.close().await.unwrap();
+        assert!(bytes_of_key(&store).await == [FIRST, &SECOND].concat());
+        assert!(store.engine.disk.path(FileName::Main(id)).exists());
+    }
+
+    #[tokio::test]
+    async fn who_asks_for_its_end_again_gets_the_key() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = refused(&store, 0).await;
+        post(&store, "key", b"other").await;
+        let ended = store.complete_parts(id, completion(), after(2)).await;
+        assert_eq!(ended.unwrap().unwrap().id, id);
+        assert!(bytes_of_key(&store).await == [FIRST, &SECOND].concat());
+    }
+
+    #[tokio::test]
+    async fn of_two_whose_end_was_refused_the_later_one_gets_the_key() {
+        for turns in [[0, 1], [1, 0]] {
+            let folder = Folder::new();
+            let store = folder.open().await;
+            post(&store, "key", b"older").await;
+            let ids = [refused(&store, 0).await, refused(&store, 1).await];
+            for turn in turns {
+                let engine = Arc::clone(&store.engine);
+                let clock = Running::from(after(5));
+                let done = complete::complete_late(engine, ids[turn], clock).await;
+                done.unwrap();
+            }
+            assert!(read(&store, ids[0]).await.is_err());
+            assert!(read(&store, ids[1]).await.is_ok());
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_start_does_not_wait_for_what_takes_long_to_be_made_whole() {
