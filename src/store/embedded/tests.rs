@@ -119,6 +119,18 @@ pub(super) async fn post(store: &EmbeddedStore, key: &str, bytes: &[u8]) -> Obje
     committed.object.unwrap()
 }
 
+/// Has the index find room from here on only for what makes some.
+pub(super) fn leave_no_room(folder: &Folder, store: &mut EmbeddedStore) {
+    let engine = Arc::get_mut(&mut store.engine).unwrap();
+    let aside = folder.0.join("aside");
+    let other = Index::open(&aside, Fuse::default(), index::tests::hooks()).unwrap();
+    drop(std::mem::replace(&mut engine.index, other));
+    let room = Box::new(|need| need == index::Need::MakeRoom);
+    let hooks: (index::Mark, index::Room) = (engine.recent.mark(), room);
+    let place = engine.disk.index_folder();
+    engine.index = Index::open(&place, engine.fuse.clone(), hooks).unwrap();
+}
+
 pub(super) async fn read(store: &EmbeddedStore, id: Id) -> Result<Bytes, StoreError> {
     let reader = store.open(&ObjectName::Id(id), NOW).await?;
     reader.read_at(0, 1 << 30).await
