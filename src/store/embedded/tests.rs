@@ -1254,7 +1254,7 @@ async fn what_is_due_and_cannot_be_read_stays_and_does_not_stop_the_sweep() {
 }
 
 /// A token that ends in a minute.
-fn brief_token(text: &str) -> Token {
+pub(super) fn brief_token(text: &str) -> Token {
     Token {
         id: Id::new(NOW, [text.as_bytes()[0]; 8]),
         hash: TokenHash::of(text),
