@@ -174,6 +174,8 @@ fn holder(txn: &Txn<'_>, record: &SessionRecord) -> Result<Option<(Id, Timestamp
 
 /// Gives up on a session whose stored bytes are damaged.
 pub(super) fn fail(txn: &mut Txn<'_>, id: Id) -> Result<(), StoreError> {
+    // Its bytes are freed when it is swept.
+    txn.makes_room();
     let mut record = session(txn, id)?;
     if record.session.state == UploadState::Completing {
         close(txn, &mut record, UploadState::Failed)?;

@@ -7,8 +7,8 @@
 //! Invariants:
 //! 1. One completion per session at a time (the lease's turn); every step can be done again after a crash: spills are removed
 //!    only once the object is named.
-//! 2. A failure of the system leaves the session in `Completing`, to be tried again; only damaged bytes fail it, and the removal of
-//!    its bucket. One that has expired, or whose condition was overtaken, is removed. It is told to whoever waits, or else to the log.
+//! 2. A failure of the system leaves the session in `Completing`, to be tried again; only damaged bytes fail it, the removal of its bucket, and
+//!    a disk that does not give its bytes time and again until it is abandoned. One that has expired, or whose condition was overtaken, is removed. It is told to whoever waits, or else to the log.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -156,10 +156,7 @@ async fn make_whole(
         Ok(Some(meta)) => match name(engine, meta, (clock.now(), told)).await {
             Err(StoreError::NoSuchBucket) => {
                 tracing::warn!(%id, "an upload was left without its bucket, which was removed");
-                engine
-                    .blocking(move |engine| label::take_off(&engine.disk, id))
-                    .await?;
-                fail(engine, id).await
+                fail_unlabelled(engine, id).await
             }
             named => named,
         },
@@ -185,13 +182,45 @@ impl From<Timestamp> for Running {
 impl Running {
     /// What it is now.
     pub(super) fn now(self) -> Timestamp {
-        self.said.plus(self.at.elapsed())
+        self.said.plus(self.elapsed())
+    }
+
+    /// How long it has been going on.
+    pub(super) fn elapsed(self) -> Duration {
+        self.at.elapsed()
     }
 }
 
 async fn fail(engine: &Engine, id: Id) -> Result<(), StoreError> {
     let job = move |txn: &mut Txn<'_>| closing::fail(txn, id);
     engine.index.commit(job).await
+}
+
+/// As [`fail`], for one whose file may have its label already.
+async fn fail_unlabelled(engine: &Arc<Engine>, id: Id) -> Result<(), StoreError> {
+    let take_off = move |engine: &Engine| label::take_off(&engine.disk, id);
+    engine.blocking(take_off).await?;
+    fail(engine, id).await
+}
+
+/// Gives up on a full session that is abandoned, for an error that came again and again; the next sweep removes it. The error, when it goes on.
+pub(super) async fn give_up(
+    engine: &Arc<Engine>,
+    id: Id,
+    now: Timestamp,
+    error: StoreError,
+) -> Result<(), StoreError> {
+    let lease = engine.leases.take(id);
+    let _turn = lease.turn.lock().await;
+    let session = engine.session(id)?.session;
+    if session.state != UploadState::Completing {
+        return Ok(());
+    }
+    if now < session.upload.abandoned_at {
+        return Err(error);
+    }
+    tracing::error!(%id, %error, "an abandoned upload is given up: it cannot be made whole");
+    fail_unlabelled(engine, id).await
 }
 
 /// Drops a session that is not finished, and its chunks.

@@ -1,10 +1,15 @@
 //! Full uploads that could not be made whole, and for which nobody waits any more.
 //!
-//! Owns: whose turn it is to be tried again, by the sweeps and at a start; and what the log is told of it.
-//! Never does: make anything whole; `complete` does.
+//! Owns: whose turn it is to be tried again, by the sweeps and at a start; how long one waits whose bytes the disk does not give; and what
+//! the log is told of it.
+//! Never does: make anything whole; `complete` does. Give up on what waits for room.
 //!
-//! Invariant: those which cannot be made whole keep neither others from it nor the store from starting.
+//! Invariants:
+//! 1. Those which cannot be made whole keep neither others from it nor the store from starting.
+//! 2. Where the disk fails, all before that place is copied again each time: so one waits twice as long after each failure, and is given up
+//!    when it has failed [`GIVE_UP_AFTER`] times and is abandoned. A start begins to count anew.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -14,10 +19,10 @@ use futures_util::{StreamExt as _, stream};
 use super::complete::Running;
 use super::index::Index;
 use super::records::{self, COMPLETING};
-use super::sync::{self, Mutex};
+use super::sync::{self, Mutex, MutexGuard};
 use super::{Engine, complete};
-use crate::model::{Id, Timestamp};
-use crate::store::StoreError;
+use crate::model::Id;
+use crate::store::{ClockReading, StoreError};
 
 /// Sessions in `Completing` that one sweep tries again, and that a start goes on with at a time.
 const MAX_RETRIES: usize = 16;
@@ -26,12 +31,29 @@ const RESUME_WAIT: Duration = Duration::from_secs(5);
 /// Sessions in `Completing` that are looked for; more than can have been under way.
 const MAX_COMPLETING: usize = 100_000;
 
+/// How long one waits after the disk has failed once, and at most.
+const FIRST_WAIT: Duration = Duration::from_secs(10);
+const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
+/// How often the disk must have failed before one that is abandoned is given up.
+const GIVE_UP_AFTER: u32 = 8;
+/// Sessions that wait so; when there are more, all are tried at once.
+const MAX_WAITING: usize = 10_000;
+
 /// What is known of attempts for which nobody waits.
 #[derive(Debug, Default)]
 pub(super) struct Retried {
     /// Behind which session the next ones begin.
     last: Mutex<Vec<u8>>,
     failed: Mutex<Failed>,
+    waiting: Mutex<HashMap<Id, Waiting>>,
+}
+
+/// A session for which the disk has failed.
+#[derive(Clone, Copy, Debug, Default)]
+struct Waiting {
+    failures: u32,
+    /// Until when, by the monotonic clock.
+    until: Duration,
 }
 
 /// The attempts that failed since the log was told.
@@ -49,6 +71,37 @@ impl Retried {
         failed.last = Some((id, error.to_string()));
     }
 
+    /// Whether a session need not wait.
+    fn is_due(&self, id: Id, monotonic: Duration) -> bool {
+        let waiting = self.waiting();
+        waiting
+            .get(&id)
+            .is_none_or(|waiting| waiting.until <= monotonic)
+    }
+
+    /// Has a session wait for which the disk has failed now; how often it has.
+    fn put_off(&self, id: Id, monotonic: Duration) -> u32 {
+        let mut all = self.waiting();
+        if all.len() >= MAX_WAITING {
+            all.clear();
+        }
+        let waiting = all.entry(id).or_default();
+        let doubled = 2_u32.saturating_pow(waiting.failures);
+        let wait = FIRST_WAIT.saturating_mul(doubled).min(LONGEST_WAIT);
+        waiting.until = monotonic.saturating_add(wait);
+        waiting.failures = waiting.failures.saturating_add(1);
+        waiting.failures
+    }
+
+    /// A session has ended.
+    fn forget(&self, id: Id) {
+        self.waiting().remove(&id);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<Id, Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells the log, in one line: on a full disk many fail again and again.
     fn tell(&self) {
         let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,11 +113,13 @@ impl Retried {
 }
 
 /// Tries again, in the background, to complete full sessions that nobody is completing. The log is told how the ones before failed.
-pub(super) fn retry(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn retry(engine: &Arc<Engine>, clock: ClockReading) -> Result<(), StoreError> {
     engine.retried.tell();
-    let ids = to_retry(&engine.index, &engine.retried)?;
-    for id in ids.into_iter().filter(|id| !engine.leases.is_taken(*id)) {
-        drop(try_again(engine, id, Running::from(now)));
+    for id in to_retry(&engine.index, &engine.retried)? {
+        if !engine.leases.is_taken(id) && engine.retried.is_due(id, clock.monotonic) {
+            let running = Running::from(clock.wall);
+            drop(try_again(engine, id, (running, clock.monotonic)));
+        }
     }
     Ok(())
 }
@@ -73,12 +128,24 @@ pub(super) fn retry(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreErr
 fn try_again(
     engine: &Arc<Engine>,
     id: Id,
-    clock: Running,
+    (clock, monotonic): (Running, Duration),
 ) -> impl Future<Output = ()> + Send + 'static {
     let owner = Arc::clone(engine);
     let task = engine.tasks.spawn(async move {
-        if let Err(error) = complete::complete_late(Arc::clone(&owner), id, clock).await {
-            owner.retried.note(id, &error);
+        let done = complete::complete_late(Arc::clone(&owner), id, clock).await;
+        let done = match done {
+            Err(error @ StoreError::Io { .. }) => {
+                let monotonic = monotonic.saturating_add(clock.elapsed());
+                match owner.retried.put_off(id, monotonic) {
+                    GIVE_UP_AFTER.. => complete::give_up(&owner, id, clock.now(), error).await,
+                    _ => Err(error),
+                }
+            }
+            done => done,
+        };
+        match done {
+            Ok(()) => owner.retried.forget(id),
+            Err(error) => owner.retried.note(id, &error),
         }
     });
     async move {
@@ -115,6 +182,8 @@ fn to_retry(index: &Index, retried: &Retried) -> Result<Vec<Id>, StoreError> {
 pub(super) async fn resume(engine: &Arc<Engine>, clock: Running) -> Result<(), StoreError> {
     let full = engine.index.prefix(&[COMPLETING], MAX_COMPLETING)?;
     let ids = full.iter().filter_map(|(key, _)| records::trailing_id(key));
+    // The clock of the sweeps begins to go about now.
+    let clock = (clock, Duration::ZERO);
     let tries =
         stream::iter(ids).for_each_concurrent(MAX_RETRIES, |id| try_again(engine, id, clock));
     if sync::timeout(RESUME_WAIT, tries).await.is_err() {
@@ -127,12 +196,12 @@ pub(super) async fn resume(engine: &Arc<Engine>, clock: Running) -> Result<(), S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Md5, PartRules, UploadState};
+    use crate::model::{Md5, PartRules, Timestamp, UploadState};
     use crate::store::embedded::EmbeddedStore;
     use crate::store::embedded::disk::FileName;
     use crate::store::embedded::index::Txn;
     use crate::store::embedded::tests::{Folder, NOW, full, post, read, send, upload};
-    use crate::store::{ClockReading, Completion, ObjectName, ObjectStore as _, PartStore as _};
+    use crate::store::{Completion, ObjectName, ObjectStore as _, PartStore as _};
 
     const FIRST: &[u8] = b"first ";
     /// So long that there is no room for it in the block that the first one begins.
@@ -240,6 +309,49 @@ mod tests {
             }
             assert!(read(&store, ids[0]).await.is_err());
             assert!(read(&store, ids[1]).await.is_ok());
+        }
+    }
+
+    /// Sweeps, and waits until what that tried again has ended; whether the first chunk was copied.
+    async fn copies(store: &EmbeddedStore, id: Id, clock: ClockReading) -> bool {
+        let main = store.engine.disk.path(FileName::Main(id));
+        std::fs::write(&main, b"").unwrap();
+        store.sweep(clock, 10).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        while store.engine.leases.is_taken(id) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        std::fs::metadata(&main).is_ok_and(|main| main.len() > 0)
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_bytes_the_disk_does_not_give_is_copied_ever_less_often_and_not_for_ever()
+     {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = full(&store, upload("bad sector")).await;
+        let spill = store.engine.disk.path(FileName::Spill(id, 1));
+        std::fs::remove_file(&spill).unwrap();
+        // Reading it fails, and is no sign of damage.
+        std::fs::create_dir(&spill).unwrap();
+        let mut copied = 0;
+        for seconds in (0..50).step_by(5) {
+            copied += usize::from(copies(&store, id, clock(seconds)).await);
+        }
+        assert!((2..=4).contains(&copied), "{copied} times in ten sweeps");
+        let state = store.upload(id).await.unwrap().state;
+        assert_eq!(state, UploadState::Completing, "it may be mended");
+        let mut hours = (48..60).map(|hour| clock(hour * 3700));
+        while store.upload(id).await.is_ok() {
+            let clock = hours.next().expect("it is given up");
+            copies(&store, id, clock).await;
+        }
+        store.close().await.unwrap();
+        let gone = store.upload(id).await;
+        assert!(matches!(gone, Err(StoreError::NoSuchUpload)), "{gone:?}");
+        std::fs::remove_dir(&spill).unwrap();
+        for name in [FileName::Main(id), FileName::Spill(id, 0)] {
+            assert!(!store.engine.disk.path(name).exists(), "{name:?}");
         }
     }
 

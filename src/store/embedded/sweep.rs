@@ -113,7 +113,7 @@ async fn sweep_once(
         return Ok(report);
     }
     note_run(engine, clock.wall).await?;
-    retry::retry(engine, clock.wall)?;
+    retry::retry(engine, clock)?;
     recover::empty_garbage(engine).await?;
     report.objects = sweep_objects(engine, clock.wall, limit).await?;
     let left = limit - report.objects.min(limit);
