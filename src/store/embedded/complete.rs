@@ -322,7 +322,9 @@ async fn assemble(
     };
     if let Some(number) = rebuilt {
         let note = move |txn: &mut Txn<'_>| folding::note_rebuilt(txn, id, number);
-        engine.index.commit(note).await?;
+        let noted = engine.index.commit(note).await;
+        // The copy stays where it is: an earlier attempt may have noted it.
+        noted.inspect_err(|_| engine.leaves_litter())?;
         let take_over = move |engine: &Engine| folding::take_over(engine, id, number);
         engine.blocking(take_over).await?;
     }

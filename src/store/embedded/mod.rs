@@ -71,6 +71,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -83,7 +84,7 @@ use self::lease::Leases;
 use self::names::Garbage;
 use self::recent::Recent;
 use self::records::SessionRecord;
-use self::sync::{Mutex, TaskTracker};
+use self::sync::{AtomicBool, Mutex, TaskTracker};
 use super::{
     Catalog, CatalogEntry, CatalogKey, CatalogKind, ChunkSpec, ChunkWriter, ClockReading, FilePage,
     FileQuery, Health, KeyPage, KeyQuery, MAX_CLOSE_WAIT, ObjectChange, ObjectName, ObjectReader,
@@ -174,6 +175,8 @@ struct Engine {
     copying: Mutex<u64>,
     /// Files that had no usable record when the index was rebuilt at this start.
     left_out: usize,
+    /// Whether a file may lie about that nothing names.
+    litter: AtomicBool,
 }
 
 impl Engine {
@@ -242,6 +245,27 @@ impl Engine {
         self.index.commit_lazily(forget).await.map(|()| true)
     }
 
+    /// Notes that a file may lie about that nothing names: the next start looks for it, as after a crash.
+    fn leaves_litter(&self) {
+        self.litter.store(true, Ordering::Release);
+    }
+
+    /// Removes the file of something that was dropped. One that cannot be removed keeps no label, if it had one already: a rebuilt index would
+    /// take it for an object.
+    fn remove_dropped(&self, name: FileName) {
+        let Err(error) = self.disk.unlink(name) else {
+            return;
+        };
+        tracing::warn!(%error, "a dropped chunk stays until the next start");
+        self.leaves_litter();
+        if let FileName::Main(id) = name
+            && !matches!(rebuild::read_label(&self.disk, id), Ok(None))
+            && let Err(error) = label::take_off(&self.disk, id)
+        {
+            tracing::warn!(%id, %error, "what was refused may come back with a rebuilt index");
+        }
+    }
+
     /// A session, as the index has it now.
     fn session(&self, id: Id) -> Result<SessionRecord, StoreError> {
         let record = self.index.get(&records::id_key(records::SESSIONS, id))?;
@@ -283,7 +307,8 @@ impl Engine {
         let done = sync::timeout(CLOSE_WAIT, self.tasks.wait()).await;
         recover::mark_damage(self)?;
         let mut marked = Ok(());
-        if idle.is_ok() && done.is_ok() && self.fuse.check().is_ok() {
+        let is_tidy = !self.litter.load(Ordering::Acquire);
+        if idle.is_ok() && done.is_ok() && is_tidy && self.fuse.check().is_ok() {
             marked = self.index.commit(recover::mark_clean).await;
         }
         self.fuse.close();

@@ -75,6 +75,7 @@ pub(super) async fn search(engine: &Arc<Engine>) -> Result<(), StoreError> {
     let search = move || {
         remove_orphans(&owner).inspect_err(|error| {
             tracing::warn!(%error, "not all files were looked at that may belong to nothing");
+            owner.leaves_litter();
         })
     };
     match sync::timeout(ORPHAN_WAIT, engine.tasks.spawn_blocking(search)).await {
@@ -205,7 +206,10 @@ fn remove_orphans(engine: &Engine) -> Result<(), StoreError> {
             }
             match engine.disk.unlink(name) {
                 Ok(()) => removed += 1,
-                Err(error) => tracing::warn!(?name, %error, "a file that belongs to nothing stays"),
+                Err(error) => {
+                    tracing::warn!(?name, %error, "a file that belongs to nothing stays");
+                    engine.leaves_litter();
+                }
             }
         }
     }

@@ -161,6 +161,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         folds: Semaphore::new(complete::MAX_FOLDS),
         copying: Default::default(),
         left_out,
+        litter: Default::default(),
     };
     Ok((engine, clean))
 }
