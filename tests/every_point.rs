@@ -34,6 +34,8 @@ use tokio::runtime::Runtime;
 
 #[path = "support/folder.rs"]
 mod folder;
+#[path = "every_point/left_behind.rs"]
+mod left_behind;
 #[path = "every_point/records.rs"]
 mod records;
 #[path = "every_point/starts.rs"]

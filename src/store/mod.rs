@@ -181,7 +181,8 @@ pub trait ObjectStore: Send + Sync + Debug {
     async fn write_object(&self, new: NewUpload) -> Result<Box<dyn ChunkWriter>, StoreError>;
 
     /// Says that an upload has `nb_chunks` chunks and no more will come, and makes the object whole. Idempotent. Returns
-    /// the session in whatever state it reached within 30 s.
+    /// the session in whatever state it reached within 30 s. One that the system failed ([`StoreError::Full`] for one) is made whole later,
+    /// unless another object was given its key since: it counts then as one that was replaced.
     ///
     /// # Errors
     /// [`StoreError::MissingChunks`] when not all are here, [`StoreError::ChunkCountDiffers`] when more or other were

@@ -8,16 +8,17 @@
 //!    chunks may come. It is due to be swept in every other state: what waits to be made whole must not keep the sweep from the rest.
 //! 2. An object that waits for a condition is named in the job that looks at the condition; when it does not hold, the session is
 //!    removed in that job. So is one whose object has expired: nobody could ever read it, and it must take nobody's key.
+//! 3. What nobody was told to have its key never takes it from an object that was given it later ([`Told::Nobody`]).
 
 use super::index::Txn;
 use super::ledger::{check_count, put_session, receipts, session};
 use super::names::{Garbage, discard, name_object};
 use super::records::{
-    COMPLETING, SESSIONS, SESSIONS_DUE, SessionRecord, due_key, id_key, open_session_key,
-    receipt_key,
+    COMPLETING, Full, SESSIONS, SESSIONS_DUE, SessionRecord, due_key, id_key, object_key,
+    open_session_key, receipt_key,
 };
-use super::{catalog, parts, sizes, tagged, uploads};
-use crate::model::{Id, ObjectMeta, Place, Timestamp, UploadSession, UploadState};
+use super::{catalog, damage, names, parts, sizes, tagged, uploads};
+use crate::model::{ChunkReceipt, Id, ObjectMeta, Place, Timestamp, UploadSession, UploadState};
 use crate::store::StoreError;
 
 /// Fixes the number of chunks and moves the session on when all are here; says how many are missing, but not which.
@@ -25,6 +26,7 @@ pub(super) fn finish(
     txn: &mut Txn<'_>,
     id: Id,
     nb_chunks: u32,
+    now: Timestamp,
 ) -> Result<UploadSession, StoreError> {
     let mut record = session(txn, id)?;
     if record.session.parts.is_some() {
@@ -47,7 +49,7 @@ pub(super) fn finish(
     }
     sizes::check_total(&record.session, record.session.received_bytes)?;
     record.session.nb_chunks = Some(nb_chunks);
-    close_or_complete(txn, &mut record, None, &mut Garbage::new())?;
+    close_or_complete(txn, &mut record, None, now, &mut Garbage::new())?;
     put_session(txn, &record)?;
     Ok(record.session)
 }
@@ -61,12 +63,21 @@ pub(super) struct Named {
     pub(super) garbage: Garbage,
 }
 
+/// Who is told that an object has its name, when it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// A client who waits for it.
+    Somebody,
+    /// Who asked for it was told that it failed, or nothing, and may have put something else there since.
+    Nobody,
+}
+
 /// Names the object of a session whose file is whole and labelled.
 pub(super) fn name_session(
     txn: &mut Txn<'_>,
     id: Id,
     meta: &ObjectMeta,
-    now: Timestamp,
+    (now, told): (Timestamp, Told),
 ) -> Result<Named, StoreError> {
     let mut record = session(txn, id)?;
     let mut garbage = Garbage::new();
@@ -88,6 +99,14 @@ pub(super) fn name_session(
         let garbage = remove_session(txn, &record)?;
         return Ok(Named { refused, garbage });
     }
+    match told {
+        Told::Nobody if is_overtaken(txn, &record)? => {
+            let garbage = end_overtaken(txn, &mut record)?;
+            return Ok(Named { refused, garbage });
+        }
+        Told::Nobody => {}
+        Told::Somebody => record.full = None,
+    }
     for receipt in receipts(txn, id)? {
         if let Place::Spill(n) = receipt.place {
             discard(txn, id, Some(n), &mut garbage)?;
@@ -99,8 +118,64 @@ pub(super) fn name_session(
     Ok(Named { refused, garbage })
 }
 
+/// Ends a full session of which nobody was told yet when its key was given to another since. What became free; nothing when it is to be
+/// made whole, or when a condition is to be judged first.
+pub(super) fn give_way(txn: &mut Txn<'_>, id: Id) -> Result<Option<Garbage>, StoreError> {
+    let mut record = session(txn, id)?;
+    let waits = record.session.state == UploadState::Completing && record.condition.is_none();
+    match waits && is_overtaken(txn, &record)? {
+        true => end_overtaken(txn, &mut record).map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Whether the key of a session was given to another after it was full. By the turns of the index, not by a clock, which may have been set
+/// back; only of two that waited, which were full at different times, the later one is to have it.
+fn is_overtaken(txn: &mut Txn<'_>, record: &SessionRecord) -> Result<bool, StoreError> {
+    let Some(full) = &record.full else {
+        return Ok(false);
+    };
+    let holder = holder(txn, record)?;
+    let Some((id, _)) = holder.filter(|_| holder != full.holder) else {
+        return Ok(false);
+    };
+    // What is in another bucket of this name took nothing from it: it fails.
+    if catalog::has_other_bucket_in(txn, &record.session.upload)? {
+        return Ok(false);
+    }
+    match session(txn, id) {
+        Ok(other) => Ok(other.full.is_none_or(|other| other.at > full.at)),
+        Err(StoreError::NoSuchUpload) => Ok(true),
+        Err(error) if damage::is_of_one_record(&error) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Ends a session as if its object had been named, and replaced in the same moment.
+fn end_overtaken(txn: &mut Txn<'_>, record: &mut SessionRecord) -> Result<Garbage, StoreError> {
+    let id = record.session.upload.id;
+    tracing::warn!(%id, "a full upload could not be made whole in time, and gives way to what has its key since");
+    let mut garbage = Garbage::new();
+    let receipts = receipts(txn, id)?;
+    discard_files(txn, record, &receipts, &mut garbage)?;
+    close(txn, record, UploadState::Completed)?;
+    put_session(txn, record)?;
+    Ok(garbage)
+}
+
+/// What has the key of a session: its id, and when it was finished. One that cannot be read was there before: nothing is put over it.
+fn holder(txn: &Txn<'_>, record: &SessionRecord) -> Result<Option<(Id, Timestamp)>, StoreError> {
+    let upload = &record.session.upload;
+    match names::object_at(txn, &object_key(&upload.bucket, &upload.key)) {
+        Err(error) if damage::is_of_one_record(&error) => Ok(None),
+        held => Ok(held?.map(|held| (held.id, held.finished_at))),
+    }
+}
+
 /// Gives up on a session whose stored bytes are damaged.
 pub(super) fn fail(txn: &mut Txn<'_>, id: Id) -> Result<(), StoreError> {
+    // Its bytes are freed when it is swept.
+    txn.makes_room();
     let mut record = session(txn, id)?;
     if record.session.state == UploadState::Completing {
         close(txn, &mut record, UploadState::Failed)?;
@@ -117,20 +192,12 @@ pub(super) fn remove_session(
     let upload = &record.session.upload;
     let id = upload.id;
     let mut garbage = Garbage::new();
-    let completed = record.session.state == UploadState::Completed;
-    for receipt in receipts(txn, id)? {
-        if let Place::Spill(n) = receipt.place
-            && !completed
-        {
-            discard(txn, id, Some(n), &mut garbage)?;
-        }
-        txn.delete(receipt_key(id, receipt.index));
+    let receipts = receipts(txn, id)?;
+    if record.session.state != UploadState::Completed {
+        discard_files(txn, record, &receipts, &mut garbage)?;
     }
-    if !completed {
-        discard(txn, id, None, &mut garbage)?;
-        if let Some(n) = record.assembled {
-            discard(txn, id, Some(n), &mut garbage)?;
-        }
+    for receipt in receipts {
+        txn.delete(receipt_key(id, receipt.index));
     }
     forget_open(txn, &record.session);
     (0..record.tags_apart).for_each(|n| txn.delete(tagged::session_piece_key(id, n)));
@@ -140,11 +207,32 @@ pub(super) fn remove_session(
     Ok(garbage)
 }
 
+/// Puts all files of a session that is not completed into the garbage.
+fn discard_files(
+    txn: &mut Txn<'_>,
+    record: &SessionRecord,
+    receipts: &[ChunkReceipt],
+    garbage: &mut Garbage,
+) -> Result<(), StoreError> {
+    let id = record.session.upload.id;
+    for receipt in receipts {
+        if let Place::Spill(n) = receipt.place {
+            discard(txn, id, Some(n), garbage)?;
+        }
+    }
+    discard(txn, id, None, garbage)?;
+    match record.assembled {
+        Some(n) => discard(txn, id, Some(n), garbage),
+        None => Ok(()),
+    }
+}
+
 /// All chunks are here: names the object at once when it is whole already, else says that it is to be made whole.
 pub(super) fn close_or_complete(
     txn: &mut Txn<'_>,
     record: &mut SessionRecord,
     whole: Option<ObjectMeta>,
+    now: Timestamp,
     garbage: &mut Garbage,
 ) -> Result<(), StoreError> {
     // What has expired already takes nobody's key; who makes it whole finds that out, too.
@@ -152,15 +240,18 @@ pub(super) fn close_or_complete(
         name_at_home(txn, record, &meta, garbage)?;
         return close(txn, record, UploadState::Completed);
     }
-    begin_completing(txn, record)
+    begin_completing(txn, record, now)
 }
 
 /// Says that the object of a session is to be made whole. Until it is, or has failed, the session is not due.
 pub(super) fn begin_completing(
     txn: &mut Txn<'_>,
     record: &mut SessionRecord,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     record.session.state = UploadState::Completing;
+    let holder = holder(txn, record)?;
+    record.full = Some(Full { at: now, holder });
     txn.delete(when_due(&record.session));
     if record.session.parts.is_some() {
         forget_open(txn, &record.session);

@@ -7,8 +7,8 @@
 //! Invariants:
 //! 1. One completion per session at a time (the lease's turn); every step can be done again after a crash: spills are removed
 //!    only once the object is named.
-//! 2. A failure of the system leaves the session in `Completing`, to be tried again; only damaged bytes fail it, and the removal of
-//!    its bucket. One that has expired, or whose condition was overtaken, is removed. It is told to whoever waits, or else to the log.
+//! 2. A failure of the system leaves the session in `Completing`, to be tried again; only damaged bytes fail it, the removal of its bucket, and
+//!    a disk that does not give its bytes time and again until it is abandoned. One that has expired, or whose condition was overtaken, is removed. It is told to whoever waits, or else to the log.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,10 +16,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::closing::Told;
 use super::faults::{self, Bug};
 use super::folding::{self, Layout};
 use super::index::Txn;
 use super::lease::Lease;
+use super::names::Garbage;
 use super::records::SessionRecord;
 use super::sync::AtomicBool;
 use super::{Engine, closing, damage, label, ledger, objects, receipts, sync, tagged};
@@ -41,7 +43,7 @@ pub(super) async fn finish(
     nb_chunks: u32,
     now: Timestamp,
 ) -> Result<UploadSession, StoreError> {
-    let job = move |txn: &mut Txn<'_>| closing::finish(txn, id, nb_chunks);
+    let job = move |txn: &mut Txn<'_>| closing::finish(txn, id, nb_chunks, now);
     let session = match engine.index.commit(job).await {
         Err(StoreError::MissingChunks { count, .. }) => {
             let first = move |engine: &Engine| receipts::first_missing(engine, id, nb_chunks);
@@ -120,24 +122,41 @@ pub(super) async fn complete(
     id: Id,
     clock: impl Into<Running>,
 ) -> Result<(), StoreError> {
-    let clock = clock.into();
+    make_whole(&engine, id, (clock.into(), Told::Somebody)).await
+}
+
+/// As [`complete`], when nobody waits for it any more; unless its key was given to another since.
+pub(super) async fn complete_late(
+    engine: Arc<Engine>,
+    id: Id,
+    clock: Running,
+) -> Result<(), StoreError> {
+    make_whole(&engine, id, (clock, Told::Nobody)).await
+}
+
+async fn make_whole(
+    engine: &Arc<Engine>,
+    id: Id,
+    (clock, told): (Running, Told),
+) -> Result<(), StoreError> {
     let lease = engine.leases.take(id);
     let _turn = lease.turn.lock().await;
-    match assemble(&engine, &lease, clock).await {
+    // Asked before its chunks are copied, which may take hours, and again in the moment in which it is named.
+    if told == Told::Nobody && give_way(engine, &lease).await? {
+        return Ok(());
+    }
+    match assemble(engine, &lease, clock).await {
         // Only what is wrong with its own bytes and receipts: an index that cannot be read now may be read the next time.
         Err(error) if damage::is_of_one_record(&error) => {
             tracing::error!(%id, %error, "an upload cannot be made whole");
-            fail(&engine, id).await
+            fail(engine, id).await
         }
         Err(error) => Err(error),
         Ok(None) => Ok(()),
-        Ok(Some(meta)) => match name(&engine, meta, clock.now()).await {
+        Ok(Some(meta)) => match name(engine, meta, (clock.now(), told)).await {
             Err(StoreError::NoSuchBucket) => {
                 tracing::warn!(%id, "an upload was left without its bucket, which was removed");
-                engine
-                    .blocking(move |engine| label::take_off(&engine.disk, id))
-                    .await?;
-                fail(&engine, id).await
+                fail_unlabelled(engine, id).await
             }
             named => named,
         },
@@ -163,13 +182,45 @@ impl From<Timestamp> for Running {
 impl Running {
     /// What it is now.
     pub(super) fn now(self) -> Timestamp {
-        self.said.plus(self.at.elapsed())
+        self.said.plus(self.elapsed())
+    }
+
+    /// How long it has been going on.
+    pub(super) fn elapsed(self) -> Duration {
+        self.at.elapsed()
     }
 }
 
 async fn fail(engine: &Engine, id: Id) -> Result<(), StoreError> {
     let job = move |txn: &mut Txn<'_>| closing::fail(txn, id);
     engine.index.commit(job).await
+}
+
+/// As [`fail`], for one whose file may have its label already.
+async fn fail_unlabelled(engine: &Arc<Engine>, id: Id) -> Result<(), StoreError> {
+    let take_off = move |engine: &Engine| label::take_off(&engine.disk, id);
+    engine.blocking(take_off).await?;
+    fail(engine, id).await
+}
+
+/// Gives up on a full session that is abandoned, for an error that came again and again; the next sweep removes it. The error, when it goes on.
+pub(super) async fn give_up(
+    engine: &Arc<Engine>,
+    id: Id,
+    now: Timestamp,
+    error: StoreError,
+) -> Result<(), StoreError> {
+    let lease = engine.leases.take(id);
+    let _turn = lease.turn.lock().await;
+    let session = engine.session(id)?.session;
+    if session.state != UploadState::Completing {
+        return Ok(());
+    }
+    if now < session.upload.abandoned_at {
+        return Err(error);
+    }
+    tracing::error!(%id, %error, "an abandoned upload is given up: it cannot be made whole");
+    fail_unlabelled(engine, id).await
 }
 
 /// Drops a session that is not finished, and its chunks.
@@ -218,6 +269,25 @@ async fn drop_in_turn(
         closing::remove_session(txn, &record)
     };
     let garbage = engine.index.commit(remove).await?;
+    clear_away(engine, lease, garbage).await
+}
+
+/// Ends a full session whose key was given to another since; whether it was.
+async fn give_way(engine: &Arc<Engine>, lease: &Arc<Lease>) -> Result<bool, StoreError> {
+    let id = lease.id;
+    let job = move |txn: &mut Txn<'_>| closing::give_way(txn, id);
+    match engine.index.commit(job).await? {
+        Some(garbage) => clear_away(engine, lease, garbage).await.map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// Removes what a session left, once nobody writes to its main file any more.
+async fn clear_away(
+    engine: &Arc<Engine>,
+    lease: &Arc<Lease>,
+    garbage: Garbage,
+) -> Result<(), StoreError> {
     if !garbage.is_empty() {
         let sealed = Arc::clone(lease);
         engine
@@ -252,7 +322,9 @@ async fn assemble(
     };
     if let Some(number) = rebuilt {
         let note = move |txn: &mut Txn<'_>| folding::note_rebuilt(txn, id, number);
-        engine.index.commit(note).await?;
+        let noted = engine.index.commit(note).await;
+        // The copy stays where it is: an earlier attempt may have noted it.
+        noted.inspect_err(|_| engine.leaves_litter())?;
         let take_over = move |engine: &Engine| folding::take_over(engine, id, number);
         engine.blocking(take_over).await?;
     }
@@ -284,8 +356,12 @@ async fn move_chunks(
 }
 
 /// Names the object of a session whose file is whole.
-async fn name(engine: &Arc<Engine>, meta: ObjectMeta, now: Timestamp) -> Result<(), StoreError> {
-    let name = move |txn: &mut Txn<'_>| closing::name_session(txn, meta.id, &meta, now);
+async fn name(
+    engine: &Arc<Engine>,
+    meta: ObjectMeta,
+    when: (Timestamp, Told),
+) -> Result<(), StoreError> {
+    let name = move |txn: &mut Txn<'_>| closing::name_session(txn, meta.id, &meta, when);
     let named = engine.index.commit(name).await?;
     engine.collect(named.garbage);
     named.refused.map_or(Ok(()), Err)

@@ -84,7 +84,8 @@ pub(super) fn rebuild(engine: &Engine, lease: &Lease) -> Result<u32, StoreError>
     let copied = fold(&mut room, lease.id, (&main, &fresh), &receipts)
         .and_then(|()| engine.disk.sync_all(&fresh));
     if copied.is_err() {
-        engine.disk.unlink(FileName::Spill(lease.id, number))?;
+        let removed = engine.disk.unlink(FileName::Spill(lease.id, number));
+        removed.inspect_err(|_| engine.leaves_litter())?;
     }
     copied.map(|()| number)
 }

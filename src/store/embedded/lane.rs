@@ -6,7 +6,7 @@
 //!
 //! Invariants:
 //! 1. Bytes go into the main file only under the lease's read lock, and never after it was sealed.
-//! 2. What is dropped before it is acknowledged is removed, or lies where only a later claim will write.
+//! 2. What is dropped before it is acknowledged is removed, by the next start at the latest, or lies where only a later claim will write.
 
 use std::fs::File;
 use std::mem;
@@ -358,9 +358,7 @@ impl Lane {
         // With the lease: nobody takes the file for an orphan, and its name for a free one, before it is gone.
         let (engine, lease) = (Arc::clone(&self.engine), Arc::clone(&self.lease));
         let job = move || {
-            if let Err(error) = engine.disk.unlink(name) {
-                tracing::warn!(%error, "a dropped chunk stays until the next start");
-            }
+            engine.remove_dropped(name);
             drop(lease);
         };
         match Handle::try_current() {

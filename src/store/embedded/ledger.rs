@@ -95,6 +95,7 @@ pub(super) fn create(
         next_spill: 0,
         assembled: None,
         condition: None,
+        full: None,
         tags_apart: 0,
     };
     for (number, piece) in (0..).zip(tagged::take_out(&mut record)?) {
@@ -170,7 +171,9 @@ pub(super) fn acknowledge(txn: &mut Txn<'_>, arrival: Arrival) -> Result<Acknowl
     if record.session.nb_chunks == Some(record.session.received_chunks) {
         sizes::check_total(&record.session, record.session.received_bytes)?;
         let whole = arrival.whole.filter(|_| !is_repeated);
-        close_or_complete(txn, &mut record, whole, &mut garbage)?;
+        let now = arrival.received_at;
+        let now = now.unwrap_or(record.session.upload.created_at);
+        close_or_complete(txn, &mut record, whole, now, &mut garbage)?;
     }
     put_session(txn, &record)?;
     Ok(Acknowledged {

@@ -355,11 +355,14 @@ mod tests {
 
     use super::*;
     use crate::model::{BucketConfig, CannedAcl, Expiration, LifecycleFilter, PartRules};
-    use crate::store::Expected;
     use crate::store::embedded::entry::entry_key;
-    use crate::store::embedded::tests::{Folder, NOW, post, send, upload};
+    use crate::store::embedded::tests::{
+        Folder, NOW, brief_token, leave_no_room, post, send, upload,
+    };
     use crate::store::embedded::{EmbeddedStore, objects};
-    use crate::store::{Catalog as _, ObjectName, ObjectStore as _, PartStore as _};
+    use crate::store::{
+        Catalog as _, ClockReading, Expected, ObjectName, ObjectStore as _, PartStore as _,
+    };
 
     /// A rule that lets everything of a bucket go after a day.
     async fn set_rule(store: &EmbeddedStore, bucket: &str) {
@@ -425,6 +428,25 @@ mod tests {
             assert!(matches!(gone, Err(StoreError::NoSuchObject)), "{gone:?}");
         }
         assert!(store.upload(uploads[2]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn on_a_disk_that_others_filled_objects_go_though_a_token_is_due() {
+        let folder = Folder::new();
+        let mut store = folder.open().await;
+        set_rule(&store, "uploads").await;
+        let due = post(&store, "a", b"bytes").await;
+        let token = CatalogEntry::Token(brief_token("a"));
+        store.insert(token).await.unwrap();
+        leave_no_room(&folder, &mut store);
+        let later = Duration::from_secs(3 * 86_400);
+        let clock = ClockReading {
+            wall: NOW.plus(later),
+            monotonic: later,
+        };
+        let report = store.sweep(clock, 10).await.unwrap();
+        assert_eq!((report.objects, report.catalog), (1, 1));
+        assert!(objects::by_id(&store.engine, due.id).unwrap().is_none());
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `batches`, `placing`, `lane` and `output` take the bytes of a chunk to
 //! disk, `ledger`, `closing`, `parts` and `names` hold the rules of sessions and objects as index jobs, `receipts` tell what a session has, `complete` makes a full session an object and `folding` one file,
-//! `objects` finds, `reader` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `snapshot` keeps them once more, `counts` their numbers, `sweep` removes what is due and `lifecycle` what a bucket's rules let go, `recover` opens, `rebuild` rebuilds and
+//! `objects` finds, `reader` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `snapshot` keeps them once more, `counts` their numbers, `sweep` removes what is due, `retry` tries again what could not be made whole and `lifecycle` what a bucket's rules let go, `recover` opens, `rebuild` rebuilds and
 //! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags), `entry` (of the catalog), `eras` (of buckets), `long` (such as are), `known` (such as were read), `hot` (small objects that were read),
 //! `label`, `damage` (of the index, seen by a read), `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
 //! `disk` (the only one that touches the file system) and `fuse`.
@@ -58,6 +58,7 @@ mod recent;
 mod records;
 mod recover;
 mod reserve;
+mod retry;
 mod sizes;
 mod snapshot;
 mod sweep;
@@ -71,6 +72,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -83,7 +85,7 @@ use self::lease::Leases;
 use self::names::Garbage;
 use self::recent::Recent;
 use self::records::SessionRecord;
-use self::sync::{Mutex, TaskTracker};
+use self::sync::{AtomicBool, Mutex, TaskTracker};
 use super::{
     Catalog, CatalogEntry, CatalogKey, CatalogKind, ChunkSpec, ChunkWriter, ClockReading, FilePage,
     FileQuery, Health, KeyPage, KeyQuery, MAX_CLOSE_WAIT, ObjectChange, ObjectName, ObjectReader,
@@ -167,7 +169,7 @@ struct Engine {
     hot: hot::Hot,
     clock: Mutex<sweep::ClockWatch>,
     lifecycle: lifecycle::Walk,
-    retried: recover::Retried,
+    retried: retry::Retried,
     scans: Arc<Semaphore>,
     folds: Semaphore,
     /// Bytes that all copies together still need room for.
@@ -176,6 +178,8 @@ struct Engine {
     lists_pipelines: bool,
     /// Files that had no usable record when the index was rebuilt at this start.
     left_out: usize,
+    /// Whether a file may lie about that nothing names.
+    litter: AtomicBool,
 }
 
 impl Engine {
@@ -244,6 +248,27 @@ impl Engine {
         self.index.commit_lazily(forget).await.map(|()| true)
     }
 
+    /// Notes that a file may lie about that nothing names: the next start looks for it, as after a crash.
+    fn leaves_litter(&self) {
+        self.litter.store(true, Ordering::Release);
+    }
+
+    /// Removes the file of something that was dropped. One that cannot be removed keeps no label, if it had one already: a rebuilt index would
+    /// take it for an object.
+    fn remove_dropped(&self, name: FileName) {
+        let Err(error) = self.disk.unlink(name) else {
+            return;
+        };
+        tracing::warn!(%error, "a dropped chunk stays until the next start");
+        self.leaves_litter();
+        if let FileName::Main(id) = name
+            && !matches!(rebuild::read_label(&self.disk, id), Ok(None))
+            && let Err(error) = label::take_off(&self.disk, id)
+        {
+            tracing::warn!(%id, %error, "what was refused may come back with a rebuilt index");
+        }
+    }
+
     /// A session, as the index has it now.
     fn session(&self, id: Id) -> Result<SessionRecord, StoreError> {
         let record = self.index.get(&records::id_key(records::SESSIONS, id))?;
@@ -285,7 +310,8 @@ impl Engine {
         let done = sync::timeout(CLOSE_WAIT, self.tasks.wait()).await;
         recover::mark_damage(self)?;
         let mut marked = Ok(());
-        if idle.is_ok() && done.is_ok() && self.fuse.check().is_ok() {
+        let is_tidy = !self.litter.load(Ordering::Acquire);
+        if idle.is_ok() && done.is_ok() && is_tidy && self.fuse.check().is_ok() {
             let in_order = self.lists_pipelines;
             let mark = move |txn: &mut index::Txn<'_>| recover::mark_clean(txn, in_order);
             marked = self.index.commit(mark).await;

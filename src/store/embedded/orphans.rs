@@ -75,6 +75,7 @@ pub(super) async fn search(engine: &Arc<Engine>) -> Result<(), StoreError> {
     let search = move || {
         remove_orphans(&owner).inspect_err(|error| {
             tracing::warn!(%error, "not all files were looked at that may belong to nothing");
+            owner.leaves_litter();
         })
     };
     match sync::timeout(ORPHAN_WAIT, engine.tasks.spawn_blocking(search)).await {
@@ -162,6 +163,8 @@ fn bytes_are_sound(engine: &Engine, meta: &ObjectMeta) -> Result<bool, StoreErro
 /// named.
 fn decide(engine: &Engine, meta: ObjectMeta, sound: bool) -> Result<bool, StoreError> {
     let job = move |txn: &mut Txn<'_>| {
+        // A start needs it.
+        txn.makes_room();
         match names::refuse_taken_id(txn, meta.id) {
             Err(StoreError::Exists) => return Ok(false),
             free => free?,
@@ -203,7 +206,10 @@ fn remove_orphans(engine: &Engine) -> Result<(), StoreError> {
             }
             match engine.disk.unlink(name) {
                 Ok(()) => removed += 1,
-                Err(error) => tracing::warn!(?name, %error, "a file that belongs to nothing stays"),
+                Err(error) => {
+                    tracing::warn!(?name, %error, "a file that belongs to nothing stays");
+                    engine.leaves_litter();
+                }
             }
         }
     }
@@ -299,7 +305,20 @@ fn is_known(engine: &Engine, id: Id) -> Result<bool, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::embedded::tests::{Folder, begin, send};
+    use crate::store::embedded::tests::{
+        Folder, NOW, begin, leave_no_room, lose_record, post, read, send,
+    };
+
+    #[tokio::test]
+    async fn an_object_gets_its_record_back_on_a_disk_that_others_filled() {
+        let folder = Folder::new();
+        let mut store = folder.open().await;
+        let meta = post(&store, "a.bin", b"acknowledged").await;
+        lose_record(&store, &meta).await;
+        leave_no_room(&folder, &mut store);
+        name_recent(&store.engine, NOW).await.unwrap();
+        assert_eq!(read(&store, meta.id).await.unwrap(), "acknowledged");
+    }
 
     #[tokio::test]
     async fn a_chunk_that_is_acknowledged_while_its_session_is_looked_at_is_no_orphan() {

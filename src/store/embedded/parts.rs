@@ -161,7 +161,7 @@ fn close(
         record.session.received_bytes,
     ) = (chunks, bytes);
     record.condition.clone_from(&completion.condition);
-    begin_completing(txn, &mut record)?;
+    begin_completing(txn, &mut record, now)?;
     ledger::put_session(txn, &record)?;
     Ok((UploadState::Completing, garbage))
 }

@@ -72,9 +72,22 @@ pub(super) struct SessionRecord {
     /// What must be true of the object that has its key when its own is named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) condition: Option<WriteCondition>,
+    /// How it was when it was full. Absent before that, from records that are older, and once somebody was told that its object has its
+    /// name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) full: Option<Full>,
     /// How many values hold its tags; none when they are in this record.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) tags_apart: u8,
+}
+
+/// How it was when all chunks of a session were here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Full {
+    /// When that was.
+    pub(super) at: Timestamp,
+    /// What had its key: the id, and when that was finished.
+    pub(super) holder: Option<(Id, Timestamp)>,
 }
 
 fn is_zero(number: &u8) -> bool {

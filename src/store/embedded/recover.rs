@@ -9,11 +9,8 @@
 //! 3. Orphans are searched only after a stop that was not clean.
 
 use std::fmt::Display;
-use std::ops::ControlFlow;
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
-use futures_util::{StreamExt as _, stream};
 use ring::rand::{SecureRandom as _, SystemRandom};
 use tokio::sync::Semaphore;
 
@@ -23,12 +20,13 @@ use super::fuse::Fuse;
 use super::index::{Index, OpenError, Txn};
 use super::names::Garbage;
 use super::recent::{self, Recent};
-use super::records::{self, COMPLETING, GARBAGE, META};
-use super::sync::{self, Handle, Mutex};
+use super::records::{self, GARBAGE, META};
+use super::sync::{self, Handle};
 use super::{
-    Engine, Options, by_pipeline, catalog, complete, damage, list, orphans, rebuild, snapshot,
+    Engine, Options, by_pipeline, catalog, complete, damage, list, orphans, rebuild, retry,
+    snapshot,
 };
-use crate::model::{Id, Timestamp, encode_hex};
+use crate::model::{Timestamp, encode_hex};
 use crate::store::StoreError;
 
 /// The version of the layout on disk.
@@ -39,12 +37,6 @@ const MIN_START_BYTES: u64 = 32 << 20;
 const GARBAGE_STEP: usize = 4096;
 /// How often one sweep, or a start, takes that many.
 const MAX_GARBAGE_STEPS: usize = 256;
-/// Sessions in `Completing` that one sweep tries again, and that a start goes on with at a time.
-const MAX_RETRIES: usize = 16;
-/// How long a start waits for them: to copy many bytes takes hours, and may go on beside what is served.
-const RESUME_WAIT: Duration = Duration::from_secs(5);
-/// Sessions in `Completing` that are looked for; more than can have been under way.
-const MAX_COMPLETING: usize = 100_000;
 
 /// Opens a data folder. With `reindex` the index is moved aside first.
 pub(super) async fn open(
@@ -78,7 +70,7 @@ async fn settle(
         // What an interrupted copy left may take the room that the next one needs.
         orphans::search(engine).await?;
     }
-    resume(engine, clock).await?;
+    retry::resume(engine, clock).await?;
     if !clean || engine.blocking(snapshot::is_behind).await? {
         match snapshot::write(engine).await {
             // The one that is there knows all that was acknowledged; the next change replaces it.
@@ -178,6 +170,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         copying: Default::default(),
         lists_pipelines,
         left_out,
+        litter: Default::default(),
     };
     Ok((engine, clean))
 }
@@ -301,185 +294,6 @@ pub(super) async fn empty_garbage(engine: &Arc<Engine>) -> Result<(), StoreError
     Ok(())
 }
 
-/// What is known of attempts for which nobody waits.
-#[derive(Debug, Default)]
-pub(super) struct Retried {
-    /// Behind which session the next ones begin.
-    last: Mutex<Vec<u8>>,
-    failed: Mutex<Failed>,
-}
-
-/// The attempts that failed since the log was told.
-#[derive(Debug, Default)]
-struct Failed {
-    uploads: usize,
-    /// One of them, and how it failed.
-    last: Option<(Id, String)>,
-}
-
-impl Retried {
-    fn note(&self, id: Id, error: &StoreError) {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        failed.uploads += 1;
-        failed.last = Some((id, error.to_string()));
-    }
-
-    /// Tells the log, in one line: on a full disk many fail again and again.
-    fn tell(&self) {
-        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-        let Failed { uploads, last } = std::mem::take(&mut *failed);
-        if let Some((id, error)) = last {
-            tracing::warn!(uploads, last = %id, %error, "full uploads were not made whole");
-        }
-    }
-}
-
-/// Tries again, in the background, to complete full sessions that nobody is completing. The log is told how the ones before failed.
-pub(super) fn retry(engine: &Arc<Engine>, now: Timestamp) -> Result<(), StoreError> {
-    engine.retried.tell();
-    let ids = to_retry(&engine.index, &engine.retried)?;
-    for id in ids.into_iter().filter(|id| !engine.leases.is_taken(*id)) {
-        drop(try_again(engine, id, complete::Running::from(now)));
-    }
-    Ok(())
-}
-
-/// Begins to complete a session; whoever waits for that may leave.
-fn try_again(
-    engine: &Arc<Engine>,
-    id: Id,
-    clock: complete::Running,
-) -> impl Future<Output = ()> + Send + 'static {
-    let owner = Arc::clone(engine);
-    let task = engine.tasks.spawn(async move {
-        if let Err(error) = complete::complete(Arc::clone(&owner), id, clock).await {
-            owner.retried.note(id, &error);
-        }
-    });
-    async move {
-        // A task that panics says so itself.
-        let _ = task.await;
-    }
-}
-
-/// The next sessions in turn, so that those which cannot be completed now keep no other one from it.
-fn to_retry(index: &Index, retried: &Retried) -> Result<Vec<Id>, StoreError> {
-    let mut last = retried.last.lock().unwrap_or_else(PoisonError::into_inner);
-    let from = [[COMPLETING].as_slice(), &last, &[0]].concat();
-    let from = if last.is_empty() {
-        vec![COMPLETING]
-    } else {
-        from
-    };
-    let mut ids = Vec::new();
-    index.scan_from(&from, &[COMPLETING], |key, _| {
-        ids.extend(records::trailing_id(key));
-        Ok(match ids.len() {
-            MAX_RETRIES.. => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        })
-    })?;
-    let is_last = ids.len() < MAX_RETRIES;
-    let behind = ids.last().filter(|_| !is_last);
-    *last = behind.map_or_else(Vec::new, |id| id.as_bytes().to_vec());
-    Ok(ids)
-}
-
-/// Goes on with sessions whose chunks are all here, and waits for them, at most [`RESUME_WAIT`]: those that are not whole by then, or cannot
-/// be now, do not keep the store from starting. Sweeps try again.
-async fn resume(engine: &Arc<Engine>, clock: complete::Running) -> Result<(), StoreError> {
-    let full = engine.index.prefix(&[COMPLETING], MAX_COMPLETING)?;
-    let ids = full.iter().filter_map(|(key, _)| records::trailing_id(key));
-    let tries =
-        stream::iter(ids).for_each_concurrent(MAX_RETRIES, |id| try_again(engine, id, clock));
-    if sync::timeout(RESUME_WAIT, tries).await.is_err() {
-        tracing::info!("full uploads are made whole while the store serves");
-    }
-    engine.retried.tell();
-    Ok(())
-}
-
 fn clean_key() -> Vec<u8> {
     records::key(META, &[b"clean"])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::UploadState;
-    use crate::store::ObjectStore as _;
-    use crate::store::embedded::tests::{Folder, NOW, full, read, upload};
-
-    #[tokio::test(start_paused = true)]
-    async fn a_start_does_not_wait_for_what_takes_long_to_be_made_whole() {
-        let folder = Folder::new();
-        let store = folder.open().await;
-        let engine = &store.engine;
-        let (slow, other) = (
-            full(&store, upload("a")).await,
-            full(&store, upload("b")).await,
-        );
-        let lease = engine.leases.take(slow);
-        let turn = lease.turn.lock().await;
-        let begun = tokio::time::Instant::now();
-        resume(engine, complete::Running::from(NOW)).await.unwrap();
-        assert_eq!(begun.elapsed(), RESUME_WAIT);
-        let state = store.upload(slow).await.unwrap().state;
-        assert_eq!(state, UploadState::Completing);
-        drop(turn);
-        drop(lease);
-        tokio::time::resume();
-        store.close().await.unwrap();
-        for id in [slow, other] {
-            assert_eq!(read(&store, id).await.unwrap(), "first second");
-        }
-    }
-
-    #[tokio::test]
-    async fn uploads_that_fail_again_and_again_are_one_line_of_the_log() {
-        let folder = Folder::new();
-        let path = folder.0.with_extension("log");
-        let file = Arc::new(std::fs::File::create(&path).unwrap());
-        let subscriber = tracing_subscriber::fmt().with_writer(file);
-        let subscriber = tracing::subscriber::set_default(subscriber.with_ansi(false).finish());
-        let store = folder.open().await;
-        for key in ["a", "b", "c"] {
-            let new = upload(key);
-            let place = records::object_key(&new.bucket, &new.key);
-            full(&store, new).await;
-            let junk = move |txn: &mut Txn<'_>| txn.put(place, b"no record".to_vec());
-            store.engine.index.commit(junk).await.unwrap();
-        }
-        resume(&store.engine, complete::Running::from(NOW))
-            .await
-            .unwrap();
-        drop(subscriber);
-        let log = std::fs::read_to_string(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let told: Vec<_> = log
-            .lines()
-            .filter(|l| l.contains("not made whole"))
-            .collect();
-        assert_eq!(told.len(), 1, "{log}");
-        assert!(told[0].contains("uploads=3"), "{log}");
-    }
-
-    #[tokio::test]
-    async fn sessions_that_are_to_be_made_whole_have_their_turns_one_behind_the_other() {
-        let folder = Folder::new();
-        let store = folder.open().await;
-        let index = &store.engine.index;
-        let ids: Vec<_> = (0..20_u64).map(|n| Id::new(NOW, n.to_be_bytes())).collect();
-        let wait = ids.clone();
-        let job = move |txn: &mut Txn<'_>| {
-            let mut keys = wait.iter().map(|id| records::id_key(COMPLETING, *id));
-            keys.try_for_each(|key| txn.put(key, Vec::new()))
-        };
-        index.commit(job).await.unwrap();
-        let retried = Retried::default();
-        let (first, rest) = ids.split_at(MAX_RETRIES);
-        for turn in [first, rest, first] {
-            assert_eq!(to_retry(index, &retried).unwrap(), turn);
-        }
-    }
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -121,6 +121,18 @@ pub(super) async fn post_new(store: &EmbeddedStore, new: NewUpload, bytes: &[u8]
     writer.write(Bytes::copy_from_slice(bytes)).await.unwrap();
     let committed = writer.commit(Expected::default(), NOW).await.unwrap();
     committed.object.unwrap()
+}
+
+/// Has the index find room from here on only for what makes some.
+pub(super) fn leave_no_room(folder: &Folder, store: &mut EmbeddedStore) {
+    let engine = Arc::get_mut(&mut store.engine).unwrap();
+    let aside = folder.0.join("aside");
+    let other = Index::open(&aside, Fuse::default(), index::tests::hooks()).unwrap();
+    drop(std::mem::replace(&mut engine.index, other));
+    let room = Box::new(|need| need == index::Need::MakeRoom);
+    let hooks: (index::Mark, index::Room) = (engine.recent.mark(), room);
+    let place = engine.disk.index_folder();
+    engine.index = Index::open(&place, engine.fuse.clone(), hooks).unwrap();
 }
 
 pub(super) async fn read(store: &EmbeddedStore, id: Id) -> Result<Bytes, StoreError> {
@@ -1246,7 +1258,7 @@ async fn what_is_due_and_cannot_be_read_stays_and_does_not_stop_the_sweep() {
 }
 
 /// A token that ends in a minute.
-fn brief_token(text: &str) -> Token {
+pub(super) fn brief_token(text: &str) -> Token {
     Token {
         id: Id::new(NOW, [text.as_bytes()[0]; 8]),
         hash: TokenHash::of(text),

@@ -111,6 +111,7 @@ fn with_stride(stride: u64) -> SessionRecord {
         next_spill: 0,
         assembled: None,
         condition: None,
+        full: None,
         tags_apart: 0,
     }
 }
