@@ -16,6 +16,7 @@ use tokio::sync::Mutex;
 
 use super::address::OwnNames;
 use super::app::{App, AppOptions, Clock};
+use super::admission::Admission;
 use super::call::{new_id, random_bytes};
 use super::error::ApiError;
 use super::explain::kept::Kept;
@@ -89,6 +90,7 @@ impl App {
             link_signer: ArcSwap::from_pointee(link_signer),
             changing_keys: Mutex::new(()),
             explanations: Kept::default(),
+            admission: Admission::default(),
         }))
     }
 
