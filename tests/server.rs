@@ -812,7 +812,11 @@ fn the_service_manager_is_told_of_every_step() {
 
 #[test]
 fn the_log_is_json_when_asked_for() {
-    let server = Server::dev(&["--log-format", "json"]);
+    let mut command = pillarbox();
+    command.args(["dev", "--log-format", "json"]);
+    // As of a service that starts us and has our log in a file.
+    command.env("JOURNAL_STREAM", "1:2");
+    let server = Server::start(command, tempfile::tempdir().unwrap());
     server.get("/v1/files/");
     let log = server.stop();
     let text = std::fs::read_to_string(log.path().join("stderr")).unwrap();
