@@ -95,6 +95,15 @@ impl StoreConfig {
             ..embedded::Options::new(&self.data)
         }
     }
+
+    /// The same for a verb that opens the store for a moment: it need not have been given the settings of the server, so it leaves the ballast
+    /// as that made it.
+    pub fn options_of_verb(&self) -> embedded::Options {
+        embedded::Options {
+            keeps_ballast: false,
+            ..self.options()
+        }
+    }
 }
 
 /// Every mistake that was found.

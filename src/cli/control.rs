@@ -108,7 +108,7 @@ impl Control {
     async fn here(config: &Config) -> Result<Self, Failure> {
         refuse_foreign(&config.store.data, AS_THAT_USER)?;
         let clock = Clock::system();
-        let store = open_store(&config.store, &clock).await?;
+        let store = open_store(config.store.options_of_verb(), &clock).await?;
         let app = App::start(config.app.clone(), Arc::clone(&store), clock)
             .await
             .map_err(|error| Failure::of("cannot start", chain(&error)))?;

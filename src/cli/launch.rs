@@ -22,7 +22,7 @@ use crate::server::{
     systemd,
 };
 use crate::store::Store;
-use crate::store::embedded::EmbeddedStore;
+use crate::store::embedded::{self, EmbeddedStore};
 
 /// Under which URLs a server is reached from this machine.
 pub(super) struct Urls {
@@ -76,7 +76,7 @@ async fn open_unless_stopped(
     signals: &mut Signals,
 ) -> Result<Option<Arc<dyn Store>>, Failure> {
     let _patience = systemd::starting();
-    let mut opening = pin!(open_store(config, clock));
+    let mut opening = pin!(open_store(config.options(), clock));
     tokio::select! {
         store = &mut opening => store.map(Some),
         () = signals.stop() => {
@@ -105,15 +105,12 @@ async fn opened_and_closed(opening: impl Future<Output = Result<Arc<dyn Store>, 
 
 /// Opens the store; only one process can.
 pub(super) async fn open_store(
-    config: &StoreConfig,
+    options: embedded::Options,
     clock: &Clock,
 ) -> Result<Arc<dyn Store>, Failure> {
-    let store = EmbeddedStore::open(config.options(), clock.now())
-        .await
-        .map_err(|error| {
-            let place = format!("store {}", config.data.display());
-            Failure::of(&place, chain(&error))
-        })?;
+    let place = format!("store {}", options.data.display());
+    let opened = EmbeddedStore::open(options, clock.now()).await;
+    let store = opened.map_err(|error| Failure::of(&place, chain(&error)))?;
     Ok(Arc::new(store))
 }
 
