@@ -831,3 +831,7 @@ fn the_log_is_json_when_asked_for() {
     }
     assert!(text.contains("pillarbox::access"));
 }
+    // As often as it takes, for the unit does not know server.shutdown_timeout.
+    heard("EXTEND_TIMEOUT_USEC=60000000");
+    server.signal(Signal::TERM);
+    heard("EXTEND_TIMEOUT_USEC=95000000");
