@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pillarbox::model::{Id, Timestamp};
 use process::{SOON, Server, eventually, parse, pillarbox, run, stderr, stdout};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustix::process::Signal;
@@ -374,6 +375,46 @@ fn plain_http_on_a_public_address_is_warned_of_once() {
             .count(),
         1
     );
+#[test]
+fn a_start_that_fails_leaves_its_store_as_a_stop_does() {
+    let folder = Server::serve(&[]).stop();
+    let data = folder.path().join("data");
+    // Only a start behind a crash looks for it.
+    let id = Id::new(Timestamp::from_seconds(4_000_000_000), [7; 8]);
+    let orphan = data.join(format!("objects/07/{id}"));
+    std::fs::write(&orphan, "nobody's").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let absent = folder.path().join("absent/ports").display().to_string();
+    let free = "127.0.0.1:0";
+    for flags in [
+        ["--listen", &taken],
+        ["--port-file", &absent],
+        ["--listen", &taken],
+    ] {
+        let mut command = pillarbox();
+        command.arg("serve").arg("--data").arg(&data);
+        command.args(["--set", &format!("server.listen={free}")]);
+        let refused = command
+            .args(["--admin-listen", free])
+            .args(flags)
+            .output()
+            .unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+        assert!(orphan.exists(), "{flags:?}");
+        assert!(!data.join("control.sock").exists());
+    }
+    let mut crashed = Server::serve_in(folder, &[]);
+    crashed.signal(Signal::KILL);
+    crashed.wait();
+    let after = pillarbox()
+        .args(["token", "list", "--data"])
+        .arg(&data)
+        .output()
+        .unwrap();
+    assert!(after.status.success() && !orphan.exists());
+}
+
     assert!(
         server.public.starts_with("http://127.0.0.1:"),
         "{}",

@@ -156,8 +156,9 @@ impl Server {
         }
     }
 
-    /// Accepts until a signal says stop, drains, and closes the store. A second signal ends the drain at once.
-    pub async fn run(mut self, mut signals: Signals) {
+    /// Accepts until a signal says stop, drains, calls `drained`, and closes the store, whose lock a successor waits for. A second signal
+    /// ends the drain at once.
+    pub async fn run(mut self, mut signals: Signals, drained: impl FnOnce()) {
         self.accept_all();
         let sweeper = sweeper::spawn(
             Arc::clone(&self.store),
@@ -175,6 +176,7 @@ impl Server {
         drop(patience);
         // Asked for once: what hangs now is for the service manager to end.
         systemd::may_take(CLOSE_TIMEOUT + LAST_STEPS);
+        drained();
         if let Err(error) = sweeper.await {
             tracing::error!(%error, "the sweeper failed");
         }
