@@ -807,6 +807,51 @@ fn saved_forms() -> tempfile::TempDir {
         "request": {
             "method": "POST",
             "url": "http://localhost:7080/uploads/",
+#[test]
+fn dev_keeps_the_data_in_a_folder_that_a_setting_names() {
+    for by_flag in [true, false] {
+        let place = tempfile::tempdir().unwrap();
+        let data = place.path().join("keep");
+        let mut command = pillarbox();
+        command.arg("dev").env("TMPDIR", place.path());
+        match by_flag {
+            true => command
+                .arg("--set")
+                .arg(format!("store.data={}", data.display())),
+            false => command.env("PILLARBOX_STORE_DATA", &data),
+        };
+        let server = Server::start(command, tempfile::tempdir().unwrap());
+        eventually("the banner", || {
+            server.said().contains("kept.").then_some(())
+        });
+        server.stop();
+        assert!(data.join("FORMAT").exists());
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn a_setting_that_is_no_utf_8_is_refused_and_never_changed_or_passed_over() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join(std::ffi::OsStr::from_bytes(b"d\xff"));
+    let refused = |command: &mut Command| {
+        let output = command.current_dir(place.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains("no UTF-8"), "{}", stderr(&output));
+    };
+    for verb in ["serve", "dev", "verify", "check-config"] {
+        refused(pillarbox().arg(verb).arg("--data").arg(&data));
+        refused(pillarbox().arg(verb).env("PILLARBOX_STORE_DATA", &data));
+    }
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    let elsewhere = pillarbox()
+        .arg("check-config")
+        .env("PILLARBOX_CONFIG", &data)
+        .output();
+    assert!(failed(&elsewhere.unwrap()).contains("No such file"));
+}
+
             "headers": [{ "name": "content-type", "value": content_type() }],
             "postData": { "mimeType": content_type(), "text": String::from_utf8(refused.clone()).unwrap() },
         },
