@@ -518,8 +518,18 @@ fn a_file_is_uploaded_in_chunks_and_its_path_holds_the_same_bytes() {
 
 /// Starts a session by hand and posts some of its chunks, as an upload that was cut off.
 fn half_uploaded(server: &Server, chunk_bytes: usize, count: usize, send: &[usize]) -> String {
+    half_uploaded_for("s3", server, (chunk_bytes, count), send)
+}
+
+/// The same in a session whose posts are answered otherwise.
+fn half_uploaded_for(
+    answer: &str,
+    server: &Server,
+    (chunk_bytes, count): (usize, usize),
+    send: &[usize],
+) -> String {
     let target = format!(
-        "{}/v1/files/uploads/?object_key=film&pipeline_id={PIPELINE}",
+        "{}/v1/files/uploads/?object_key=film&pipeline_id={PIPELINE}&answer={answer}",
         server.public
     );
     let curl = |arguments: &[&str]| {
@@ -593,6 +603,18 @@ fn a_session_with_chunks_of_another_size_is_not_continued() {
 }
 
 #[test]
+fn a_refusal_that_stays_is_told_with_its_reason_and_no_word_on_how_to_go_on() {
+    let server = Server::dev(&[]);
+    let file = file_of(&server, 300_000);
+    let session = half_uploaded_for("json", &server, (65_536, 5), &[0]);
+    let shorter = fs::read(&file).unwrap()[..200_000].to_vec();
+    fs::write(&file, shorter).unwrap();
+    let said = failed(&upload(&server, &["--resume", &session]));
+    assert!(said.contains("5 is known, 4 was given"), "{said}");
+    assert!(!said.contains("go on with"), "{said}");
+}
+
+#[test]
 fn an_upload_of_a_file_that_changed_since_it_was_cut_off_is_not_continued() {
     let server = Server::dev(&[]);
     let file = file_of(&server, 300_000);
@@ -653,20 +675,23 @@ fn an_upload_goes_over_tls_to_a_certificate_that_is_named() {
     let token = done(&server.verb(&["token", "create"]));
     let pipeline = done(&server.verb(&["pipeline", "create", "films"]));
     let file = file_of(&server, 200_000);
-    let upload = |trusted: bool| {
+    let empty = server.folder().join("empty.pem");
+    fs::write(&empty, "nothing\n").unwrap();
+    let upload = |trusted: Option<&PathBuf>| {
         let mut command = pillarbox();
         command
             .arg("upload")
             .arg(&file)
             .args(["--url", &server.public, "--pipeline", &pipeline]);
         command.env("PILLARBOX_TOKEN", &token);
-        if trusted {
-            command.arg("--cacert").arg(&cert);
+        if let Some(cert) = trusted {
+            command.arg("--cacert").arg(cert);
         }
         command.output().unwrap()
     };
-    assert!(failed(&upload(false)).contains("certificate"));
-    done(&upload(true));
+    assert!(failed(&upload(Some(&empty))).contains("holds no certificate"));
+    assert!(failed(&upload(None)).contains("certificate"));
+    done(&upload(Some(&cert)));
     let object = format!("uploads/tmp/{pipeline}/film.mp4");
     let path = done(&server.verb(&["path", &object]));
     assert_eq!(fs::read(path).unwrap(), fs::read(file).unwrap());
@@ -783,31 +808,6 @@ fn dev_with_a_folder_keeps_it() {
 }
 
 #[test]
-fn completions_know_the_verbs() {
-    for shell in ["bash", "zsh", "fish"] {
-        assert!(
-            done(&run(&["completions", shell])).contains("check-config"),
-            "{shell}"
-        );
-    }
-}
-
-/// A folder with a saved request, a body, a HAR file, policies, and the key's secret; the request is refused for its field `submit`.
-fn saved_forms() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let mut form = Form::new("uploads", "in/a.bin", b"content");
-    let granted = form.clone().sign().encode();
-    let refused = form.set("submit", "Send").sign().encode();
-    let head = format!(
-        "POST /uploads/ HTTP/1.1\r\nHost: localhost:7080\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
-        content_type(),
-        refused.len()
-    );
-    let entry = serde_json::json!({
-        "request": {
-            "method": "POST",
-            "url": "http://localhost:7080/uploads/",
-#[test]
 fn dev_keeps_the_data_in_a_folder_that_a_setting_names() {
     for by_flag in [true, false] {
         let place = tempfile::tempdir().unwrap();
@@ -852,6 +852,31 @@ fn a_setting_that_is_no_utf_8_is_refused_and_never_changed_or_passed_over() {
     assert!(failed(&elsewhere.unwrap()).contains("No such file"));
 }
 
+#[test]
+fn completions_know_the_verbs() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(
+            done(&run(&["completions", shell])).contains("check-config"),
+            "{shell}"
+        );
+    }
+}
+
+/// A folder with a saved request, a body, a HAR file, policies, and the key's secret; the request is refused for its field `submit`.
+fn saved_forms() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut form = Form::new("uploads", "in/a.bin", b"content");
+    let granted = form.clone().sign().encode();
+    let refused = form.set("submit", "Send").sign().encode();
+    let head = format!(
+        "POST /uploads/ HTTP/1.1\r\nHost: localhost:7080\r\nContent-Type: {}\r\nContent-Length: {}\r\n\r\n",
+        content_type(),
+        refused.len()
+    );
+    let entry = serde_json::json!({
+        "request": {
+            "method": "POST",
+            "url": "http://localhost:7080/uploads/",
             "headers": [{ "name": "content-type", "value": content_type() }],
             "postData": { "mimeType": content_type(), "text": String::from_utf8(refused.clone()).unwrap() },
         },
