@@ -761,7 +761,7 @@ fn a_key_that_everybody_can_read_is_warned_of_and_a_private_one_is_not() {
         let key = folder.path().join("key.pem");
         std::fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
         let server = tls_server_in(folder, &[]);
-        let warned = server.log().matches("can be read by every user").count();
+        let warned = server.log().matches("chmod o-rwx").count();
         assert_eq!(warned, warnings, "{mode:o}");
     }
 }
