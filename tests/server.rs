@@ -239,6 +239,27 @@ fn a_connection_that_was_taken_before_the_stop_may_still_ask() {
 }
 
 #[test]
+fn a_connection_that_waits_for_a_seat_at_the_stop_gets_one() {
+    let mut server = Server::dev(&["--set", "server.max_connections=1"]);
+    let mut seated = half_a_request(&server);
+    let sockets = server.sockets();
+    let mut waiting = server.connect();
+    let head = b"HEAD /uploads/nothing HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    waiting.write_all(head).unwrap();
+    eventually("the accept", || (server.sockets() > sockets).then_some(()));
+    server.signal(Signal::TERM);
+    eventually("the stop", || {
+        server.log().contains("stopping:").then_some(())
+    });
+    seated.write_all(b"t_credential&c=d").unwrap();
+    for stream in [&mut seated, &mut waiting] {
+        let answer = String::from_utf8(closed(stream)).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    assert!(server.wait().success());
+}
+
+#[test]
 fn a_request_that_does_not_end_is_cut_at_the_shutdown_timeout() {
     let mut server = Server::dev(&["--set", "server.shutdown_timeout=300ms"]);
     let mut stream = half_a_request(&server);
@@ -355,27 +376,6 @@ fn a_taken_port_is_named() {
 }
 
 #[test]
-fn plain_http_on_a_public_address_is_warned_of_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = pillarbox();
-    command.args([
-        "serve",
-        "--listen",
-        "0.0.0.0:0",
-        "--admin-listen",
-        "127.0.0.1:0",
-    ]);
-    command.arg("--data").arg(folder.path().join("data"));
-    command.arg("--port-file").arg(folder.path().join("ports"));
-    let server = Server::spawn(command, folder);
-    assert_eq!(
-        server
-            .log()
-            .matches("plain HTTP on a public address")
-            .count(),
-        1
-    );
-#[test]
 fn a_start_that_fails_leaves_its_store_as_a_stop_does() {
     let folder = Server::serve(&[]).stop();
     let data = folder.path().join("data");
@@ -415,6 +415,27 @@ fn a_start_that_fails_leaves_its_store_as_a_stop_does() {
     assert!(after.status.success() && !orphan.exists());
 }
 
+#[test]
+fn plain_http_on_a_public_address_is_warned_of_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = pillarbox();
+    command.args([
+        "serve",
+        "--listen",
+        "0.0.0.0:0",
+        "--admin-listen",
+        "127.0.0.1:0",
+    ]);
+    command.arg("--data").arg(folder.path().join("data"));
+    command.arg("--port-file").arg(folder.path().join("ports"));
+    let server = Server::spawn(command, folder);
+    assert_eq!(
+        server
+            .log()
+            .matches("plain HTTP on a public address")
+            .count(),
+        1
+    );
     assert!(
         server.public.starts_with("http://127.0.0.1:"),
         "{}",
@@ -846,8 +867,13 @@ fn the_service_manager_is_told_of_every_step() {
     server.signal(Signal::HUP);
     assert!(heard("RELOADING=1").contains("MONOTONIC_USEC="));
     heard("READY=1");
+    let _under_way = half_a_request(&server);
     server.signal(Signal::TERM);
     heard("STOPPING=1");
+    // As often as it takes, for the unit does not know server.shutdown_timeout.
+    heard("EXTEND_TIMEOUT_USEC=60000000");
+    server.signal(Signal::TERM);
+    heard("EXTEND_TIMEOUT_USEC=95000000");
     assert!(server.wait().success());
 }
 
@@ -872,7 +898,3 @@ fn the_log_is_json_when_asked_for() {
     }
     assert!(text.contains("pillarbox::access"));
 }
-    // As often as it takes, for the unit does not know server.shutdown_timeout.
-    heard("EXTEND_TIMEOUT_USEC=60000000");
-    server.signal(Signal::TERM);
-    heard("EXTEND_TIMEOUT_USEC=95000000");
