@@ -51,6 +51,7 @@ fn key(purpose: KeyPurpose) -> AccessKey {
         expires_at: None,
         session_token: None,
         limits: Default::default(),
+        form_lifetime: Default::default(),
     }
 }
 

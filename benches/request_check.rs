@@ -49,6 +49,7 @@ impl Sent {
             expires_at: None,
             session_token: None,
             limits: Default::default(),
+            form_lifetime: Default::default(),
         };
         let unsigned = Self {
             name,

@@ -27,7 +27,7 @@ mod buckets;
 mod reader;
 mod values;
 
-pub use reader::{Effective, Layers, Mistake, Origin};
+pub use reader::{ENVIRONMENT_PREFIX, Effective, Layers, Mistake, Origin};
 
 use reader::Reader;
 use values::{base_url, duration, form_url, host, network, number, origin, path, size, socket};
@@ -39,7 +39,7 @@ pub const DEFAULT_FILE: &str = "/etc/pillarbox/pillarbox.toml";
 pub const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Names in the environment that are ours but no settings.
-const OTHER_NAMES: [&str; 5] = [
+pub const OTHER_NAMES: [&str; 5] = [
     "PILLARBOX_CONFIG",
     "PILLARBOX_URL",
     "PILLARBOX_TOKEN",
@@ -93,6 +93,15 @@ impl StoreConfig {
             free_floor_bytes: self.free_floor,
             ballast_bytes: self.ballast,
             ..embedded::Options::new(&self.data)
+        }
+    }
+
+    /// The same for a verb that opens the store for a moment: it need not have been given the settings of the server, so it leaves the ballast
+    /// as that made it.
+    pub fn options_of_verb(&self) -> embedded::Options {
+        embedded::Options {
+            keeps_ballast: false,
+            ..self.options()
         }
     }
 }

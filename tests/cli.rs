@@ -518,8 +518,18 @@ fn a_file_is_uploaded_in_chunks_and_its_path_holds_the_same_bytes() {
 
 /// Starts a session by hand and posts some of its chunks, as an upload that was cut off.
 fn half_uploaded(server: &Server, chunk_bytes: usize, count: usize, send: &[usize]) -> String {
+    half_uploaded_for("s3", server, (chunk_bytes, count), send)
+}
+
+/// The same in a session whose posts are answered otherwise.
+fn half_uploaded_for(
+    answer: &str,
+    server: &Server,
+    (chunk_bytes, count): (usize, usize),
+    send: &[usize],
+) -> String {
     let target = format!(
-        "{}/v1/files/uploads/?object_key=film&pipeline_id={PIPELINE}",
+        "{}/v1/files/uploads/?object_key=film&pipeline_id={PIPELINE}&answer={answer}",
         server.public
     );
     let curl = |arguments: &[&str]| {
@@ -593,6 +603,18 @@ fn a_session_with_chunks_of_another_size_is_not_continued() {
 }
 
 #[test]
+fn a_refusal_that_stays_is_told_with_its_reason_and_no_word_on_how_to_go_on() {
+    let server = Server::dev(&[]);
+    let file = file_of(&server, 300_000);
+    let session = half_uploaded_for("json", &server, (65_536, 5), &[0]);
+    let shorter = fs::read(&file).unwrap()[..200_000].to_vec();
+    fs::write(&file, shorter).unwrap();
+    let said = failed(&upload(&server, &["--resume", &session]));
+    assert!(said.contains("5 is known, 4 was given"), "{said}");
+    assert!(!said.contains("go on with"), "{said}");
+}
+
+#[test]
 fn an_upload_of_a_file_that_changed_since_it_was_cut_off_is_not_continued() {
     let server = Server::dev(&[]);
     let file = file_of(&server, 300_000);
@@ -653,20 +675,23 @@ fn an_upload_goes_over_tls_to_a_certificate_that_is_named() {
     let token = done(&server.verb(&["token", "create"]));
     let pipeline = done(&server.verb(&["pipeline", "create", "films"]));
     let file = file_of(&server, 200_000);
-    let upload = |trusted: bool| {
+    let empty = server.folder().join("empty.pem");
+    fs::write(&empty, "nothing\n").unwrap();
+    let upload = |trusted: Option<&PathBuf>| {
         let mut command = pillarbox();
         command
             .arg("upload")
             .arg(&file)
             .args(["--url", &server.public, "--pipeline", &pipeline]);
         command.env("PILLARBOX_TOKEN", &token);
-        if trusted {
-            command.arg("--cacert").arg(&cert);
+        if let Some(cert) = trusted {
+            command.arg("--cacert").arg(cert);
         }
         command.output().unwrap()
     };
-    assert!(failed(&upload(false)).contains("certificate"));
-    done(&upload(true));
+    assert!(failed(&upload(Some(&empty))).contains("holds no certificate"));
+    assert!(failed(&upload(None)).contains("certificate"));
+    done(&upload(Some(&cert)));
     let object = format!("uploads/tmp/{pipeline}/film.mp4");
     let path = done(&server.verb(&["path", &object]));
     assert_eq!(fs::read(path).unwrap(), fs::read(file).unwrap());
@@ -780,6 +805,51 @@ fn dev_with_a_folder_keeps_it() {
         .arg(folder.path().join("data"));
     let server = Server::start(command, folder);
     assert_eq!(fs::read(stored(&server, "kept")).unwrap().len(), 10);
+}
+
+#[test]
+fn dev_keeps_the_data_in_a_folder_that_a_setting_names() {
+    for by_flag in [true, false] {
+        let place = tempfile::tempdir().unwrap();
+        let data = place.path().join("keep");
+        let mut command = pillarbox();
+        command.arg("dev").env("TMPDIR", place.path());
+        match by_flag {
+            true => command
+                .arg("--set")
+                .arg(format!("store.data={}", data.display())),
+            false => command.env("PILLARBOX_STORE_DATA", &data),
+        };
+        let server = Server::start(command, tempfile::tempdir().unwrap());
+        eventually("the banner", || {
+            server.said().contains("kept.").then_some(())
+        });
+        server.stop();
+        assert!(data.join("FORMAT").exists());
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
+fn a_setting_that_is_no_utf_8_is_refused_and_never_changed_or_passed_over() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join(std::ffi::OsStr::from_bytes(b"d\xff"));
+    let refused = |command: &mut Command| {
+        let output = command.current_dir(place.path()).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+        assert!(stderr(&output).contains("no UTF-8"), "{}", stderr(&output));
+    };
+    for verb in ["serve", "dev", "verify", "check-config"] {
+        refused(pillarbox().arg(verb).arg("--data").arg(&data));
+        refused(pillarbox().arg(verb).env("PILLARBOX_STORE_DATA", &data));
+    }
+    assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
+    let elsewhere = pillarbox()
+        .arg("check-config")
+        .env("PILLARBOX_CONFIG", &data)
+        .output();
+    assert!(failed(&elsewhere.unwrap()).contains("No such file"));
 }
 
 #[test]

@@ -750,6 +750,7 @@ async fn only_the_key_of_the_links_signs_them() {
             expires_at: None,
             session_token: None,
             limits: Default::default(),
+            form_lifetime: Default::default(),
         };
         let unsigned = format!(
             "/v1/files/downloads/{}/a.mp4?expiry_time=1999999999&key={}",

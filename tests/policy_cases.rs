@@ -64,6 +64,7 @@ fn access_key(purpose: KeyPurpose) -> AccessKey {
         expires_at: None,
         session_token: None,
         limits: Default::default(),
+        form_lifetime: Default::default(),
     }
 }
 

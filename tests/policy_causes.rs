@@ -32,6 +32,7 @@ fn access_key() -> AccessKey {
         expires_at: None,
         session_token: None,
         limits: Default::default(),
+        form_lifetime: Default::default(),
     }
 }
 

@@ -520,6 +520,7 @@ fn ours(case: &Case) -> Outcome {
         expires_at: None,
         session_token: None,
         limits: Default::default(),
+        form_lifetime: Default::default(),
     };
     let policy = STANDARD.encode(case.document());
     let text = if case.is_signed_rightly {

@@ -103,6 +103,7 @@ impl Example {
             expires_at: self.expires_at,
             session_token: self.token.map(TokenHash::of),
             limits: Default::default(),
+            form_lifetime: Default::default(),
         };
         let key = Some(key).filter(|key| key.id == claim.access_key_id());
         claim.verify(key.as_ref(), self.now).map(Some)

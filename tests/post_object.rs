@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use form::{Form, content_type};
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::Request;
 use http_body::Frame;
 use http_body_util::StreamBody;
 use pillarbox::api::body::RequestBody;
-use pillarbox::model::{Bucket, ObjectKey, Timestamp};
-use pillarbox::store::ObjectName;
+use pillarbox::model::{Bucket, Id, ObjectKey, Timestamp};
+use pillarbox::store::{ChunkSpec, ObjectName, StoreError};
 use support::{Answer, NOW, PIPELINE, Rig, connection};
 
 const FILE: &[u8] = b"the bytes of the file";
@@ -552,6 +552,43 @@ async fn delimiters_split_at_every_byte_give_the_same_bytes() {
             stored(&rig, "in/a.bin").await,
             Some(form.file.clone()),
             "split at {at}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_post_that_stands_still_gives_way_when_there_is_no_room_for_another() {
+    let rig = Rig::with_store(|_| {}, |options| options.max_writers = 1).await;
+    let (_, fields) = session(&rig, "slow.mp4").await;
+    let other = Id::parse(&session(&rig, "other.mp4").await.0).unwrap();
+    let mut signed = valid();
+    signed.sign();
+    for form in [signed.clone(), session_form(&fields, FILE)] {
+        let body = form.encode();
+        let begin = Bytes::copy_from_slice(&body[..body.len() - 50]);
+        let begin = stream::once(std::future::ready(Ok::<_, std::io::Error>(Frame::data(
+            begin,
+        ))));
+        let silent = StreamBody::new(begin.chain(stream::pending()));
+        let request = Request::post("/uploads/")
+            .header("host", support::HOST)
+            .header("content-type", content_type())
+            .body(RequestBody::new(silent, Duration::from_secs(60)));
+        let app = std::sync::Arc::clone(&rig.app);
+        let slow = tokio::spawn(async move {
+            Answer::read(app.handle(request.unwrap(), connection()).await).await
+        });
+        // Until it has the only place.
+        let probe = || rig.store.write_chunk(other, ChunkSpec::new(0, None));
+        while !slow.is_finished() && !matches!(probe().await, Err(StoreError::Busy)) {
+            tokio::task::yield_now().await;
+        }
+        let honest = post(&rig, &signed).await;
+        assert_eq!(honest.status.as_u16(), 204, "{}", honest.text());
+        let slow = slow.await.unwrap();
+        assert_eq!(
+            (slow.status.as_u16(), code(&slow).as_str()),
+            (503, "SlowDown")
         );
     }
 }

@@ -88,6 +88,16 @@ impl Slow {
 }
 
 #[tokio::test]
+async fn a_put_that_stands_still_gives_way_when_there_is_no_room_for_another() {
+    let rig = Rig::with_store(|_| {}, |options| options.max_writers = 1).await;
+    let slow = Slow::put(&rig, "/uploads/slow", 100);
+    slow.send(b"s").await;
+    put(&rig, "/uploads/honest").await;
+    let told = told(&slow.answer.await.unwrap());
+    assert_eq!(told, (503, "SlowDown".into(), String::new()));
+}
+
+#[tokio::test]
 async fn a_write_counts_only_while_its_condition_holds() {
     let rig = Rig::new().await;
     put(&rig, "/uploads/source").await;

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use pillarbox::model::{Id, Timestamp};
 use process::{SOON, Server, eventually, parse, pillarbox, run, stderr, stdout};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustix::process::Signal;
@@ -238,6 +239,27 @@ fn a_connection_that_was_taken_before_the_stop_may_still_ask() {
 }
 
 #[test]
+fn a_connection_that_waits_for_a_seat_at_the_stop_gets_one() {
+    let mut server = Server::dev(&["--set", "server.max_connections=1"]);
+    let mut seated = half_a_request(&server);
+    let sockets = server.sockets();
+    let mut waiting = server.connect();
+    let head = b"HEAD /uploads/nothing HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    waiting.write_all(head).unwrap();
+    eventually("the accept", || (server.sockets() > sockets).then_some(()));
+    server.signal(Signal::TERM);
+    eventually("the stop", || {
+        server.log().contains("stopping:").then_some(())
+    });
+    seated.write_all(b"t_credential&c=d").unwrap();
+    for stream in [&mut seated, &mut waiting] {
+        let answer = String::from_utf8(closed(stream)).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    assert!(server.wait().success());
+}
+
+#[test]
 fn a_request_that_does_not_end_is_cut_at_the_shutdown_timeout() {
     let mut server = Server::dev(&["--set", "server.shutdown_timeout=300ms"]);
     let mut stream = half_a_request(&server);
@@ -351,6 +373,46 @@ fn a_taken_port_is_named() {
         "{}",
         stderr(&refused)
     );
+}
+
+#[test]
+fn a_start_that_fails_leaves_its_store_as_a_stop_does() {
+    let folder = Server::serve(&[]).stop();
+    let data = folder.path().join("data");
+    // Only a start behind a crash looks for it.
+    let id = Id::new(Timestamp::from_seconds(4_000_000_000), [7; 8]);
+    let orphan = data.join(format!("objects/07/{id}"));
+    std::fs::write(&orphan, "nobody's").unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap().to_string();
+    let absent = folder.path().join("absent/ports").display().to_string();
+    let free = "127.0.0.1:0";
+    for flags in [
+        ["--listen", &taken],
+        ["--port-file", &absent],
+        ["--listen", &taken],
+    ] {
+        let mut command = pillarbox();
+        command.arg("serve").arg("--data").arg(&data);
+        command.args(["--set", &format!("server.listen={free}")]);
+        let refused = command
+            .args(["--admin-listen", free])
+            .args(flags)
+            .output()
+            .unwrap();
+        assert_eq!(refused.status.code(), Some(1), "{}", stderr(&refused));
+        assert!(orphan.exists(), "{flags:?}");
+        assert!(!data.join("control.sock").exists());
+    }
+    let mut crashed = Server::serve_in(folder, &[]);
+    crashed.signal(Signal::KILL);
+    crashed.wait();
+    let after = pillarbox()
+        .args(["token", "list", "--data"])
+        .arg(&data)
+        .output()
+        .unwrap();
+    assert!(after.status.success() && !orphan.exists());
 }
 
 #[test]
@@ -720,7 +782,7 @@ fn a_key_that_everybody_can_read_is_warned_of_and_a_private_one_is_not() {
         let key = folder.path().join("key.pem");
         std::fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
         let server = tls_server_in(folder, &[]);
-        let warned = server.log().matches("can be read by every user").count();
+        let warned = server.log().matches("chmod o-rwx").count();
         assert_eq!(warned, warnings, "{mode:o}");
     }
 }
@@ -805,14 +867,23 @@ fn the_service_manager_is_told_of_every_step() {
     server.signal(Signal::HUP);
     assert!(heard("RELOADING=1").contains("MONOTONIC_USEC="));
     heard("READY=1");
+    let _under_way = half_a_request(&server);
     server.signal(Signal::TERM);
     heard("STOPPING=1");
+    // As often as it takes, for the unit does not know server.shutdown_timeout.
+    heard("EXTEND_TIMEOUT_USEC=60000000");
+    server.signal(Signal::TERM);
+    heard("EXTEND_TIMEOUT_USEC=95000000");
     assert!(server.wait().success());
 }
 
 #[test]
 fn the_log_is_json_when_asked_for() {
-    let server = Server::dev(&["--log-format", "json"]);
+    let mut command = pillarbox();
+    command.args(["dev", "--log-format", "json"]);
+    // As of a service that starts us and has our log in a file.
+    command.env("JOURNAL_STREAM", "1:2");
+    let server = Server::start(command, tempfile::tempdir().unwrap());
     server.get("/v1/files/");
     let log = server.stop();
     let text = std::fs::read_to_string(log.path().join("stderr")).unwrap();

@@ -1692,6 +1692,7 @@ async fn a_temporary_key_is_remembered_for_a_day_after_its_end() {
         expires_at: Some(end),
         session_token: Some(TokenHash::of("token")),
         limits: Default::default(),
+        form_lifetime: Default::default(),
     };
     store.insert(CatalogEntry::AccessKey(key)).await.unwrap();
     store.sweep(at(NOW), 10).await.unwrap();
@@ -1917,6 +1918,7 @@ fn catalog() -> [CatalogEntry; 6] {
             expires_at,
             session_token: None,
             limits: Default::default(),
+            form_lifetime: Default::default(),
         }),
         CatalogEntry::Pipeline(a_pipeline(id)),
         CatalogEntry::Bucket(BucketConfig {

@@ -535,6 +535,7 @@ async fn add_key(rig: &Rig, how: How) {
         expires_at: None,
         session_token: None,
         limits: Default::default(),
+        form_lifetime: Default::default(),
     });
     rig.store.insert(key).await.unwrap();
 }

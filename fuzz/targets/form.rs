@@ -27,6 +27,7 @@ fuzz_target!(|text: &str| {
         expires_at: None,
         session_token: None,
         limits: Default::default(),
+        form_lifetime: Default::default(),
     };
     let signature = sign_v2(&key.secret, &policy);
     let signed = [

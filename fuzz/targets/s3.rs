@@ -134,6 +134,7 @@ fn key() -> AccessKey {
         expires_at: None,
         session_token: None,
         limits: Default::default(),
+        form_lifetime: Default::default(),
     }
 }
 

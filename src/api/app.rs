@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use tokio::sync::Mutex;
 
 use super::address::OwnNames;
+use super::admission::Admission;
 use super::explain::kept::Kept;
 use crate::model::{AccessKey, Bucket, CorsRule, Timestamp};
 use crate::policy::Rules;
@@ -211,6 +212,8 @@ pub struct App {
     pub(crate) changing_keys: Mutex<()>,
     /// What is known of the form posts that were refused in the last minutes.
     pub(crate) explanations: Kept,
+    /// The uploads whose bytes are on their way in.
+    pub(super) admission: Admission,
 }
 
 impl fmt::Debug for App {

@@ -11,6 +11,7 @@
 use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::{Instant, Sleep};
 
+use super::admission::Pace;
+
 /// What every answer carries.
 pub type ResponseBody = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -33,6 +36,8 @@ pub enum BodyError {
     Disconnected(Box<dyn std::error::Error + Send + Sync>),
     /// Nothing arrived for this long.
     Stalled(Duration),
+    /// Hardly anything arrived for long, and another upload needed its place.
+    GaveWay,
     /// More than the limit, in bytes.
     TooLarge {
         /// The limit in bytes.
@@ -49,6 +54,9 @@ impl fmt::Display for BodyError {
             Self::Stalled(idle) => {
                 write!(f, "no byte of the body arrived for {} s", idle.as_secs())
             }
+            Self::GaveWay => f.write_str(
+                "hardly a byte of the body arrived for seconds, and others waited for its place",
+            ),
             Self::TooLarge { max_bytes } => write!(f, "the body is larger than {max_bytes} bytes"),
         }
     }
@@ -70,6 +78,8 @@ pub struct RequestBody {
     deadline: Option<Pin<Box<Sleep>>>,
     received: u64,
     ended: bool,
+    /// For who may have to give way to others.
+    pace: Option<Arc<Pace>>,
 }
 
 impl RequestBody {
@@ -87,6 +97,7 @@ impl RequestBody {
             deadline: None,
             received: 0,
             ended,
+            pace: None,
         }
     }
 
@@ -103,6 +114,11 @@ impl RequestBody {
     /// Whether the end was seen, or reading failed for good.
     pub fn ended(&self) -> bool {
         self.ended
+    }
+
+    /// How it comes in, from now on; who holds this may tell it to give way.
+    pub(super) fn pace(&mut self) -> Arc<Pace> {
+        Arc::clone(self.pace.get_or_insert_default())
     }
 
     /// The whole body, at most `max_bytes`.
@@ -146,8 +162,14 @@ impl RequestBody {
 
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
         while !self.ended {
-            match Pin::new(&mut self.inner).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => {
+            let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(cx) else {
+                return self.poll_deadline(cx);
+            };
+            let data = frame.as_ref().and_then(|f| f.as_ref().ok()?.data_ref());
+            let came = data.map_or(0, Bytes::len);
+            self.pace.iter().for_each(|pace| pace.came(came));
+            match frame {
+                Some(Ok(frame)) => {
                     self.deadline = None;
                     let Ok(bytes) = frame.into_data() else {
                         continue;
@@ -155,17 +177,17 @@ impl RequestBody {
                     self.received += bytes.len() as u64;
                     return Poll::Ready(Some(Ok(bytes)));
                 }
-                Poll::Ready(Some(Err(source))) => {
-                    return self.fail(BodyError::Disconnected(source));
-                }
-                Poll::Ready(None) => self.ended = true,
-                Poll::Pending => return self.poll_deadline(cx),
+                Some(Err(source)) => return self.fail(BodyError::Disconnected(source)),
+                None => self.ended = true,
             }
         }
         Poll::Ready(None)
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        if self.pace.as_ref().is_some_and(|pace| pace.waits(cx)) {
+            return self.fail(BodyError::GaveWay);
+        }
         let idle = self.idle;
         let deadline = self
             .deadline

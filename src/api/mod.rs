@@ -9,6 +9,7 @@
 
 mod address;
 pub mod admin;
+mod admission;
 mod answer_style;
 pub mod app;
 pub mod auth;

@@ -11,10 +11,13 @@
 //!
 //! Source: Amazon S3 API Reference, "POST Object".
 
+use std::sync::Arc;
+
 use http::Response;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 
+use super::admission::Pace;
 use super::answer_style;
 use super::app::App;
 use super::body::{RequestBody, ResponseBody};
@@ -129,6 +132,7 @@ impl Reception<'_> {
         query: &RepeatedFields,
     ) -> Result<Reply, ApiError> {
         let (app, now, base_url) = (self.app, self.now, self.base_url);
+        let pace = self.body.pace();
         let mut reader = FormReader::new(self.body, boundary);
         let file_name = reader.fields(self.seen).await?;
         let grant = match grant(app, self.seen.form(), bucket, now).await {
@@ -147,6 +151,7 @@ impl Reception<'_> {
             grant: &grant,
             session: session.as_ref(),
             file_name,
+            pace,
         };
         let stored = job.take_in(&mut reader, self.seen).await;
         let style = session.as_ref().map_or(AnswerStyle::S3, |post| post.style);
@@ -165,6 +170,7 @@ struct Job<'a> {
     grant: &'a Grant,
     session: Option<&'a SessionPost>,
     file_name: Option<String>,
+    pace: Arc<Pace>,
 }
 
 impl Job<'_> {
@@ -178,7 +184,7 @@ impl Job<'_> {
         let announced = self.announced.and_then(|length| reader.file_in(length));
         let (least, likely) = announced.unwrap_or_default();
         check_max(grant, least, likely)?;
-        let mut target = PostTarget::open(app, grant, self.session, now).await?;
+        let mut target = PostTarget::open(app, (grant, &self.pace), self.session, now).await?;
         let (size, checksum) = take_file(reader, &mut target, (grant, likely)).await?;
         seen.file_has(size);
         match reader.finish(seen).await {

@@ -8,6 +8,9 @@
 //! Invariants: the session is the one that the signed policy names; what is refused once it is known is refused in its style;
 //! a chunk that is the whole file, without having been numbered, completes its session before it is answered.
 
+use std::sync::Arc;
+
+use super::admission::{Admitted, Pace};
 use super::answer_style::{self, PostedChunk};
 use super::app::App;
 use super::call::new_id;
@@ -119,6 +122,7 @@ pub(super) struct PostTarget<'a> {
     /// Takes the file's bytes.
     pub(super) writer: Box<dyn ChunkWriter>,
     chunk: Option<(&'a SessionPost, ChunkTarget)>,
+    _place: Admitted<'a>,
 }
 
 /// A file that is on stable storage.
@@ -136,25 +140,36 @@ impl<'a> PostTarget<'a> {
     /// # Errors
     /// What the form's chunk fields come to; what the store says.
     pub(super) async fn open(
-        app: &App,
-        grant: &Grant,
+        app: &'a App,
+        (grant, pace): (&Grant, &Arc<Pace>),
         session: Option<&'a SessionPost>,
         now: Timestamp,
     ) -> Result<Self, ApiError> {
-        let store = app.store.as_ref();
+        let (store, admission) = (app.store.as_ref(), &app.admission);
         let Some(post) = session else {
-            let writer = store.write_object(own_object(app, grant, now)?).await?;
+            let new = own_object(app, grant, now)?;
+            let begin = || store.write_object(new.clone());
+            let (_place, writer) = admission.begin(pace, begin).await?;
             let chunk = None;
-            return Ok(Self { writer, chunk });
+            return Ok(Self {
+                writer,
+                chunk,
+                _place,
+            });
         };
         let found = chunk_target::find(store, &post.session, grant.key(), grant.chunk());
         let target = found.await?;
         target.check_first()?;
         let id = post.session.upload.id;
-        let writer = store.write_chunk(id, target.spec).await;
-        let writer = writer.map_err(|error| target.refusal(error, None))?;
+        let begin = || store.write_chunk(id, target.spec);
+        let begun = admission.begin(pace, begin).await;
+        let (_place, writer) = begun.map_err(|error| target.refusal(error, None))?;
         let chunk = Some((post, target));
-        Ok(Self { writer, chunk })
+        Ok(Self {
+            writer,
+            chunk,
+            _place,
+        })
     }
 
     /// Judges what of the file has come so far by what its uploader says.
@@ -186,7 +201,11 @@ impl<'a> PostTarget<'a> {
         file_name: Option<&str>,
         now: Timestamp,
     ) -> Result<Stored, ApiError> {
-        let Self { writer, chunk } = self;
+        let Self {
+            _place,
+            writer,
+            chunk,
+        } = self;
         // It may have come so slowly that this is so only now.
         if let Some((post, _)) = &chunk
             && is_over(&post.session, now)

@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use base64::Engine as _;
@@ -15,6 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::sync::Mutex;
 
 use super::address::OwnNames;
+use super::admission::Admission;
 use super::app::{App, AppOptions, Clock};
 use super::call::{new_id, random_bytes};
 use super::error::ApiError;
@@ -74,11 +76,10 @@ impl App {
             (key.clone(), key)
         } else {
             remove_dev_entries(store.as_ref()).await?;
-            let forms = signing_key(store.as_ref(), KeyPurpose::Forms, now).await?;
-            (
-                forms,
-                signing_key(store.as_ref(), KeyPurpose::Links, now).await?,
-            )
+            let lifetime = options.form_lifetime;
+            let forms = signing_key(store.as_ref(), (KeyPurpose::Forms, lifetime), now).await?;
+            let links = (KeyPurpose::Links, Duration::ZERO);
+            (forms, signing_key(store.as_ref(), links, now).await?)
         };
         Ok(Arc::new(Self {
             names: OwnNames::of(&options),
@@ -89,6 +90,7 @@ impl App {
             link_signer: ArcSwap::from_pointee(link_signer),
             changing_keys: Mutex::new(()),
             explanations: Kept::default(),
+            admission: Admission::default(),
         }))
     }
 
@@ -105,7 +107,10 @@ impl App {
 
     async fn rotate(&self) -> Result<AccessKey, ApiError> {
         let _alone = self.changing_keys.lock().await;
-        let new = new_access_key(KeyPurpose::Forms, self.clock.now())?;
+        let new = AccessKey {
+            form_lifetime: self.options.form_lifetime,
+            ..new_access_key(KeyPurpose::Forms, self.clock.now())?
+        };
         if let Err(error) = self.replace_signers(&new).await {
             // The old one goes on signing, so it must not end. Where this fails too, only a restart helps, as the log says.
             let old = self.signer.load().as_ref().clone();
@@ -124,10 +129,10 @@ impl App {
     /// Lets every key that signs forms end, and only then adds the new one: a crash in between leaves no old key that is valid
     /// for ever.
     async fn replace_signers(&self, new: &AccessKey) -> Result<(), ApiError> {
-        let end = Some(new.created_at.plus(self.options.form_lifetime));
         for old in signing_keys(self.store.as_ref(), KeyPurpose::Forms).await? {
+            let lifetime = old.form_lifetime.max(new.form_lifetime);
             let old = AccessKey {
-                expires_at: end,
+                expires_at: Some(new.created_at.plus(lifetime)),
                 ..old
             };
             self.store.insert(CatalogEntry::AccessKey(old)).await?;
@@ -170,6 +175,7 @@ pub fn new_access_key(purpose: KeyPurpose, now: Timestamp) -> Result<AccessKey, 
         expires_at: None,
         session_token: None,
         limits: KeyLimits::default(),
+        form_lifetime: Default::default(),
     })
 }
 
@@ -186,18 +192,30 @@ async fn ensure_bucket(store: &dyn Store, name: &Bucket, now: Timestamp) -> Resu
     Ok(store.insert(CatalogEntry::Bucket(bucket)).await?)
 }
 
-/// The newest key for a purpose; made when there is none.
+/// The newest key for a purpose; made when there is none. It is noted how long the forms live that it signs from now on: they must not end
+/// with it when they live shorter one day and it is rotated.
 async fn signing_key(
     store: &dyn Store,
-    purpose: KeyPurpose,
+    (purpose, form_lifetime): (KeyPurpose, Duration),
     now: Timestamp,
 ) -> Result<AccessKey, ApiError> {
     let keys = signing_keys(store, purpose).await?;
-    if let Some(newest) = keys.into_iter().max_by_key(|key| key.created_at) {
-        return Ok(newest);
+    let newest = keys.into_iter().max_by_key(|key| key.created_at);
+    let is_new = newest.is_none();
+    let key = match newest {
+        Some(key) if key.form_lifetime >= form_lifetime => return Ok(key),
+        Some(key) => key,
+        None => new_access_key(purpose, now)?,
+    };
+    let key = AccessKey {
+        form_lifetime,
+        ..key
+    };
+    match store.insert(CatalogEntry::AccessKey(key.clone())).await {
+        // A full disk stops no start.
+        Err(error) if !is_new => tracing::warn!(%error, "it is not noted how long forms live"),
+        noted => noted?,
     }
-    let key = new_access_key(purpose, now)?;
-    store.insert(CatalogEntry::AccessKey(key.clone())).await?;
     Ok(key)
 }
 
@@ -245,6 +263,7 @@ async fn dev_entries(store: &dyn Store, now: Timestamp) -> Result<AccessKey, Api
         expires_at: None,
         session_token: None,
         limits: KeyLimits::default(),
+        form_lifetime: Default::default(),
     };
     store.insert(CatalogEntry::AccessKey(key.clone())).await?;
     Ok(key)
@@ -254,7 +273,6 @@ async fn dev_entries(store: &dyn Store, now: Timestamp) -> Result<AccessKey, Api
 mod tests {
     use super::*;
     use crate::store::embedded::{EmbeddedStore, Options};
-    use std::time::Duration;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_403_257_566);
 
@@ -269,7 +287,15 @@ mod tests {
     }
 
     async fn start(store: &Arc<dyn Store>) -> Arc<App> {
-        let app = App::start(AppOptions::default(), Arc::clone(store), Clock::fixed(NOW));
+        start_with(store, AppOptions::default().form_lifetime).await
+    }
+
+    async fn start_with(store: &Arc<dyn Store>, form_lifetime: Duration) -> Arc<App> {
+        let options = AppOptions {
+            form_lifetime,
+            ..AppOptions::default()
+        };
+        let app = App::start(options, Arc::clone(store), Clock::fixed(NOW));
         app.await.unwrap()
     }
 
@@ -301,6 +327,32 @@ mod tests {
         two.unwrap();
         assert_eq!(endless(&app).await, [app.signer.load().id.clone()]);
         assert_eq!(ends(&app).await.len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_rotated_key_lives_as_long_as_any_form_that_it_signed() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let (store, _folder) = store().await;
+        // Of the time before it was noted how long forms live.
+        let old = new_access_key(KeyPurpose::Forms, NOW).unwrap();
+        let entry = CatalogEntry::AccessKey(old.clone());
+        store.insert(entry).await.unwrap();
+        for lifetime in [HOUR, 168 * HOUR, HOUR] {
+            let app = start_with(&store, lifetime).await;
+            assert_eq!(app.signer.load().id, old.id);
+        }
+        let app = start_with(&store, HOUR).await;
+        app.rotate_signing_key().await.unwrap();
+        let end = |id: &str, ends: &[(String, Option<Timestamp>)]| {
+            let found = ends.iter().find(|(other, _)| other == id);
+            found.unwrap().1
+        };
+        let found = ends(&app).await;
+        assert_eq!(end(&old.id, &found), Some(NOW.plus(168 * HOUR)));
+        let second = app.signer.load().id.clone();
+        app.rotate_signing_key().await.unwrap();
+        let found = ends(&app).await;
+        assert_eq!(end(&second, &found), Some(NOW.plus(HOUR)));
     }
 
     #[tokio::test]

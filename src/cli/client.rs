@@ -226,6 +226,9 @@ fn roots_of(path: &Path) -> Result<RootCertStore, Failure> {
         let certificate = certificate.map_err(|error| failed(&error))?;
         roots.add(certificate).map_err(|error| failed(&error))?;
     }
+    if roots.is_empty() {
+        return Err(failed(&"it holds no certificate"));
+    }
     Ok(roots)
 }
 

@@ -23,7 +23,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::launch::open_store;
+use super::launch::{close, open_store};
 use super::{Failure, Settings, chain};
 use crate::api::app::{App, Clock};
 use crate::api::body::{RequestBody, ResponseBody};
@@ -108,11 +108,14 @@ impl Control {
     async fn here(config: &Config) -> Result<Self, Failure> {
         refuse_foreign(&config.store.data, AS_THAT_USER)?;
         let clock = Clock::system();
-        let store = open_store(&config.store, &clock).await?;
-        let app = App::start(config.app.clone(), Arc::clone(&store), clock)
-            .await
-            .map_err(|error| Failure::of("cannot start", chain(&error)))?;
-        Ok(Self::Here { app, store })
+        let store = open_store(config.store.options_of_verb(), &clock).await?;
+        match App::start(config.app.clone(), Arc::clone(&store), clock).await {
+            Ok(app) => Ok(Self::Here { app, store }),
+            Err(error) => {
+                close(store).await;
+                Err(Failure::of("cannot start", chain(&error)))
+            }
+        }
     }
 
     /// Sends a request and returns the answer's JSON; an answer without a body is `null`.

@@ -15,13 +15,17 @@ use clap::Args;
 
 use super::launch::{Urls, launch};
 use super::output::say;
-use super::{Failure, environment, flag, key_and_value};
+use super::{Failure, environment, flag, key_and_value, path_flag};
 use crate::api::start::{DEV_ACCESS_KEY, DEV_SECRET, DEV_TOKEN};
 use crate::config::{Config, Layers};
 use crate::server::{Hangup, telemetry};
 
 /// The pipeline of the example; in `dev` a pipeline is made on first use.
 const EXAMPLE_PIPELINE: &str = "547f3eede4b025bcbff38657";
+
+/// The setting that says where the data lies, and its name in the environment.
+const DATA: &str = "store.data";
+const DATA_VARIABLE: &str = "PILLARBOX_STORE_DATA";
 
 /// What `dev` has other defaults for: a throw-away store keeps nothing back for a restart, and a full laptop should still
 /// run tests. They lie below the environment and the flags, where a server has its file.
@@ -58,15 +62,14 @@ pub(super) struct Dev {
 
 impl Dev {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let temporary = match &self.data {
-            Some(_) => None,
-            None => Some(temporary_folder()?),
+        let temporary = match self.names_data() {
+            true => None,
+            false => Some(temporary_folder()?),
         };
-        let folder = temporary.as_ref().map(|folder| folder.path().to_owned());
-        let data = self.data.clone().or(folder).unwrap_or_default();
-        let config = self.config(&data)?;
+        let config = self.config(temporary.as_ref().map(tempfile::TempDir::path))?;
         telemetry::init(&config.log);
-        let kept = self.data.is_some();
+        let kept = temporary.is_none();
+        let data = config.store.data.clone();
         let bucket = config.app.bucket.as_str().to_owned();
         let served = launch(config, Hangup::Stops, self.port_file, move |urls| {
             let fate = if kept { "kept" } else { "removed at the end" };
@@ -83,17 +86,24 @@ impl Dev {
         result
     }
 
-    fn config(&self, data: &Path) -> Result<Config, Failure> {
+    /// Whether anybody says where the data is kept; only without a word it lies in a folder that is removed.
+    fn names_data(&self) -> bool {
+        let is_set = self.set.iter().any(|(key, _)| key == DATA);
+        let is_named = std::env::var_os(DATA_VARIABLE).is_some();
+        self.data.is_some() || is_set || is_named
+    }
+
+    fn config(&self, temporary: Option<&Path>) -> Result<Config, Failure> {
         let mut flags = self.set.clone();
         flags.extend(flag("server.listen", self.listen.as_ref()));
         flags.extend(flag("server.admin_listen", self.admin_listen.as_ref()));
-        flags.extend(flag("store.data", Some(data.display())));
+        flags.extend(path_flag(DATA, self.data.as_deref().or(temporary))?);
         flags.extend(flag("log.level", self.log_level.as_ref()));
         flags.extend(flag("log.format", self.log_format.as_ref()));
         let defaults = toml::Table::from_str(DEFAULTS);
         let mut config = Config::read(Layers {
             flags,
-            environment: environment(),
+            environment: environment()?,
             file: defaults.map_err(|error| Failure::of("defaults", error))?,
         })?;
         config.app.dev = true;

@@ -22,7 +22,7 @@ use crate::server::{
     systemd,
 };
 use crate::store::Store;
-use crate::store::embedded::EmbeddedStore;
+use crate::store::embedded::{self, EmbeddedStore};
 
 /// Under which URLs a server is reached from this machine.
 pub(super) struct Urls {
@@ -50,23 +50,56 @@ pub(super) async fn launch(
     let Some(store) = open_unless_stopped(&config.store, &clock, &mut signals).await? else {
         return Ok(());
     };
-    let mut sockets = open_sockets(&config, tls.is_some())?;
+    let ready = get_ready(
+        (&config, &clock),
+        &store,
+        tls.is_some(),
+        port_file.as_deref(),
+    )
+    .await;
+    let ready = ready.and_then(|(app, sockets, urls)| {
+        tracing::info!(public = urls.public, admin = urls.admin, "ready");
+        announce(&urls).map(|()| (app, sockets))
+    });
+    let (app, sockets) = match ready {
+        Ok(ready) => ready,
+        // Nothing was begun, and the next try must not take this for a crash.
+        Err(failure) => {
+            control::remove(&config.store.data);
+            close(store).await;
+            return Err(failure);
+        }
+    };
+    Server::new(app, store, clock, config.server, tls, sockets)
+        .run(signals, || control::remove(&config.store.data))
+        .await;
+    Ok(())
+}
+
+/// Everything between the open store and the first connection.
+async fn get_ready(
+    (config, clock): (&Config, &Clock),
+    store: &Arc<dyn Store>,
+    tls: bool,
+    port_file: Option<&Path>,
+) -> Result<(Arc<App>, Sockets, Urls), Failure> {
+    let mut sockets = open_sockets(config, tls)?;
     sockets.control = Some(bind_control(&config.store.data)?);
-    let app = App::start(config.app.clone(), Arc::clone(&store), clock.clone())
+    let app = App::start(config.app.clone(), Arc::clone(store), clock.clone())
         .await
         .map_err(|error| Failure::of("cannot start", chain(&error)))?;
     let urls = urls(&sockets)?;
-    if let Some(path) = &port_file {
+    if let Some(path) = port_file {
         write_port_file(path, &urls)?;
     }
-    tracing::info!(public = urls.public, admin = urls.admin, "ready");
-    announce(&urls)?;
-    let data = config.store.data;
-    Server::new(app, store, clock, config.server, tls, sockets)
-        .run(signals)
-        .await;
-    control::remove(&data);
-    Ok(())
+    Ok((app, sockets, urls))
+}
+
+/// Lets go of a store that did not come to be served.
+pub(super) async fn close(store: Arc<dyn Store>) {
+    if let Err(error) = store.close().await {
+        tracing::error!(%error, "the store did not close cleanly");
+    }
 }
 
 /// Opens the store; nothing when a signal said stop before that was done. What is half done then is done again at the next start.
@@ -76,7 +109,7 @@ async fn open_unless_stopped(
     signals: &mut Signals,
 ) -> Result<Option<Arc<dyn Store>>, Failure> {
     let _patience = systemd::starting();
-    let mut opening = pin!(open_store(config, clock));
+    let mut opening = pin!(open_store(config.options(), clock));
     tokio::select! {
         store = &mut opening => store.map(Some),
         () = signals.stop() => {
@@ -94,26 +127,19 @@ async fn open_unless_stopped(
 
 async fn opened_and_closed(opening: impl Future<Output = Result<Arc<dyn Store>, Failure>>) {
     match opening.await {
-        Ok(store) => {
-            if let Err(error) = store.close().await {
-                tracing::error!(%error, "the store did not close cleanly");
-            }
-        }
+        Ok(store) => close(store).await,
         Err(failure) => tracing::error!("{}", failure.message),
     }
 }
 
 /// Opens the store; only one process can.
 pub(super) async fn open_store(
-    config: &StoreConfig,
+    options: embedded::Options,
     clock: &Clock,
 ) -> Result<Arc<dyn Store>, Failure> {
-    let store = EmbeddedStore::open(config.options(), clock.now())
-        .await
-        .map_err(|error| {
-            let place = format!("store {}", config.data.display());
-            Failure::of(&place, chain(&error))
-        })?;
+    let place = format!("store {}", options.data.display());
+    let opened = EmbeddedStore::open(options, clock.now()).await;
+    let store = opened.map_err(|error| Failure::of(&place, chain(&error)))?;
     Ok(Arc::new(store))
 }
 

@@ -8,9 +8,8 @@
 //! Invariant: a failure is one clear line on standard error; nothing but `main` ends the process.
 
 use std::error::Error;
-use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use http::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use crate::config::{Config, ConfigError, Layers, read_file};
+use crate::config::{Config, ConfigError, ENVIRONMENT_PREFIX, Layers, OTHER_NAMES, read_file};
 
 mod check_config;
 mod client;
@@ -136,31 +135,42 @@ impl Settings {
     /// Reads the configuration; `more` are flags of the verb, which beat `--set`.
     fn load(&self, more: Vec<(String, String)>) -> Result<Config, Failure> {
         let mut flags = self.set.clone();
-        flags.extend(flag(
-            "store.data",
-            self.data.as_ref().map(|path| path.display()),
-        ));
+        flags.extend(path_flag("store.data", self.data.as_deref())?);
         flags.extend(more);
         let layers = Layers {
             flags,
-            environment: environment(),
+            environment: environment()?,
             file: read_file(self.config.as_deref())?,
         };
         Ok(Config::read(layers)?)
     }
 }
 
-/// The environment, but for what is no text; no setting is.
-fn environment() -> Vec<(String, String)> {
-    let text = |(name, value): (OsString, OsString)| {
-        Some((name.into_string().ok()?, value.into_string().ok()?))
-    };
-    std::env::vars_os().filter_map(text).collect()
+/// The settings in the environment. They are text: what a default would take the place of unseen is refused.
+fn environment() -> Result<Vec<(String, String)>, Failure> {
+    let ours = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.into_string().ok()?;
+        let is_setting =
+            name.starts_with(ENVIRONMENT_PREFIX) && !OTHER_NAMES.contains(&name.as_str());
+        is_setting.then_some((name, value))
+    });
+    ours.map(|(name, value)| match value.into_string() {
+        Ok(value) => Ok((name, value)),
+        Err(_) => Err(Failure::usage(format!("{name} is no UTF-8"))),
+    })
+    .collect()
 }
 
 /// A setting given by a flag of its own.
 fn flag(key: &str, value: Option<impl fmt::Display>) -> Option<(String, String)> {
     value.map(|value| (key.to_owned(), value.to_string()))
+}
+
+/// A path given so. Settings are text, and another path must not take the place of one that is none.
+fn path_flag(key: &str, path: Option<&Path>) -> Result<Option<(String, String)>, Failure> {
+    let refuse = |path: &Path| Failure::usage(format!("{key}: {} is no UTF-8", path.display()));
+    let text = path.map(|path| path.to_str().ok_or_else(|| refuse(path)));
+    Ok(flag(key, text.transpose()?))
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), &'static str> {

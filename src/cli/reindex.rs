@@ -28,7 +28,7 @@ impl Reindex {
         refuse_foreign_store(&config.store.data)?;
         let now = Clock::system().now();
         let failed = |error: StoreError| Failure::of("reindex", chain(&error));
-        let store = EmbeddedStore::reindex(config.store.options(), now)
+        let store = EmbeddedStore::reindex(config.store.options_of_verb(), now)
             .await
             .map_err(failed)?;
         let files = store.list_files(&FileQuery::default(), now).await;

@@ -90,15 +90,7 @@ impl Upload {
         }
         let missing = plan.missing(&session)?;
         self.refuse_another_file(&session, &plan).await?;
-        self.send((&session, before), &plan, missing)
-            .await
-            .map_err(|failure| {
-                if failure.message == CHANGED {
-                    return failure;
-                }
-                let hint = format!("go on with --resume {}", session.id());
-                Failure::new(format!("{}; {hint}", failure.message))
-            })?;
+        self.send((&session, before), &plan, missing).await?;
         if Stamp::of(&self.file).await? != before {
             return Err(Failure::new(CHANGED));
         }
@@ -300,16 +292,26 @@ impl Sender<'_> {
             if Stamp::of(&self.source.path).await? != self.source.stamp {
                 return Err(Failure::new(CHANGED));
             }
+            let mut said = format!("chunk {}: {refusal}", chunk.index);
             let again = match &refusal {
-                Refusal::Expired(_) => self.session.refresh(&form).await.is_ok(),
+                Refusal::Expired(_) => match self.session.refresh(&form).await {
+                    Ok(()) => true,
+                    Err(why) => {
+                        said = format!("{said}; no fresh form: {}", why.message);
+                        false
+                    }
+                },
                 Refusal::Passing(_) => true,
-                Refusal::Final(_) => false,
+                Refusal::Full(_) | Refusal::Final(_) => false,
             };
             if !again || attempt == MAX_ATTEMPTS {
-                return Err(Failure::new(format!("chunk {}: {refusal}", chunk.index)));
+                if !matches!(refusal, Refusal::Final(_)) {
+                    said = format!("{said}; go on with --resume {}", self.session.id());
+                }
+                return Err(Failure::new(said));
             }
             self.bar
-                .suspend(|| complain(&format!("chunk {}: {refusal}; trying again", chunk.index)));
+                .suspend(|| complain(&format!("{said}; trying again")));
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
             attempt += 1;

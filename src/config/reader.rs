@@ -11,7 +11,7 @@ use std::fmt;
 use toml::{Table, Value};
 
 /// Before the name of a setting in the environment; `server.listen` is `PILLARBOX_SERVER_LISTEN`.
-pub(super) const ENVIRONMENT_PREFIX: &str = "PILLARBOX_";
+pub const ENVIRONMENT_PREFIX: &str = "PILLARBOX_";
 
 /// Most entries of a list.
 pub(super) const MAX_LIST: usize = 1000;

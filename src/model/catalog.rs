@@ -264,6 +264,9 @@ pub struct AccessKey {
     /// What it may do, and where; keys of the time before there were limits have none.
     #[serde(default, skip_serializing_if = "KeyLimits::is_none")]
     pub limits: KeyLimits,
+    /// The longest that our forms lived while it signed them; nothing in keys of the time before this was noted, and in those of others.
+    #[serde(default, skip_serializing_if = "Duration::is_zero")]
+    pub form_lifetime: Duration,
 }
 
 impl AccessKey {

@@ -95,6 +95,7 @@ mod tests {
             expires_at: None,
             session_token: None,
             limits: KeyLimits::default(),
+            form_lifetime: Default::default(),
         };
         let form = SessionForm::issue(
             Id::parse("598358fe6baa605b1e33754e").unwrap(),

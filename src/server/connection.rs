@@ -55,11 +55,14 @@ const MAX_HEADERS: usize = 100;
 /// Most streams at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 64;
 
-/// Bytes of a body that an HTTP/2 client may send ahead, on one stream.
-const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+/// Bytes of a body that an HTTP/2 client may send ahead, on one stream: the first while there are many connections, the last while there are few.
+const STREAM_WINDOW_BYTES: RangeInclusive<u32> = 256 * 1024..=4 * 1024 * 1024;
 
 /// Bytes of all bodies that an HTTP/2 client may send ahead, on one connection.
-const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: RangeInclusive<u32> = 256 * 1024..=16 * 1024 * 1024;
+
+/// Bytes that may be sent ahead on all connections together, as far as the smallest window allows.
+const ALL_WINDOWS_BYTES: usize = 16 * 1024 * 1024;
 
 /// Bytes of answers that wait to be sent, on one HTTP/2 stream.
 const MAX_SEND_BUFFER_BYTES: usize = 256 * 1024;
@@ -230,19 +233,29 @@ fn buffer_bytes(connections: usize) -> usize {
     share.clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end())
 }
 
+/// The windows of a stream and of a connection that comes to so many others. What the disk has no time for yet waits here, in memory: 512 uploads
+/// with 4 MiB each would be 2 GiB.
+fn window_bytes(connections: usize) -> (u32, u32) {
+    let share = ALL_WINDOWS_BYTES / connections.max(1);
+    let share = u32::try_from(share).unwrap_or(u32::MAX);
+    let within = |range: RangeInclusive<u32>| share.clamp(*range.start(), *range.end());
+    (within(STREAM_WINDOW_BYTES), within(CONNECTION_WINDOW_BYTES))
+}
+
 async fn serve_http2<S>(conversation: &Arc<Conversation>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let shared = &conversation.shared;
     let service = conversation.service(STREAM_PIECE_BYTES);
+    let (of_stream, of_connection) = window_bytes(shared.life.tracker.len());
     let stream = watched(stream, &conversation.activity);
     let connection = http2::Builder::new(Streams::of(&shared.life))
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(of_stream)
+        .initial_connection_window_size(of_connection)
         .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
@@ -349,5 +362,15 @@ mod tests {
         assert_eq!(buffer_bytes(1000), MAX_HEADER_BYTES);
         let all: usize = (1..=1024).map(buffer_bytes).sum();
         assert!(all < 75 << 20, "{all} bytes");
+    }
+
+    #[test]
+    fn few_connections_of_http_2_have_large_windows_and_many_small_ones() {
+        assert_eq!(window_bytes(0), (4 << 20, 16 << 20));
+        assert_eq!(window_bytes(4), (4 << 20, 4 << 20));
+        assert_eq!(window_bytes(16), (1 << 20, 1 << 20));
+        assert_eq!(window_bytes(1000), (256 << 10, 256 << 10));
+        let all: u64 = (1..=200).map(|n| u64::from(window_bytes(n).0)).sum();
+        assert!(all < 100 << 20, "{all} bytes");
     }
 }

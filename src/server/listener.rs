@@ -105,16 +105,22 @@ pub(super) async fn accept_loop(
     let stopping = shared.life.stopping.clone();
     let mut said = None;
     loop {
-        let next = async { Ok((socket.accept().await?, crowd.admit().await)) };
-        let next = tokio::select! {
-            next = next => next,
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
             () = stopping.cancelled() => return,
         };
-        match next {
-            Ok((accepted, Some(seat))) => spawn(&shared, accepted, door, seat),
-            Err(error) => back_off(&error, &mut said).await,
+        let accepted = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                back_off(&error, &mut said).await;
+                continue;
+            }
+        };
+        // Who was accepted waits for a seat also at a stop, where those who have one go.
+        match crowd.admit().await {
+            Some(seat) => spawn(&shared, accepted, door, seat),
             // Nobody closes the crowd; without it there is no limit, so nothing is accepted.
-            Ok((_, None)) => return,
+            None => return,
         }
     }
 }

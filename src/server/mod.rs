@@ -48,6 +48,9 @@ use tls::Tls;
 /// note how it was left.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(MAX_CLOSE_WAIT.as_secs() + 5);
 
+/// What a sweep that has begun, and the last jobs, may take beside that.
+const LAST_STEPS: Duration = Duration::from_secs(30);
+
 /// What the server floor is told by the configuration.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -153,8 +156,9 @@ impl Server {
         }
     }
 
-    /// Accepts until a signal says stop, drains, and closes the store. A second signal ends the drain at once.
-    pub async fn run(mut self, mut signals: Signals) {
+    /// Accepts until a signal says stop, drains, calls `drained`, and closes the store, whose lock a successor waits for. A second signal
+    /// ends the drain at once.
+    pub async fn run(mut self, mut signals: Signals, drained: impl FnOnce()) {
         self.accept_all();
         let sweeper = sweeper::spawn(
             Arc::clone(&self.store),
@@ -167,7 +171,12 @@ impl Server {
         while signals.next().await == Event::Reload {
             self.reload();
         }
+        let patience = systemd::stopping();
         self.drain(&mut signals).await;
+        drop(patience);
+        // Asked for once: what hangs now is for the service manager to end.
+        systemd::may_take(CLOSE_TIMEOUT + LAST_STEPS);
+        drained();
         if let Err(error) = sweeper.await {
             tracing::error!(%error, "the sweeper failed");
         }
@@ -215,7 +224,6 @@ impl Server {
 
     async fn drain(&self, signals: &mut Signals) {
         let life = &self.shared.life;
-        systemd::stopping();
         tracing::info!("stopping: requests under way may finish");
         life.stopping.cancel();
         life.tracker.close();

@@ -119,16 +119,25 @@ const PATIENCE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_
 /// Asks for more time than the unit allows for a start, until the answer is dropped: a lost index, or an upload that is being made whole, may
 /// take longer.
 pub fn starting() -> impl Drop {
+    patience()
+}
+
+fn patience() -> impl Drop {
     let (every, more) = PATIENCE;
-    let more = u32::try_from(more.as_micros()).unwrap_or(u32::MAX);
     let asks = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(every);
         loop {
             ticks.tick().await;
-            notify(&[NotifyState::ExtendTimeoutUsec(more)]);
+            may_take(more);
         }
     });
     tokio_util::task::AbortOnDropHandle::new(asks)
+}
+
+/// Asks for so much time from now on, where the unit allows less.
+pub(super) fn may_take(time: Duration) {
+    let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+    notify(&[NotifyState::ExtendTimeoutUsec(micros)]);
 }
 
 /// Says that a reload runs; it is over when the answer is dropped.
@@ -147,9 +156,11 @@ impl Drop for Reloading {
     }
 }
 
-/// Says that the service ends.
-pub fn stopping() {
+/// Says that the service ends, and asks for more time than the unit allows for that, until the answer is dropped: `server.shutdown_timeout`
+/// says how long, and the unit does not know it.
+pub fn stopping() -> impl Drop {
     notify(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+    patience()
 }
 
 /// Pings the watchdog at half its interval, from the runtime that serves requests, until it is aborted: closing the store takes longer

@@ -10,6 +10,7 @@
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::str::FromStr;
 
 use tracing::{Level, Metadata, Subscriber};
@@ -79,7 +80,7 @@ pub fn check_level(level: &str) -> Result<(), String> {
 /// Starts the log. A second call does nothing.
 pub fn init(options: &LogOptions) {
     let filter = EnvFilter::try_new(&options.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let journal = env::var_os("JOURNAL_STREAM").is_some() && !io::stderr().is_terminal();
+    let journal = is_journal(env::var("JOURNAL_STREAM").ok().as_deref(), io::stderr());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(io::stderr().is_terminal())
@@ -92,6 +93,14 @@ pub fn init(options: &LogOptions) {
         (LogFormat::Text, true) => start(builder.without_time().with_level(false).finish()),
         (LogFormat::Text, false) => start(builder.finish()),
     };
+}
+
+/// Whether this is the stream that the service manager connected to the journal, and named so: what it started inherits the name, and may
+/// write elsewhere (systemd.exec(5)).
+fn is_journal(named: Option<&str>, stream: impl AsFd) -> bool {
+    let numbers = named.and_then(|named| named.split_once(':'));
+    let numbers = numbers.and_then(|(dev, ino)| Some((dev.parse().ok()?, ino.parse().ok()?)));
+    rustix::fs::fstat(stream).is_ok_and(|stat| numbers == Some((stat.st_dev, stat.st_ino)))
 }
 
 fn start<S>(lines: S) -> Result<(), TryInitError>
@@ -169,6 +178,18 @@ mod tests {
         // Each would be taken for the name of a target, and silence the rest.
         for word in ["warning", "foo", "", "info,loud"] {
             assert!(check_level(word).is_err(), "{word:?}");
+        }
+    }
+
+    #[test]
+    fn only_the_stream_that_is_named_is_the_journals() {
+        let stream = tempfile::tempfile().unwrap();
+        let stat = rustix::fs::fstat(&stream).unwrap();
+        let (dev, ino) = (stat.st_dev, stat.st_ino);
+        assert!(is_journal(Some(&format!("{dev}:{ino}")), &stream));
+        let other = format!("{dev}:{}", ino + 1);
+        for named in [Some(other.as_str()), Some("1:2"), Some("1"), Some(""), None] {
+            assert!(!is_journal(named, &stream), "{named:?}");
         }
     }
 

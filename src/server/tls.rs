@@ -159,6 +159,6 @@ fn warn_when_public(files: &TlsFiles) {
     if let Ok(metadata) = fs::metadata(path)
         && metadata.permissions().mode() & 0o007 != 0
     {
-        tracing::warn!(path = %path.display(), "the private key can be read by every user; set its mode to 0600");
+        tracing::warn!(path = %path.display(), "the private key is open to every user; take the rights of others away (chmod o-rwx)");
     }
 }

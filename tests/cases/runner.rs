@@ -81,6 +81,7 @@ impl Table {
                 expires_at,
                 session_token: token.map(TokenHash::of),
                 limits: Default::default(),
+                form_lifetime: Default::default(),
             })
         };
         let key = |id: &str, purpose, expires_at| key_with(id, purpose, expires_at, None);

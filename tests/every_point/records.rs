@@ -241,6 +241,7 @@ fn access_key() -> CatalogEntry {
         expires_at: None,
         session_token: None,
         limits: Default::default(),
+        form_lifetime: Default::default(),
     })
 }
 

@@ -203,6 +203,14 @@ impl Server {
         kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 
+    /// How many sockets it has open.
+    pub fn sockets(&self) -> usize {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap();
+        let to = open.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+        to.filter(|to| to.to_string_lossy().starts_with("socket:"))
+            .count()
+    }
+
     pub fn wait(&mut self) -> ExitStatus {
         let child = &mut self.child;
         eventually("the server's end", || child.try_wait().unwrap())

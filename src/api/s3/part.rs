@@ -47,12 +47,14 @@ pub(super) async fn upload(
     let headers = put_headers(&access)?;
     let app = call.app;
     let promise = promise(call);
+    let pace = call.body.pace();
     let mut payload = Payload::new(call, &mut access, headers.attributes.checksum)?;
     check_promise(promise.as_deref(), payload.algorithm())?;
     check_length(payload.announced())?;
     let mut own = own_hasher(upload.rules, payload.algorithm())?;
-    let writer = app.store.write_chunk(upload.id, spec).await;
-    let mut writer = writer.map_err(|error| upload.refusal(error))?;
+    let begin = || app.store.write_chunk(upload.id, spec);
+    let begun = app.admission.begin(&pace, begin).await;
+    let (_place, mut writer) = begun.map_err(|error| upload.refusal(error))?;
     while let Some(bytes) = payload.next().await? {
         if let Some(own) = &mut own {
             own.update(&bytes);

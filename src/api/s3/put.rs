@@ -46,10 +46,12 @@ pub(super) async fn put(
     let upload = new_upload(call, bucket, key, (headers.stored, headers.attributes))?;
     let app = call.app;
     let promise = promise(call);
+    let pace = call.body.pace();
     let mut payload = Payload::new(call, &mut access, claimed)?;
     check_promise(promise.as_deref(), payload.algorithm())?;
     check_length(payload.announced())?;
-    let mut writer = app.store.write_object(upload).await?;
+    let begin = || app.store.write_object(upload.clone());
+    let (_place, mut writer) = app.admission.begin(&pace, begin).await?;
     while let Some(bytes) = payload.next().await? {
         writer.write(bytes).await?;
     }

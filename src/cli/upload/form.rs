@@ -52,6 +52,8 @@ pub(super) enum Refusal {
     Passing(String),
     /// The form may be too old; a fresh one may help.
     Expired(String),
+    /// There is no room, which is the operator's business; until then every attempt fails.
+    Full(String),
     /// No attempt will help.
     Final(String),
 }
@@ -59,7 +61,9 @@ pub(super) enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Passing(what) | Self::Expired(what) | Self::Final(what) => f.write_str(what),
+            Self::Passing(what) | Self::Expired(what) | Self::Full(what) | Self::Final(what) => {
+                f.write_str(what)
+            }
         }
     }
 }
@@ -141,8 +145,7 @@ fn judge(answer: Answer) -> Result<(), Refusal> {
     match answer.status {
         StatusCode::FORBIDDEN => Err(Refusal::Expired(what)),
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Err(Refusal::Passing(what)),
-        // No room is the operator's business; until then every attempt fails.
-        StatusCode::INSUFFICIENT_STORAGE => Err(Refusal::Final(what)),
+        StatusCode::INSUFFICIENT_STORAGE => Err(Refusal::Full(what)),
         status if status.is_server_error() => Err(Refusal::Passing(what)),
         _ if element(&text, "Code") == Some("RequestTimeout") => Err(Refusal::Passing(what)),
         _ => Err(Refusal::Final(what)),
@@ -306,7 +309,8 @@ mod tests {
         assert!(judge(answer(201, "")).is_ok());
         assert!(matches!(judge(answer(503, "")), Err(Refusal::Passing(_))));
         assert!(matches!(judge(answer(403, "")), Err(Refusal::Expired(_))));
-        assert!(matches!(judge(answer(507, "")), Err(Refusal::Final(_))));
+        assert!(matches!(judge(answer(507, "")), Err(Refusal::Full(_))));
+        assert!(matches!(judge(answer(404, "")), Err(Refusal::Final(_))));
         let slow = answer(400, "<Error><Code>RequestTimeout</Code></Error>");
         assert!(matches!(judge(slow), Err(Refusal::Passing(_))));
     }

@@ -20,6 +20,9 @@ use super::super::Failure;
 use super::super::client::{Answer, Client};
 use super::form::Form;
 
+/// Asks for a form whose posts are answered as we read them, for whatever uploader the session was begun.
+const FORM: &str = "form_post_params=true&answer=s3";
+
 /// Pause between two questions whether a session is complete.
 const POLL_PAUSE: Duration = Duration::from_secs(1);
 
@@ -71,7 +74,7 @@ impl Session {
         id: &str,
     ) -> Result<Self, Failure> {
         let id: crate::model::Id = id.parse().map_err(|error| Failure::of("--resume", error))?;
-        let target = format!("{url}/v1/files/uploads/{id}?form_post_params=true&chunk_md5s=true");
+        let target = format!("{url}/v1/files/uploads/{id}?{FORM}&chunk_md5s=true");
         let answer = ask_again(&client, token, Method::GET, &target, None).await?;
         Self::of(client, url, token, &upload_of(answer)?)
     }
@@ -136,10 +139,7 @@ impl Session {
         if !Arc::ptr_eq(&self.form(), old) {
             return Ok(());
         }
-        let target = format!(
-            "{}/v1/files/uploads/{}?form_post_params=true",
-            self.url, self.id
-        );
+        let target = format!("{}/v1/files/uploads/{}?{FORM}", self.url, self.id);
         let answer = ask_again(&self.client, &self.token, Method::GET, &target, None).await?;
         let fresh = form_of(&upload_of(answer)?)?;
         if fresh == **old {

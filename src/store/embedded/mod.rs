@@ -105,6 +105,8 @@ pub struct Options {
     pub free_floor_bytes: u64,
     /// Bytes set aside for a restart on a full disk; 64 MiB by default, 0 for none.
     pub ballast_bytes: u64,
+    /// Whether that is made so; else the space that is set aside stays as it is.
+    pub keeps_ballast: bool,
     /// Most chunks that are written at once; one holds at most about 9 MiB of memory, eight 2.5 MiB each, 512 a quarter
     /// of a MiB each. 512 by default.
     pub max_writers: usize,
@@ -117,6 +119,7 @@ impl Options {
             data: data.into(),
             free_floor_bytes: 64 << 20,
             ballast_bytes: 64 << 20,
+            keeps_ballast: true,
             max_writers: 512,
         }
     }

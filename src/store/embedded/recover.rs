@@ -79,7 +79,8 @@ async fn settle(
         }
     }
     engine.blocking(keep_ballast).await?;
-    if engine.options.ballast_bytes > 0 && !engine.disk.has_ballast() {
+    let wants_ballast = engine.options.keeps_ballast && engine.options.ballast_bytes > 0;
+    if wants_ballast && engine.disk.ballast_bytes() == 0 {
         tracing::warn!(
             "no room for the ballast (store.ballast) above the floor: a restart on a full disk may fail"
         );
@@ -98,20 +99,15 @@ pub(super) fn mark_clean(txn: &mut Txn<'_>, in_order: bool) -> Result<(), StoreE
     txn.put(clean_key(), by_pipeline::clean_value(in_order))
 }
 
-/// Makes the ballast again when there is room for it.
+/// Makes the ballast as it should be when there is room for it.
 pub(super) fn keep_ballast(engine: &Engine) -> Result<(), StoreError> {
-    let (ballast, floor) = (
-        engine.options.ballast_bytes,
-        engine.options.free_floor_bytes,
-    );
-    let wanted = floor.saturating_add(ballast.saturating_mul(2));
-    if ballast == 0 || engine.disk.free_bytes()? < wanted {
-        return Ok(());
+    let options = &engine.options;
+    match options.keeps_ballast {
+        true => engine
+            .disk
+            .keep_ballast(options.ballast_bytes, options.free_floor_bytes),
+        false => Ok(()),
     }
-    if let Err(error) = engine.disk.make_ballast(ballast) {
-        tracing::warn!(%error, "no ballast; a restart on a full disk may fail");
-    }
-    Ok(())
 }
 
 /// Sees to it that an index that was found damaged is rebuilt at the next start. What of it is sound goes on serving.

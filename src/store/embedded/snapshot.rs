@@ -238,6 +238,7 @@ mod tests {
             expires_at: None,
             session_token: None,
             limits: Default::default(),
+            form_lifetime: Default::default(),
         };
         let entries = [CatalogEntry::Bucket(films), CatalogEntry::AccessKey(key)];
         let keys = entries.each_ref().map(CatalogEntry::key);

@@ -996,7 +996,7 @@ async fn a_full_disk_refuses_uploads_and_serves_the_rest() {
 }
 
 #[tokio::test]
-async fn the_ballast_is_made_at_start_and_again_by_a_sweep() {
+async fn the_ballast_is_made_at_start_as_it_is_asked_for_and_again_by_a_sweep() {
     let folder = Folder::new();
     let mut options = folder.options();
     options.ballast_bytes = 1 << 20;
@@ -1011,6 +1011,29 @@ async fn the_ballast_is_made_at_start_and_again_by_a_sweep() {
     };
     store.sweep(clock, 1).await.unwrap();
     assert_eq!(length(&folder), Some(1 << 20));
+    store.close().await.unwrap();
+    drop(store);
+    // An empty one is what a crash leaves between its making and its filling.
+    for (before, keeps_ballast, ballast_bytes, after) in [
+        (1 << 20, false, 2 << 20, Some(1 << 20)),
+        (1 << 20, true, 2 << 20, Some(2 << 20)),
+        (0, true, 2 << 20, Some(2 << 20)),
+        (2 << 20, true, 1 << 20, Some(1 << 20)),
+        (1 << 20, false, 0, Some(1 << 20)),
+        (1 << 20, true, 0, None),
+    ] {
+        let file = fs::File::create(folder.0.join("ballast")).unwrap();
+        file.set_len(before).unwrap();
+        let options = Options {
+            ballast_bytes,
+            keeps_ballast,
+            ..folder.options()
+        };
+        let store = EmbeddedStore::open(options, NOW).await.unwrap();
+        let case = (before, keeps_ballast, ballast_bytes);
+        assert_eq!(length(&folder), after, "{case:?}");
+        store.close().await.unwrap();
+    }
 }
 
 #[tokio::test]

@@ -128,6 +128,7 @@ fn key(form: &PostForm, options: &Options) -> Option<AccessKey> {
         session_token: form.get("x-amz-security-token").map(TokenHash::of),
         // What the key may do only its server knows, too.
         limits: KeyLimits::default(),
+        form_lifetime: Default::default(),
     })
 }
 

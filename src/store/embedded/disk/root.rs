@@ -150,17 +150,34 @@ impl Disk {
         })
     }
 
-    /// Whether space is set aside.
-    pub(in super::super) fn has_ballast(&self) -> bool {
-        self.root.join("ballast").exists()
+    /// How many bytes are set aside.
+    pub(in super::super) fn ballast_bytes(&self) -> u64 {
+        fs::metadata(self.root.join("ballast")).map_or(0, |ballast| ballast.len())
     }
 
-    /// Sets `bytes` of space aside; nothing when that was done before.
-    pub(in super::super) fn make_ballast(&self, bytes: u64) -> Result<(), StoreError> {
-        let path = self.root.join("ballast");
-        if path.exists() {
+    /// Sets `bytes` of space aside, in place of what was set aside before, while that leaves as much again above `floor`. A crash in the middle
+    /// leaves another number of bytes, which is as good as a changed setting.
+    pub(in super::super) fn keep_ballast(&self, bytes: u64, floor: u64) -> Result<(), StoreError> {
+        let before = self.ballast_bytes();
+        if before == bytes {
             return Ok(());
         }
+        let wanted = floor.saturating_add(bytes.saturating_mul(2));
+        if bytes > 0 && self.free_bytes()?.saturating_add(before) < wanted {
+            return Ok(());
+        }
+        if let Err(error) = self.make_ballast(bytes) {
+            tracing::warn!(%error, "no ballast; a restart on a full disk may fail");
+        }
+        Ok(())
+    }
+
+    fn make_ballast(&self, bytes: u64) -> Result<(), StoreError> {
+        self.free_ballast()?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        let path = self.root.join("ballast");
         let made = self.run("make the ballast", || {
             let file = open_options().create_new(true).open(&path)?;
             Ok(rustix::fs::fallocate(

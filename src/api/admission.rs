@@ -1,0 +1,337 @@
+//! Which uploads are taken in, and which gives way when there is no room for one more.
+//!
+//! Owns: [`Admission`], which asks the store for a writer, and has the upload that has been standing still longest give way when the store
+//! takes no more: whoever holds one valid form could keep everybody else out with posts that send a byte now and then. And [`Pace`], which knows
+//! for how long a body has waited for its peer; who sends less than [`MOVED_BYTES`] is as good as silent.
+//!
+//! Never does: count writers; the store does. End an upload: its body does, and its handler then lets go of the writer.
+//!
+//! Invariants: who waits for us, for the disk or for a commit, never gives way; who is told to is told once. Newcomers are
+//! let in as they came, and wait for [`LONGEST_WAIT`] at most.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Context;
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::store::StoreError;
+
+/// Bytes of a body that count as a sign of life.
+const MOVED_BYTES: usize = 1024;
+
+/// How long an upload may stand still while others wait for its place. Clients on bad networks are silent for a second or two now and then.
+const STANDING_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long one of which hardly anything came yet may: hundreds that came together would keep everybody else out for as long.
+const UNPROVEN_PATIENCE: Duration = Duration::from_millis(750);
+
+/// With fewer bytes than this hardly anything came: a form alone may have as many.
+const UNPROVEN_BYTES: usize = 24 << 10;
+
+/// Longest wait of a newcomer for a place.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// Time after which who was told to give way no longer counts as going: somebody else may have got that place.
+const LEAVING_TIME: Duration = Duration::from_secs(1);
+
+/// Time until the newcomer whose turn it is looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
+
+/// Time between two lines in the log that say how many were let go.
+const TELL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How a body comes in.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    standing: Mutex<Standing>,
+    gives_way: AtomicBool,
+    waker: AtomicWaker,
+}
+
+#[derive(Debug, Default)]
+struct Standing {
+    /// Since when it waits for its peer.
+    since: Option<Instant>,
+    /// How long it did so before, since it last moved. What it waited for us does not count.
+    before: Duration,
+    /// Bytes that came since it last moved.
+    bytes: usize,
+    /// Bytes that came in all.
+    total: usize,
+}
+
+impl Pace {
+    /// It waits for its peer; whether it must give way instead. If that comes to be so the task is woken.
+    pub(super) fn waits(&self, cx: &Context<'_>) -> bool {
+        self.waker.register(cx.waker());
+        self.standing().since.get_or_insert_with(Instant::now);
+        self.gives_way.load(Ordering::SeqCst)
+    }
+
+    /// So many bytes came, or it is over.
+    pub(super) fn came(&self, bytes: usize) {
+        let mut standing = self.standing();
+        let waited = standing.since.take().map(|since| since.elapsed());
+        standing.before += waited.unwrap_or_default();
+        standing.bytes += bytes;
+        standing.total = standing.total.saturating_add(bytes);
+        if standing.bytes >= MOVED_BYTES {
+            (standing.before, standing.bytes) = (Duration::ZERO, 0);
+        }
+    }
+
+    /// For how long it has been standing still; `None` while it may not be disturbed: it does not wait for its peer, or patience is not over.
+    fn still_for(&self) -> Option<Duration> {
+        let standing = self.standing();
+        let still = standing.before + standing.since?.elapsed();
+        let patience = match standing.total < UNPROVEN_BYTES {
+            true => UNPROVEN_PATIENCE,
+            false => STANDING_PATIENCE,
+        };
+        (still >= patience).then_some(still)
+    }
+
+    fn give_way(&self) {
+        self.gives_way.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The uploads that are under way.
+#[derive(Debug, Default)]
+pub(super) struct Admission {
+    inside: Mutex<Inside>,
+    /// Held by the newcomer whose turn it is.
+    turn: tokio::sync::Mutex<()>,
+    left: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    by_number: HashMap<u64, Arc<Pace>>,
+    next: u64,
+    /// Let go since the log was told.
+    let_go: u64,
+    told: Option<Instant>,
+}
+
+/// The place of one upload; dropped behind its writer.
+#[derive(Debug)]
+pub(super) struct Admitted<'a> {
+    admission: &'a Admission,
+    number: u64,
+}
+
+impl Admission {
+    /// Begins to write what comes at this pace; when the store is busy with others, as soon as one of them has given way.
+    ///
+    /// # Errors
+    /// What `begin` says; [`StoreError::Busy`] when there was no place for [`LONGEST_WAIT`].
+    pub(super) async fn begin<W, F>(
+        &self,
+        pace: &Arc<Pace>,
+        begin: impl Fn() -> F,
+    ) -> Result<(Admitted<'_>, W), StoreError>
+    where
+        F: Future<Output = Result<W, StoreError>>,
+    {
+        // Nobody passes by those who wait.
+        let is_open = self.turn.try_lock().is_ok();
+        let begun = match is_open {
+            true => begin().await,
+            false => Err(StoreError::Busy),
+        };
+        let writer = match begun {
+            Err(StoreError::Busy) => {
+                // Before it is its turn: who gives way needs a moment, and those of many may pass at once.
+                let asked = self.inside().let_go();
+                let waiting = self.begin_in_turn(begin, asked);
+                let waiting = tokio::time::timeout(LONGEST_WAIT, waiting);
+                waiting.await.unwrap_or(Err(StoreError::Busy))?
+            }
+            begun => begun?,
+        };
+        Ok((self.admit(pace), writer))
+    }
+
+    async fn begin_in_turn<W, F>(
+        &self,
+        begin: impl Fn() -> F,
+        has_asked: bool,
+    ) -> Result<W, StoreError>
+    where
+        F: Future<Output = Result<W, StoreError>>,
+    {
+        let _turn = self.turn.lock().await;
+        let mut asked = has_asked.then(Instant::now);
+        loop {
+            match begin().await {
+                Err(StoreError::Busy) => {}
+                begun => return begun,
+            }
+            // One for one: who was told to give way may need a moment.
+            if asked.is_none_or(|asked| asked.elapsed() >= LEAVING_TIME) {
+                asked = self.inside().let_go().then(Instant::now);
+            }
+            let _left = tokio::time::timeout(LOOK_AGAIN, self.left.notified()).await;
+        }
+    }
+
+    fn admit(&self, pace: &Arc<Pace>) -> Admitted<'_> {
+        let mut inside = self.inside();
+        let number = inside.next;
+        inside.next += 1;
+        inside.by_number.insert(number, Arc::clone(pace));
+        let admission = self;
+        Admitted { admission, number }
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inside {
+    /// Tells the one that has been standing still longest to give way; whether there is one.
+    fn let_go(&mut self) -> bool {
+        let still = self.by_number.iter();
+        let still = still.filter_map(|(number, pace)| Some((pace.still_for()?, *number)));
+        let chosen = still.max().map(|(_, number)| number);
+        let Some(pace) = chosen.and_then(|number| self.by_number.remove(&number)) else {
+            return false;
+        };
+        pace.give_way();
+        self.tell();
+        true
+    }
+
+    fn tell(&mut self) {
+        self.let_go += 1;
+        if self.told.is_some_and(|told| told.elapsed() < TELL_INTERVAL) {
+            return;
+        }
+        tracing::warn!(
+            let_go = self.let_go,
+            "as many uploads as the store takes at once: those that stand still are let go for newcomers"
+        );
+        self.told = Some(Instant::now());
+        self.let_go = 0;
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.admission.inside().by_number.remove(&self.number);
+        self.admission.left.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::body::{BodyError, RequestBody};
+    use bytes::Bytes;
+    use futures_util::stream;
+    use http_body::Frame;
+    use http_body_util::StreamBody;
+    use tokio::sync::Semaphore;
+
+    /// A store with so many writers, and who uses it.
+    #[derive(Clone)]
+    struct Rig(Arc<Admission>, Arc<Semaphore>);
+
+    impl Rig {
+        fn new(writers: usize) -> Self {
+            Self(Arc::default(), Arc::new(Semaphore::new(writers)))
+        }
+
+        /// An upload that sends a piece of so many bytes each second; how it ended, and how long it waited for its place.
+        async fn uploads(
+            self,
+            pieces: usize,
+            bytes: usize,
+        ) -> (Result<(), BodyError>, Option<Duration>) {
+            let began = Instant::now();
+            let frames = stream::unfold(0_usize, move |sent| async move {
+                tokio::time::sleep(Duration::from_secs(u64::from(sent > 0))).await;
+                let piece = Frame::data(Bytes::from(vec![0; bytes]));
+                (sent < pieces).then_some((std::io::Result::Ok(piece), sent + 1))
+            });
+            let body = StreamBody::new(Box::pin(frames));
+            let mut body = RequestBody::new(body, Duration::from_secs(30));
+            let pace = body.pace();
+            let begin = || {
+                let permit = Arc::clone(&self.1).try_acquire_owned();
+                std::future::ready(permit.map_err(|_| StoreError::Busy))
+            };
+            let Ok(_inside) = self.0.begin(&pace, begin).await else {
+                return (Ok(()), None);
+            };
+            let waited = began.elapsed();
+            while let Some(bytes) = body.next_bytes().await {
+                if let Err(error) = bytes {
+                    return (Err(error), Some(waited));
+                }
+            }
+            (Ok(()), Some(waited))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn uploads_that_only_trickle_give_way_to_newcomers() {
+        let rig = Rig::new(3);
+        let trickle = || tokio::spawn(rig.clone().uploads(100, 1));
+        let slow: Vec<_> = (0..3).map(|_| trickle()).collect();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let (sent, waited) = rig.clone().uploads(3, 1).await;
+        sent.unwrap();
+        assert!(waited.unwrap() <= UNPROVEN_PATIENCE);
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        let mut gone = 0;
+        for slow in slow {
+            gone += usize::from(matches!(slow.await.unwrap().0, Err(BodyError::GaveWay)));
+        }
+        assert_eq!(gone, 1, "one for one");
+        assert!(rig.0.inside().by_number.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upload_that_moves_keeps_its_place_and_the_newcomer_is_told_to_come_later() {
+        let rig = Rig::new(1);
+        let moving = tokio::spawn(rig.clone().uploads(20, UNPROVEN_BYTES));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let began = Instant::now();
+        let (_, waited) = rig.clone().uploads(1, 1).await;
+        assert_eq!((waited, began.elapsed()), (None, LONGEST_WAIT));
+        moving.await.unwrap().0.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_us_does_not_stand_still() {
+        let pace = Pace::default();
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(!pace.waits(cx));
+        tokio::time::sleep(UNPROVEN_PATIENCE - UNPROVEN_PATIENCE / 3).await;
+        pace.came(1);
+        tokio::time::sleep(STANDING_PATIENCE).await;
+        assert_eq!(pace.still_for(), None, "it is our turn");
+        assert!(!pace.waits(cx));
+        tokio::time::sleep(UNPROVEN_PATIENCE / 3).await;
+        assert_eq!(pace.still_for(), Some(UNPROVEN_PATIENCE));
+        pace.came(UNPROVEN_BYTES);
+        assert!(!pace.waits(cx));
+        tokio::time::sleep(UNPROVEN_PATIENCE).await;
+        assert_eq!(pace.still_for(), None, "it has moved");
+        tokio::time::sleep(STANDING_PATIENCE - UNPROVEN_PATIENCE).await;
+        assert_eq!(pace.still_for(), Some(STANDING_PATIENCE));
+    }
+}
