@@ -10,7 +10,7 @@
 //! let in as they came, and wait for [`LONGEST_WAIT`] at most.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 use std::time::Duration;
@@ -110,7 +110,9 @@ impl Pace {
 #[derive(Debug, Default)]
 pub(super) struct Admission {
     inside: Mutex<Inside>,
-    /// Held by the newcomer whose turn it is.
+    /// Newcomers that wait for a place.
+    waiting: AtomicUsize,
+    /// Held by the one of them whose turn it is.
     turn: tokio::sync::Mutex<()>,
     left: Notify,
 }
@@ -145,13 +147,13 @@ impl Admission {
         F: Future<Output = Result<W, StoreError>>,
     {
         // Nobody passes by those who wait.
-        let is_open = self.turn.try_lock().is_ok();
-        let begun = match is_open {
-            true => begin().await,
-            false => Err(StoreError::Busy),
+        let begun = match self.waiting.load(Ordering::SeqCst) {
+            0 => begin().await,
+            _ => Err(StoreError::Busy),
         };
         let writer = match begun {
             Err(StoreError::Busy) => {
+                let _waiting = Waiting::among(&self.waiting);
                 // Before it is its turn: who gives way needs a moment, and those of many may pass at once.
                 let asked = self.inside().let_go();
                 let waiting = self.begin_in_turn(begin, asked);
@@ -197,6 +199,22 @@ impl Admission {
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A newcomer that waits, and is counted.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn among(all: &'a AtomicUsize) -> Self {
+        all.fetch_add(1, Ordering::SeqCst);
+        Self(all)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -313,6 +331,21 @@ mod tests {
         let (_, waited) = rig.clone().uploads(1, 1).await;
         assert_eq!((waited, began.elapsed()), (None, LONGEST_WAIT));
         moving.await.unwrap().0.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_there_is_room_nobody_gives_way_whoever_comes_at_the_same_moment() {
+        let rig = Rig::new(2);
+        let slow = tokio::spawn(rig.clone().uploads(10, 1));
+        tokio::time::sleep(STANDING_PATIENCE).await;
+        // As another one that is let in at this moment would hold it.
+        let turn = rig.0.turn.lock().await;
+        let (sent, waited) = rig.clone().uploads(1, 1).await;
+        assert_eq!(waited, Some(Duration::ZERO));
+        sent.unwrap();
+        drop(turn);
+        slow.await.unwrap().0.unwrap();
+        assert_eq!(rig.0.waiting.load(Ordering::SeqCst), 0);
     }
 
     #[tokio::test(start_paused = true)]
