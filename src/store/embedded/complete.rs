@@ -68,6 +68,7 @@ pub(super) async fn complete_and_wait(
 ) -> Result<Option<ObjectMeta>, StoreError> {
     let (waiter, clock) = (Waiter::default(), Running::from(now));
     let lease = engine.leases.take(id);
+    let _awaits = lease.awaits();
     let completed = async {
         drop(lease.turn.lock().await);
         let work = waiter.complete(engine, id, clock);
@@ -125,13 +126,22 @@ pub(super) async fn complete(
     make_whole(&engine, id, (clock.into(), Told::Somebody)).await
 }
 
-/// As [`complete`], when nobody waits for it any more; unless its key was given to another since.
+/// As [`complete`], when nobody waits for it any more; unless its key was given to another since. Who asks for the end anew meanwhile is
+/// somebody who waits.
 pub(super) async fn complete_late(
     engine: Arc<Engine>,
     id: Id,
     clock: Running,
 ) -> Result<(), StoreError> {
     make_whole(&engine, id, (clock, Told::Nobody)).await
+}
+
+/// Who is told now, when `told` was when it began.
+fn told_now(told: Told, lease: &Lease) -> Told {
+    match lease.is_awaited() {
+        true => Told::Somebody,
+        false => told,
+    }
 }
 
 async fn make_whole(
@@ -142,7 +152,7 @@ async fn make_whole(
     let lease = engine.leases.take(id);
     let _turn = lease.turn.lock().await;
     // Asked before its chunks are copied, which may take hours, and again in the moment in which it is named.
-    if told == Told::Nobody && give_way(engine, &lease).await? {
+    if told_now(told, &lease) == Told::Nobody && give_way(engine, &lease).await? {
         return Ok(());
     }
     match assemble(engine, &lease, clock).await {
@@ -153,7 +163,7 @@ async fn make_whole(
         }
         Err(error) => Err(error),
         Ok(None) => Ok(()),
-        Ok(Some(meta)) => match name(engine, meta, (clock.now(), told)).await {
+        Ok(Some(meta)) => match name(engine, meta, (clock.now(), told_now(told, &lease))).await {
             Err(StoreError::NoSuchBucket) => {
                 tracing::warn!(%id, "an upload was left without its bucket, which was removed");
                 fail_unlabelled(engine, id).await

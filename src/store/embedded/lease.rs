@@ -12,11 +12,12 @@
 //! 3. Once sealed, nobody writes to the main file through a claim any more.
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 
 use super::faults::{self, Bug};
 use super::records::SessionRecord;
-use super::sync::{Mutex, MutexGuard, RwLock};
+use super::sync::{AtomicUsize, Mutex, MutexGuard, RwLock};
 use crate::model::{ChunkReceipt, Id, MAX_OBJECT_BYTES, Place};
 
 type Map = Arc<Mutex<HashMap<Id, Weak<Lease>>>>;
@@ -38,6 +39,7 @@ impl Leases {
             live: Mutex::default(),
             sealed: RwLock::new(false),
             turn: tokio::sync::Mutex::new(()),
+            awaited: AtomicUsize::new(0),
         });
         map.insert(id, Arc::downgrade(&lease));
         lease
@@ -62,6 +64,17 @@ pub(super) struct Lease {
     pub(super) sealed: RwLock<bool>,
     /// Taken by whoever completes, relabels or removes the upload as a whole.
     pub(super) turn: tokio::sync::Mutex<()>,
+    /// How many wait for the upload to be made whole.
+    awaited: AtomicUsize,
+}
+
+/// Somebody who waits for an upload to be made whole, by whomever.
+pub(super) struct Awaits<'a>(&'a Lease);
+
+impl Drop for Awaits<'_> {
+    fn drop(&mut self) {
+        self.0.awaited.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -101,6 +114,17 @@ impl Lease {
         if let Some(first) = first.filter(|first| first.place == Place::Main(0)) {
             live.first_extent = live.first_extent.max(first.length);
         }
+    }
+
+    /// Notes, until that is dropped, that somebody waits for the upload to be made whole.
+    pub(super) fn awaits(&self) -> Awaits<'_> {
+        self.awaited.fetch_add(1, Ordering::SeqCst);
+        Awaits(self)
+    }
+
+    /// Whether somebody does.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::SeqCst) > 0
     }
 
     /// Waits until nobody writes to the main file, and lets nobody begin again.

@@ -295,6 +295,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn so_does_who_asks_again_while_a_sweep_makes_it_whole() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = refused(&store, 0).await;
+        post(&store, "key", b"other").await;
+        let lease = store.engine.leases.take(id);
+        let turn = lease.turn.lock().await;
+        let engine = Arc::clone(&store.engine);
+        let mut late = std::pin::pin!(complete::complete_late(engine, id, Running::from(after(5))));
+        assert!(futures_util::poll!(&mut late).is_pending());
+        let mut again = std::pin::pin!(store.complete_parts(id, completion(), after(5)));
+        while !lease.is_awaited() {
+            assert!(futures_util::poll!(&mut again).is_pending());
+            tokio::task::yield_now().await;
+        }
+        drop(turn);
+        late.await.unwrap();
+        assert_eq!(again.await.unwrap().unwrap().id, id);
+        assert!(bytes_of_key(&store).await == [FIRST, &SECOND].concat());
+    }
+
+    #[tokio::test]
     async fn of_two_whose_end_was_refused_the_later_one_gets_the_key() {
         for turns in [[0, 1], [1, 0]] {
             let folder = Folder::new();

@@ -10,7 +10,7 @@
 
 #[cfg(not(feature = "schedules"))]
 mod place {
-    pub(in super::super) use std::sync::atomic::AtomicBool;
+    pub(in super::super) use std::sync::atomic::{AtomicBool, AtomicUsize};
     pub(in super::super) use std::sync::{Condvar, Mutex, MutexGuard, RwLock};
     pub(in super::super) use std::thread;
 
@@ -36,7 +36,7 @@ mod place {
 
     pub(in super::super) use shuttle::future::JoinError;
     use shuttle::future::{JoinHandle, block_on, spawn};
-    pub(in super::super) use shuttle::sync::atomic::AtomicBool;
+    pub(in super::super) use shuttle::sync::atomic::{AtomicBool, AtomicUsize};
     pub(in super::super) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock};
     pub(in super::super) use shuttle::thread;
 
