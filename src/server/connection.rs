@@ -56,13 +56,16 @@ const MAX_HEADERS: usize = 100;
 const MAX_STREAMS: u32 = 64;
 
 /// Bytes of a body that an HTTP/2 client may send ahead, on one stream: the first while there are many connections, the last while there are few.
-const STREAM_WINDOW_BYTES: RangeInclusive<u32> = 256 * 1024..=4 * 1024 * 1024;
+const STREAM_WINDOW_BYTES: RangeInclusive<u32> = 64 * 1024..=4 * 1024 * 1024;
 
 /// Bytes of all bodies that an HTTP/2 client may send ahead, on one connection.
 const CONNECTION_WINDOW_BYTES: RangeInclusive<u32> = 256 * 1024..=16 * 1024 * 1024;
 
 /// Bytes that may be sent ahead on all connections together, as far as the smallest window allows.
-const ALL_WINDOWS_BYTES: usize = 16 * 1024 * 1024;
+const ALL_WINDOWS_BYTES: usize = 64 * 1024 * 1024;
+
+/// Streams whose windows a connection has room for: one that nobody reads is not to hold up the others.
+const STREAMS_AHEAD: u32 = 4;
 
 /// Bytes of answers that wait to be sent, on one HTTP/2 stream.
 const MAX_SEND_BUFFER_BYTES: usize = 256 * 1024;
@@ -238,8 +241,11 @@ fn buffer_bytes(connections: usize) -> usize {
 fn window_bytes(connections: usize) -> (u32, u32) {
     let share = ALL_WINDOWS_BYTES / connections.max(1);
     let share = u32::try_from(share).unwrap_or(u32::MAX);
-    let within = |range: RangeInclusive<u32>| share.clamp(*range.start(), *range.end());
-    (within(STREAM_WINDOW_BYTES), within(CONNECTION_WINDOW_BYTES))
+    let within = |share: u32, range: RangeInclusive<u32>| share.clamp(*range.start(), *range.end());
+    (
+        within(share / STREAMS_AHEAD, STREAM_WINDOW_BYTES),
+        within(share, CONNECTION_WINDOW_BYTES),
+    )
 }
 
 async fn serve_http2<S>(conversation: &Arc<Conversation>, stream: S)
@@ -367,9 +373,9 @@ mod tests {
     #[test]
     fn few_connections_of_http_2_have_large_windows_and_many_small_ones() {
         assert_eq!(window_bytes(0), (4 << 20, 16 << 20));
-        assert_eq!(window_bytes(4), (4 << 20, 4 << 20));
-        assert_eq!(window_bytes(16), (1 << 20, 1 << 20));
-        assert_eq!(window_bytes(1000), (256 << 10, 256 << 10));
+        assert_eq!(window_bytes(4), (4 << 20, 16 << 20));
+        assert_eq!(window_bytes(16), (1 << 20, 4 << 20));
+        assert_eq!(window_bytes(1000), (64 << 10, 256 << 10));
         let all: u64 = (1..=200).map(|n| u64::from(window_bytes(n).0)).sum();
         assert!(all < 100 << 20, "{all} bytes");
     }
