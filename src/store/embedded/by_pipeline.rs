@@ -7,12 +7,13 @@
 //! Invariants:
 //! 1. The entry of an object, and the counter, change in the job that changes its record.
 //! 2. The table counts only behind a start of a version that keeps it: an earlier one, which does not, leaves a clean mark without
-//!    [`IN_ORDER`], and after a crash of ours the note is there. Then the start fills it, once; for want of room it stays out of order, and
-//!    the start goes on.
+//!    [`IN_ORDER`], and after a crash of ours the note is there. Else the start fills it, once; for want of room it stays out of order, and
+//!    the start goes on. Only an earlier version that crashed behind a crash of ours is not noticed; `reindex` mends what it left.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use super::damage;
 use super::index::{Index, Txn};
 use super::records::{self, META, OBJECTS, PIPELINE_FILES};
 use super::sync::Handle;
@@ -109,18 +110,27 @@ fn note_key() -> Vec<u8> {
     records::key(META, &[b"pipelines"])
 }
 
-/// Makes the table anew from the records, before anybody else uses the index. Returns whether it is in order now: not when there is no room for
-/// it, or a record cannot be read.
-pub(super) fn fill(index: &Index) -> Result<bool, StoreError> {
-    match empty(index).and_then(|()| fill_empty(index)) {
+/// Makes the table anew from the records, before anybody else uses the index. Returns whether it is in order now: not when `check_room` says that
+/// there is no room for it. Records that cannot be read are passed over.
+pub(super) fn fill(
+    index: &Index,
+    check_room: impl Fn() -> Result<(), StoreError>,
+) -> Result<bool, StoreError> {
+    let filled = check_room().and_then(|()| {
+        empty(index)?;
+        fill_empty(index, check_room)
+    });
+    match filled {
         Ok(files) => {
             if files > 0 {
                 tracing::info!(files, "the list of each pipeline's files was made");
             }
             Ok(true)
         }
-        Err(error @ (StoreError::Full | StoreError::Corrupt(_))) => {
-            tracing::warn!(%error, "no list of each pipeline's files; to list those of one takes longer");
+        Err(StoreError::Full) => {
+            tracing::warn!(
+                "no room to list each pipeline's files apart; to list those of one takes longer"
+            );
             Ok(false)
         }
         Err(error) => Err(error),
@@ -151,7 +161,10 @@ fn count_key_prefix() -> Vec<u8> {
 }
 
 /// Returns how many entries there are now.
-fn fill_empty(index: &Index) -> Result<u64, StoreError> {
+fn fill_empty(
+    index: &Index,
+    check_room: impl Fn() -> Result<(), StoreError>,
+) -> Result<u64, StoreError> {
     let runtime = Handle::current();
     // One number for each pipeline that has files.
     let mut counts = HashMap::<Id, u64>::new();
@@ -164,13 +177,19 @@ fn fill_empty(index: &Index) -> Result<u64, StoreError> {
         runtime.block_on(index.commit_lazily(put))
     };
     index.scan(&[OBJECTS], |_, record| {
-        let listed = records::decode_listed(record)?;
+        let listed = match records::decode_listed(record) {
+            Err(error) if damage::is_of_one_record(&error) => {
+                return Ok(ControlFlow::Continue(()));
+            }
+            listed => listed?,
+        };
         if let Some(pipeline) = listed.pipeline {
             *counts.entry(pipeline.id).or_default() += 1;
             let key = entry_key(pipeline.id, listed.created_at, listed.id);
             step.push((key, records::end_of(listed.expires_at)));
         }
         if step.len() >= STEP {
+            check_room()?;
             write(std::mem::take(&mut step))?;
         }
         Ok(ControlFlow::Continue(()))
@@ -189,6 +208,8 @@ fn fill_empty(index: &Index) -> Result<u64, StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::model::{ObjectKey, PipelineRef};
     use crate::store::embedded::EmbeddedStore;
@@ -278,6 +299,31 @@ mod tests {
             drop(store);
             assert_eq!(listed(&folder.open().await, 1).await, names(&[]));
         }
+    }
+
+    #[tokio::test]
+    async fn without_room_it_is_not_made_and_what_cannot_be_read_is_passed_over() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let lost = post(&store, "lost", 1).await;
+        post(&store, "found", 1).await;
+        let junk = move |txn: &mut Txn<'_>| {
+            let place = records::object_key(&lost.bucket, &lost.key);
+            txn.put(place, b"no record".to_vec())?;
+            note(txn, false)
+        };
+        let engine = Arc::clone(&store.engine);
+        engine.index.commit(junk).await.unwrap();
+        let fill_with = async |room: fn() -> Result<(), StoreError>| {
+            let filled = engine.blocking(move |engine| fill(&engine.index, room));
+            let filled = filled.await.unwrap();
+            let noted = is_in_order(&engine.index, None).unwrap();
+            assert_eq!(filled, noted);
+            filled
+        };
+        assert!(!fill_with(|| Err(StoreError::Full)).await);
+        assert!(fill_with(|| Ok(())).await);
+        assert_eq!(listed(&store, 1).await, names(&["found"]));
     }
 
     #[tokio::test]

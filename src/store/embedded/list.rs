@@ -14,7 +14,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::records::{self, CREATED, EXPIRY, Listed, OBJECT_IDS, OBJECTS};
-use super::{Engine, by_pipeline, objects};
+use super::{Engine, by_pipeline, damage, objects};
 use crate::model::{Id, Timestamp};
 use crate::store::{FilePage, FileQuery, SortKey, StoreError};
 
@@ -173,8 +173,10 @@ fn is_among(engine: &Engine, among: Among, key: &[u8]) -> Result<bool, StoreErro
     let Some(record) = record else {
         return Ok(false);
     };
-    let of = records::decode_listed(&record)?.pipeline;
-    Ok(of.is_some_and(|of| of.id == pipeline))
+    match records::decode_listed(&record) {
+        Err(error) if damage::is_of_one_record(&error) => Ok(false),
+        listed => Ok(listed?.pipeline.is_some_and(|of| of.id == pipeline)),
+    }
 }
 
 /// Where an object stands in a list: the smaller, the earlier.

@@ -123,6 +123,11 @@ impl Options {
             max_writers: 512,
         }
     }
+
+    /// Bytes that uploads leave free, whatever is configured: enough that the index can still be written.
+    fn floor_bytes(&self) -> u64 {
+        self.free_floor_bytes.max(2 * MIN_INDEX_ROOM)
+    }
 }
 
 /// The embedded engine.
@@ -284,14 +289,9 @@ impl Engine {
         receipt.as_deref().map(records::decode_receipt).transpose()
     }
 
-    /// Bytes that uploads leave free, whatever is configured: enough that the index can still be written.
-    fn floor_bytes(&self) -> u64 {
-        self.options.free_floor_bytes.max(2 * MIN_INDEX_ROOM)
-    }
-
     /// Fails with [`StoreError::Full`] when uploads would eat into the floor.
     fn check_room(&self, bytes: u64) -> Result<(), StoreError> {
-        if self.disk.free_bytes()? < self.floor_bytes().saturating_add(bytes) {
+        if self.disk.free_bytes()? < self.options.floor_bytes().saturating_add(bytes) {
             return Err(StoreError::Full);
         }
         Ok(())
@@ -447,7 +447,7 @@ impl ObjectStore for EmbeddedStore {
         let free = self.engine.disk.free_bytes()?;
         Ok(Health {
             writable: self.engine.fuse.check().is_ok(),
-            free_bytes: free.saturating_sub(self.engine.floor_bytes()),
+            free_bytes: free.saturating_sub(self.engine.options.floor_bytes()),
         })
     }
 

@@ -349,8 +349,7 @@ fn taken() -> Result<ObjectKey, StoreError> {
     ObjectKey::parse(TAKEN).map_err(|e| unreadable(&e))
 }
 
-/// Sorts like the time it stands for, also before 1970.
-/// A time as bytes that sort as it does.
+/// A time as bytes that sort as it does, also before 1970.
 pub(super) fn sortable(at: Timestamp) -> [u8; 8] {
     (at.millis().cast_unsigned() ^ (1 << 63)).to_be_bytes()
 }

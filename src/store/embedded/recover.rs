@@ -144,7 +144,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         Handle::current().block_on(index.commit(forget))?;
         recent.restart(mark);
     }
-    let lists_pipelines = in_order || by_pipeline::fill(&index)?;
+    let lists_pipelines = in_order || by_pipeline::fill(&index, || check_floor(&disk, &options))?;
     let engine = Engine {
         writers: Arc::new(Semaphore::new(options.max_writers)),
         buffers: Buffers::default(),
@@ -169,6 +169,14 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         litter: Default::default(),
     };
     Ok((engine, clean))
+}
+
+/// Fails with [`StoreError::Full`] when what can wait would eat into the floor.
+fn check_floor(disk: &Disk, options: &Options) -> Result<(), StoreError> {
+    match disk.free_bytes()? < options.floor_bytes() {
+        true => Err(StoreError::Full),
+        false => Ok(()),
+    }
 }
 
 /// The epoch in `FORMAT`, which is written at the first start.
