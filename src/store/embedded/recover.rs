@@ -248,7 +248,7 @@ fn open_trusted(
     match index.get(&rebuild::epoch_key()) {
         Ok(Some(found)) if found == epoch => {}
         Ok(_) => return Ok(Err("it belongs to another epoch".to_owned())),
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(error) => return damage::why(error).map(Err),
     }
     let snapshot = disk.read_catalog()?;
     let snapshot = snapshot.and_then(|bytes| snapshot::parse(&bytes).ok());
@@ -257,7 +257,7 @@ fn open_trusted(
             Ok(Err("it knows less than catalog.json".to_owned()))
         }
         Ok(_) => Ok(Ok(index)),
-        Err(error) => Ok(Err(error.to_string())),
+        Err(error) => damage::why(error).map(Err),
     }
 }
 
