@@ -153,6 +153,9 @@ const OWNERS: [(&[&str], &[&str], &str); 19] = [
 const FILE_SYSTEM: &[&str] = &[
     "src/store/embedded/disk.rs",
     "src/store/embedded/disk",
+    // Look at the files of the index engine before it opens them.
+    "src/store/embedded/index/look.rs",
+    "src/store/embedded/index/open.rs",
     // Stands in for the index engine in the tests of the schedules, and makes the one file that the engine makes.
     "src/store/embedded/memory.rs",
     "src/server",

@@ -108,6 +108,7 @@ fn attempt((left, told): (&Path, &Told), index: Index, number: u64, fault: Fault
     };
     drop(opened);
     drop(first);
+    assert_eq!(set_aside(&data), 0, "{when}: an index is set aside");
     let done = done.unwrap_or_else(disarm);
     let when = format!("{when} ({}), reopened", done.1.unwrap_or("none"));
     runtime().block_on(async {
@@ -122,7 +123,16 @@ fn attempt((left, told): (&Path, &Told), index: Index, number: u64, fault: Fault
         }
         store.close().await.unwrap();
     });
+    assert_eq!(set_aside(&data), 0, "{when}: an index is set aside");
     done
+}
+
+/// How many folders there are that were once the index.
+fn set_aside(data: &Path) -> usize {
+    let entries = std::fs::read_dir(data).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name());
+    let is_one = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("index.");
+    names.filter(is_one).count()
 }
 
 /// Tries the fault at the operations of a start.
@@ -169,4 +179,26 @@ fn a_rebuild_that_crashes_at_any_disk_operation_is_made_good_by_the_next() {
 #[test]
 fn a_rebuild_that_fails_at_any_disk_operation_is_made_good_by_the_next() {
     at_every_point_of_a_start(Index::Lost, Fault::Fail(EIO));
+}
+
+#[test]
+fn a_rebuild_that_fails_again_and_again_leaves_one_half_made_index() {
+    let _turn = turn();
+    let place = in_memory();
+    let (data, left) = (place.path().join("data"), place.path().join("left"));
+    let mut told = runtime().block_on(leave(&data, &left));
+    std::fs::remove_dir_all(left.join("index")).unwrap();
+    without_an_index(&mut told);
+    for _ in 0..3 {
+        arm_first("list a folder", Fault::Fail(EIO));
+        let opened = runtime().block_on(EmbeddedStore::open(options(&left), NOW));
+        assert!(matches!(opened, Err(StoreError::Io { .. })));
+        assert_eq!(disarm().1, Some("list a folder"));
+        assert_eq!(set_aside(&left), 0);
+    }
+    runtime().block_on(async {
+        let store = EmbeddedStore::open(options(&left), NOW).await.unwrap();
+        check(&store, &told, "after three rebuilds that failed").await;
+        store.close().await.unwrap();
+    });
 }

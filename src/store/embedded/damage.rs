@@ -16,6 +16,8 @@ use crate::store::StoreError;
 const DAMAGE: &str = "the index is damaged: ";
 /// How those of an index that cannot be read just now begin.
 const FAILURE: &str = "the index: ";
+/// How those begin that are the system's, and say nothing of the index.
+const UNREADABLE: &str = "the index cannot be read now: ";
 /// What is said of an index that panicked, which is how it tells of some damage.
 const PANIC: &str = "the index panicked";
 
@@ -46,6 +48,22 @@ pub(super) fn error(corrupt: bool, error: &dyn Display) -> StoreError {
     StoreError::Corrupt(format!("{words}{error}"))
 }
 
+/// The error for a read of the index at which the system failed.
+pub(super) fn unreadable(error: &dyn Display) -> StoreError {
+    StoreError::Corrupt(format!("{UNREADABLE}{error}"))
+}
+
+/// Why the index does not count, by what a read of it came to.
+///
+/// # Errors
+/// That itself, when it was the system that failed.
+pub(super) fn why(error: StoreError) -> Result<String, StoreError> {
+    match &error {
+        StoreError::Corrupt(what) if what.starts_with(UNREADABLE) => Err(error),
+        error => Ok(error.to_string()),
+    }
+}
+
 /// The error for a read or write of the index that panicked.
 pub(super) fn panicked() -> StoreError {
     StoreError::Corrupt(PANIC.to_owned())
@@ -54,7 +72,7 @@ pub(super) fn panicked() -> StoreError {
 /// Whether it is only about what one record says, in an index that can be read: then all others can be gone on with.
 pub(super) fn is_of_one_record(error: &StoreError) -> bool {
     let of_index = |what: &str| {
-        [DAMAGE, FAILURE, PANIC]
+        [DAMAGE, FAILURE, UNREADABLE, PANIC]
             .iter()
             .any(|of| what.starts_with(of))
     };
@@ -71,6 +89,7 @@ mod tests {
         for harmless in [
             Ok(()),
             Err(error(false, &"no such block")),
+            Err(unreadable(&"EIO")),
             Err(panicked()),
             Err(StoreError::ReadOnly),
             Err(StoreError::Corrupt(
@@ -84,6 +103,7 @@ mod tests {
             assert!(!damage.was_seen());
         }
         assert!(!is_of_one_record(&error(true, &"bad page")));
+        assert!(why(unreadable(&"EIO")).is_err() && why(panicked()).is_ok());
         assert!(damage.noticed::<()>(Err(error(true, &"bad page"))).is_err());
         assert!(damage.was_seen());
     }

@@ -1,4 +1,4 @@
-//! The index: one ordered keyspace of small values. The only file that names sled, besides `index/open.rs`, which opens it.
+//! The index: one ordered keyspace of small values. The only file that names sled, besides `index/open.rs`, which opens it, and looks at it before.
 //!
 //! Owns: the tree, the one committer thread that writes to it, and the rule by which a write is durable: `flush()`, then
 //! `fdatasync` of sled's own `db` file through a second descriptor (flush alone ends in `sync_file_range`, which is no barrier).
@@ -14,6 +14,7 @@
 //! 4. A read outside a job may see a write a moment before it is durable.
 
 mod committer;
+mod look;
 mod open;
 mod versions;
 
@@ -228,7 +229,10 @@ fn first_of(db: &sled::Db, prefix: &[u8], limit: usize) -> Result<Vec<Pair>, Sto
 }
 
 fn damaged(error: &sled::Error) -> StoreError {
-    damage::error(matches!(error, sled::Error::Corruption { .. }), error)
+    match error {
+        sled::Error::Io(cause) if open::may_pass(cause) => damage::unreadable(error),
+        _ => damage::error(matches!(error, sled::Error::Corruption { .. }), error),
+    }
 }
 
 /// Turns a panic inside sled, which is how it reports some kinds of damage, into an error.

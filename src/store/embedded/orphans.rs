@@ -138,7 +138,7 @@ fn name_one(engine: &Engine, id: Id) -> Result<bool, StoreError> {
 }
 
 /// Whether the disk cannot read this file, which says nothing of others; too few descriptors do.
-fn is_unreadable(error: &StoreError) -> bool {
+pub(super) fn is_unreadable(error: &StoreError) -> bool {
     match error {
         StoreError::Io { source, .. } => Errno::from_io_error(source) == Some(Errno::IO),
         _ => false,

@@ -6,8 +6,11 @@
 //!
 //! Invariant: the epoch, which makes the index count, is written last; a rebuild that was interrupted begins again.
 
+use std::time::Duration;
+
 use super::disk::{Disk, FileName};
 use super::index::{Index, Txn};
+use super::orphans::is_unreadable;
 use super::records::{self, META};
 use super::sync::Handle;
 use super::{by_pipeline, catalog, label, names, snapshot};
@@ -16,6 +19,8 @@ use crate::store::{CatalogEntry, StoreError};
 
 /// Objects, or catalog entries, that a rebuild writes in one job.
 const REBUILD_STEP: usize = 256;
+/// How long a disk that failed to read a label is left alone before it is asked once more.
+const READ_PAUSE: Duration = Duration::from_millis(100);
 
 /// Fills an empty index from the labels of the files and the snapshot of the catalog. Returns how many files have no name now: those of
 /// unfinished uploads, and those whose label is lost or is of another size.
@@ -48,6 +53,7 @@ pub(super) fn rebuild(
     let epoch = epoch.to_vec();
     let born = born.to_be_bytes().to_vec();
     let mark = move |txn: &mut Txn<'_>| {
+        txn.makes_room();
         catalog::set_generation(txn, generation.saturating_add(1))?;
         txn.put(born_key(), born)?;
         by_pipeline::note(txn, true)?;
@@ -63,6 +69,7 @@ pub(super) fn rebuild(
 
 /// Writes entries of the catalog. A setting without its bucket, which was removed while the snapshot was taken, is passed over.
 fn put_entries(txn: &mut Txn<'_>, entries: &[CatalogEntry]) -> Result<(), StoreError> {
+    txn.makes_room();
     for entry in entries {
         match (catalog::restore(txn, entry), entry) {
             (Err(StoreError::NoSuchBucket), CatalogEntry::Setting(setting)) => {
@@ -76,6 +83,7 @@ fn put_entries(txn: &mut Txn<'_>, entries: &[CatalogEntry]) -> Result<(), StoreE
 
 /// Names objects, the newest of each key. What loses stays on disk.
 fn put_objects(txn: &mut Txn<'_>, objects: &[ObjectMeta]) -> Result<(), StoreError> {
+    txn.makes_room();
     for meta in objects {
         match names::object_at(txn, &records::object_key(&meta.bucket, &meta.key))? {
             Some(newer) if is_newer(&newer, meta) => continue,
@@ -98,7 +106,7 @@ fn read_labels(
     disk.list(folder, |name| {
         *after = (*after).max(i64::from(name.id().second()) + 1);
         if matches!(name, FileName::Main(_)) {
-            match read_label(disk, name.id())? {
+            match read_again(disk, name.id())? {
                 Some(meta) => labelled.push(meta),
                 None => others += 1,
             }
@@ -106,6 +114,22 @@ fn read_labels(
         Ok(())
     })?;
     Ok((labelled, others))
+}
+
+/// As [`read_label`]; what cannot be read a second time either is passed over, loudly: without it there is a store, else there is none.
+fn read_again(disk: &Disk, id: Id) -> Result<Option<ObjectMeta>, StoreError> {
+    match read_label(disk, id) {
+        Err(error) if is_unreadable(&error) => {}
+        label => return label,
+    }
+    std::thread::sleep(READ_PAUSE);
+    match read_label(disk, id) {
+        Err(error) if is_unreadable(&error) => {
+            tracing::error!(%id, %error, "an object is left out of the index: its label cannot be read");
+            Ok(None)
+        }
+        label => label,
+    }
 }
 
 /// The object that a main file is, by its label, when that is sound and the size matches.

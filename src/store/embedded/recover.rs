@@ -1,11 +1,11 @@
 //! Opening: the lock, the format, the index (rebuilt when it is lost), and what an earlier process left undone.
 //!
 //! Owns: the order of a start, and when the index is rebuilt from the labels and the snapshot.
-//! Never does: delete a file; garbage is what the index says it is, and orphans are `orphans.rs`.
+//! Never does: delete a file of an upload; garbage is what the index says it is, and orphans are `orphans.rs`.
 //!
 //! Invariants:
 //! 1. An index counts only when it carries the epoch of `FORMAT`; a rebuild writes that last, so one that was interrupted begins again.
-//! 2. A lost index is moved aside, never deleted.
+//! 2. A lost index is moved aside, never deleted. One that a rebuild left half-made is deleted: all of it is elsewhere.
 //! 3. Orphans are searched only after a stop that was not clean.
 
 use std::fmt::Display;
@@ -211,6 +211,7 @@ fn open_index(
     now: Timestamp,
     reindex: bool,
 ) -> Result<(Index, usize), StoreError> {
+    disk.remove_half_made_index()?;
     let was_there = disk.has_index();
     if was_there && reindex {
         snapshot::check_readable(disk)?;
@@ -224,7 +225,7 @@ fn open_index(
             }
         }
     }
-    disk.make_index_folder()?;
+    disk.begin_index()?;
     let hooks = (recent.mark(), disk.room());
     let index = Index::open(&disk.index_folder(), fuse.clone(), hooks);
     let index = index.map_err(|error| match error {
@@ -232,7 +233,7 @@ fn open_index(
         OpenError::Broken(why) => StoreError::Corrupt(format!("a new index: {why}")),
     })?;
     let left_out = rebuild::rebuild(disk, &index, epoch, now)?;
-    disk.sync_index_folder()?;
+    disk.finish_index()?;
     Ok((index, left_out))
 }
 
@@ -253,7 +254,7 @@ fn open_trusted(
     match index.get(&rebuild::epoch_key()) {
         Ok(Some(found)) if found == epoch => {}
         Ok(_) => return Ok(Err("it belongs to another epoch".to_owned())),
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(error) => return damage::why(error).map(Err),
     }
     let snapshot = disk.read_catalog()?;
     let snapshot = snapshot.and_then(|bytes| snapshot::parse(&bytes).ok());
@@ -262,7 +263,7 @@ fn open_trusted(
             Ok(Err("it knows less than catalog.json".to_owned()))
         }
         Ok(_) => Ok(Ok(index)),
-        Err(error) => Ok(Err(error.to_string())),
+        Err(error) => damage::why(error).map(Err),
     }
 }
 

@@ -70,11 +70,16 @@ pub(super) struct Direct(AtomicBool);
 
 impl Default for Direct {
     fn default() -> Self {
-        Self(AtomicBool::new(true))
+        Self::with_pages_of(rustix::param::page_size())
     }
 }
 
 impl Direct {
+    /// A page of the cache that holds more than one block could be written back over what went past it in the meantime.
+    fn with_pages_of(bytes: usize) -> Self {
+        Self(AtomicBool::new(bytes <= ALIGNMENT))
+    }
+
     fn is_possible(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
@@ -175,6 +180,13 @@ mod tests {
     use crate::store::embedded::disk::FileName;
 
     const BEFORE: u8 = 0xB5;
+
+    #[test]
+    fn nothing_goes_past_a_cache_whose_pages_are_longer_than_a_block() {
+        for (page, may_go) in [(4096, true), (16_384, false), (65_536, false)] {
+            assert_eq!(Direct::with_pages_of(page).is_possible(), may_go);
+        }
+    }
 
     fn disk(folder: &Folder) -> Disk {
         Disk::open(&folder.options().data, Fuse::default()).unwrap()

@@ -74,18 +74,46 @@ impl Disk {
         !is_empty && fs::symlink_metadata(&folder).is_ok()
     }
 
-    /// Makes the folder of the index.
-    pub(in super::super) fn make_index_folder(&self) -> Result<(), StoreError> {
+    /// Makes the folder of the index, and notes in it, durably, that it is being made.
+    pub(in super::super) fn begin_index(&self) -> Result<(), StoreError> {
         let made = self.run("make the index folder", || {
             make_folder(&self.index_folder())
         });
-        made.map(|_| ())
+        made.and_then(|_| self.replace_file(&self.half_made_mark(), b""))
     }
 
-    /// Makes the names of a new index durable.
-    pub(in super::super) fn sync_index_folder(&self) -> Result<(), StoreError> {
-        self.sync_parent(&self.index_folder().join("db"))?;
+    /// Makes the names of a new index durable, and that it is whole: before, nothing is put into it that only it knows.
+    pub(in super::super) fn finish_index(&self) -> Result<(), StoreError> {
+        let mark = self.half_made_mark();
+        self.run("remove a mark", || fs::remove_file(&mark))?;
+        self.sync_parent(&mark)?;
         self.sync_parent(&self.index_folder())
+    }
+
+    /// Removes an index that did not become whole. In its place, which may be a file system of its own; the mark goes last.
+    pub(in super::super) fn remove_half_made_index(&self) -> Result<(), StoreError> {
+        let (folder, mark) = (self.index_folder(), self.half_made_mark());
+        if !mark.exists() {
+            return Ok(());
+        }
+        tracing::warn!("the index did not become whole; it is made anew");
+        self.run("remove a half-made index", || {
+            for entry in fs::read_dir(&folder)? {
+                let entry = entry?;
+                match entry.file_type()?.is_dir() {
+                    true => fs::remove_dir_all(entry.path())?,
+                    false if entry.path() == mark => {}
+                    false => fs::remove_file(entry.path())?,
+                }
+            }
+            Ok(())
+        })?;
+        self.sync_parent(&mark)?;
+        self.run("remove a mark", || fs::remove_file(&mark))
+    }
+
+    fn half_made_mark(&self) -> PathBuf {
+        self.index_folder().join("half-made")
     }
 
     /// Marks the index, durably, as one to be rebuilt at the next start. The mark lies in its folder and goes aside with it.

@@ -5,13 +5,18 @@
 //!
 //! Invariant: a panic or a hang of sled is only an error here, and time alone never makes an index count as broken.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::look::look;
 use crate::store::StoreError;
+use crate::store::embedded::faults;
 #[cfg(feature = "schedules")]
 use crate::store::embedded::memory as sled;
 use crate::store::error::has_no_descriptor;
@@ -20,8 +25,8 @@ use crate::store::error::has_no_descriptor;
 const CACHE_BYTES: u64 = 64 << 20;
 /// How long opening may take, besides what its size takes.
 const OPEN_DEADLINE: Duration = Duration::from_secs(30);
-/// Bytes a second that even a slow disk reads of an index: after a crash all of it is read.
-const MIN_READ_BYTES: u64 = 20_000_000;
+/// Bytes a second that even a slow disk reads of an index: after a crash all of it is read, twice where memory is short.
+const MIN_READ_BYTES: u64 = 10_000_000;
 /// How long an earlier instance in this process may keep its lock.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
@@ -54,8 +59,12 @@ pub(super) fn open_within(folder: &Path, deadline: Duration) -> Result<sled::Db,
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(None);
     let end = Instant::now() + LOCK_WAIT;
+    let folder = folder.to_owned();
     let opener = move || {
-        let opened = catch_unwind(AssertUnwindSafe(|| open_unlocked(&config, end)));
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            check(&folder, end)?;
+            open_unlocked(&config, end)
+        }));
         let _ = answer.send(opened.unwrap_or_else(|_| {
             Err(OpenError::Broken(
                 "it panicked when it was opened".to_owned(),
@@ -83,6 +92,72 @@ fn too_slow(deadline: Duration) -> StoreError {
     }
 }
 
+/// Reads what sled will read, so that it meets nothing that cannot be read.
+fn check(folder: &Path, end: Instant) -> Result<(), OpenError> {
+    let looked = faults::around("read the index", || {
+        let Some(log) = lock(folder, end)? else {
+            return Ok(());
+        };
+        remove_half_snapshots(folder)?;
+        look(folder, &log)
+    });
+    match looked {
+        Ok(()) => Ok(()),
+        // Something else is where a file of the index should be: of that sled says what it is.
+        Err(error) if is_otherwise(&error) => Ok(()),
+        Err(error) => Err(OpenError::Io(unreadable(error))),
+    }
+}
+
+fn is_otherwise(error: &io::Error) -> bool {
+    use io::ErrorKind::{IsADirectory, NotADirectory, NotFound, UnexpectedEof};
+    matches!(
+        error.kind(),
+        IsADirectory | NotADirectory | NotFound | UnexpectedEof
+    )
+}
+
+/// The log, once an earlier instance in this process has let go of it; none when there is none.
+fn lock(folder: &Path, end: Instant) -> io::Result<Option<File>> {
+    let path = folder.join("db");
+    if !fs::metadata(&path).is_ok_and(|found| found.is_file()) {
+        return Ok(None);
+    }
+    let log = File::open(path)?;
+    while let Err(Errno::WOULDBLOCK) =
+        rustix::fs::flock(&log, FlockOperation::NonBlockingLockShared)
+    {
+        if Instant::now() + Duration::from_secs(1) > end {
+            return Err(Errno::WOULDBLOCK.into());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(Some(log))
+}
+
+/// Removes what is left of a snapshot in whose writing sled was killed: it would take that for the newest one, and the index for broken.
+fn remove_half_snapshots(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn unreadable(error: io::Error) -> StoreError {
+    let operation = "read the index";
+    if Errno::from_io_error(&error) != Some(Errno::IO) {
+        return StoreError::from_io(operation, error);
+    }
+    let words = "it is left as it is; start again, or rebuild it with `pillarbox reindex`";
+    let source = io::Error::new(error.kind(), format!("{error}; {words}"));
+    StoreError::Io { operation, source }
+}
+
 /// Opens sled; waits while an earlier instance in this process still lets go of its lock.
 fn open_unlocked(config: &sled::Config, end: Instant) -> Result<sled::Db, OpenError> {
     loop {
@@ -103,7 +178,7 @@ fn open_unlocked(config: &sled::Config, end: Instant) -> Result<sled::Db, OpenEr
 }
 
 /// Whether a failure says something of the system, and nothing of the index.
-fn may_pass(error: &io::Error) -> bool {
+pub(super) fn may_pass(error: &io::Error) -> bool {
     use io::ErrorKind::{
         OutOfMemory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
     };
@@ -111,4 +186,5 @@ fn may_pass(error: &io::Error) -> bool {
         error.kind(),
         OutOfMemory | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
     ) || has_no_descriptor(error)
+        || Errno::from_io_error(error) == Some(Errno::IO)
 }
