@@ -79,7 +79,7 @@ impl Disk {
         let made = self.run("make the index folder", || {
             make_folder(&self.index_folder())
         });
-        made.and_then(|_| self.replace_file(&self.half_made_mark(), b""))
+        made.and_then(|_| self.make_mark(&self.half_made_mark()))
     }
 
     /// Makes the names of a new index durable, and that it is whole: before, nothing is put into it that only it knows.
@@ -118,7 +118,7 @@ impl Disk {
 
     /// Marks the index, durably, as one to be rebuilt at the next start. The mark lies in its folder and goes aside with it.
     pub(in super::super) fn mark_index(&self) -> Result<(), StoreError> {
-        self.replace_file(&self.index_mark(), b"")
+        self.make_mark(&self.index_mark())
     }
 
     /// Whether the index is to be rebuilt.
@@ -242,6 +242,13 @@ impl Disk {
             File::open(path)?.take(max_bytes).read_to_end(&mut bytes)?;
             Ok(bytes)
         }))
+    }
+
+    /// Makes an empty file, durably, in its place: the folder of the index may be a file system of its own, to which nothing is renamed.
+    fn make_mark(&self, path: &Path) -> Result<(), StoreError> {
+        self.fuse.check()?;
+        self.run("make a mark", || open_options().create(true).open(path))?;
+        self.sync_parent(path)
     }
 
     pub(super) fn replace_file(&self, path: &Path, bytes: &[u8]) -> Result<(), StoreError> {
