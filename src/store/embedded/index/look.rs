@@ -92,7 +92,8 @@ fn place(header: &[u8; HEADER_BYTES]) -> Option<i64> {
     place.filter(|_| is_sound).map(|place| place ^ INVERTED)
 }
 
-#[cfg(all(test, not(feature = "schedules")))]
+#[cfg(test)]
+#[cfg(not(feature = "schedules"))]
 mod tests {
     use super::super::super::fuse::Fuse;
     use super::super::tests::hooks;
