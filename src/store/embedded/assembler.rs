@@ -239,6 +239,8 @@ async fn commit_chunk(
         })
         .await?;
     let whole = arrival.whole.clone();
+    let lease = engine.leases.take(id);
+    let _awaits = lease.awaits();
     lane.keep();
     let acknowledged = engine
         .index

@@ -43,6 +43,8 @@ pub(super) async fn finish(
     nb_chunks: u32,
     now: Timestamp,
 ) -> Result<UploadSession, StoreError> {
+    let lease = engine.leases.take(id);
+    let _awaits = lease.awaits();
     let job = move |txn: &mut Txn<'_>| closing::finish(txn, id, nb_chunks, now);
     let session = match engine.index.commit(job).await {
         Err(StoreError::MissingChunks { count, .. }) => {
@@ -136,7 +138,7 @@ pub(super) async fn complete_late(
     make_whole(&engine, id, (clock, Told::Nobody)).await
 }
 
-/// Who is told now, when `told` was when it began.
+/// Who is told now, when `told` was when it began. Asked in the turn of the index in which it counts.
 fn told_now(told: Told, lease: &Lease) -> Told {
     match lease.is_awaited() {
         true => Told::Somebody,
@@ -152,7 +154,7 @@ async fn make_whole(
     let lease = engine.leases.take(id);
     let _turn = lease.turn.lock().await;
     // Asked before its chunks are copied, which may take hours, and again in the moment in which it is named.
-    if told_now(told, &lease) == Told::Nobody && give_way(engine, &lease).await? {
+    if told == Told::Nobody && give_way(engine, &lease).await? {
         return Ok(());
     }
     match assemble(engine, &lease, clock).await {
@@ -163,7 +165,7 @@ async fn make_whole(
         }
         Err(error) => Err(error),
         Ok(None) => Ok(()),
-        Ok(Some(meta)) => match name(engine, meta, (clock.now(), told_now(told, &lease))).await {
+        Ok(Some(meta)) => match name(engine, &lease, meta, (clock.now(), told)).await {
             Err(StoreError::NoSuchBucket) => {
                 tracing::warn!(%id, "an upload was left without its bucket, which was removed");
                 fail_unlabelled(engine, id).await
@@ -285,7 +287,11 @@ async fn drop_in_turn(
 /// Ends a full session whose key was given to another since; whether it was.
 async fn give_way(engine: &Arc<Engine>, lease: &Arc<Lease>) -> Result<bool, StoreError> {
     let id = lease.id;
-    let job = move |txn: &mut Txn<'_>| closing::give_way(txn, id);
+    let asked = Arc::clone(lease);
+    let job = move |txn: &mut Txn<'_>| match told_now(Told::Nobody, &asked) {
+        Told::Somebody => Ok(None),
+        Told::Nobody => closing::give_way(txn, id),
+    };
     match engine.index.commit(job).await? {
         Some(garbage) => clear_away(engine, lease, garbage).await.map(|()| true),
         None => Ok(false),
@@ -368,10 +374,15 @@ async fn move_chunks(
 /// Names the object of a session whose file is whole.
 async fn name(
     engine: &Arc<Engine>,
+    lease: &Arc<Lease>,
     meta: ObjectMeta,
-    when: (Timestamp, Told),
+    (now, told): (Timestamp, Told),
 ) -> Result<(), StoreError> {
-    let name = move |txn: &mut Txn<'_>| closing::name_session(txn, meta.id, &meta, when);
+    let lease = Arc::clone(lease);
+    let name = move |txn: &mut Txn<'_>| {
+        let told = told_now(told, &lease);
+        closing::name_session(txn, meta.id, &meta, (now, told))
+    };
     let named = engine.index.commit(name).await?;
     engine.collect(named.garbage);
     named.refused.map_or(Ok(()), Err)

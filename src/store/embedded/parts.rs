@@ -105,6 +105,9 @@ async fn complete_parts(
     completion: Completion,
     now: Timestamp,
 ) -> Result<Option<ObjectMeta>, StoreError> {
+    // Before it is asked for: a sweep that makes it whole meanwhile is to know that somebody waits.
+    let lease = engine.leases.take(id);
+    let _awaits = lease.awaits();
     let job = move |txn: &mut Txn<'_>| close(txn, id, &completion, now);
     let (state, garbage) = engine.index.commit(job).await?;
     engine.collect(garbage);
