@@ -19,6 +19,10 @@ use super::{Disk, FileName, LABEL_ATTRIBUTE, MAX_ATTRIBUTE_BYTES, open_options, 
 use crate::model::Id;
 use crate::store::StoreError;
 
+/// What marks an index that is to be rebuilt.
+const DAMAGED: &str = "damaged";
+/// How the folders begin, in that of an index which is a file system of its own, into which lost ones are moved.
+const BROKEN: &str = "broken-";
 /// Longest small file (`FORMAT`, `catalog.json`) that is read, in bytes.
 const MAX_SMALL_FILE_BYTES: u64 = 1 << 30;
 /// How long opening waits for an earlier process, which is still stopping, to let go of the folder.
@@ -67,10 +71,10 @@ impl Disk {
         self.replace_file(&self.root.join("catalog.json"), bytes)
     }
 
-    /// Whether there is an index: anything in its place but an empty folder.
+    /// Whether there is an index: anything in its place but a folder without files of one.
     pub(in super::super) fn has_index(&self) -> bool {
         let folder = self.index_folder();
-        let is_empty = fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_none());
+        let is_empty = index_files(&folder).is_ok_and(|files| files.is_empty());
         !is_empty && fs::symlink_metadata(&folder).is_ok()
     }
 
@@ -98,12 +102,13 @@ impl Disk {
         }
         tracing::warn!("the index did not become whole; it is made anew");
         self.run("remove a half-made index", || {
-            for entry in fs::read_dir(&folder)? {
-                let entry = entry?;
-                match entry.file_type()?.is_dir() {
-                    true => fs::remove_dir_all(entry.path())?,
-                    false if entry.path() == mark => {}
-                    false => fs::remove_file(entry.path())?,
+            for path in index_files(&folder)?
+                .into_iter()
+                .filter(|path| *path != mark)
+            {
+                match fs::symlink_metadata(&path)?.is_dir() {
+                    true => fs::remove_dir_all(path)?,
+                    false => fs::remove_file(path)?,
                 }
             }
             Ok(())
@@ -127,7 +132,7 @@ impl Disk {
     }
 
     fn index_mark(&self) -> PathBuf {
-        self.index_folder().join("damaged")
+        self.index_folder().join(DAMAGED)
     }
 
     /// Moves the index folder aside and says where it is now.
@@ -136,11 +141,18 @@ impl Disk {
             .map(|n| self.root.join(format!("index.broken-{suffix}-{n}")))
             .find(|path| !path.exists())
             .unwrap_or_else(|| self.root.join("index.broken"));
-        self.run("move the index aside", || {
-            fs::rename(self.index_folder(), &aside)
+        let folder = self.index_folder();
+        let moved = self.run("move the index aside", || {
+            match fs::rename(&folder, &aside) {
+                // It is a file system of its own, in which all of it can be moved.
+                Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
+                    move_within(&folder, suffix)
+                }
+                renamed => renamed.map(|()| aside),
+            }
         })?;
-        self.sync_parent(&aside)?;
-        Ok(aside)
+        self.sync_parent(&moved)?;
+        Ok(moved)
     }
 
     /// Gives back the space of the ballast; whether there was any.
@@ -324,6 +336,31 @@ impl Disk {
     }
 }
 
+/// What lies in the folder of an index and belongs to it.
+fn index_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let is_other = name == "lost+found" || name.to_string_lossy().starts_with(BROKEN);
+        files.extend((!is_other).then(|| folder.join(name)));
+    }
+    Ok(files)
+}
+
+/// Moves what belongs to an index into a folder in its own, and says which. What marks it as damaged goes last.
+fn move_within(folder: &Path, suffix: &str) -> io::Result<PathBuf> {
+    let names = (0_u32..).map(|n| folder.join(format!("{BROKEN}{suffix}-{n}")));
+    let aside = { names }.find(|path| !path.exists()).unwrap_or_default();
+    make_folder(&aside)?;
+    let mut files = index_files(folder)?;
+    files.sort_by_key(|path| path.ends_with(DAMAGED));
+    for path in files {
+        fs::rename(&path, aside.join(path.file_name().unwrap_or_default()))?;
+    }
+    File::open(&aside)?.sync_all()?;
+    Ok(aside)
+}
+
 /// Makes one folder, 0700; whether it was not there before.
 fn make_folder(path: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(0o700).create(path) {
@@ -354,5 +391,51 @@ pub(super) fn lock(root: &Path) -> io::Result<File> {
             }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::fuse::Fuse;
+    use crate::store::embedded::tests::Folder;
+
+    #[test]
+    fn an_index_that_is_a_file_system_of_its_own_is_moved_aside_within_it() {
+        let folder = Folder::new();
+        let disk = Disk::open(&folder.options().data, Fuse::default()).unwrap();
+        let index = disk.index_folder();
+        for other in ["lost+found", "broken-7-0"] {
+            fs::create_dir_all(index.join(other)).unwrap();
+        }
+        assert!(!disk.has_index());
+        fs::create_dir(index.join("blobs")).unwrap();
+        fs::write(index.join("db"), b"log").unwrap();
+        disk.mark_index().unwrap();
+        assert!(disk.has_index());
+        let aside = move_within(&index, "7").unwrap();
+        assert_eq!(aside, index.join("broken-7-1"));
+        assert!(!disk.has_index() && !disk.index_is_marked());
+        assert_eq!(fs::read(aside.join("db")).unwrap(), b"log");
+        assert!(aside.join("blobs").is_dir());
+    }
+
+    #[test]
+    fn of_an_index_that_did_not_become_whole_nothing_stays() {
+        let folder = Folder::new();
+        let disk = Disk::open(&folder.options().data, Fuse::default()).unwrap();
+        disk.begin_index().unwrap();
+        let index = disk.index_folder();
+        for folder in ["lost+found", "blobs"] {
+            fs::create_dir(index.join(folder)).unwrap();
+        }
+        fs::write(index.join("db"), b"log").unwrap();
+        disk.remove_half_made_index().unwrap();
+        assert!(!disk.has_index() && index.join("lost+found").exists());
+        disk.begin_index().unwrap();
+        disk.finish_index().unwrap();
+        fs::write(index.join("db"), b"log").unwrap();
+        disk.remove_half_made_index().unwrap();
+        assert!(disk.has_index());
     }
 }
