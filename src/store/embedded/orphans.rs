@@ -140,7 +140,11 @@ fn name_one(engine: &Engine, id: Id) -> Result<bool, StoreError> {
 /// Whether the disk cannot read this file, which says nothing of others; too few descriptors do.
 pub(super) fn is_unreadable(error: &StoreError) -> bool {
     match error {
-        StoreError::Io { source, .. } => Errno::from_io_error(source) == Some(Errno::IO),
+        // The last two are what file systems say of metadata whose checksum is wrong.
+        StoreError::Io { source, .. } => matches!(
+            Errno::from_io_error(source),
+            Some(Errno::IO | Errno::BADMSG | Errno::UCLEAN)
+        ),
         _ => false,
     }
 }

@@ -21,6 +21,8 @@ use crate::store::{CatalogEntry, StoreError};
 const REBUILD_STEP: usize = 256;
 /// How long a disk that failed to read a label is left alone before it is asked once more.
 const READ_PAUSE: Duration = Duration::from_millis(100);
+/// Labels that a rebuild passes over because the disk does not give them; with more it is the disk that is away, and not a few places of it.
+const MAX_UNREADABLE: usize = 64;
 
 /// Fills an empty index from the labels of the files and the snapshot of the catalog. Returns how many files have no name now: those of
 /// unfinished uploads, and those whose label is lost or is of another size.
@@ -41,8 +43,9 @@ pub(super) fn rebuild(
     let (mut named, mut unnamed) = (0_usize, 0_usize);
     // Later than every file that is here, whatever the clock says: what loses now must not come back.
     let mut born = now.seconds();
+    let mut unreadable = 0;
     for folder in 0..=u8::MAX {
-        let (labelled, others) = read_labels(disk, folder, &mut born)?;
+        let (labelled, others) = read_labels(disk, folder, (&mut born, &mut unreadable))?;
         named += labelled.len();
         unnamed += others;
         for step in labelled.chunks(REBUILD_STEP) {
@@ -96,17 +99,17 @@ fn put_objects(txn: &mut Txn<'_>, objects: &[ObjectMeta]) -> Result<(), StoreErr
 }
 
 /// The objects of one folder whose label is sound and whose size matches, and how many main files have no such label.
-/// Moves `after` behind the second of every file.
+/// Moves `after` behind the second of every file, and counts those that are `unreadable`.
 fn read_labels(
     disk: &Disk,
     folder: u8,
-    after: &mut i64,
+    (after, unreadable): (&mut i64, &mut usize),
 ) -> Result<(Vec<ObjectMeta>, usize), StoreError> {
     let (mut labelled, mut others) = (Vec::new(), 0);
     disk.list(folder, |name| {
         *after = (*after).max(i64::from(name.id().second()) + 1);
         if matches!(name, FileName::Main(_)) {
-            match read_again(disk, name.id())? {
+            match read_again(disk, name.id(), unreadable)? {
                 Some(meta) => labelled.push(meta),
                 None => others += 1,
             }
@@ -117,14 +120,19 @@ fn read_labels(
 }
 
 /// As [`read_label`]; what cannot be read a second time either is passed over, loudly: without it there is a store, else there is none.
-fn read_again(disk: &Disk, id: Id) -> Result<Option<ObjectMeta>, StoreError> {
+fn read_again(
+    disk: &Disk,
+    id: Id,
+    unreadable: &mut usize,
+) -> Result<Option<ObjectMeta>, StoreError> {
     match read_label(disk, id) {
         Err(error) if is_unreadable(&error) => {}
         label => return label,
     }
     std::thread::sleep(READ_PAUSE);
     match read_label(disk, id) {
-        Err(error) if is_unreadable(&error) => {
+        Err(error) if is_unreadable(&error) && *unreadable < MAX_UNREADABLE => {
+            *unreadable += 1;
             tracing::error!(%id, %error, "an object is left out of the index: its label cannot be read");
             Ok(None)
         }
