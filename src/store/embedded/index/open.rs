@@ -62,7 +62,10 @@ pub(super) fn open_within(folder: &Path, deadline: Duration) -> Result<sled::Db,
     let folder = folder.to_owned();
     let opener = move || {
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            check(&folder, end)?;
+            // What stands in for the index engine there has no files.
+            if !cfg!(feature = "schedules") {
+                check(&folder, end)?;
+            }
             open_unlocked(&config, end)
         }));
         let _ = answer.send(opened.unwrap_or_else(|_| {
