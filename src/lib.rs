@@ -79,15 +79,16 @@
 //! | what a refused form is told | `policy/explain.rs`; the likely causes `policy/cause/` and `api/explain/cause/` |
 //! | what an explanation must not show | `policy/mask.rs` |
 //! | how long explanations are kept, and how many | `api/explain/kept.rs` |
-//! | how a session ends | `store/embedded/closing.rs`; how its object is made whole, `complete.rs`; what is done to its file, `folding.rs`; what its chunks say together, `receipts.rs` |
+//! | how a session ends | `store/embedded/closing.rs`; how its object is made whole, `complete.rs`; when that is tried again, `retry.rs`; what is done to its file, `folding.rs`; what its chunks say together, `receipts.rs` |
 //! | where a chunk's bytes go | `store/embedded/placing.rs`, carried out in `lane.rs`; how they are moved, `copying.rs`; how they are gathered, `assembler.rs`; in which memory, `buffers.rs`, `reserve.rs` |
-//! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs`, its records `records.rs`, `tagged.rs` |
-//! | lists of files, how they are sorted | `store/embedded/list.rs`; by key, `store/embedded/keys.rs`; of uploads in parts, `uploads.rs` |
+//! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs`, its records `records.rs`, `tagged.rs`; what of it is read before it is opened, `index/look.rs` |
+//! | lists of files, how they are sorted | `store/embedded/list.rs`; those of one pipeline, `by_pipeline.rs`; by key, `store/embedded/keys.rs`; of uploads in parts, `uploads.rs` |
 //! | what of the catalog is kept in memory | `store/embedded/known.rs`; when it counts no more, `index/versions.rs` |
 //! | which small objects are kept in memory, and how much | `store/embedded/hot.rs`; how they are read and checked, `reader.rs` |
 //! | another engine | a folder beside `store/embedded/`; it passes `tests/store_contract.rs` |
 //! | what is special about a bucket, or which region counts | `config/buckets.rs`; whose cross-origin rules apply, `api/address.rs` |
 //! | how many connections are let in | `server/capacity.rs`; who gives way when there is no room, `server/crowd.rs` |
+//! | which uploads are let in, and which give way | `api/admission.rs` |
 //! | when an index job is synced and answered | `store/embedded/index/committer.rs` |
 //! | what a label alone acknowledges | `store/embedded/recent.rs`; how it is found after a crash, `orphans.rs` |
 //! | which of two buckets of one name an upload began in | `store/embedded/eras.rs` |
