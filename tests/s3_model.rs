@@ -97,7 +97,7 @@ struct Play {
     dice: Dice,
     keys: Vec<String>,
     objects: BTreeMap<String, Stored>,
-    open: BTreeMap<String, Open>,
+    open: BTreeMap<u32, Open>,
     /// As many bytes as a part has at least that is not the last one.
     block: Bytes,
     counts: BTreeMap<&'static str, u32>,
