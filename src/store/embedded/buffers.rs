@@ -9,8 +9,7 @@
 //! 1. Bytes lie in memory as far behind a multiple of [`ALIGNMENT`] as they will in their file, as far as that is known, and every piece
 //!    but the last of a batch is filled up: such a batch can go past the cache of the system (`disk::direct`).
 //! 2. Beside the reserve, of 8 MiB, which is used first and kept, there are never more pieces than were needed at once since nobody needed
-//!    any, but for the rest of a [`SLAB`] for each thread that found none at the same time. When nobody needs any they are given back; not
-//!    before: single pieces would hold the slabs they are from.
+//!    any; when nobody needs any they are given back. They are of the system and not of the allocator, which cuts up what it was given back.
 
 use std::fmt;
 use std::mem;
@@ -18,6 +17,7 @@ use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, PoisonError};
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use memmap2::{MmapMut, MmapOptions};
 
 use super::disk::{ALIGNMENT, within_block};
 use super::reserve::Reserve;
@@ -27,8 +27,6 @@ use super::sync::{Mutex, MutexGuard};
 pub(super) const PIECE_BYTES: usize = 64 << 10;
 /// So much of a chunk is gathered outside of the pieces, so that a slow client or a small object has no more memory than it needs.
 const SMALL_BYTES: usize = 16 << 10;
-/// Pieces that are asked of the allocator at once: a MiB, which lies in one and is given back in one.
-const SLAB: usize = 16;
 
 /// Memory that is used again.
 #[derive(Clone, Default)]
@@ -38,8 +36,8 @@ pub(super) struct Buffers(Arc<Mutex<Pieces>>);
 struct Pieces {
     /// Taken with the first piece.
     reserve: Option<Reserve>,
-    /// Of the allocator.
-    free: Vec<BytesMut>,
+    /// Of the system.
+    free: Vec<MmapMut>,
     /// How many are in use.
     lent: usize,
     /// How many of those are on their way to the disk.
@@ -73,14 +71,13 @@ impl Buffers {
             return Memory::Reserved(memory);
         }
         if let Some(memory) = pieces.free.pop() {
-            return Memory::Common(memory);
+            return Memory::Mapped(memory);
         }
         drop(pieces);
-        let mut slab = BytesMut::zeroed(SLAB * PIECE_BYTES + ALIGNMENT);
-        slab.advance(slab.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT));
-        let more = (1..SLAB).map(|_| slab.split_to(PIECE_BYTES));
-        self.lock().free.extend(more);
-        Memory::Common(slab.split_to(PIECE_BYTES))
+        MmapOptions::new()
+            .len(PIECE_BYTES)
+            .map_anon()
+            .map_or_else(|_| Memory::allocated(), Memory::Mapped)
     }
 
     fn give_back(&self, memory: Memory, is_under_way: bool) {
@@ -88,8 +85,9 @@ impl Buffers {
         pieces.lent -= 1;
         pieces.under_way -= usize::from(is_under_way);
         match memory {
-            Memory::Common(memory) => pieces.free.push(memory),
+            Memory::Mapped(memory) => pieces.free.push(memory),
             Memory::Reserved(memory) => pieces.reserve.get_or_insert_default().push(memory),
+            Memory::Allocated(_) => {}
         }
         if pieces.lent == 0 && !pieces.free.is_empty() {
             let unneeded = mem::take(&mut pieces.free);
@@ -112,12 +110,23 @@ impl fmt::Debug for Buffers {
 /// [`PIECE_BYTES`] of memory.
 enum Memory {
     Reserved(&'static mut [u8]),
-    Common(BytesMut),
+    Mapped(MmapMut),
+    /// Where the system gives no more mappings; not used again.
+    Allocated(BytesMut),
+}
+
+impl Memory {
+    fn allocated() -> Self {
+        let mut memory = BytesMut::zeroed(PIECE_BYTES + ALIGNMENT);
+        memory.advance(memory.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT));
+        memory.truncate(PIECE_BYTES);
+        Self::Allocated(memory)
+    }
 }
 
 impl Default for Memory {
     fn default() -> Self {
-        Self::Common(BytesMut::new())
+        Self::Allocated(BytesMut::new())
     }
 }
 
@@ -127,7 +136,8 @@ impl Deref for Memory {
     fn deref(&self) -> &[u8] {
         match self {
             Self::Reserved(memory) => memory,
-            Self::Common(memory) => memory,
+            Self::Mapped(memory) => memory,
+            Self::Allocated(memory) => memory,
         }
     }
 }
@@ -136,7 +146,8 @@ impl DerefMut for Memory {
     fn deref_mut(&mut self) -> &mut [u8] {
         match self {
             Self::Reserved(memory) => memory,
-            Self::Common(memory) => memory,
+            Self::Mapped(memory) => memory,
+            Self::Allocated(memory) => memory,
         }
     }
 }
@@ -399,17 +410,25 @@ mod tests {
     }
 
     #[test]
+    fn without_mappings_a_piece_is_as_long_and_lies_as_well() {
+        let memory = Memory::allocated();
+        assert_eq!(memory.len(), PIECE_BYTES);
+        assert_eq!(memory.as_ptr().addr() % ALIGNMENT, 0);
+    }
+
+    #[test]
     fn the_reserve_is_used_first_and_what_came_beside_it_is_given_back_when_nobody_needs_any() {
         let buffers = Buffers::default();
         let mut pieces: Vec<_> = (0..RESERVED).map(|_| buffers.piece(0)).collect();
         assert_eq!(kept(&buffers), 0);
         pieces.push(buffers.piece(0));
-        assert_eq!(kept(&buffers), SLAB - 1);
+        assert_eq!(kept(&buffers), 0);
         let last = pieces.split_off(RESERVED - 1);
         drop(pieces);
         let again: Vec<_> = (1..RESERVED).map(|_| buffers.piece(0)).collect();
-        assert_eq!(kept(&buffers), SLAB - 1);
-        drop((last, again));
+        drop(last);
+        assert_eq!(kept(&buffers), 1);
+        drop(again);
         assert_eq!(kept(&buffers), 0);
         drop(buffers.piece(0));
         assert_eq!(kept(&buffers), 0);
