@@ -36,15 +36,9 @@ use tokio_util::task::TaskTracker;
 use super::activity::{Activity, Awaited, Busy, Limits, Owed, Quiet};
 use super::crowd::Seat;
 use super::listener::Accepted;
-use super::{Life, Shared};
+use super::{Life, Shared, reading};
 use crate::api::app::Connection;
 use crate::api::body::RequestBody;
-
-/// Most bytes hyper buffers of one HTTP/1.1 connection: the first while there are many, the last while there are few.
-const BUFFER_BYTES: RangeInclusive<usize> = MAX_HEADER_BYTES..=256 * 1024;
-
-/// Bytes that the buffers of all connections take together, as far as the smallest buffer allows.
-const ALL_BUFFERS_BYTES: usize = 2 * 1024 * 1024;
 
 /// Most bytes of a request's header, in either protocol.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -205,11 +199,12 @@ where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let shared = &conversation.shared;
+    let stream = reading::Sharing::new(stream, &shared.life.tracker);
     let stream = watched(stream, &conversation.activity);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(shared.options.header_timeout)
-        .max_buf_size(buffer_bytes(shared.life.tracker.len()))
+        .max_buf_size(*reading::READ_BYTES.end())
         .max_header_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), conversation.service(usize::MAX));
@@ -227,13 +222,6 @@ fn watched<S: AsyncWrite>(
             activity.touch();
         }
     })
-}
-
-/// The buffer of a connection that comes to so many others. What it holds of an upload is copied by the form's parser, gathered and
-/// written in pieces of that size, so that a byte more here is five more in memory: 200 uploads at 256 KiB took 280 MiB.
-fn buffer_bytes(connections: usize) -> usize {
-    let share = ALL_BUFFERS_BYTES / connections.max(1);
-    share.clamp(*BUFFER_BYTES.start(), *BUFFER_BYTES.end())
 }
 
 /// The windows of a stream and of a connection that comes to so many others. What the disk has no time for yet waits here, in memory: 512 uploads
@@ -359,16 +347,6 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn few_connections_have_large_buffers_and_many_small_ones() {
-        assert_eq!(buffer_bytes(0), 256 * 1024);
-        assert_eq!(buffer_bytes(8), 256 * 1024);
-        assert_eq!(buffer_bytes(16), 128 * 1024);
-        assert_eq!(buffer_bytes(1000), MAX_HEADER_BYTES);
-        let all: usize = (1..=1024).map(buffer_bytes).sum();
-        assert!(all < 75 << 20, "{all} bytes");
-    }
 
     #[test]
     fn few_connections_of_http_2_have_large_windows_and_many_small_ones() {

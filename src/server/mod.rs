@@ -1,8 +1,8 @@
 //! The server floor: sockets, TLS, deadlines, systemd, drain. It knows connections, not requests.
 //!
 //! Owns: [`Server`], which accepts on every socket it is given, hands each request to the application, and drains.
-//! `listener.rs` accepts, `capacity.rs` says how many, `crowd.rs` finds room, `connection.rs` drives one connection and
-//! `activity.rs` knows how busy it is, `tls.rs` holds the certificate, `signals.rs` waits for the
+//! `listener.rs` accepts, `capacity.rs` says how many, `crowd.rs` finds room, `connection.rs` drives one connection, `reading.rs` says how
+//! much it reads at a time and `activity.rs` knows how busy it is, `tls.rs` holds the certificate, `signals.rs` waits for the
 //! operator, `sweeper.rs` calls the store's sweep, `control.rs` is the socket the command line talks to, `systemd.rs` speaks
 //! to the service manager, `telemetry.rs` sets up the log.
 //!
@@ -27,6 +27,7 @@ mod connection;
 pub mod control;
 mod crowd;
 mod listener;
+mod reading;
 mod signals;
 mod sweeper;
 pub mod systemd;
