@@ -87,7 +87,7 @@
 //! | which small objects are kept in memory, and how much | `store/embedded/hot.rs`; how they are read and checked, `reader.rs` |
 //! | another engine | a folder beside `store/embedded/`; it passes `tests/store_contract.rs` |
 //! | what is special about a bucket, or which region counts | `config/buckets.rs`; whose cross-origin rules apply, `api/address.rs` |
-//! | how many connections are let in | `server/capacity.rs`; who gives way when there is no room, `server/crowd.rs` |
+//! | how many connections are let in | `server/capacity.rs`; who gives way when there is no room, `server/crowd.rs`; how much each reads at a time, `server/reading.rs` |
 //! | which uploads are let in, and which give way | `api/admission.rs` |
 //! | when an index job is synced and answered | `store/embedded/index/committer.rs` |
 //! | what a label alone acknowledges | `store/embedded/recent.rs`; how it is found after a crash, `orphans.rs` |
@@ -117,7 +117,8 @@
 //!   and the last one, which is answered for, might not be that one.
 //! * What arrives is copied into memory of the store's own, 64 KiB a piece, that is used again (`store/embedded/buffers.rs`). A batch used to be slices
 //!   of the parser's buffers, of every size, each alive as long as its disk was slow: 64 uploads of 16 MiB at once, crowd after crowd, left 65, 79, 87, 100
-//!   and 107 MiB resident, a second allocator (jemalloc) 128 to 352. Now 59 to 64 after five of them, and 56 to 60 at the peak of the first. Pieces lie in memory as they
+//!   and 107 MiB resident, a second allocator (jemalloc) 128 to 352. With these pieces, and what a connection reads at a time shared out at each read
+//!   (`server/reading.rs`; a share for life left the first of a crowd with buffers four times as large), it is 47 to 49 after six of them, and 42 to 58 at their peaks. Pieces lie in memory as they
 //!   will in their file, so the copy that a direct write needed before is this one.
 //! * 256 threads at most wait for disks: each blocking job that found no idle thread started one, and 64 uploads had all 512 that are usual. A task
 //!   is called for the batches of a chunk only when none was called that has not begun.

@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Sharing`], a stream whose reads are no longer than the connection's share of the memory that all of them read into. The share
 //! is looked up at each read, so what a connection was given while it was alone it gives back when others come: buffers that were chosen when
-//! a connection began left 64 uploads of 16 MiB, crowd after crowd, at 70 MiB; with a share of each read they are at 58.
+//! a connection began left 64 uploads of 16 MiB, crowd after crowd, with peaks of 70 MiB; with a share of each read they are 58.
 //! Never does: keep a byte, or hold up a read.
 //!
 //! Invariants: a read asks for at least one byte, so it is never taken for the end; and for one less than a power of two: hyper, whose buffer
