@@ -186,7 +186,8 @@ fn warn_of_plain(sockets: &[PublicSocket], tls: bool) {
 }
 
 fn bind_control(data: &Path) -> Result<tokio::net::UnixListener, Failure> {
-    control::bind(data).map_err(|error| Failure::of("control socket", error))
+    control::bind(data)
+        .map_err(|error| Failure::of(&format!("control socket in {}", data.display()), error))
 }
 
 fn urls(sockets: &Sockets) -> Result<Urls, Failure> {

@@ -54,7 +54,7 @@ async fn sweep_once(store: &dyn Store, clock: &Clock, failing: &mut bool) -> boo
         Err(StoreError::ReadOnly) => false,
         Err(error) => {
             if !std::mem::replace(failing, true) {
-                tracing::error!(%error, cause = ?error, "the sweep failed; it is tried again");
+                tracing::error!(%error, "the sweep failed; it is tried again");
             }
             false
         }

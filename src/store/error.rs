@@ -4,10 +4,11 @@
 //!
 //! Never does: HTTP status or wording for clients; `api/store_failure.rs` folds these into rows of its own.
 //!
-//! Invariant: causes (`source`) go to the log, never to a client.
+//! Invariant: the text of an error tells its cause and the file, for the log and whoever runs the store; a client never sees it.
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use rustix::io::Errno;
 
@@ -123,6 +124,8 @@ pub enum StoreError {
     Io {
         /// What was being done.
         operation: &'static str,
+        /// The file or folder it was done to, where that is known. It names the data folder and our own ids, no key of a client.
+        path: Option<Box<Path>>,
         /// The cause.
         source: io::Error,
     },
@@ -134,7 +137,33 @@ impl StoreError {
         match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
             _ if has_no_descriptor(&source) => Self::TooManyFiles,
-            _ => Self::Io { operation, source },
+            _ => Self::failed(operation, source),
+        }
+    }
+
+    /// A failure that is of no other kind, whatever the cause says.
+    pub(crate) fn failed(operation: &'static str, source: io::Error) -> Self {
+        Self::Io {
+            operation,
+            path: None,
+            source,
+        }
+    }
+
+    /// Says which file or folder it was done to, unless that is known more exactly.
+    #[must_use]
+    pub(crate) fn at(mut self, place: &Path) -> Self {
+        if let Self::Io { path, .. } = &mut self {
+            path.get_or_insert_with(|| place.into());
+        }
+        self
+    }
+
+    /// What kind of failure of the system it is, if it is one.
+    pub fn system_kind(&self) -> Option<io::ErrorKind> {
+        match self {
+            Self::Io { source, .. } => Some(source.kind()),
+            _ => None,
         }
     }
 }
@@ -191,19 +220,19 @@ impl fmt::Display for StoreError {
             Self::Full => f.write_str("no space left"),
             Self::ReadOnly => f.write_str("the store is read-only until restart"),
             Self::Corrupt(what) => write!(f, "damaged: {what}"),
-            Self::Io { operation, .. } => write!(f, "{operation} failed"),
+            Self::Io {
+                operation,
+                path: Some(path),
+                source,
+            } => write!(f, "{operation} failed: {}: {source}", path.display()),
+            Self::Io {
+                operation, source, ..
+            } => write!(f, "{operation} failed: {source}"),
         }
     }
 }
 
-impl std::error::Error for StoreError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io { source, .. } => Some(source),
-            _ => None,
-        }
-    }
-}
+impl std::error::Error for StoreError {}
 
 #[cfg(test)]
 mod tests {
@@ -216,5 +245,18 @@ mod tests {
         assert!(matches!(of(Errno::MFILE), StoreError::TooManyFiles));
         assert!(matches!(of(Errno::NFILE), StoreError::TooManyFiles));
         assert!(matches!(of(Errno::IO), StoreError::Io { .. }));
+        let read_only = Some(io::ErrorKind::ReadOnlyFilesystem);
+        assert_eq!(of(Errno::ROFS).system_kind(), read_only);
+        assert_eq!(of(Errno::NOSPC).system_kind(), None);
+    }
+
+    #[test]
+    fn an_error_of_the_system_tells_what_failed_where_and_why() {
+        let denied = || StoreError::from_io("open a file", Errno::ACCESS.into());
+        let why = "Permission denied (os error 13)";
+        assert_eq!(denied().to_string(), format!("open a file failed: {why}"));
+        let told = denied().at(Path::new("/d/LOCK")).at(Path::new("/d"));
+        let expected = format!("open a file failed: /d/LOCK: {why}");
+        assert_eq!(told.to_string(), expected);
     }
 }

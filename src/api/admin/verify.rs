@@ -117,7 +117,7 @@ impl Check {
             Err(error) => {
                 let reason = match error {
                     StoreError::Corrupt(what) => what,
-                    StoreError::Io { ref source, .. } => format!("{error}: {source}"),
+                    StoreError::Io { .. } => error.to_string(),
                     other => return Some(self.give_up(&object, &other)),
                 };
                 self.damaged += 1;

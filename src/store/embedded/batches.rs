@@ -251,10 +251,8 @@ impl<W: Worker> Drop for MyTurn<'_, W> {
 
 /// The error of a chunk some of which was lost on its way, after what lost it was told or where there is nothing to tell.
 pub(super) fn gone() -> StoreError {
-    StoreError::Io {
-        operation: "write a chunk",
-        source: std::io::Error::other("an earlier part of this chunk was not written or hashed"),
-    }
+    let cause = std::io::Error::other("an earlier part of this chunk was not written or hashed");
+    StoreError::failed("write a chunk", cause)
 }
 
 #[cfg(all(test, feature = "schedules"))]

@@ -12,6 +12,7 @@
 
 mod blocks;
 mod direct;
+mod lock;
 mod read;
 mod root;
 
@@ -19,10 +20,10 @@ pub(super) use blocks::{BLOCK_BYTES, room_of};
 pub(super) use direct::{ALIGNMENT, within_block};
 pub(super) use root::MIN_INDEX_ROOM;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, XattrFlags};
@@ -90,29 +91,6 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// Makes the folders, takes the lock, and finds out whether the file system has extended attributes.
-    ///
-    /// # Errors
-    /// [`StoreError::Io`] when another process holds the folder for longer than 10 s.
-    pub(super) fn open(data: &Path, fuse: Fuse) -> Result<Self, StoreError> {
-        let mut folder = DirBuilder::new();
-        let made = folder.recursive(true).mode(0o700).create(data);
-        made.map_err(|e| StoreError::from_io("make the data folder", e))?;
-        let lock = root::lock(data).map_err(|e| StoreError::from_io("lock the data folder", e))?;
-        let mut disk = Self {
-            root: data.to_owned(),
-            fuse,
-            attributes: true,
-            blocks: blocks::Blocks::default(),
-            direct: direct::Direct::default(),
-            _lock: lock,
-        };
-        disk.run("make the object folders", || disk.make_folders())?;
-        disk.run("remove temporary files", || disk.remove_temporaries())?;
-        disk.attributes = disk.probe_attributes();
-        Ok(disk)
-    }
-
     /// Where a file lies.
     pub(super) fn path(&self, name: FileName) -> PathBuf {
         self.root
@@ -123,8 +101,9 @@ impl Disk {
 
     /// Creates a file that must not exist yet, for reading and writing; `None` when it exists.
     pub(super) fn create(&self, name: FileName) -> Result<Option<File>, StoreError> {
-        let made = self.run("create a file", || {
-            open_options().create_new(true).open(self.path(name))
+        let path = self.path(name);
+        let made = self.run_at("create a file", &path, || {
+            open_options().create_new(true).open(&path)
         });
         match made {
             Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
@@ -136,11 +115,9 @@ impl Disk {
 
     /// Opens a file for reading and writing, creating it when it is not there.
     pub(super) fn open_or_create(&self, name: FileName) -> Result<File, StoreError> {
-        self.run("open a file for writing", || {
-            open_options()
-                .create(true)
-                .truncate(false)
-                .open(self.path(name))
+        let path = self.path(name);
+        self.run_at("open a file for writing", &path, || {
+            open_options().create(true).truncate(false).open(&path)
         })
     }
 
@@ -273,7 +250,10 @@ impl Disk {
             // No label of ours is longer than the buffer.
             Err(E::NODATA | E::NOTSUP | E::RANGE) => {}
             // One that cannot be read is not one that is not there: without it the file would go.
-            Err(error) => return Err(StoreError::from_io("read a label", error.into())),
+            Err(error) => {
+                let path = self.path(FileName::Main(id));
+                return Err(StoreError::from_io("read a label", error.into()).at(&path));
+            }
         }
         labels.extend(self.read_small(&self.path(FileName::Label(id)), MAX_LABEL_BYTES)?);
         Ok(labels)
@@ -287,19 +267,21 @@ impl Disk {
 
     /// Removes a file; fine when it is not there. A main file takes the label beside it along.
     pub(super) fn unlink(&self, name: FileName) -> Result<(), StoreError> {
-        present(self.run("remove a file", || fs::remove_file(self.path(name))))?;
+        self.remove(&self.path(name))?;
         if let FileName::Main(id) = name {
-            present(self.run("remove a file", || {
-                fs::remove_file(self.path(FileName::Label(id)))
-            }))?;
+            self.remove(&self.path(FileName::Label(id)))?;
         }
         Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> Result<(), StoreError> {
+        present(self.run_at("remove a file", path, || fs::remove_file(path))).map(drop)
     }
 
     /// Gives a synced file another name of the same id, replacing what had it, durably.
     pub(super) fn rename(&self, from: FileName, to: FileName) -> Result<(), StoreError> {
         let (from, to) = (self.path(from), self.path(to));
-        self.run("rename a file", || fs::rename(&from, &to))?;
+        self.run_at("rename a file", &from, || fs::rename(&from, &to))?;
         if faults::is_planted(Bug::NoFolderSync) {
             return Ok(());
         }
@@ -313,9 +295,9 @@ impl Disk {
         mut each: impl FnMut(FileName) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let path = self.root.join("objects").join(format!("{folder:02x}"));
-        let entries = self.run("list a folder", || fs::read_dir(path))?;
+        let entries = self.run_at("list a folder", &path, || fs::read_dir(&path))?;
         for entry in entries {
-            let entry = self.run("list a folder", || entry)?;
+            let entry = self.run_at("list a folder", &path, || entry)?;
             if let Some(name) = entry.file_name().to_str().and_then(FileName::parse) {
                 each(name)?;
             }
@@ -346,18 +328,29 @@ impl Disk {
         faults::around(operation, verb).map_err(|error| StoreError::from_io(operation, error))
     }
 
+    /// The same, with the place in the error.
+    fn run_at<T>(
+        &self,
+        operation: &'static str,
+        path: &Path,
+        verb: impl FnOnce() -> io::Result<T>,
+    ) -> Result<T, StoreError> {
+        self.run(operation, verb).map_err(|error| error.at(path))
+    }
+
     fn must<T>(&self, operation: &str, result: Result<T, StoreError>) -> Result<T, StoreError> {
         result.map_err(|error| {
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            self.fuse
-                .blow(operation, &cause.unwrap_or_else(|| error.to_string()));
+            match &error {
+                StoreError::Io { source, .. } => self.fuse.blow(operation, source),
+                other => self.fuse.blow(operation, other),
+            }
             StoreError::ReadOnly
         })
     }
 
     fn sync_parent(&self, path: &Path) -> Result<(), StoreError> {
         let parent = path.parent().unwrap_or(&self.root);
-        let folder = self.run("open a folder", || File::open(parent))?;
+        let folder = self.run_at("open a folder", parent, || File::open(parent))?;
         self.sync_all(&folder)
     }
 }

@@ -61,7 +61,7 @@ impl Index {
     pub(super) fn open(folder: &Path, fuse: Fuse, hooks: (Mark, Room)) -> Result<Self, OpenError> {
         let db = open_in_time(folder)?;
         let file = File::open(folder.join("db"))
-            .map_err(|e| OpenError::Io(StoreError::from_io("open the index file", e)))?;
+            .map_err(|e| OpenError::Io(StoreError::from_io("open the index file", e).at(folder)))?;
         Self::start(db, file, fuse, hooks)
     }
 
@@ -302,7 +302,7 @@ pub(super) mod tests {
         let Err(OpenError::Io(error)) = slow else {
             panic!("{slow:?}");
         };
-        let cause = std::error::Error::source(&error).unwrap().to_string();
+        let cause = error.to_string();
         assert!(cause.contains("pillarbox reindex"), "{cause}");
         assert_eq!(open(&folder).get(b"a").unwrap(), Some(b"kept".to_vec()));
     }

@@ -484,10 +484,5 @@ impl Catalog for EmbeddedStore {
 
 /// Folds the failure of a task into an error.
 fn joined<R>(result: Result<Result<R, StoreError>, sync::JoinError>) -> Result<R, StoreError> {
-    result.unwrap_or_else(|error| {
-        Err(StoreError::Io {
-            operation: "run a task",
-            source: io::Error::other(error),
-        })
-    })
+    result.unwrap_or_else(|error| Err(StoreError::failed("run a task", io::Error::other(error))))
 }

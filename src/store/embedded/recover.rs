@@ -122,7 +122,7 @@ pub(super) fn mark_damage(engine: &Engine) -> Result<(), StoreError> {
 /// Everything up to an index that can be trusted; whether the last stop was clean.
 fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, bool), StoreError> {
     let fuse = Fuse::default();
-    let disk = Disk::open(&options.data, fuse.clone())?;
+    let disk = Disk::lock(&options.data, fuse.clone())?.made_ready()?;
     if disk.free_bytes()? < MIN_START_BYTES && disk.free_ballast()? {
         tracing::warn!("the disk is full; the ballast was given up so that the store can start");
     }
@@ -196,9 +196,9 @@ fn read_format(disk: &Disk) -> Result<Vec<u8>, StoreError> {
     }
     let mut random = [0; 16];
     let drawn = SystemRandom::new().fill(&mut random);
-    drawn.map_err(|_| StoreError::Io {
-        operation: "draw randomness",
-        source: std::io::Error::other("the system has none"),
+    drawn.map_err(|_| {
+        let cause = std::io::Error::other("the system has none");
+        StoreError::failed("draw randomness", cause)
     })?;
     let epoch = encode_hex(&random);
     disk.write_format(format!("pillarbox {FORMAT_VERSION} {epoch}\n").as_bytes())?;

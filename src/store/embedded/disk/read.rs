@@ -27,7 +27,8 @@ impl Disk {
         &self,
         name: FileName,
     ) -> Result<Option<File>, StoreError> {
-        present(self.run("open a file", || File::open(self.path(name))))
+        let path = self.path(name);
+        present(self.run_at("open a file", &path, || File::open(&path)))
     }
 
     /// Opens a file for reading if that needs no disk; `None` otherwise, also when it is not there.

@@ -1,7 +1,7 @@
-//! What lies at the top of the data folder: the lock, `FORMAT`, the snapshot of the catalog, the folder of the index, the ballast.
+//! What lies at the top of the data folder: `FORMAT`, the snapshot of the catalog, the folder of the index, the ballast.
 //!
-//! Owns: making the folders, the lock, small files that are replaced whole, and the space that is kept back.
-//! Never does: touch the files of uploads and objects; the rest of `disk` does.
+//! Owns: making the folders, small files that are replaced whole, and the space that is kept back.
+//! Never does: touch the files of uploads and objects; the rest of `disk` does. Take the lock; `lock.rs` does.
 //!
 //! Invariant: a small file is the old one or the new one after any crash: temporary file, sync, rename, sync of the folder.
 
@@ -10,9 +10,8 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use rustix::fs::{FallocateFlags, FlockOperation, XattrFlags};
+use rustix::fs::{FallocateFlags, XattrFlags};
 
 use super::super::index::{Need, Room};
 use super::{Disk, FileName, LABEL_ATTRIBUTE, MAX_ATTRIBUTE_BYTES, open_options, present};
@@ -25,8 +24,6 @@ const DAMAGED: &str = "damaged";
 const BROKEN: &str = "broken-";
 /// Longest small file (`FORMAT`, `catalog.json`) that is read, in bytes.
 const MAX_SMALL_FILE_BYTES: u64 = 1 << 30;
-/// How long opening waits for an earlier process, which is still stopping, to let go of the folder.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
 /// Ends the names of files that are about to be renamed; what a crash leaves of them is removed at open.
 const TEMPORARY: &str = ".tmp";
 /// Number of fan-out folders below `objects/`.
@@ -46,6 +43,16 @@ fn may_use_reserve() -> bool {
 }
 
 impl Disk {
+    /// Makes the folders, removes what a crash left half written, and finds out whether the file system has extended attributes.
+    pub(in super::super) fn made_ready(mut self) -> Result<Self, StoreError> {
+        let (root, objects) = (self.root.clone(), self.root.join("objects"));
+        self.run_at("make the object folders", &objects, || self.make_folders())?;
+        let remove = || self.remove_temporaries();
+        self.run_at("remove temporary files", &root, remove)?;
+        self.attributes = self.probe_attributes();
+        Ok(self)
+    }
+
     /// The folder of the index.
     pub(in super::super) fn index_folder(&self) -> PathBuf {
         self.root.join("index")
@@ -80,16 +87,15 @@ impl Disk {
 
     /// Makes the folder of the index, and notes in it, durably, that it is being made.
     pub(in super::super) fn begin_index(&self) -> Result<(), StoreError> {
-        let made = self.run("make the index folder", || {
-            make_folder(&self.index_folder())
-        });
+        let folder = self.index_folder();
+        let made = self.run_at("make the index folder", &folder, || make_folder(&folder));
         made.and_then(|_| self.make_mark(&self.half_made_mark()))
     }
 
     /// Makes the names of a new index durable, and that it is whole: before, nothing is put into it that only it knows.
     pub(in super::super) fn finish_index(&self) -> Result<(), StoreError> {
         let mark = self.half_made_mark();
-        self.run("remove a mark", || fs::remove_file(&mark))?;
+        self.run_at("remove a mark", &mark, || fs::remove_file(&mark))?;
         self.sync_parent(&mark)?;
         self.sync_parent(&self.index_folder())
     }
@@ -101,7 +107,7 @@ impl Disk {
             return Ok(());
         }
         tracing::warn!("the index did not become whole; it is made anew");
-        self.run("remove a half-made index", || {
+        self.run_at("remove a half-made index", &folder, || {
             for path in index_files(&folder)?
                 .into_iter()
                 .filter(|path| *path != mark)
@@ -114,7 +120,7 @@ impl Disk {
             Ok(())
         })?;
         self.sync_parent(&mark)?;
-        self.run("remove a mark", || fs::remove_file(&mark))
+        self.run_at("remove a mark", &mark, || fs::remove_file(&mark))
     }
 
     fn half_made_mark(&self) -> PathBuf {
@@ -142,7 +148,7 @@ impl Disk {
             .find(|path| !path.exists())
             .unwrap_or_else(|| self.root.join("index.broken"));
         let folder = self.index_folder();
-        let moved = self.run("move the index aside", || {
+        let moved = self.run_at("move the index aside", &folder, || {
             match fs::rename(&folder, &aside) {
                 // It is a file system of its own, in which all of it can be moved.
                 Err(error) if error.kind() == io::ErrorKind::ResourceBusy => {
@@ -158,7 +164,8 @@ impl Disk {
     /// Gives back the space of the ballast; whether there was any.
     pub(in super::super) fn free_ballast(&self) -> Result<bool, StoreError> {
         let path = self.root.join("ballast");
-        let removed = present(self.run("free the ballast", || fs::remove_file(path)))?;
+        let free = self.run_at("free the ballast", &path, || fs::remove_file(&path));
+        let removed = present(free)?;
         Ok(removed.is_some())
     }
 
@@ -218,7 +225,7 @@ impl Disk {
             return Ok(());
         }
         let path = self.root.join("ballast");
-        let made = self.run("make the ballast", || {
+        let made = self.run_at("make the ballast", &path, || {
             let file = open_options().create_new(true).open(&path)?;
             Ok(rustix::fs::fallocate(
                 &file,
@@ -249,7 +256,7 @@ impl Disk {
         path: &Path,
         max_bytes: u64,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        present(self.run("read a small file", || {
+        present(self.run_at("read a small file", path, || {
             let mut bytes = Vec::new();
             File::open(path)?.take(max_bytes).read_to_end(&mut bytes)?;
             Ok(bytes)
@@ -259,7 +266,8 @@ impl Disk {
     /// Makes an empty file, durably, in its place: the folder of the index may be a file system of its own, to which nothing is renamed.
     fn make_mark(&self, path: &Path) -> Result<(), StoreError> {
         self.fuse.check()?;
-        self.run("make a mark", || open_options().create(true).open(path))?;
+        let make = || open_options().create(true).open(path);
+        self.run_at("make a mark", path, make)?;
         self.sync_parent(path)
     }
 
@@ -267,7 +275,7 @@ impl Disk {
         self.fuse.check()?;
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = self.root.join(format!("{name}{TEMPORARY}"));
-        let written = self.run("write a small file", || {
+        let written = self.run_at("write a small file", &temporary, || {
             let mut file = open_options()
                 .create(true)
                 .truncate(true)
@@ -277,7 +285,8 @@ impl Disk {
         });
         let renamed = written.and_then(|file| {
             self.sync_all(&file)?;
-            self.run("rename a small file", || fs::rename(&temporary, path))?;
+            let rename = || fs::rename(&temporary, path);
+            self.run_at("rename a small file", &temporary, rename)?;
             Ok(file)
         });
         match renamed {
@@ -295,7 +304,7 @@ impl Disk {
         }
     }
 
-    pub(super) fn make_folders(&self) -> io::Result<()> {
+    fn make_folders(&self) -> io::Result<()> {
         let objects = self.root.join("objects");
         let mut made = make_folder(&objects)?;
         for folder in 0..FOLDERS {
@@ -308,7 +317,7 @@ impl Disk {
         Ok(())
     }
 
-    pub(super) fn remove_temporaries(&self) -> io::Result<()> {
+    fn remove_temporaries(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.root)? {
             let path = entry?.path();
             if path.to_string_lossy().ends_with(TEMPORARY) {
@@ -318,7 +327,7 @@ impl Disk {
         Ok(())
     }
 
-    pub(super) fn probe_attributes(&self) -> bool {
+    fn probe_attributes(&self) -> bool {
         let path = self.root.join("probe.tmp");
         let probe = || -> io::Result<()> {
             let file = open_options().create(true).truncate(true).open(&path)?;
@@ -367,30 +376,6 @@ fn make_folder(path: &Path) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(false),
         Err(error) => Err(error),
-    }
-}
-
-/// Takes the lock of the data folder.
-pub(super) fn lock(root: &Path) -> io::Result<File> {
-    let file = open_options()
-        .create(true)
-        .truncate(false)
-        .open(root.join("LOCK"))?;
-    let end = Instant::now() + LOCK_WAIT;
-    loop {
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::ResourceBusy,
-                    "another process uses this data folder, and did not stop within 10 s of waiting",
-                ));
-            }
-            Err(error) => return Err(error.into()),
-        }
     }
 }
 

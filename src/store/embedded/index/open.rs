@@ -48,7 +48,10 @@ fn deadline(folder: &Path) -> Duration {
 
 /// Opens sled in a thread of its own, so that a hang or a panic is only an error.
 pub(super) fn open_in_time(folder: &Path) -> Result<sled::Db, OpenError> {
-    open_within(folder, deadline(folder))
+    open_within(folder, deadline(folder)).map_err(|error| match error {
+        OpenError::Io(error) => OpenError::Io(error.at(folder)),
+        broken => broken,
+    })
 }
 
 /// The same, with a deadline of one's own.
@@ -89,10 +92,10 @@ fn too_slow(deadline: Duration) -> StoreError {
     let words = format!(
         "it was not open after {seconds} s and is left as it is; start again, or rebuild it with `pillarbox reindex`"
     );
-    StoreError::Io {
-        operation: "open the index",
-        source: io::Error::new(io::ErrorKind::TimedOut, words),
-    }
+    StoreError::failed(
+        "open the index",
+        io::Error::new(io::ErrorKind::TimedOut, words),
+    )
 }
 
 /// Reads what sled will read, so that it meets nothing that cannot be read.
@@ -158,7 +161,7 @@ fn unreadable(error: io::Error) -> StoreError {
     }
     let words = "it is left as it is; start again, or rebuild it with `pillarbox reindex`";
     let source = io::Error::new(error.kind(), format!("{error}; {words}"));
-    StoreError::Io { operation, source }
+    StoreError::failed(operation, source)
 }
 
 /// Opens sled; waits while an earlier instance in this process still lets go of its lock.
