@@ -66,7 +66,9 @@ fn store_row(error: &StoreError) -> (ErrorCode, String) {
             C::ServiceUnavailable,
             "The store takes no writes until it is restarted.",
         ),
-        StoreError::Corrupt(_) | StoreError::Io { .. } => (C::InternalError, INTERNAL),
+        StoreError::Corrupt(_) | StoreError::Newer { .. } | StoreError::Io { .. } => {
+            (C::InternalError, INTERNAL)
+        }
         // Named one by one, so that a new failure gets words of its own before it reaches a client.
         StoreError::UploadFailed(_)
         | StoreError::ChunkOutOfRange { .. }

@@ -14,6 +14,9 @@ use rustix::io::Errno;
 
 use crate::model::UploadState;
 
+/// Which version this is.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Why a store did not do what it was asked.
 #[derive(Debug)]
 pub enum StoreError {
@@ -120,6 +123,13 @@ pub enum StoreError {
     ReadOnly,
     /// Stored bytes or records are damaged.
     Corrupt(String),
+    /// A newer version of this program made the data folder, in a format that this one does not know. It was left as it is.
+    Newer {
+        /// The number of its format.
+        found: u64,
+        /// The number of the newest format that this version knows.
+        known: u64,
+    },
     /// Any other failure of the system.
     Io {
         /// What was being done.
@@ -220,6 +230,11 @@ impl fmt::Display for StoreError {
             Self::Full => f.write_str("no space left"),
             Self::ReadOnly => f.write_str("the store is read-only until restart"),
             Self::Corrupt(what) => write!(f, "damaged: {what}"),
+            Self::Newer { found, known } => write!(
+                f,
+                "a newer version of this program made this data folder: its format (in FORMAT) is {found}, and {VERSION} knows {known}. \
+                 Nothing was changed; start the newer version on it, or restore a backup from before it was used"
+            ),
             Self::Io {
                 operation,
                 path: Some(path),

@@ -140,7 +140,7 @@ impl EmbeddedStore {
     /// Opens the data folder, rebuilding the index when it is lost, and recovers what an earlier process left behind.
     ///
     /// # Errors
-    /// [`StoreError::Io`] when another process uses the folder; [`StoreError::Corrupt`] when its format is unknown.
+    /// [`StoreError::Io`] when another process uses the folder; [`StoreError::Newer`] when a newer version made it.
     pub async fn open(options: Options, now: Timestamp) -> Result<Self, StoreError> {
         let engine = recover::open(options, now, false).await?;
         Ok(Self { engine })

@@ -30,7 +30,7 @@ use crate::model::{Timestamp, encode_hex};
 use crate::store::StoreError;
 
 /// The version of the layout on disk.
-const FORMAT_VERSION: &str = "1";
+const FORMAT_VERSION: u64 = 1;
 /// With less free space than this, in bytes, the ballast is given up so that the index can be opened.
 const MIN_START_BYTES: u64 = 32 << 20;
 /// Files of garbage that are removed at a time.
@@ -122,11 +122,18 @@ pub(super) fn mark_damage(engine: &Engine) -> Result<(), StoreError> {
 /// Everything up to an index that can be trusted; whether the last stop was clean.
 fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, bool), StoreError> {
     let fuse = Fuse::default();
-    let disk = Disk::lock(&options.data, fuse.clone())?.made_ready()?;
+    let disk = Disk::lock(&options.data, fuse.clone())?;
+    // Before anything else: what a newer version made is left as it is.
+    let known = disk.read_format()?.map(|format| epoch_of(&format));
+    let known = known.transpose()?;
+    let disk = disk.made_ready()?;
     if disk.free_bytes()? < MIN_START_BYTES && disk.free_ballast()? {
         tracing::warn!("the disk is full; the ballast was given up so that the store can start");
     }
-    let epoch = read_format(&disk)?;
+    let epoch = match known {
+        Some(epoch) => epoch,
+        None => write_format(&disk)?,
+    };
     let recent = Recent::default();
     let (index, left_out) = open_index((&disk, &fuse, &recent), &epoch, now, reindex)?;
     recent.restart(orphans::mark(&index)?);
@@ -179,21 +186,24 @@ fn check_floor(disk: &Disk, options: &Options) -> Result<(), StoreError> {
     }
 }
 
-/// The epoch in `FORMAT`, which is written at the first start.
-fn read_format(disk: &Disk) -> Result<Vec<u8>, StoreError> {
-    if let Some(format) = disk.read_format()? {
-        let text = String::from_utf8_lossy(&format);
-        let mut words = text.split_whitespace();
-        return match (words.next(), words.next(), words.next(), words.next()) {
-            (Some("pillarbox"), Some(FORMAT_VERSION), Some(epoch), None) => {
-                Ok(epoch.as_bytes().to_vec())
-            }
-            (Some("pillarbox"), Some(version), ..) => Err(StoreError::Corrupt(format!(
-                "the data folder has format {version}; this program knows format {FORMAT_VERSION}"
-            ))),
-            _ => Err(StoreError::Corrupt("FORMAT is not ours".to_owned())),
-        };
+/// The epoch in `FORMAT`. Of a newer version only the first two words are known.
+fn epoch_of(format: &[u8]) -> Result<Vec<u8>, StoreError> {
+    let text = String::from_utf8_lossy(format);
+    let mut words = text.split_whitespace();
+    let ours = words.next() == Some("pillarbox");
+    let version = words.next().and_then(|word| word.parse::<u64>().ok());
+    match (version.filter(|_| ours), words.next(), words.next()) {
+        (Some(FORMAT_VERSION), Some(epoch), None) => Ok(epoch.as_bytes().to_vec()),
+        (Some(found), ..) if found > FORMAT_VERSION => Err(StoreError::Newer {
+            found,
+            known: FORMAT_VERSION,
+        }),
+        _ => Err(StoreError::Corrupt("FORMAT is not ours".to_owned())),
     }
+}
+
+/// Writes `FORMAT` at the first start, with a new epoch.
+fn write_format(disk: &Disk) -> Result<Vec<u8>, StoreError> {
     let mut random = [0; 16];
     let drawn = SystemRandom::new().fill(&mut random);
     drawn.map_err(|_| {

@@ -123,7 +123,10 @@ fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, StoreError> {
             }
             serde_json::from_str(contents).map_err(unreadable)
         }
-        version => Err(corrupt(format!("unknown version {version}"))),
+        // The number has no checksum of its own, so a newer version is only one of two reasons.
+        version => Err(corrupt(format!(
+            "version {version} is not known; it is damaged, or a newer version of this program wrote it"
+        ))),
     }
 }
 

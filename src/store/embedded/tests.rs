@@ -508,12 +508,48 @@ async fn an_index_that_knows_less_than_the_snapshot_is_moved_aside() {
 
 #[tokio::test]
 async fn an_unknown_format_is_refused() {
-    for format in ["pillarbox 2 00ff\n", "something else", ""] {
+    for format in [
+        "pillarbox 0 00ff\n",
+        "pillarbox 1 00ff x\n",
+        "something else",
+        "",
+    ] {
         let folder = Folder::new();
         drop(folder.open().await);
         fs::write(folder.0.join("FORMAT"), format).unwrap();
         let opened = EmbeddedStore::open(folder.options(), NOW).await;
         assert!(matches!(opened, Err(StoreError::Corrupt(_))), "{format}");
+    }
+}
+
+#[tokio::test]
+async fn the_folder_of_a_newer_version_is_told_as_such_and_left_as_it_is() {
+    let folder = Folder::new();
+    fs::create_dir(&folder.0).unwrap();
+    let laid = [
+        ("FORMAT", "pillarbox 2 00ff and more\n"),
+        ("log.tmp", "who knows what for"),
+    ];
+    for (name, text) in laid {
+        fs::write(folder.0.join(name), text).unwrap();
+    }
+    for reindex in [false, true] {
+        let opened = match reindex {
+            false => EmbeddedStore::open(folder.options(), NOW).await,
+            true => EmbeddedStore::reindex(folder.options(), NOW).await,
+        };
+        let error = opened.unwrap_err();
+        assert!(matches!(error, StoreError::Newer { found: 2, .. }));
+        let told = error.to_string();
+        assert!(told.contains("newer version"), "{told}");
+        assert!(!told.contains("damaged"), "{told}");
+    }
+    let files = fs::read_dir(&folder.0).unwrap();
+    let mut names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["FORMAT", "LOCK", "log.tmp"]);
+    for (name, text) in laid {
+        assert_eq!(fs::read(folder.0.join(name)).unwrap(), text.as_bytes());
     }
 }
 
