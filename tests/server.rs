@@ -362,6 +362,37 @@ fn a_second_server_on_the_same_data_is_refused_with_one_line() {
     assert_eq!(server.get("/v1/files/").0, 403);
 }
 
+/// Whoever started a second process by mistake must not sit before a silent terminal; and what waits goes on when the first ends.
+#[test]
+fn who_waits_for_a_data_folder_is_told_at_once() {
+    let mut first = Server::serve(&[]);
+    let data = first.data();
+    // A verb that cannot ask the server opens the store itself.
+    for verb in ["serve", "reindex"] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = pillarbox();
+        command.arg(verb).arg("--data").arg(&data);
+        let began = Instant::now();
+        let second = Server::begin(command, folder);
+        let told = eventually("the word that it waits", || {
+            let log = second.log();
+            log.contains("another process uses this data folder")
+                .then_some(log)
+        });
+        assert!(began.elapsed() < Duration::from_secs(8), "{told}");
+        assert!(told.contains("LOCK") && told.contains("10 s"), "{told}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = pillarbox();
+    command.arg("reindex").arg("--data").arg(&data);
+    let mut last = Server::begin(command, folder);
+    eventually("the wait", || last.log().contains("LOCK").then_some(()));
+    first.signal(Signal::TERM);
+    assert!(first.wait().success());
+    assert!(last.wait().success(), "{}", last.log());
+    assert!(last.said().contains("0 files indexed"), "{}", last.said());
+}
+
 #[test]
 fn a_taken_port_is_named() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -28,7 +28,7 @@ use super::{Failure, Settings, chain};
 use crate::api::app::{App, Clock};
 use crate::api::body::{RequestBody, ResponseBody};
 use crate::config::Config;
-use crate::server::control;
+use crate::server::{control, telemetry};
 use crate::store::Store;
 
 /// Largest answer that is held whole, in bytes: a full catalog's list.
@@ -107,6 +107,7 @@ impl Control {
 
     async fn here(config: &Config) -> Result<Self, Failure> {
         refuse_foreign(&config.store.data, AS_THAT_USER)?;
+        telemetry::init_of_verb();
         let clock = Clock::system();
         let store = open_store(config.store.options_of_verb(), &clock).await?;
         match App::start(config.app.clone(), Arc::clone(&store), clock).await {

@@ -12,6 +12,7 @@ use super::control::{refuse_absent, refuse_foreign_store};
 use super::output::{complain, say};
 use super::{Failure, Settings, chain};
 use crate::api::app::Clock;
+use crate::server::telemetry;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::{FileQuery, ObjectStore, StoreError};
 
@@ -28,6 +29,7 @@ impl Reindex {
         refuse_foreign_store(&config.store.data)?;
         let now = Clock::system().now();
         let failed = |error: StoreError| Failure::of("reindex", chain(&error));
+        telemetry::init_of_verb();
         let store = EmbeddedStore::reindex(config.store.options_of_verb(), now)
             .await
             .map_err(failed)?;

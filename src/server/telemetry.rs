@@ -95,6 +95,18 @@ pub fn init(options: &LogOptions) {
     };
 }
 
+/// As [`init`], for a verb that opens the store for a moment: warnings and errors alone, as lines for whoever waits at the terminal.
+pub fn init_of_verb() {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new("warn"))
+        .with_ansi(io::stderr().is_terminal())
+        .with_target(false)
+        .without_time()
+        .log_internal_errors(false)
+        .with_writer(Lines { journal: false });
+    let _started = start(builder.finish());
+}
+
 /// Whether this is the stream that the service manager connected to the journal, and named so: what it started inherits the name, and may
 /// write elsewhere (systemd.exec(5)).
 fn is_journal(named: Option<&str>, stream: impl AsFd) -> bool {

@@ -140,7 +140,8 @@ impl Server {
         command.arg("--port-file").arg(ports);
     }
 
-    fn begin(mut command: Command, folder: TempDir) -> Self {
+    /// Starts a command and waits for nothing.
+    pub fn begin(mut command: Command, folder: TempDir) -> Self {
         let open = |name| fs::File::create(folder.path().join(name)).unwrap();
         let child = command
             .stdout(open("stdout"))

@@ -1,7 +1,7 @@
 //! The lock of the data folder: one process at a time.
 //!
 //! Owns: the file `LOCK`, and how long one waits for it.
-//! Never does: wait for longer than [`LONGEST_WAIT`].
+//! Never does: wait in silence. Whoever started a second process by mistake is told at once, and not when the wait is over.
 //!
 //! Invariants: what else lies in the folder is not touched here; the lock is that of the open file, so it goes with the process, however
 //! that ends.
@@ -49,12 +49,18 @@ impl Disk {
 fn take(path: &Path) -> io::Result<File> {
     let file = open_options().create(true).truncate(false).open(path)?;
     let began = Instant::now();
+    let mut told = false;
     loop {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file),
             Err(Errno::WOULDBLOCK) if began.elapsed() < LONGEST_WAIT => {}
             Err(Errno::WOULDBLOCK) => return Err(held()),
             Err(error) => return Err(error.into()),
+        }
+        if !told {
+            let (lock, seconds) = (path.display(), LONGEST_WAIT.as_secs());
+            tracing::warn!(%lock, "another process uses this data folder; waiting for it to stop, {seconds} s at most");
+            told = true;
         }
         std::thread::sleep(PAUSE);
     }
