@@ -36,6 +36,10 @@ const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 /// What whoever is not the owner of a data folder may do.
 const AS_THAT_USER: &str =
     "run this as that user, or start the server first and then run it as root";
+/// What is to be done about a file system that takes no writes.
+const READ_ONLY: &str = "; the file system is read-only here, and a store must be written to be used at all, also to be verified: \
+     mount it for writing (under systemd, ReadWritePaths= must name the folder), or copy the folder elsewhere with `cp -a`, which keeps \
+     extended attributes, and name the copy by --data";
 /// Longest line of a stream, in bytes.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 
@@ -85,7 +89,8 @@ impl Control {
     async fn open(config: &Config) -> Result<Self, Failure> {
         let data = &config.store.data;
         let reached = control::connect(data).await.map_err(|error| {
-            Failure::of(&format!("control socket in {}", data.display()), error)
+            let (place, remedy) = (data.display(), remedy(data, error.kind()));
+            Failure::new(format!("control socket in {place}: {error}{remedy}"))
         })?;
         match reached {
             Some(stream) => {
@@ -106,7 +111,7 @@ impl Control {
     }
 
     async fn here(config: &Config) -> Result<Self, Failure> {
-        refuse_foreign(&config.store.data, AS_THAT_USER)?;
+        refuse_foreign(&config.store.data)?;
         telemetry::init_of_verb();
         let clock = Clock::system();
         let store = open_store(config.store.options_of_verb(), &clock).await?;
@@ -167,7 +172,7 @@ impl Control {
             Self::Here { store, .. } => store
                 .close()
                 .await
-                .map_err(|error| Failure::of("closing the store", chain(&error))),
+                .map_err(|error| Failure::of("closing the store", error)),
         }
     }
 
@@ -258,40 +263,58 @@ pub(super) fn refuse_absent(data: &Path) -> Result<(), Failure> {
     }
 }
 
-/// As [`refuse_foreign`], for the superuser and a store that another one has made: what is made anew would be out of that one's reach.
-pub(super) fn refuse_foreign_store(data: &Path) -> Result<(), Failure> {
-    match rustix::process::geteuid().is_root() {
-        true => refuse_foreign(&data.join(FORMAT), AS_THAT_USER),
-        false => Ok(()),
-    }
+/// Keeps the superuser from another one's store: what he makes there is out of that one's reach. All others the system keeps out, unless
+/// that one has let them in.
+pub(super) fn refuse_foreign(data: &Path) -> Result<(), Failure> {
+    let store = data.join(FORMAT);
+    let place = if store.exists() { &store } else { data };
+    refuse_to_be_root(data, place, AS_THAT_USER)
 }
 
-/// The same for a server.
+/// The same for a server, which makes a store in whosever folder it is given.
 pub(super) fn refuse_to_serve_foreign(data: &Path) -> Result<(), Failure> {
-    let owner = |metadata: std::fs::Metadata| metadata.uid();
-    let theirs = std::fs::metadata(data.join(FORMAT)).map(owner).ok();
-    let probe = tempfile::NamedTempFile::new_in(data).and_then(|file| file.as_file().metadata());
-    // Where what we make has that owner as well, the file system gives one to all files.
-    match rustix::process::geteuid().is_root() && theirs != probe.map(owner).ok() {
-        true => refuse_foreign(&data.join(FORMAT), "run the server as that user"),
-        false => Ok(()),
-    }
+    refuse_to_be_root(data, &data.join(FORMAT), "run the server as that user")
 }
 
-/// Files that we make in another user's data folder would be out of that user's reach.
-fn refuse_foreign(data: &Path, remedy: &str) -> Result<(), Failure> {
-    let Ok(metadata) = std::fs::metadata(data) else {
-        return Ok(());
+fn refuse_to_be_root(data: &Path, place: &Path, remedy: &str) -> Result<(), Failure> {
+    let is_root = rustix::process::geteuid().is_root();
+    let theirs = match owner_of(place).filter(|uid| *uid != 0) {
+        Some(theirs) if is_root => theirs,
+        _ => return Ok(()),
     };
-    let ours = rustix::process::geteuid().as_raw();
-    if metadata.uid() == ours {
+    let ours = match tempfile::NamedTempFile::new_in(data) {
+        Ok(probe) => owner_of(probe.path()),
+        // Nothing can be made here; whoever opens the store says so.
+        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => return Ok(()),
+        Err(_) => Some(0),
+    };
+    // Where what we make has that owner as well, the file system gives one to all files.
+    if ours == Some(theirs) {
         return Ok(());
     }
+    let place = place.display();
     Err(Failure::new(format!(
-        "{} belongs to user {}; {remedy}",
-        data.display(),
-        metadata.uid()
+        "{place} belongs to user {theirs}; {remedy}"
     )))
+}
+
+fn owner_of(path: &Path) -> Option<u32> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(metadata.uid())
+}
+
+/// What is to be done, as the end of a sentence, when the system lets us not into the data folder in this way.
+pub(super) fn remedy(data: &Path, kind: io::ErrorKind) -> String {
+    let ours = rustix::process::geteuid().as_raw();
+    match (kind, owner_of(data)) {
+        (io::ErrorKind::ReadOnlyFilesystem, _) => READ_ONLY.to_owned(),
+        (io::ErrorKind::PermissionDenied, Some(theirs)) if theirs != ours => {
+            format!(
+                "; the folder belongs to user {theirs}, and this is user {ours}: run it as that user"
+            )
+        }
+        _ => String::new(),
+    }
 }
 
 async fn collect(body: ResponseBody) -> Result<Bytes, Failure> {
@@ -331,4 +354,20 @@ pub(super) fn entries(answer: &Value) -> &[Value] {
         .as_array()
         .or_else(|| answer.as_object()?.values().find_map(Value::as_array));
     list.map(Vec::as_slice).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_cannot_be_written_is_told_with_what_to_do_about_it() {
+        let told = remedy(Path::new("/"), io::ErrorKind::ReadOnlyFilesystem);
+        for word in ["read-only", "cp -a", "--data", "ReadWritePaths="] {
+            assert!(told.contains(word), "{told}");
+        }
+        let ours = tempfile::tempdir().unwrap();
+        let denied = remedy(ours.path(), io::ErrorKind::PermissionDenied);
+        assert_eq!(denied, "", "nobody else can be asked");
+    }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
-use super::control::refuse_to_serve_foreign;
+use super::control::{refuse_to_serve_foreign, remedy};
 use super::{Failure, LAST_WAIT, chain};
 use crate::api::app::{App, Clock};
 use crate::config::{Config, StoreConfig};
@@ -21,8 +21,8 @@ use crate::server::{
     Hangup, PublicSocket, Server, Signals, Sockets, bind, control, local_url, raise_file_limit,
     systemd,
 };
-use crate::store::Store;
 use crate::store::embedded::{self, EmbeddedStore};
+use crate::store::{Store, StoreError};
 
 /// Under which URLs a server is reached from this machine.
 pub(super) struct Urls {
@@ -137,10 +137,17 @@ pub(super) async fn open_store(
     options: embedded::Options,
     clock: &Clock,
 ) -> Result<Arc<dyn Store>, Failure> {
-    let place = format!("store {}", options.data.display());
+    let data = options.data.clone();
     let opened = EmbeddedStore::open(options, clock.now()).await;
-    let store = opened.map_err(|error| Failure::of(&place, chain(&error)))?;
+    let store = opened.map_err(|error| of_store("store", &data, &error))?;
     Ok(Arc::new(store))
+}
+
+/// Why nothing could be done with the store in `data`, with a remedy where the words of the system have none.
+pub(super) fn of_store(what: &str, data: &Path, error: &StoreError) -> Failure {
+    let remedy = error.system_kind().map(|kind| remedy(data, kind));
+    let remedy = remedy.unwrap_or_default();
+    Failure::new(format!("{what} {}: {error}{remedy}", data.display()))
 }
 
 /// Sockets that the service manager passed; what it did not pass is bound here.

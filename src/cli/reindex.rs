@@ -8,9 +8,10 @@
 
 use clap::Args;
 
-use super::control::{refuse_absent, refuse_foreign_store};
+use super::control::{refuse_absent, refuse_foreign};
+use super::launch::of_store;
 use super::output::{complain, say};
-use super::{Failure, Settings, chain};
+use super::{Failure, Settings};
 use crate::api::app::Clock;
 use crate::server::telemetry;
 use crate::store::embedded::EmbeddedStore;
@@ -26,9 +27,10 @@ impl Reindex {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let config = self.settings.load(Vec::new())?;
         refuse_absent(&config.store.data)?;
-        refuse_foreign_store(&config.store.data)?;
+        refuse_foreign(&config.store.data)?;
         let now = Clock::system().now();
-        let failed = |error: StoreError| Failure::of("reindex", chain(&error));
+        let data = &config.store.data;
+        let failed = |error: StoreError| of_store("reindex of", data, &error);
         telemetry::init_of_verb();
         let store = EmbeddedStore::reindex(config.store.options_of_verb(), now)
             .await
