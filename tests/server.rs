@@ -10,10 +10,10 @@ mod process;
 
 use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -818,8 +818,12 @@ fn a_key_that_everybody_can_read_is_warned_of_and_a_private_one_is_not() {
     }
 }
 
-/// Lets a shell hand `listener` in as systemd would: as descriptor 3, under a name.
-fn activated(name: &str, listener: TcpListener, more: &str) -> (std::process::Command, TempDir) {
+/// Lets a shell hand `socket` in as systemd would: as descriptor 3, under a name.
+fn activated(
+    name: &str,
+    socket: impl Into<OwnedFd>,
+    more: &str,
+) -> (std::process::Command, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let mut command = std::process::Command::new("sh");
     let binary = env!("CARGO_BIN_EXE_pillarbox");
@@ -833,7 +837,7 @@ fn activated(name: &str, listener: TcpListener, more: &str) -> (std::process::Co
     );
     command
         .args(["-c", &script])
-        .stdin(Stdio::from(OwnedFd::from(listener)));
+        .stdin(Stdio::from(socket.into()));
     (command, folder)
 }
 
@@ -868,6 +872,33 @@ fn a_socket_with_an_unknown_name_is_refused() {
         "{}",
         stderr(&refused)
     );
+}
+
+#[test]
+fn a_socket_on_which_nobody_can_knock_is_refused_and_not_served() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let unix = folder.path().join("socket");
+    let sockets: [(&str, OwnedFd); 4] = [
+        // As with Accept=yes.
+        (
+            "a connection",
+            TcpStream::connect(listener.local_addr().unwrap())
+                .unwrap()
+                .into(),
+        ),
+        ("datagrams", UdpSocket::bind("127.0.0.1:0").unwrap().into()),
+        ("a path", UnixListener::bind(unix).unwrap().into()),
+        ("a file", tempfile::tempfile().unwrap().into()),
+    ];
+    for (what, socket) in sockets {
+        let (command, folder) = activated("http", socket, "");
+        let mut server = Server::begin(command, folder);
+        let (ended, told) = (server.wait(), server.log());
+        assert_eq!(ended.code(), Some(1), "{what}: {told}");
+        assert!(told.contains("\"http\" cannot be used"), "{what}: {told}");
+        assert!(told.contains("ListenStream="), "{what}: {told}");
+    }
 }
 
 #[test]

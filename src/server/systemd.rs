@@ -6,8 +6,8 @@
 //! Never does: fail when there is no service manager; then every call does nothing.
 //!
 //! Invariant: an inherited socket with a name we do not know is an error, never ignored: it would look served.
-//! The descriptors are taken over by the `listenfd` crate, which checks LISTEN_PID and that each is a listening TCP
-//! socket; this crate forbids the unsafe call that would be needed here.
+//! The descriptors are taken over by the `listenfd` crate, which checks LISTEN_PID and that each is a TCP socket; this crate forbids the
+//! unsafe call that would be needed here. That they listen is checked here: nothing would ever be accepted from one that does not.
 
 use std::env;
 use std::fmt;
@@ -53,7 +53,8 @@ impl fmt::Display for InheritError {
             Self::NotListening { name, source } => {
                 write!(
                     f,
-                    "the inherited socket named {name:?} cannot be used: {source}"
+                    "the inherited socket named {name:?} cannot be used: {source}; its unit must name a TCP address by ListenStream=, \
+                     with Accept=no"
                 )
             }
         }
@@ -92,6 +93,10 @@ fn into_tokio(socket: Option<std::net::TcpListener>) -> io::Result<Option<TcpLis
     let Some(socket) = socket else {
         return Ok(None);
     };
+    if !rustix::net::sockopt::socket_acceptconn(&socket)? {
+        let words = "it does not listen for connections";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, words));
+    }
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket).map(Some)
 }
