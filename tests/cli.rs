@@ -232,6 +232,38 @@ fn a_missing_certificate_is_named_by_check_config() {
 }
 
 #[test]
+fn a_key_with_a_passphrase_is_told_as_such_with_what_decrypts_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
+    fs::write(&certificate, made.cert.pem()).unwrap();
+    let check = |text: &str| {
+        fs::write(&key, text).unwrap();
+        let [certificate, key] = [&certificate, &key].map(|path| path.to_str().unwrap());
+        let files = ["--certificate", certificate, "--private-key", key];
+        let said = failed(&run(&[&["check-config"][..], &files].concat()));
+        assert!(said.contains(key), "{said}");
+        said
+    };
+    for encrypted in [
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+        "-----BEGIN RSA PRIVATE KEY-----\r\nProc-Type: 4,ENCRYPTED\r\nDEK-Info: AES-256-CBC,00\r\n\r\nAAAA\r\n\
+         -----END RSA PRIVATE KEY-----\r\n",
+    ] {
+        let said = check(encrypted);
+        assert!(said.contains("encrypted with a passphrase"), "{said}");
+        assert!(said.contains("openssl pkey -in"), "{said}");
+    }
+    let said = check("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    assert!(said.contains("no private key in PEM"), "{said}");
+    let said = check("-----BEGIN PRIVATE KEY-----\nAAAA\n");
+    assert!(
+        said.contains("cut off: -----END PRIVATE KEY----- is"),
+        "{said}"
+    );
+}
+
+#[test]
 fn the_shipped_settings_file_is_valid_and_shows_the_defaults() {
     let shipped = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("systemd/pillarbox.toml");
     let text = fs::read_to_string(shipped).unwrap();

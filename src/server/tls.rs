@@ -8,9 +8,10 @@
 //! Invariant: a failed reload changes nothing; connections that are open keep what they began with.
 
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -26,25 +27,34 @@ use tokio_rustls::TlsAcceptor;
 /// Most certificates of a chain.
 const MAX_CHAIN: usize = 16;
 
+/// Most bytes of a key's file that are searched for why it holds no key.
+const MAX_SEARCHED_BYTES: u64 = 64 << 10;
+
 /// Where the certificate and its key lie.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
     /// The chain in PEM, the server's own certificate first.
     pub certificate: PathBuf,
-    /// The key in PEM: PKCS #8, PKCS #1 or SEC1.
+    /// The key in PEM: PKCS #8, PKCS #1 or SEC1, not encrypted.
     pub private_key: PathBuf,
 }
 
 /// Why a certificate is not usable.
 #[derive(Debug)]
 pub enum TlsError {
-    /// A file cannot be read, or holds no PEM of the kind.
+    /// A file cannot be read, or is no PEM.
     File {
         /// Which file.
         path: PathBuf,
         /// The cause.
         source: PemError,
     },
+    /// There is no certificate in this file.
+    NoCertificate(PathBuf),
+    /// There is no private key in this file.
+    NoKey(PathBuf),
+    /// The private key in this file is encrypted: a server that starts by itself has nobody to ask for the passphrase.
+    EncryptedKey(PathBuf),
     /// More certificates than a chain may have.
     ChainTooLong(PathBuf),
     /// The key does not fit the certificate, or is of a kind that is not supported.
@@ -54,7 +64,30 @@ pub enum TlsError {
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::File { path, source } => write!(f, "{}: {source}", path.display()),
+            Self::File { path, source } => {
+                write!(f, "{}: ", path.display())?;
+                match source {
+                    PemError::MissingSectionEnd { end_marker } => {
+                        let name = end_marker.escape_ascii();
+                        write!(f, "it is cut off: -----END {name}----- is missing")
+                    }
+                    source => write!(f, "{source}"),
+                }
+            }
+            Self::NoCertificate(path) => {
+                write!(f, "{}: it holds no certificate in PEM", path.display())
+            }
+            Self::NoKey(path) => write!(
+                f,
+                "{}: it holds no private key in PEM (PKCS #8, PKCS #1 or SEC1)",
+                path.display()
+            ),
+            Self::EncryptedKey(path) => write!(
+                f,
+                "{}: the private key is encrypted with a passphrase, which is not supported; decrypt it with \
+                 `umask 077; openssl pkey -in {path:?} -out FILE`, and set tls.private_key to that FILE",
+                path.display()
+            ),
             Self::ChainTooLong(path) => {
                 write!(f, "{}: more than {MAX_CHAIN} certificates", path.display())
             }
@@ -139,18 +172,37 @@ fn read(files: &TlsFiles, provider: &CryptoProvider) -> Result<CertifiedKey, Tls
         .collect::<Result<Vec<_>, _>>()
         .map_err(in_certificate)?;
     if chain.is_empty() {
-        return Err(in_certificate(PemError::NoItemsFound));
+        return Err(TlsError::NoCertificate(files.certificate.clone()));
     }
     if chain.len() > MAX_CHAIN {
         return Err(TlsError::ChainTooLong(files.certificate.clone()));
     }
-    let key =
-        PrivateKeyDer::from_pem_file(&files.private_key).map_err(|source| TlsError::File {
-            path: files.private_key.clone(),
-            source,
-        })?;
+    let key = PrivateKeyDer::from_pem_file(&files.private_key);
+    let key = key.map_err(|source| no_key(&files.private_key, source))?;
     warn_when_public(files);
     CertifiedKey::from_der(chain, key, provider).map_err(TlsError::Unusable)
+}
+
+/// Why there is no key in a file: one that is encrypted is passed over, or looks like wrong base64.
+fn no_key(path: &Path, source: PemError) -> TlsError {
+    let path = path.to_owned();
+    match source {
+        _ if is_encrypted(&path) => TlsError::EncryptedKey(path),
+        PemError::NoItemsFound => TlsError::NoKey(path),
+        source => TlsError::File { path, source },
+    }
+}
+
+/// Whether a file says so: in the name of a section (PKCS #8), or in a header of one (RFC 1421, as older programs write it).
+fn is_encrypted(path: &Path) -> bool {
+    let mut text = Vec::new();
+    let read =
+        File::open(path).and_then(|file| file.take(MAX_SEARCHED_BYTES).read_to_end(&mut text));
+    let says_so = |line: &[u8]| {
+        line.starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY-----")
+            || line.starts_with(b"Proc-Type:") && line.trim_ascii().ends_with(b"ENCRYPTED")
+    };
+    read.is_ok() && text.split(|byte| *byte == b'\n').any(says_so)
 }
 
 /// A key that every user of the machine can read is no secret; it still works, so that a test setup is not refused.
