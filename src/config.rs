@@ -18,7 +18,6 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::api::app::{AppOptions, Site};
-use crate::model::Bucket;
 use crate::server::tls::{Tls, TlsFiles};
 use crate::server::{self, telemetry};
 use crate::store::embedded;
@@ -229,9 +228,7 @@ fn limits(reader: &mut Reader) -> Option<server::Options> {
 fn app(reader: &mut Reader) -> Option<AppOptions> {
     let public_url = reader.optional("server.public_url", base_url);
     let hosts = reader.list("server.hosts", "", host);
-    let bucket = reader.value("uploads.bucket", "uploads", |text| {
-        Bucket::parse(text).map_err(|error| error.to_string())
-    });
+    let bucket = reader.value("uploads.bucket", "uploads", buckets::name);
     let form_post_url = reader.optional("uploads.form_post_url", form_url);
     let long = || duration(SECOND, TEN_YEARS);
     let form_lifetime = reader.value("uploads.form_lifetime", "24h", long());
@@ -420,6 +417,23 @@ mod tests {
         mistake("server.max_connections", "0");
         mistake("log.level", "pillarbox=loud");
         mistake("log.format", "xml");
+    }
+
+    #[test]
+    fn a_list_in_a_flag_or_the_environment_has_commas_and_who_writes_it_otherwise_is_told() {
+        let buckets = read(&[("s3.buckets", "films, box")]).unwrap().app.buckets;
+        assert_eq!(buckets.len(), 2);
+        let told = mistake("s3.buckets", r#"["films","box"]"#);
+        assert!(told.contains("a list has commas between"), "{told}");
+        let told = mistake("s3.region", "eu west");
+        assert!(!told.contains("commas"), "{told}");
+        let file = "s3.buckets = ['UP']".parse().unwrap();
+        let layers = Layers {
+            file,
+            ..Layers::default()
+        };
+        let told = Config::read(layers).unwrap_err().to_string();
+        assert!(!told.contains("commas"), "{told}");
     }
 
     #[test]

@@ -466,7 +466,10 @@ fn a_key_is_made_for_less_than_everything_and_the_list_says_for_what() {
         assert_eq!(cells.join("  "), expected, "{line}");
     }
     for (flags, named) in [
-        (["--bucket", "Films"].as_slice(), "buckets must be 3 to 63"),
+        (
+            ["--bucket", "films", "--bucket", "Fi\nlms"].as_slice(),
+            "buckets hold \"Fi\\nlms\", which must be 3 to 63",
+        ),
         (&["--prefix", ""], "prefixes must not be empty"),
     ] {
         let said = failed(&server.verb(&[&["key", "create"][..], flags].concat()));

@@ -638,7 +638,10 @@ async fn limits_are_checked_when_a_key_is_made() {
             "permission must be one of read_write, read, write.",
         ),
         (json!({"permission": ["read"]}), "permission must"),
-        (json!({"buckets": ["Films"]}), "buckets must be 3 to 63"),
+        (
+            json!({"buckets": ["films", "Films"]}),
+            "buckets hold \\\"Films\\\", which must be 3 to 63",
+        ),
         (json!({"buckets": "films"}), "buckets must be an array"),
         (json!({"buckets": [1]}), "buckets must be an array"),
         (

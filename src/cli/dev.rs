@@ -49,7 +49,7 @@ pub(super) struct Dev {
     /// Write the public and the admin URL here, one a line, when both accept
     #[arg(long, value_name = "FILE")]
     port_file: Option<PathBuf>,
-    /// Any setting, for example --set uploads.form_lifetime=2h
+    /// Any setting, for example --set uploads.form_lifetime=2h; a list has commas, as in s3.buckets=films,box
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     set: Vec<(String, String)>,
     /// error, warn, info, debug or trace

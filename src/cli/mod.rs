@@ -91,7 +91,7 @@ struct Settings {
     /// Data folder (store.data)
     #[arg(long, value_name = "FOLDER")]
     data: Option<PathBuf>,
-    /// Any setting, for example --set uploads.form_lifetime=2h
+    /// Any setting, for example --set uploads.form_lifetime=2h; a list has commas, as in s3.buckets=films,box
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_and_value)]
     set: Vec<(String, String)>,
 }

@@ -7,7 +7,7 @@
 use super::reader::Reader;
 use super::values::number;
 use crate::api::app::{BucketOptions, DEFAULT_REGION};
-use crate::model::{Bucket, CorsRule};
+use crate::model::{Bucket, CorsRule, quoted};
 use crate::policy::Rules;
 
 /// Longest that a browser may be told to remember a preflight, in seconds: a day, which is also what browsers cap it at.
@@ -131,8 +131,8 @@ fn refuse_twice(reader: &mut Reader, buckets: &[BucketOptions]) {
     }
 }
 
-fn name(text: &str) -> Result<Bucket, String> {
-    Bucket::parse(text).map_err(|error| error.to_string())
+pub(super) fn name(text: &str) -> Result<Bucket, String> {
+    Bucket::parse(text).map_err(|rule| format!("{} {rule}", quoted(text)))
 }
 
 /// `*` is any region.
@@ -249,7 +249,7 @@ mod tests {
                 "server.public_url = 'https://h/drop'\n[[bucket]]\nname = 'drop'",
                 "server.public_url: its path must not begin with /drop",
             ),
-            ("[[bucket]]\nname = 'UP'", "bucket[0].name: "),
+            ("[[bucket]]\nname = 'UP'", "bucket[0].name: \"UP\" must "),
             (
                 "[[bucket]]\nname = 'drop'\nacl = 'public-read'",
                 "bucket[0].acl: ",
@@ -271,7 +271,11 @@ mod tests {
                 "bucket[0].cors[0].methods: ",
             ),
             ("s3.region = 'eu west'", "s3.region: "),
-            ("s3.buckets = ['UP']", "s3.buckets: "),
+            (
+                "s3.buckets = ['fine', 'UP', 'also-fine']",
+                "s3.buckets: \"UP\" must be 3 to 63 ",
+            ),
+            ("uploads.bucket = 'a..b'", "uploads.bucket: \"a..b\" must "),
             ("s3.cover_checksums = 'perhaps'", "s3.cover_checksums: "),
         ] {
             let mistakes = read(file).unwrap_err();

@@ -16,6 +16,9 @@ pub const ENVIRONMENT_PREFIX: &str = "PILLARBOX_";
 /// Most entries of a list.
 pub(super) const MAX_LIST: usize = 1000;
 
+/// Said of a list that cannot be read, outside the file.
+const LIST_FORM: &str = "; a list has commas between its entries, and neither quotes nor brackets";
+
 /// Where a value came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
@@ -146,7 +149,12 @@ impl Reader {
         let texts = texts_of(&value);
         let shown = texts.clone().map_or(value, Value::from);
         self.show(key, Some(&shown), origin);
-        let parsed = texts.and_then(|texts| texts.iter().map(|text| parse(text)).collect());
+        let parsed: Result<_, _> =
+            texts.and_then(|texts| texts.iter().map(|text| parse(text)).collect());
+        let parsed = parsed.map_err(|what| match origin {
+            Origin::Flag | Origin::Environment => what + LIST_FORM,
+            Origin::File | Origin::Default => what,
+        });
         self.note(key, parsed, origin)
     }
 

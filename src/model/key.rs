@@ -9,6 +9,17 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Most characters of a name that an error repeats.
+const MAX_QUOTED_CHARS: usize = 80;
+
+/// A name as an error repeats it: in quotes, with what is no visible character escaped, and cut where it is long.
+pub fn quoted(name: &str) -> String {
+    match name.char_indices().nth(MAX_QUOTED_CHARS) {
+        None => format!("{name:?}"),
+        Some((end, _)) => format!("{:?}...", name.get(..end).unwrap_or_default()),
+    }
+}
+
 /// Why a name was refused; the text names the rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameError {
@@ -29,7 +40,7 @@ impl fmt::Display for NameError {
             Self::Empty => f.write_str("must not be empty"),
             Self::TooLong { max_bytes } => write!(f, "must be at most {max_bytes} bytes of UTF-8"),
             Self::BucketRules => {
-                f.write_str("must be 3 to 63 lower-case letters, digits, dots and hyphens, and begin and end with a letter or digit")
+                f.write_str("must be 3 to 63 lower-case letters, digits, dots and hyphens, begin and end with a letter or digit, have no two dots in a row and be no IP address")
             }
         }
     }
@@ -161,6 +172,14 @@ impl fmt::Display for ObjectKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_in_an_error_is_escaped_and_short() {
+        assert_eq!(quoted("Films"), "\"Films\"");
+        assert_eq!(quoted("a\u{1b}[31m\n"), "\"a\\u{1b}[31m\\n\"");
+        let long = quoted(&"\u{e4}".repeat(100_000));
+        assert_eq!(long, format!("\"{}\"...", "\u{e4}".repeat(80)));
+    }
 
     #[test]
     fn buckets_follow_amazons_rules() {

@@ -45,7 +45,7 @@ pub use checksum::{Checksum, ChecksumAlgorithm, ChecksumHasher};
 pub use cors::CorsRule;
 pub use digest::{Crc64, Crc64Hasher, Digests, ETag, Hasher, Md5, decode_hex, encode_hex};
 pub use id::Id;
-pub use key::{Bucket, NameError, ObjectKey};
+pub use key::{Bucket, NameError, ObjectKey, quoted};
 pub use key_limits::{Action, BeyondLimits, KeyLimits, LimitsError, Permission, Target};
 pub use lifecycle::{Expiration, LifecycleFilter, LifecycleRule};
 pub use object::{Attributes, HeaderSet, ObjectMeta, PipelineRef};

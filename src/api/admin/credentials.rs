@@ -16,7 +16,7 @@ use super::super::tokens::{TOKEN_CHARS, random_text};
 use super::control::{Ask, no_such, parse_id};
 use crate::model::{
     AccessKey, Application, Bucket, Id, KeyLimits, KeyPurpose, Permission, Scopes, Secret,
-    Timestamp, Token, TokenHash,
+    Timestamp, Token, TokenHash, quoted,
 };
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind};
 
@@ -181,10 +181,11 @@ fn limits(ask: &Ask<'_>) -> Result<KeyLimits, ApiError> {
         })?,
     };
     let buckets = texts(ask, "buckets")?;
-    let buckets = buckets.iter().map(|name| Bucket::parse(name));
-    let buckets = buckets
-        .collect::<Result<_, _>>()
-        .map_err(|rule| ApiError::invalid("buckets", format!("{rule}.")))?;
+    let buckets = buckets.iter().map(|name| {
+        let named = |rule| format!("hold {}, which {rule}.", quoted(name));
+        Bucket::parse(name).map_err(|rule| ApiError::invalid("buckets", named(rule)))
+    });
+    let buckets = buckets.collect::<Result<_, _>>()?;
     KeyLimits::new(permission, buckets, texts(ask, "prefixes")?)
         .map_err(|error| ApiError::invalid(error.field, error.rule))
 }
