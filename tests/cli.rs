@@ -626,6 +626,41 @@ fn a_cut_off_upload_is_resumed_with_only_what_is_missing() {
     let other = [&again[..], &["--key", "other"]].concat();
     let said = failed(&upload(&server, &other));
     assert!(said.contains("is for film"), "{said}");
+    let stranger = "a".repeat(24);
+    let other = ["--resume", &session, "--pipeline", &stranger];
+    let said = failed(&upload(&server, &other));
+    for named in [&stranger, pipeline] {
+        assert!(said.contains(named), "{said}");
+    }
+    assert_eq!(posts(&server) - before, 3);
+}
+
+#[test]
+fn what_can_be_read_but_once_is_not_uploaded_and_who_tries_is_told_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder_name = folder.path().to_str().unwrap();
+    let upload = |file: &str| {
+        let flags = [
+            "--token",
+            "t",
+            "--pipeline",
+            PIPELINE,
+            "--url",
+            "http://127.0.0.1:1",
+        ];
+        run(&[&["upload", file][..], &flags].concat())
+    };
+    let refused = upload("-");
+    assert_eq!(refused.status.code(), Some(2));
+    for word in ["standard input", "a file first", "aws s3 cp -", "./-"] {
+        assert!(stderr(&refused).contains(word), "{}", stderr(&refused));
+    }
+    assert!(failed(&upload("/dev/null")).contains("a file first"));
+    let said = failed(&upload(folder_name));
+    assert!(
+        said.contains(folder_name) && said.contains("is a folder"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -46,7 +46,7 @@ const MIN_CHUNK_BYTES: u64 = 64 * 1024;
 
 #[derive(Args, Debug)]
 pub(super) struct Upload {
-    /// The file
+    /// The file; not standard input, which could not be read once more
     file: PathBuf,
     /// The server's URL
     #[arg(long, env = "PILLARBOX_URL", default_value = "http://127.0.0.1:7080")]
@@ -67,7 +67,7 @@ pub(super) struct Upload {
     #[arg(long, value_name = "N", default_value_t = 4,
           value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_PARALLEL)))]
     parallel: u16,
-    /// Go on with this session; --pipeline and --key may stay on the command line
+    /// Go on with this session; --pipeline and --key may stay on the command line, and must be its own
     #[arg(long, value_name = "ID")]
     resume: Option<String>,
     /// Trust the certificates in this file instead of the system's
@@ -77,6 +77,11 @@ pub(super) struct Upload {
 
 impl Upload {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        if self.file.as_os_str() == "-" {
+            return Err(Failure::usage(format!(
+                "standard input {NO_STREAM}; a file of this name is ./-"
+            )));
+        }
         let before = Stamp::of(&self.file).await?;
         let plan = Plan::new(before.length, self.chunk_size.as_u64())?;
         let client = Client::new(self.cacert.as_deref())?;
@@ -102,13 +107,8 @@ impl Upload {
         let url = self.url.trim_end_matches('/');
         if let Some(id) = &self.resume {
             let session = Session::resume(client, url, &self.token, id).await?;
-            return match &self.key {
-                Some(key) if key != session.object_key() => Err(Failure::new(format!(
-                    "--key {key}: session {id} is for {}",
-                    session.object_key()
-                ))),
-                _ => Ok(session),
-            };
+            self.refuse_another_session(&session)?;
+            return Ok(session);
         }
         let key = match &self.key {
             Some(key) => key.clone(),
@@ -116,6 +116,32 @@ impl Upload {
         };
         let pipeline = self.pipeline.as_deref().unwrap_or_default();
         Session::start(client, url, &self.token, &key, pipeline).await
+    }
+
+    /// What is named beside `--resume` must be what the session was begun for: it cannot be changed any more.
+    fn refuse_another_session(&self, session: &Session) -> Result<(), Failure> {
+        let id = session.id();
+        let refused = |named: String, has: &str| {
+            Failure::new(format!(
+                "{named}: session {id} is for {has}; leave the flag out to go on with it, or begin anew, without --resume"
+            ))
+        };
+        if let Some(key) = self.key.as_ref().filter(|key| *key != session.object_key()) {
+            return Err(refused(format!("--key {key}"), session.object_key()));
+        }
+        match (&self.pipeline, session.pipeline()) {
+            (Some(named), Some(has)) if !named.eq_ignore_ascii_case(has) => {
+                let has = format!("pipeline {has}");
+                Err(refused(format!("--pipeline {named}"), &has))
+            }
+            (Some(named), None) => {
+                complain(&format!(
+                    "--pipeline {named} is not looked at: the server does not say which one session {id} is for"
+                ));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What the session has must be of this file: to go on with another one of the same length would make a mixture of both.
@@ -128,7 +154,8 @@ impl Upload {
                 continue;
             };
             let here = form::md5_of(&self.file, &plan.chunk(*index)).await;
-            if here.map_err(|error| Failure::of("file", error))? != *md5 {
+            let failed = |error| Failure::of(&self.file.display().to_string(), error);
+            if here.map_err(failed)? != *md5 {
                 return Err(Failure::new(format!(
                     "chunk {index} of the session is not what the file has there now; begin anew, without --resume"
                 )));
@@ -176,6 +203,10 @@ fn progress_bar(plan: &Plan, missing: &[u32]) -> ProgressBar {
     bar
 }
 
+/// Said of what can be read but once.
+const NO_STREAM: &str = "cannot be uploaded so: a chunk that fails, or an upload that is resumed, is read from its file once more. Write it to \
+     a file first, or stream it over S3 with a key of `pillarbox key create`, as in `aws s3 cp - s3://BUCKET/KEY --endpoint-url URL`";
+
 /// Said of a file that is not what it was when its upload began.
 const CHANGED: &str = "the file changed while it was uploaded; begin anew, without --resume";
 
@@ -198,7 +229,11 @@ impl Stamp {
         let failed = |error| Failure::of(&file.display().to_string(), error);
         let metadata = tokio::fs::metadata(file).await.map_err(failed)?;
         if !metadata.is_file() {
-            return Err(Failure::new(format!("{}: not a file", file.display())));
+            let why = match metadata.is_dir() {
+                true => "is a folder; name one of its files",
+                false => NO_STREAM,
+            };
+            return Err(Failure::new(format!("{} {why}", file.display())));
         }
         Ok(Self {
             length: metadata.len(),

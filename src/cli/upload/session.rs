@@ -41,6 +41,7 @@ pub(super) struct Session {
     token: String,
     id: String,
     object_key: String,
+    pipeline: Option<String>,
     received: BTreeMap<u32, Option<String>>,
     received_bytes: Option<u64>,
     form: RwLock<Arc<Form>>,
@@ -84,6 +85,7 @@ impl Session {
             let values = upload.get(name).and_then(Value::as_array);
             values.map(Vec::as_slice).unwrap_or_default()
         };
+        let text_at = |place| Some(upload.pointer(place)?.as_str()?.to_owned());
         let md5s = list("chunk_md5s").iter().map(Value::as_str);
         let md5s = md5s
             .map(|md5| md5.map(str::to_owned))
@@ -98,6 +100,7 @@ impl Session {
             token: token.to_owned(),
             id: member(upload, "id")?.to_owned(),
             object_key: member(upload, "object_key")?.to_owned(),
+            pipeline: text_at("/pipeline/id"),
             received: received.collect(),
             received_bytes: upload.get("received_bytes").and_then(Value::as_u64),
             form: RwLock::new(Arc::new(form_of(upload)?)),
@@ -115,6 +118,11 @@ impl Session {
 
     pub(super) fn object_key(&self) -> &str {
         &self.object_key
+    }
+
+    /// The id of its pipeline, when the server says it.
+    pub(super) fn pipeline(&self) -> Option<&str> {
+        self.pipeline.as_deref()
     }
 
     /// The chunks that were here when the session was started or resumed, with their MD5s, when the server says them.
