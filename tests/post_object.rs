@@ -808,6 +808,13 @@ async fn a_session_whose_file_would_have_expired_replaces_nothing() {
     let answer = post(&rig, &chunk("1")).await;
     assert_eq!(answer.status.as_u16(), 404, "{}", answer.text());
     assert!(answer.text().contains("<Code>NoSuchUpload</Code>"));
+    assert_is_over(&rig, &id, "expired").await;
+    let key = format!("tmp/{PIPELINE}/same.mp4");
+    assert_eq!(stored(&rig, &key).await.as_deref(), Some(FILE));
+}
+
+/// The session can be looked at, and neither finished nor gone on with.
+async fn assert_is_over(rig: &Rig, id: &str, why: &str) {
     let uri = format!("/v1/files/uploads/{id}");
     for (method, query, status) in [
         ("PUT", "?nb_chunks=1", 404),
@@ -815,10 +822,8 @@ async fn a_session_whose_file_would_have_expired_replaces_nothing() {
         ("GET", "", 200),
     ] {
         let answer = rig.ask(method, &format!("{uri}{query}")).await;
-        assert_eq!(answer.status.as_u16(), status, "{method} {query}");
+        assert_eq!(answer.status.as_u16(), status, "{why}: {method} {query}");
     }
-    let key = format!("tmp/{PIPELINE}/same.mp4");
-    assert_eq!(stored(&rig, &key).await.as_deref(), Some(FILE));
 }
 
 /// How a file that was complete went.
@@ -856,15 +861,7 @@ async fn a_form_that_is_sent_again_is_not_told_that_a_file_is_stored_which_is_go
         assert_eq!(answer.status.as_u16(), 404, "{went:?}: {}", answer.text());
         assert_eq!(code(&answer), "NoSuchUpload", "{went:?}");
         assert!(message(&answer).contains("is gone"), "{went:?}");
-        let uri = format!("/v1/files/uploads/{id}");
-        for (method, query, status) in [
-            ("PUT", "?nb_chunks=1", 404),
-            ("GET", "?form_post_params=true", 404),
-            ("GET", "", 200),
-        ] {
-            let answer = rig.ask(method, &format!("{uri}{query}")).await;
-            assert_eq!(answer.status.as_u16(), status, "{went:?}: {method} {query}");
-        }
+        assert_is_over(&rig, &id, &format!("{went:?}")).await;
     }
 }
 
