@@ -35,8 +35,8 @@ fn configured(options: &mut AppOptions) {
         cors,
     };
     options.buckets = vec![
-        bucket("drop", true, Some(vec![rule])),
-        bucket("closed", false, Some(Vec::new())),
+        bucket("drop", true, Some(vec![rule].into())),
+        bucket("closed", false, Some(Vec::new().into())),
         bucket("plain", false, None),
     ];
 }

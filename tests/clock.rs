@@ -156,7 +156,7 @@ fn rule(date: Timestamp) -> BucketSetting {
     };
     BucketSetting {
         bucket: Bucket::parse("ruled").unwrap(),
-        value: SettingValue::Lifecycle(vec![rule]),
+        value: SettingValue::Lifecycle(vec![rule].into()),
     }
 }
 

@@ -480,7 +480,7 @@ async fn settings(store: &EmbeddedStore, told: &mut Told) {
     });
     let setting = BucketSetting {
         bucket: name.clone(),
-        value: SettingValue::Lifecycle(rules.collect()),
+        value: SettingValue::Lifecycle(rules.collect::<Vec<_>>().into()),
     };
     let set = store.insert(CatalogEntry::Setting(setting)).await;
     if told.hears(set).is_none() {

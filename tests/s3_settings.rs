@@ -730,7 +730,7 @@ async fn the_rules_of_the_configuration_are_shown_and_stay() {
         let bucket = |name: &str, rules: Vec<CorsRule>| BucketOptions {
             name: Bucket::parse(name).unwrap(),
             public_write: false,
-            cors: Some(rules),
+            cors: Some(rules.into()),
         };
         options.buckets = vec![bucket("ruled", vec![rule]), bucket("closed", Vec::new())];
     };

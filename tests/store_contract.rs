@@ -1941,7 +1941,7 @@ fn lifecycle(expiration: Expiration) -> CatalogEntry {
     };
     CatalogEntry::Setting(BucketSetting {
         bucket: Bucket::parse("uploads").unwrap(),
-        value: SettingValue::Lifecycle(vec![rule]),
+        value: SettingValue::Lifecycle(vec![rule].into()),
     })
 }
 

@@ -7,8 +7,6 @@
 //! host the path is the key, and nothing tells `/prefix/key` of a proxy that passes the prefix on from the key `prefix/key`: it is the
 //! key `key` there, and the other one is reached with the bucket in the path only.
 
-use std::borrow::Cow;
-
 use http::Uri;
 use http::request::Parts;
 use http::uri::PathAndQuery;
@@ -19,7 +17,7 @@ use super::cors_rules::BucketRules;
 use super::error::ApiError;
 use super::host;
 use super::route::{self, Route};
-use crate::model::{Bucket, BucketSetting, CorsRule, SettingKind, SettingValue};
+use crate::model::{Bucket, BucketSetting, CorsRule, SettingKind, SettingValue, SharedRules};
 use crate::store::{CatalogEntry, CatalogKey};
 
 /// Under which names this service is reached, as its options say.
@@ -92,9 +90,9 @@ impl App {
             _ => return Cors::Origins(&self.options.cors_origins),
         };
         let configured = self.options.bucket_options(bucket);
-        let rules = match configured.and_then(|bucket| bucket.cors.as_deref()) {
-            Some(rules) => Some(Cow::Borrowed(rules)),
-            None => self.set_rules(bucket).await.map(Cow::Owned),
+        let rules = match configured.and_then(|bucket| bucket.cors.clone()) {
+            Some(rules) => Some(rules),
+            None => self.set_rules(bucket).await,
         };
         match rules {
             Some(rules) => Cors::Rules(BucketRules { rules, resource }),
@@ -103,7 +101,7 @@ impl App {
     }
 
     /// The rules that were set for a bucket over S3, if any were.
-    async fn set_rules(&self, bucket: &str) -> Option<Vec<CorsRule>> {
+    async fn set_rules(&self, bucket: &str) -> Option<SharedRules<CorsRule>> {
         let key = CatalogKey::Setting(Bucket::parse(bucket).ok()?, SettingKind::Cors);
         match self.store.find(&key).await {
             Ok(Some(CatalogEntry::Setting(BucketSetting {
@@ -113,7 +111,7 @@ impl App {
             Ok(_) => None,
             Err(error) => {
                 tracing::error!(%error, "the cross-origin rules of a bucket cannot be read");
-                Some(Vec::new())
+                Some(SharedRules::default())
             }
         }
     }

@@ -19,7 +19,7 @@ use tokio::sync::Mutex;
 use super::address::OwnNames;
 use super::admission::Admission;
 use super::explain::kept::Kept;
-use crate::model::{AccessKey, Bucket, CorsRule, Timestamp};
+use crate::model::{AccessKey, Bucket, CorsRule, SharedRules, Timestamp};
 use crate::policy::Rules;
 use crate::store::{ClockReading, Store};
 
@@ -105,7 +105,7 @@ pub struct BucketOptions {
     /// Whether anybody may post a form into it without a policy.
     pub public_write: bool,
     /// Its cross-origin rules; `None` leaves them to `[cors] origins`.
-    pub cors: Option<Vec<CorsRule>>,
+    pub cors: Option<SharedRules<CorsRule>>,
 }
 
 /// What the application is told by the configuration.

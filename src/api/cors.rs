@@ -52,7 +52,7 @@ pub enum Cors<'a> {
     /// By the origins that may come; `*` is any.
     Origins(&'a [String]),
     /// By the rules of its bucket.
-    Rules(BucketRules<'a>),
+    Rules(BucketRules),
 }
 
 impl Cors<'_> {

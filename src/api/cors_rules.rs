@@ -7,8 +7,6 @@
 //!
 //! Sources: Amazon S3's recorded answers to preflights; Amazon S3 User Guide, "Using cross-origin resource sharing (CORS)".
 
-use std::borrow::Cow;
-
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
@@ -19,7 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response};
 use super::body::{ResponseBody, empty};
 use super::cors::MAX_REQUESTED_BYTES;
 use super::error::{ApiError, ErrorCode};
-use crate::model::CorsRule;
+use crate::model::{CorsRule, SharedRules};
 
 /// Most header names that a preflight asks for.
 const MAX_REQUESTED_NAMES: usize = 100;
@@ -28,14 +26,14 @@ const ALWAYS_EXPOSED: &str = "x-pillarbox-explain";
 
 /// The rules of one bucket, and whether the request names the bucket or an object in it.
 #[derive(Clone, Debug)]
-pub struct BucketRules<'a> {
+pub struct BucketRules {
     /// The rules, in order.
-    pub rules: Cow<'a, [CorsRule]>,
+    pub rules: SharedRules<CorsRule>,
     /// `BUCKET` or `OBJECT`, as a refusal names it.
     pub resource: &'static str,
 }
 
-impl BucketRules<'_> {
+impl BucketRules {
     /// Answers a preflight whose origin and method are there; what every answer carries, [`Self::decorate`] adds.
     ///
     /// # Errors
@@ -177,7 +175,7 @@ mod tests {
 
     fn preflight(rules: &[CorsRule], request: &HeaderMap) -> Result<HeaderMap, ApiError> {
         let resource = "BUCKET";
-        let rules = rules.into();
+        let rules = rules.to_vec().into();
         let bucket = BucketRules { rules, resource };
         let mut headers = bucket.preflight(request)?.headers().clone();
         bucket.decorate(&Method::OPTIONS, request, &mut headers);

@@ -93,7 +93,7 @@ fn bucket(reader: &mut Reader) -> Option<BucketOptions> {
     Some(BucketOptions {
         name: name?,
         public_write: public_write?,
-        cors: is_set.then_some(rules),
+        cors: is_set.then(|| rules.into()),
     })
 }
 
@@ -223,7 +223,10 @@ mod tests {
             (rule.methods.as_slice(), rule.max_age),
             (&["POST".to_owned()][..], Some(600))
         );
-        assert_eq!(app.bucket_options("closed").unwrap().cors, Some(Vec::new()));
+        assert_eq!(
+            app.bucket_options("closed").unwrap().cors,
+            Some(Vec::new().into())
+        );
         assert_eq!(app.bucket_options("plain").unwrap().cors, None);
         assert_eq!(read("s3.region = '*'").unwrap().region, None);
         assert!(

@@ -50,7 +50,7 @@ pub use key_limits::{Action, BeyondLimits, KeyLimits, LimitsError, Permission, T
 pub use lifecycle::{Expiration, LifecycleFilter, LifecycleRule};
 pub use object::{Attributes, HeaderSet, ObjectMeta, PipelineRef};
 pub use parts::{ChecksumType, ObjectParts, PartRules, WholeChecksum};
-pub use settings::{BucketSetting, SettingKind, SettingValue};
+pub use settings::{BucketSetting, SettingKind, SettingValue, SharedRules};
 pub use tags::{TagError, Tags};
 pub use time::Timestamp;
 pub use upload::{

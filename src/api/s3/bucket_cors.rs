@@ -12,7 +12,7 @@ use super::super::error::{ApiError, ErrorCode};
 use super::access::Access;
 use super::settings::{self, done};
 use super::xml::{self, Document, Element};
-use crate::model::{Bucket, CorsRule, SettingKind, SettingValue};
+use crate::model::{Bucket, CorsRule, SettingKind, SettingValue, SharedRules};
 
 /// Largest `CORSConfiguration`, in bytes; Amazon's limit.
 const MAX_BYTES: usize = 64 * 1024;
@@ -25,10 +25,10 @@ const MAX_ELEMENTS: usize = 10_000;
 /// `NoSuchCORSConfiguration`; what the store says.
 pub(super) async fn get(call: &Call<'_>, bucket: &Bucket) -> Result<Reply, ApiError> {
     let rules = match configured(call, bucket) {
-        Some(rules) => rules.to_vec(),
+        Some(rules) => rules.clone(),
         None => match settings::find(call.app, bucket, SettingKind::Cors).await? {
             Some(SettingValue::Cors(rules)) => rules,
-            _ => Vec::new(),
+            _ => SharedRules::default(),
         },
     };
     if rules.is_empty() {
@@ -37,7 +37,7 @@ pub(super) async fn get(call: &Call<'_>, bucket: &Bucket) -> Result<Reply, ApiEr
         return Err(error.with("BucketName", bucket.as_str()));
     }
     let mut document = Document::new("CORSConfiguration");
-    for rule in &rules {
+    for rule in rules.iter() {
         document.within("CORSRule", |inner| write(inner, rule));
     }
     Ok(Reply::Raw(document.answer()))
@@ -61,7 +61,7 @@ pub(super) async fn put(
     }
     let rules = document.children.iter().map(read);
     let rules = rules.collect::<Result<Vec<_>, _>>()?;
-    settings::set(call, bucket, SettingValue::Cors(rules)).await?;
+    settings::set(call, bucket, SettingValue::Cors(rules.into())).await?;
     Ok(done())
 }
 
@@ -74,9 +74,9 @@ pub(super) async fn delete(call: &Call<'_>, bucket: &Bucket) -> Result<Reply, Ap
     settings::remove(call, bucket, SettingKind::Cors).await
 }
 
-fn configured<'a>(call: &'a Call<'_>, bucket: &Bucket) -> Option<&'a [CorsRule]> {
+fn configured<'a>(call: &'a Call<'_>, bucket: &Bucket) -> Option<&'a SharedRules<CorsRule>> {
     let options = call.app.options.bucket_options(bucket.as_str())?;
-    options.cors.as_deref()
+    options.cors.as_ref()
 }
 
 fn refuse_configured(call: &Call<'_>, bucket: &Bucket) -> Result<(), ApiError> {

@@ -56,7 +56,7 @@ pub(super) async fn get(call: &Call<'_>, bucket: &Bucket) -> Result<Reply, ApiEr
         return Err(error.with("BucketName", bucket.as_str()));
     }
     let mut document = Document::new("LifecycleConfiguration");
-    for rule in &rules {
+    for rule in rules.iter() {
         document.within("Rule", |inner| write(inner, rule));
     }
     Ok(Reply::Raw(document.answer()))
@@ -92,7 +92,7 @@ pub(super) async fn put(
             "Rule ID must be unique. Found same ID for more than one rule",
         ));
     }
-    settings::set(call, bucket, SettingValue::Lifecycle(rules)).await?;
+    settings::set(call, bucket, SettingValue::Lifecycle(rules.into())).await?;
     Ok(done())
 }
 

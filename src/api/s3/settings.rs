@@ -19,7 +19,7 @@ use super::access::Access;
 use super::payload::Payload;
 use super::put::put_headers;
 use super::xml::Document;
-use crate::model::{Bucket, BucketSetting, LifecycleRule, SettingKind, SettingValue};
+use crate::model::{Bucket, BucketSetting, LifecycleRule, SettingKind, SettingValue, SharedRules};
 use crate::store::{CatalogEntry, CatalogKey, StoreError};
 
 /// What a bucket's setting is set to.
@@ -42,20 +42,23 @@ pub(super) async fn find(
 ///
 /// # Errors
 /// What the store says.
-pub(super) async fn lifecycle(app: &App, bucket: &Bucket) -> Result<Vec<LifecycleRule>, ApiError> {
+pub(super) async fn lifecycle(
+    app: &App,
+    bucket: &Bucket,
+) -> Result<SharedRules<LifecycleRule>, ApiError> {
     Ok(match find(app, bucket, SettingKind::Lifecycle).await? {
         Some(SettingValue::Lifecycle(rules)) => rules,
-        _ => Vec::new(),
+        _ => SharedRules::default(),
     })
 }
 
 /// As [`lifecycle`], for headers that say what becomes of an object: where the rules cannot be read, nothing is said, for nothing goes by
 /// them, and no upload is to fail for a header.
-pub(super) async fn lifecycle_to_tell(app: &App, bucket: &Bucket) -> Vec<LifecycleRule> {
+pub(super) async fn lifecycle_to_tell(app: &App, bucket: &Bucket) -> SharedRules<LifecycleRule> {
     let rules = lifecycle(app, bucket).await;
     rules.unwrap_or_else(|error| {
         tracing::error!(%bucket, %error, "the lifecycle rules of a bucket cannot be read");
-        Vec::new()
+        SharedRules::default()
     })
 }
 

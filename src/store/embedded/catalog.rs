@@ -514,7 +514,7 @@ mod tests {
             expose: Vec::new(),
             max_age: None,
         };
-        let (bucket, value) = (bucket.clone(), SettingValue::Cors(vec![rule]));
+        let (bucket, value) = (bucket.clone(), SettingValue::Cors(vec![rule].into()));
         CatalogEntry::Setting(BucketSetting { bucket, value })
     }
 

@@ -19,7 +19,8 @@ use super::records::{self, OBJECTS, SESSIONS, SessionRecord};
 use super::sync::Mutex;
 use super::{Engine, catalog, complete, damage, tagged};
 use crate::model::{
-    Bucket, BucketSetting, Id, LifecycleRule, SettingKind, SettingValue, Timestamp, UploadState,
+    Bucket, BucketSetting, Id, LifecycleRule, SettingKind, SettingValue, SharedRules, Timestamp,
+    UploadState,
 };
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind, StoreError};
 
@@ -113,7 +114,7 @@ pub(super) async fn walk(
 }
 
 /// The rules of one bucket.
-type RulesOf = (Bucket, Vec<LifecycleRule>);
+type RulesOf = (Bucket, SharedRules<LifecycleRule>);
 
 fn all_rules(engine: &Engine) -> Result<Arc<Vec<RulesOf>>, StoreError> {
     let (entries, unreadable) = catalog::list_readable(&engine.index, CatalogKind::Setting)?;
@@ -302,18 +303,18 @@ async fn remove_objects(
 }
 
 /// The rules of a bucket inside a job.
-fn rules_in(txn: &Txn<'_>, bucket: &Bucket) -> Result<Vec<LifecycleRule>, StoreError> {
+fn rules_in(txn: &Txn<'_>, bucket: &Bucket) -> Result<SharedRules<LifecycleRule>, StoreError> {
     let key = CatalogKey::Setting(bucket.clone(), SettingKind::Lifecycle);
     catalog::find_in(txn, &key).map(rules_of)
 }
 
-fn rules_of(entry: Option<CatalogEntry>) -> Vec<LifecycleRule> {
+fn rules_of(entry: Option<CatalogEntry>) -> SharedRules<LifecycleRule> {
     match entry {
         Some(CatalogEntry::Setting(BucketSetting {
             value: SettingValue::Lifecycle(rules),
             ..
         })) => rules,
-        _ => Vec::new(),
+        _ => SharedRules::default(),
     }
 }
 
@@ -375,7 +376,7 @@ mod tests {
         };
         let setting = BucketSetting {
             bucket: Bucket::parse(bucket).unwrap(),
-            value: SettingValue::Lifecycle(vec![rule]),
+            value: SettingValue::Lifecycle(vec![rule].into()),
         };
         let entry = CatalogEntry::Setting(setting);
         store.insert(entry).await.unwrap();

@@ -104,7 +104,7 @@ mod tests {
         };
         CatalogEntry::Setting(BucketSetting {
             bucket: Bucket::parse("films").unwrap(),
-            value: SettingValue::Cors(vec![rule; count]),
+            value: SettingValue::Cors(vec![rule; count].into()),
         })
     }
 
@@ -114,7 +114,7 @@ mod tests {
             CatalogEntry::Setting(BucketSetting {
                 value: SettingValue::Cors(rules),
                 ..
-            }) => Some(rules.into_iter().flat_map(|rule| rule.origins).collect()),
+            }) => Some(rules.iter().flat_map(|rule| rule.origins.clone()).collect()),
             other => panic!("{other:?}"),
         }
     }
