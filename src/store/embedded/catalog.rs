@@ -137,7 +137,7 @@ pub(super) async fn insert(engine: &Arc<Engine>, entry: CatalogEntry) -> Result<
     let work = async move {
         let in_snapshot = is_lasting(&entry);
         let rules = is_lifecycle(&entry);
-        let room = owner.check_room(0);
+        let room = owner.blocking(|engine| Ok(engine.check_room(0))).await?;
         let job = move |txn: &mut Txn<'_>| {
             if takes_room(txn, &entry)? {
                 room?;
