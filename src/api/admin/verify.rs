@@ -3,7 +3,7 @@
 //! Owns: the stream of `POST /verify`, one JSON value a line: `{"object", "done", "total", "bytes"}` for each object that is
 //! whole (`bytes` of all so far), `{"object", "damaged"}` with the reason for one that is not, and at the end
 //! `{"verified", "damaged"}`. A stream without that last line did not reach its end; `{"error"}` then says why. What passes by itself
-//! (no descriptor is left, the store is busy) is no damage, and ends it.
+//! (no descriptor is left, the store is busy) is no damage: it is waited for, and ends the stream only after [`PATIENCE`].
 //!
 //! Never does: change anything. Invariants: memory is bounded by one page of files; when the reader goes away, the work
 //! stops. A page begins behind the last file that was seen, so files that come and go meanwhile hide no other, and the cost of a page
@@ -12,6 +12,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -20,6 +21,7 @@ use http::{HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use super::super::app::App;
 use super::super::body::ResponseBody;
@@ -28,6 +30,10 @@ use crate::store::{FileQuery, ObjectName, StoreError};
 
 /// Files of one page.
 const PAGE: usize = 1000;
+/// How long a shortage that passes by itself is waited for, each time; others have a descriptor for as long as their transfers take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Time between two tries.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The answer to `POST /verify`.
 pub(super) fn stream(app: &Arc<App>) -> Response<ResponseBody> {
@@ -96,8 +102,8 @@ impl Check {
 
     /// Reads one object whole; nothing is said of one that was deleted meanwhile.
     async fn check(&mut self, file: &ObjectMeta) -> Option<Value> {
-        let now = self.app.clock.now();
-        let outcome = self.app.store.verify(&ObjectName::Id(file.id), now).await;
+        let (app, name) = (Arc::clone(&self.app), ObjectName::Id(file.id));
+        let outcome = patiently(|| app.store.verify(&name, app.clock.now())).await;
         self.told(file, outcome.map(drop))
     }
 
@@ -133,8 +139,8 @@ impl Check {
             limit: self.page,
             ..FileQuery::default()
         };
-        let now = self.app.clock.now();
-        let page = self.app.store.list_files(&query, now).await?;
+        let app = Arc::clone(&self.app);
+        let page = patiently(|| app.store.list_files(&query, app.clock.now())).await?;
         self.total = page.total;
         self.pending = page.files.into();
         let place = |file: &ObjectMeta| (file.created_at, file.id);
@@ -150,6 +156,24 @@ impl Check {
     fn end(&mut self) -> Value {
         self.ended = true;
         json!({ "verified": self.verified, "damaged": self.damaged })
+    }
+}
+
+/// What `act` comes to when nothing is short; or, after [`PATIENCE`], that something still is.
+async fn patiently<T, F>(act: impl Fn() -> F) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    let mut short_since = None;
+    loop {
+        let done = act().await;
+        if !matches!(done, Err(StoreError::TooManyFiles | StoreError::Busy)) {
+            return done;
+        }
+        if short_since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
+            return done;
+        }
+        sleep(PAUSE).await;
     }
 }
 
@@ -241,6 +265,26 @@ mod tests {
         }
         assert_eq!(read(&mut check, 9).await, ["30", "35", "40"]);
         assert!(check.ended);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shortage_is_waited_for_and_not_for_ever() {
+        for (short, is_over) in [(PATIENCE / 2, true), (PATIENCE * 2, false)] {
+            let began = Instant::now();
+            let act = || async move {
+                match began.elapsed() < short {
+                    true => Err(StoreError::TooManyFiles),
+                    false => Ok(()),
+                }
+            };
+            let done = patiently(act).await;
+            assert_eq!(done.is_ok(), is_over, "{done:?}");
+            assert!(began.elapsed() <= PATIENCE + PAUSE);
+        }
+        let began = Instant::now();
+        let damaged = || async { Err::<(), _>(StoreError::Corrupt("x".to_owned())) };
+        assert!(patiently(damaged).await.is_err());
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test]
