@@ -311,9 +311,11 @@ impl Engine {
         self.folds.close();
         self.tasks.close();
         let done = sync::timeout(CLOSE_WAIT, self.tasks.wait()).await;
-        recover::mark_damage(self)?;
-        let mut marked = Ok(());
-        let is_tidy = !self.litter.load(Ordering::Acquire);
+        let mut marked = recover::mark_damage(self);
+        let is_tidy = marked.is_ok() && !self.litter.load(Ordering::Acquire);
+        if let Err(error) = &marked {
+            tracing::error!(%error, "a damaged index could not be marked: `pillarbox reindex` rebuilds it");
+        }
         if idle.is_ok() && done.is_ok() && is_tidy && self.fuse.check().is_ok() {
             let in_order = self.lists_pipelines;
             let mark = move |txn: &mut index::Txn<'_>| recover::mark_clean(txn, in_order);

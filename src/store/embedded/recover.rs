@@ -50,8 +50,11 @@ pub(super) async fn open(
     let (engine, clean) = super::joined(prepared)?;
     let engine = Arc::new(engine);
     let settled = settle(&engine, clock, clean).await;
-    if settled.is_err() {
-        mark_damage(&engine)?;
+    if settled.is_err()
+        && let Err(error) = mark_damage(&engine)
+    {
+        // Why it did not start is what there is to say.
+        tracing::error!(%error, "a damaged index could not be marked: `pillarbox reindex` rebuilds it");
     }
     settled.map(|()| engine)
 }

@@ -102,7 +102,10 @@ async fn sweep_once(
     limit: usize,
 ) -> Result<SweepReport, StoreError> {
     engine.fuse.check()?;
-    engine.blocking(recover::mark_damage).await?;
+    if let Err(error) = engine.blocking(recover::mark_damage).await {
+        // The next sweep tries again; what makes room for it comes behind it.
+        tracing::warn!(%error, "a damaged index could not be marked yet");
+    }
     engine.blocking(recover::keep_ballast).await?;
     snapshot::catch_up_some_time(engine).await;
     let mut report = SweepReport {

@@ -485,6 +485,29 @@ async fn an_index_of_another_epoch_is_moved_aside() {
     let (meta, chunked) = filled(&folder).await;
     folder.settle().await;
     fs::write(folder.0.join("FORMAT"), "pillarbox 1 00ff\n").unwrap();
+#[tokio::test]
+async fn a_damaged_index_that_cannot_be_marked_keeps_no_sweep_from_making_room() {
+    let folder = Folder::new();
+    let store = folder.open().await;
+    let mut new = upload("expired");
+    new.expires_at = Some(NOW.plus(Duration::from_secs(60)));
+    let id = post_new(&store, new, b"bytes").await.id;
+    let damage = damage::error(true, &"a page has another checksum");
+    let _ = store.engine.index.damage.noticed::<()>(Err(damage));
+    let mark = folder.0.join("index/damaged");
+    std::os::unix::fs::symlink(folder.0.join("no folder/mark"), &mark).unwrap();
+    let report = store.sweep(two_days_on(), 10).await.unwrap();
+    assert_eq!(report.objects, 1);
+    assert!(store.close().await.is_err(), "it is not known to be sound");
+    assert!(store.engine.fuse.check().is_err(), "it is closed");
+    assert!(!store.engine.disk.path(FileName::Main(id)).exists());
+    drop(store);
+    fs::remove_file(mark).unwrap();
+    let store = folder.open().await;
+    assert_eq!(folder.broken_indexes(), 0);
+    store.sweep(two_days_on(), 10).await.unwrap();
+}
+
     assert_all_back(&folder.open().await, &meta, chunked).await;
     assert_eq!(folder.broken_indexes(), 1);
 }
