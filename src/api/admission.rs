@@ -1,13 +1,13 @@
 //! Which uploads are taken in, and which gives way when there is no room for one more.
 //!
-//! Owns: [`Admission`], which asks the store for a writer, and has the upload that has been standing still longest give way when the store
-//! takes no more: whoever holds one valid form could keep everybody else out with posts that send a byte now and then. And [`Pace`], which knows
-//! for how long a body has waited for its peer; who sends less than [`MOVED_BYTES`] is as good as silent.
+//! Owns: [`Admission`], which asks the store for a writer, and has the upload that is furthest behind give way when the store takes no more:
+//! whoever holds one valid form could keep everybody else out with posts that send a byte now and then. And [`Pace`], which knows for how long a
+//! body has waited for its peer, and for what of that its bytes make up: each does for a 4096th of a second ([`SLOWEST_RATE`]).
 //!
 //! Never does: count writers; the store does. End an upload: its body does, and its handler then lets go of the writer.
 //!
-//! Invariants: who waits for us, for the disk or for a commit, never gives way; who is told to is told once. Newcomers are
-//! let in as they came, and wait for [`LONGEST_WAIT`] at most.
+//! Invariants: who waits for us, for the disk or for a commit, never gives way, nor does who sends more than [`SLOWEST_RATE`] without long
+//! gaps; who is told to is told once. Newcomers are let in as they came, and wait for [`LONGEST_WAIT`] at most.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -21,10 +21,14 @@ use tokio::time::Instant;
 
 use crate::store::StoreError;
 
-/// Bytes of a body that count as a sign of life.
-const MOVED_BYTES: usize = 1024;
+/// Bytes of a body that make up for a second in which its peer was waited for: half of what comes over a bad mobile network. With fewer, hundreds of posts keep their
+/// places for next to nothing.
+const SLOWEST_RATE: u64 = 4 << 10;
 
-/// How long an upload may stand still while others wait for its place. Clients on bad networks are silent for a second or two now and then.
+/// Longest time that what came in a burst makes up for ahead: encrypted bytes come 16 KiB at a time, which a slow client needs 2 s for.
+const LONGEST_CREDIT: Duration = Duration::from_secs(2);
+
+/// How far behind an upload may be while others wait for its place. Clients on bad networks are silent for a second or two now and then.
 const STANDING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How long one of which hardly anything came yet may: hundreds that came together would keep everybody else out for as long.
@@ -57,12 +61,31 @@ pub(super) struct Pace {
 struct Standing {
     /// Since when it waits for its peer.
     since: Option<Instant>,
-    /// How long it did so before, since it last moved. What it waited for us does not count.
-    before: Duration,
-    /// Bytes that came since it last moved.
-    bytes: usize,
+    /// How long it did so before, less what its bytes made up for. What it waited for us does not count.
+    behind: Duration,
+    /// What its bytes make up for ahead; nothing while it is behind.
+    credit: Duration,
     /// Bytes that came in all.
     total: usize,
+}
+
+impl Standing {
+    /// How far behind it is now.
+    fn behind(&self) -> Duration {
+        let waited = self.since.map(|since| since.elapsed());
+        (self.behind + waited.unwrap_or_default()).saturating_sub(self.credit)
+    }
+
+    fn came(&mut self, bytes: usize) {
+        let waited = self.since.take().map(|since| since.elapsed());
+        let behind = self.behind + waited.unwrap_or_default();
+        let made_up =
+            Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / SLOWEST_RATE);
+        let credit = self.credit + made_up;
+        self.behind = behind.saturating_sub(credit);
+        self.credit = credit.saturating_sub(behind).min(LONGEST_CREDIT);
+        self.total = self.total.saturating_add(bytes);
+    }
 }
 
 impl Pace {
@@ -75,25 +98,18 @@ impl Pace {
 
     /// So many bytes came, or it is over.
     pub(super) fn came(&self, bytes: usize) {
-        let mut standing = self.standing();
-        let waited = standing.since.take().map(|since| since.elapsed());
-        standing.before += waited.unwrap_or_default();
-        standing.bytes += bytes;
-        standing.total = standing.total.saturating_add(bytes);
-        if standing.bytes >= MOVED_BYTES {
-            (standing.before, standing.bytes) = (Duration::ZERO, 0);
-        }
+        self.standing().came(bytes);
     }
 
-    /// For how long it has been standing still; `None` while it may not be disturbed: it does not wait for its peer, or patience is not over.
-    fn still_for(&self) -> Option<Duration> {
+    /// How far behind it is; `None` while it may not be disturbed: it does not wait for its peer, or patience is not over.
+    fn behind(&self) -> Option<Duration> {
         let standing = self.standing();
-        let still = standing.before + standing.since?.elapsed();
+        standing.since?;
         let patience = match standing.total < UNPROVEN_BYTES {
             true => UNPROVEN_PATIENCE,
             false => STANDING_PATIENCE,
         };
-        (still >= patience).then_some(still)
+        Some(standing.behind()).filter(|behind| *behind >= patience)
     }
 
     fn give_way(&self) {
@@ -219,11 +235,11 @@ impl Drop for Waiting<'_> {
 }
 
 impl Inside {
-    /// Tells the one that has been standing still longest to give way; whether there is one.
+    /// Tells the one that is furthest behind to give way; whether there is one.
     fn let_go(&mut self) -> bool {
-        let still = self.by_number.iter();
-        let still = still.filter_map(|(number, pace)| Some((pace.still_for()?, *number)));
-        let chosen = still.max().map(|(_, number)| number);
+        let slow = self.by_number.iter();
+        let slow = slow.filter_map(|(number, pace)| Some((pace.behind()?, *number)));
+        let chosen = slow.max().map(|(_, number)| number);
         let Some(pace) = chosen.and_then(|number| self.by_number.remove(&number)) else {
             return false;
         };
@@ -239,7 +255,7 @@ impl Inside {
         }
         tracing::warn!(
             let_go = self.let_go,
-            "as many uploads as the store takes at once: those that stand still are let go for newcomers"
+            "as many uploads as the store takes at once: those that hardly move are let go for newcomers"
         );
         self.told = Some(Instant::now());
         self.let_go = 0;
@@ -354,17 +370,47 @@ mod tests {
         let cx = &mut Context::from_waker(std::task::Waker::noop());
         assert!(!pace.waits(cx));
         tokio::time::sleep(UNPROVEN_PATIENCE - UNPROVEN_PATIENCE / 3).await;
-        pace.came(1);
+        pace.came(0);
         tokio::time::sleep(STANDING_PATIENCE).await;
-        assert_eq!(pace.still_for(), None, "it is our turn");
+        assert_eq!(pace.behind(), None, "it is our turn");
         assert!(!pace.waits(cx));
         tokio::time::sleep(UNPROVEN_PATIENCE / 3).await;
-        assert_eq!(pace.still_for(), Some(UNPROVEN_PATIENCE));
+        assert_eq!(pace.behind(), Some(UNPROVEN_PATIENCE));
         pace.came(UNPROVEN_BYTES);
         assert!(!pace.waits(cx));
-        tokio::time::sleep(UNPROVEN_PATIENCE).await;
-        assert_eq!(pace.still_for(), None, "it has moved");
+        tokio::time::sleep(LONGEST_CREDIT + UNPROVEN_PATIENCE).await;
+        assert_eq!(pace.behind(), None, "it has moved");
         tokio::time::sleep(STANDING_PATIENCE - UNPROVEN_PATIENCE).await;
-        assert_eq!(pace.still_for(), Some(STANDING_PATIENCE));
+        assert_eq!(pace.behind(), Some(STANDING_PATIENCE));
+    }
+
+    /// Whether an upload that has proven itself, and then sends so many bytes each time that so much time has gone by, would ever have to
+    /// give way in ten minutes.
+    async fn would_give_way(bytes: usize, each: Duration) -> bool {
+        let pace = Pace::default();
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        pace.came(UNPROVEN_BYTES);
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(600) {
+            pace.waits(cx);
+            tokio::time::sleep(each).await;
+            if pace.behind().is_some() {
+                return true;
+            }
+            pace.came(bytes);
+        }
+        false
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_network_keeps_its_place_and_who_only_feigns_one_does_not() {
+        for each in [10, 100, 500, 1000, 2000, 3000].map(Duration::from_millis) {
+            let of_rate = |rate: usize| rate * each.as_millis() as usize / 1000;
+            // As over a bad mobile network, in pieces of any size.
+            assert!(!would_give_way(of_rate(8 << 10), each).await, "{each:?}");
+            assert!(would_give_way(of_rate(3 << 10), each).await, "{each:?}");
+        }
+        // What once counted as a sign of life.
+        assert!(would_give_way(1024, Duration::from_millis(1900)).await);
     }
 }
