@@ -2,7 +2,8 @@
 //!
 //! Owns: [`Admission`], which asks the store for a writer, and has the upload that is furthest behind give way when the store takes no more:
 //! whoever holds one valid form could keep everybody else out with posts that send a byte now and then. And [`Pace`], which knows for how long a
-//! body has waited for its peer, and for what of that its bytes make up: each does for a 4096th of a second ([`SLOWEST_RATE`]).
+//! body has waited for its peer, and for what of that its bytes make up: each does for a 4096th of a second ([`SLOWEST_RATE`]). Also how many
+//! copies are made at a time, for which nobody sends a byte.
 //!
 //! Never does: count writers; the store does. End an upload: its body does, and its handler then lets go of the writer.
 //!
@@ -16,7 +17,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::store::StoreError;
@@ -36,6 +37,10 @@ const UNPROVEN_PATIENCE: Duration = Duration::from_millis(750);
 
 /// With fewer bytes than this hardly anything came: a form alone may have as many.
 const UNPROVEN_BYTES: usize = 24 << 10;
+
+/// Copies that are made at a time. Each has a writer, a block of a MiB in memory and threads that wait for disks, for hours where it is large,
+/// and a request of 600 bytes asks for it: as many as there are writers would keep all uploads out.
+const MAX_COPIES: usize = 32;
 
 /// Longest wait of a newcomer for a place.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -123,9 +128,10 @@ impl Pace {
 }
 
 /// The uploads that are under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Admission {
     inside: Mutex<Inside>,
+    copies: Semaphore,
     /// Newcomers that wait for a place.
     waiting: AtomicUsize,
     /// Held by the one of them whose turn it is.
@@ -149,7 +155,40 @@ pub(super) struct Admitted<'a> {
     number: u64,
 }
 
+impl Default for Admission {
+    fn default() -> Self {
+        Self {
+            inside: Mutex::default(),
+            copies: Semaphore::new(MAX_COPIES),
+            waiting: AtomicUsize::default(),
+            turn: tokio::sync::Mutex::default(),
+            left: Notify::default(),
+        }
+    }
+}
+
 impl Admission {
+    /// Begins a copy: as an upload, for which it never has to wait, when there are fewer than [`MAX_COPIES`].
+    ///
+    /// # Errors
+    /// As [`Admission::begin`].
+    pub(super) async fn begin_copy<W, F>(
+        &self,
+        begin: impl Fn() -> F,
+    ) -> Result<((SemaphorePermit<'_>, Admitted<'_>), W), StoreError>
+    where
+        F: Future<Output = Result<W, StoreError>>,
+    {
+        let begun = async {
+            // It is never closed.
+            let permit = self.copies.acquire().await.map_err(|_| StoreError::Busy)?;
+            let (admitted, writer) = self.begin(&Arc::default(), begin).await?;
+            Ok(((permit, admitted), writer))
+        };
+        let begun = tokio::time::timeout(LONGEST_WAIT, begun).await;
+        begun.unwrap_or(Err(StoreError::Busy))
+    }
+
     /// Begins to write what comes at this pace; when the store is busy with others, as soon as one of them has given way.
     ///
     /// # Errors
@@ -277,7 +316,6 @@ mod tests {
     use futures_util::stream;
     use http_body::Frame;
     use http_body_util::StreamBody;
-    use tokio::sync::Semaphore;
 
     /// A store with so many writers, and who uses it.
     #[derive(Clone)]
@@ -412,5 +450,43 @@ mod tests {
         }
         // What once counted as a sign of life.
         assert!(would_give_way(1024, Duration::from_millis(1900)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_copies_there_are_few_at_a_time_and_one_more_is_told_to_come_later() {
+        let rig = Rig::new(MAX_COPIES + 2);
+        let begin = || {
+            let permit = Arc::clone(&rig.1).try_acquire_owned();
+            std::future::ready(permit.map_err(|_| StoreError::Busy))
+        };
+        let mut copies = Vec::new();
+        for _ in 0..MAX_COPIES {
+            copies.push(rig.0.begin_copy(begin).await.unwrap());
+        }
+        let began = Instant::now();
+        let refused = rig.0.begin_copy(begin).await.map(drop);
+        assert!(matches!(refused, Err(StoreError::Busy)), "{refused:?}");
+        assert_eq!(began.elapsed(), LONGEST_WAIT);
+        let (sent, waited) = rig.clone().uploads(1, 1).await;
+        sent.unwrap();
+        assert_eq!(waited, Some(Duration::ZERO), "uploads have the rest");
+        let next = rig.0.begin_copy(begin);
+        let (next, ()) = futures_util::join!(next, async { drop(copies.pop()) });
+        drop(next.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_waits_for_a_writer_as_an_upload_does() {
+        let rig = Rig::new(1);
+        let slow = tokio::spawn(rig.clone().uploads(100, 1));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let begin = || {
+            let permit = Arc::clone(&rig.1).try_acquire_owned();
+            std::future::ready(permit.map_err(|_| StoreError::Busy))
+        };
+        let copy = rig.0.begin_copy(begin).await.unwrap();
+        let (ended, _) = slow.await.unwrap();
+        assert!(matches!(ended, Err(BodyError::GaveWay)), "{ended:?}");
+        drop(copy);
     }
 }

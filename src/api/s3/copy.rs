@@ -6,7 +6,7 @@
 //!
 //! Invariants: a copy onto itself replaces what its request names, and never what was changed beside it. A copy is checked against the
 //! checksum of its source before it is named, so damage does not spread. What is copied is named by a header that the signature covers,
-//! and must be what the key may read. A client that waits for a long copy hears from us (`keep_alive.rs`).
+//! and must be what the key may read. A client that waits for a long copy hears from us (`keep_alive.rs`). Few are made at a time (`admission.rs`).
 //!
 //! Source: Amazon S3 API Reference, "CopyObject".
 
@@ -368,7 +368,8 @@ async fn write(
     condition: Option<WriteCondition>,
 ) -> Result<ObjectMeta, ApiError> {
     let source = reader.meta();
-    let mut writer = app.store.write_object(upload).await?;
+    let begin = || app.store.write_object(upload.clone());
+    let (_place, mut writer) = app.admission.begin_copy(begin).await?;
     let mut hasher = algorithm.map(ChecksumHasher::new);
     let block = hasher.as_ref().map_or(BLOCK_BYTES, |_| HASHED_BLOCK_BYTES);
     let mut offset = 0;

@@ -27,7 +27,7 @@ use crate::model::{
     Bucket, ChecksumAlgorithm, ChecksumHasher, ChecksumType, ChunkReceipt, ETag, MAX_CHUNKS,
     ObjectKey, ObjectMeta, PartRules,
 };
-use crate::store::{ChunkSpec, ChunkWriter, Expected, ObjectReader};
+use crate::store::{ChunkSpec, Expected, ObjectReader};
 
 /// The header that says which bytes of the source are copied.
 const RANGE: &str = "x-amz-copy-source-range";
@@ -106,10 +106,8 @@ pub(super) async fn copy(
     copy::check_conditions(&access, reader.meta(), call.now)?;
     let span = copied_span(&access, reader.meta())?;
     copy::check_size(span.1)?;
-    let writer = call.app.store.write_chunk(upload.id, spec).await;
-    let writer = writer.map_err(|error| upload.refusal(error))?;
     let app = Arc::clone(call.app);
-    let work = async move { write(&app, &upload, (reader, span), writer).await };
+    let work = async move { write(&app, &upload, spec, (reader, span)).await };
     let answer = keep_alive::answer(work, call.request_id).await?;
     Ok(Reply::Raw(answer))
 }
@@ -117,9 +115,12 @@ pub(super) async fn copy(
 async fn write(
     app: &App,
     upload: &Upload,
+    spec: ChunkSpec,
     (reader, (first, length)): (Box<dyn ObjectReader>, (u64, u64)),
-    mut writer: Box<dyn ChunkWriter>,
 ) -> Result<Document, ApiError> {
+    let begin = || app.store.write_chunk(upload.id, spec);
+    let begun = app.admission.begin_copy(begin).await;
+    let (_place, mut writer) = begun.map_err(|error| upload.refusal(error))?;
     let algorithm = upload.rules.checksum.map(|(algorithm, _)| algorithm);
     let mut hasher = algorithm.filter(is_kept).map(ChecksumHasher::new);
     let mut done = 0;
