@@ -5,6 +5,10 @@
 //!
 //! Invariant: a bucket that is made is later than each bucket that was removed, and than all sessions that had begun by then. By the clock
 //! alone it would be so only until somebody sets that back.
+//!
+//! What a clock that ran ahead has noted stays: a bucket that is made after a removal is dated ahead then, and so is what begins in it. These
+//! are dates that are shown, and from which the days of a rule for unfinished uploads count; no object expires by them. To let go of such a
+//! mark, sessions would have to say in which bucket they began otherwise than by a date. A rebuild of the index forgets it.
 
 use std::time::Duration;
 
