@@ -480,12 +480,6 @@ async fn an_index_whose_damage_was_reported_is_rebuilt_at_the_next_start_and_onl
 }
 
 #[tokio::test]
-async fn an_index_of_another_epoch_is_moved_aside() {
-    let folder = Folder::new();
-    let (meta, chunked) = filled(&folder).await;
-    folder.settle().await;
-    fs::write(folder.0.join("FORMAT"), "pillarbox 1 00ff\n").unwrap();
-#[tokio::test]
 async fn a_damaged_index_that_cannot_be_marked_keeps_no_sweep_from_making_room() {
     let folder = Folder::new();
     let store = folder.open().await;
@@ -508,6 +502,12 @@ async fn a_damaged_index_that_cannot_be_marked_keeps_no_sweep_from_making_room()
     store.sweep(two_days_on(), 10).await.unwrap();
 }
 
+#[tokio::test]
+async fn an_index_of_another_epoch_is_moved_aside() {
+    let folder = Folder::new();
+    let (meta, chunked) = filled(&folder).await;
+    folder.settle().await;
+    fs::write(folder.0.join("FORMAT"), "pillarbox 1 00ff\n").unwrap();
     assert_all_back(&folder.open().await, &meta, chunked).await;
     assert_eq!(folder.broken_indexes(), 1);
 }
