@@ -42,6 +42,12 @@ const UNPROVEN_BYTES: usize = 24 << 10;
 /// and a request of 600 bytes asks for it: as many as there are writers would keep all uploads out.
 const MAX_COPIES: usize = 32;
 
+/// A copy of at most so many bytes is over in a moment, and waits for none of those.
+const SMALL_COPY_BYTES: u64 = 8 << 20;
+
+/// Copies that wait for others; each has its source open.
+const MAX_WAITING_COPIES: usize = 64;
+
 /// Longest wait of a newcomer for a place.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
@@ -117,6 +123,11 @@ impl Pace {
         Some(standing.behind()).filter(|behind| *behind >= patience)
     }
 
+    /// It has a place from now on: how slowly it came before held up nobody.
+    fn forgive(&self) {
+        self.standing().behind = Duration::ZERO;
+    }
+
     fn give_way(&self) {
         self.gives_way.store(true, Ordering::SeqCst);
         self.waker.wake();
@@ -132,6 +143,7 @@ impl Pace {
 pub(super) struct Admission {
     inside: Mutex<Inside>,
     copies: Semaphore,
+    waiting_copies: AtomicUsize,
     /// Newcomers that wait for a place.
     waiting: AtomicUsize,
     /// Held by the one of them whose turn it is.
@@ -160,6 +172,7 @@ impl Default for Admission {
         Self {
             inside: Mutex::default(),
             copies: Semaphore::new(MAX_COPIES),
+            waiting_copies: AtomicUsize::default(),
             waiting: AtomicUsize::default(),
             turn: tokio::sync::Mutex::default(),
             left: Notify::default(),
@@ -168,25 +181,40 @@ impl Default for Admission {
 }
 
 impl Admission {
-    /// Begins a copy: as an upload, for which it never has to wait, when there are fewer than [`MAX_COPIES`].
+    /// Begins a copy of so many bytes: as an upload, for which it never has to wait, once there are fewer large ones than [`MAX_COPIES`].
     ///
     /// # Errors
-    /// As [`Admission::begin`].
+    /// As [`Admission::begin`]; [`StoreError::Busy`] also when [`MAX_WAITING_COPIES`] wait already.
     pub(super) async fn begin_copy<W, F>(
         &self,
+        bytes: u64,
         begin: impl Fn() -> F,
-    ) -> Result<((SemaphorePermit<'_>, Admitted<'_>), W), StoreError>
+    ) -> Result<((Option<SemaphorePermit<'_>>, Admitted<'_>), W), StoreError>
     where
         F: Future<Output = Result<W, StoreError>>,
     {
         let begun = async {
-            // It is never closed.
-            let permit = self.copies.acquire().await.map_err(|_| StoreError::Busy)?;
+            let permit = match bytes > SMALL_COPY_BYTES {
+                true => Some(self.large_copy().await?),
+                false => None,
+            };
             let (admitted, writer) = self.begin(&Arc::default(), begin).await?;
             Ok(((permit, admitted), writer))
         };
         let begun = tokio::time::timeout(LONGEST_WAIT, begun).await;
         begun.unwrap_or(Err(StoreError::Busy))
+    }
+
+    async fn large_copy(&self) -> Result<SemaphorePermit<'_>, StoreError> {
+        if let Ok(permit) = self.copies.try_acquire() {
+            return Ok(permit);
+        }
+        let _waiting = Waiting::among(&self.waiting_copies);
+        if self.waiting_copies.load(Ordering::SeqCst) > MAX_WAITING_COPIES {
+            return Err(StoreError::Busy);
+        }
+        // It is never closed.
+        self.copies.acquire().await.map_err(|_| StoreError::Busy)
     }
 
     /// Begins to write what comes at this pace; when the store is busy with others, as soon as one of them has given way.
@@ -247,6 +275,7 @@ impl Admission {
         let mut inside = self.inside();
         let number = inside.next;
         inside.next += 1;
+        pace.forgive();
         inside.by_number.insert(number, Arc::clone(pace));
         let admission = self;
         Admitted { admission, number }
@@ -310,6 +339,8 @@ impl Drop for Admitted<'_> {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
     use crate::api::body::{BodyError, RequestBody};
     use bytes::Bytes;
@@ -403,6 +434,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn how_slowly_a_form_came_before_it_had_a_place_does_not_count() {
+        let (pace, cx) = (
+            Arc::<Pace>::default(),
+            &mut Context::from_waker(std::task::Waker::noop()),
+        );
+        assert!(!pace.waits(cx));
+        tokio::time::sleep(STANDING_PATIENCE).await;
+        pace.came(1);
+        assert!(!pace.waits(cx));
+        assert!(pace.behind().is_some());
+        pace.came(0);
+        let admission = Admission::default();
+        let _place = admission.admit(&pace);
+        assert!(!pace.waits(cx));
+        assert_eq!(pace.behind(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_waits_for_us_does_not_stand_still() {
         let pace = Pace::default();
         let cx = &mut Context::from_waker(std::task::Waker::noop());
@@ -461,18 +510,33 @@ mod tests {
         };
         let mut copies = Vec::new();
         for _ in 0..MAX_COPIES {
-            copies.push(rig.0.begin_copy(begin).await.unwrap());
+            copies.push(rig.0.begin_copy(SMALL_COPY_BYTES + 1, begin).await.unwrap());
         }
         let began = Instant::now();
-        let refused = rig.0.begin_copy(begin).await.map(drop);
+        let small = rig.0.begin_copy(SMALL_COPY_BYTES, begin).await;
+        drop(small.unwrap());
+        assert_eq!(
+            began.elapsed(),
+            Duration::ZERO,
+            "a small one waits for none of them"
+        );
+        let large = || rig.0.begin_copy(u64::MAX, begin);
+        let refused = large().await.map(drop);
         assert!(matches!(refused, Err(StoreError::Busy)), "{refused:?}");
         assert_eq!(began.elapsed(), LONGEST_WAIT);
         let (sent, waited) = rig.clone().uploads(1, 1).await;
         sent.unwrap();
         assert_eq!(waited, Some(Duration::ZERO), "uploads have the rest");
-        let next = rig.0.begin_copy(begin);
-        let (next, ()) = futures_util::join!(next, async { drop(copies.pop()) });
-        drop(next.unwrap());
+        let mut waiting: Vec<_> = (0..MAX_WAITING_COPIES).map(|_| Box::pin(large())).collect();
+        for next in &mut waiting {
+            assert!(next.now_or_never().is_none());
+        }
+        let began = Instant::now();
+        let refused = large().await.map(drop);
+        assert!(matches!(refused, Err(StoreError::Busy)), "{refused:?}");
+        assert_eq!(began.elapsed(), Duration::ZERO, "so many wait already");
+        drop(copies.pop());
+        drop(waiting.remove(0).await.unwrap());
     }
 
     #[tokio::test(start_paused = true)]
@@ -484,7 +548,7 @@ mod tests {
             let permit = Arc::clone(&rig.1).try_acquire_owned();
             std::future::ready(permit.map_err(|_| StoreError::Busy))
         };
-        let copy = rig.0.begin_copy(begin).await.unwrap();
+        let copy = rig.0.begin_copy(1, begin).await.unwrap();
         let (ended, _) = slow.await.unwrap();
         assert!(matches!(ended, Err(BodyError::GaveWay)), "{ended:?}");
         drop(copy);

@@ -369,7 +369,7 @@ async fn write(
 ) -> Result<ObjectMeta, ApiError> {
     let source = reader.meta();
     let begin = || app.store.write_object(upload.clone());
-    let (_place, mut writer) = app.admission.begin_copy(begin).await?;
+    let (_place, mut writer) = app.admission.begin_copy(source.size, begin).await?;
     let mut hasher = algorithm.map(ChecksumHasher::new);
     let block = hasher.as_ref().map_or(BLOCK_BYTES, |_| HASHED_BLOCK_BYTES);
     let mut offset = 0;

@@ -119,7 +119,7 @@ async fn write(
     (reader, (first, length)): (Box<dyn ObjectReader>, (u64, u64)),
 ) -> Result<Document, ApiError> {
     let begin = || app.store.write_chunk(upload.id, spec);
-    let begun = app.admission.begin_copy(begin).await;
+    let begun = app.admission.begin_copy(length, begin).await;
     let (_place, mut writer) = begun.map_err(|error| upload.refusal(error))?;
     let algorithm = upload.rules.checksum.map(|(algorithm, _)| algorithm);
     let mut hasher = algorithm.filter(is_kept).map(ChecksumHasher::new);
