@@ -298,7 +298,11 @@ pub(super) mod tests {
         let put = |txn: &mut Txn<'_>| txn.put(b"a".to_vec(), b"kept".to_vec());
         index.commit(put).await.unwrap();
         drop(index);
-        let slow = open::open_within(&folder.0, Duration::ZERO);
+        // As an earlier instance that has not let go of it yet would hold it.
+        let log = File::open(folder.0.join("db")).unwrap();
+        rustix::fs::flock(&log, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        let slow = open::open_within(&folder.0, Duration::from_millis(10));
+        drop(log);
         let Err(OpenError::Io(error)) = slow else {
             panic!("{slow:?}");
         };
