@@ -301,8 +301,17 @@ pub(super) mod tests {
         // As an earlier instance that has not let go of it yet would hold it.
         let log = File::open(folder.0.join("db")).unwrap();
         rustix::fs::flock(&log, rustix::fs::FlockOperation::LockExclusive).unwrap();
-        let slow = open::open_within(&folder.0, Duration::from_millis(10));
+        let path = folder.0.with_extension("log");
+        let told = Arc::new(File::create(&path).unwrap());
+        let subscriber = tracing_subscriber::fmt().with_writer(told).finish();
+        let (at_once, late) = (Duration::from_millis(1), Duration::from_millis(10));
+        let slow = tracing::subscriber::with_default(subscriber, || {
+            open::open_within(&folder.0, at_once, late)
+        });
         drop(log);
+        let told = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(told.matches("still being read").count(), 1, "{told}");
         let Err(OpenError::Io(error)) = slow else {
             panic!("{slow:?}");
         };

@@ -27,6 +27,8 @@ const CACHE_BYTES: u64 = 64 << 20;
 const OPEN_DEADLINE: Duration = Duration::from_secs(30);
 /// Bytes a second that even a slow disk reads of an index: after a crash all of it is read, twice where memory is short.
 const MIN_READ_BYTES: u64 = 10_000_000;
+/// Whoever starts a store hears after so long what is being waited for.
+const TELL_AFTER: Duration = Duration::from_secs(2);
 /// How long an earlier instance in this process may keep its lock.
 const LOCK_WAIT: Duration = Duration::from_secs(30);
 
@@ -39,29 +41,38 @@ pub(in super::super) enum OpenError {
     Io(StoreError),
 }
 
-/// How long an index of this size may take to open.
-fn deadline(folder: &Path) -> Duration {
-    let file = File::open(folder.join("db")).and_then(|file| file.metadata());
-    let bytes = file.map_or(0, |file| file.len());
+/// How long an index of so many bytes may take to open.
+fn deadline(bytes: u64) -> Duration {
     OPEN_DEADLINE + Duration::from_secs(bytes / MIN_READ_BYTES)
+}
+
+/// Bytes of the log of an index, as far as that is known.
+fn log_bytes(folder: &Path) -> u64 {
+    let file = File::open(folder.join("db")).and_then(|file| file.metadata());
+    file.map_or(0, |file| file.len())
 }
 
 /// Opens sled in a thread of its own, so that a hang or a panic is only an error.
 pub(super) fn open_in_time(folder: &Path) -> Result<sled::Db, OpenError> {
-    open_within(folder, deadline(folder)).map_err(|error| match error {
+    open_within(folder, TELL_AFTER, deadline(log_bytes(folder))).map_err(|error| match error {
         OpenError::Io(error) => OpenError::Io(error.at(folder)),
         broken => broken,
     })
 }
 
-/// The same, with a deadline of one's own.
-pub(super) fn open_within(folder: &Path, deadline: Duration) -> Result<sled::Db, OpenError> {
+/// The same, with times of one's own: after which the log is told, and when it is too late.
+pub(super) fn open_within(
+    folder: &Path,
+    tell_after: Duration,
+    deadline: Duration,
+) -> Result<sled::Db, OpenError> {
     let (answer, waiter) = std::sync::mpsc::channel();
     let config = sled::Config::new()
         .path(folder)
         .cache_capacity(CACHE_BYTES)
         .flush_every_ms(None);
-    let end = Instant::now() + LOCK_WAIT;
+    let (begun, bytes) = (Instant::now(), log_bytes(folder));
+    let end = begun + LOCK_WAIT;
     let folder = folder.to_owned();
     let opener = move || {
         let opened = catch_unwind(AssertUnwindSafe(|| {
@@ -81,8 +92,13 @@ pub(super) fn open_within(folder: &Path, deadline: Duration) -> Result<sled::Db,
         .name("index-open".to_owned())
         .spawn(opener)
         .map_err(|e| OpenError::Io(StoreError::from_io("start a thread", e)))?;
-    waiter
-        .recv_timeout(deadline)
+    let early = waiter.recv_timeout(tell_after.min(deadline));
+    early
+        .or_else(|_| {
+            let (mib, most_seconds) = (bytes >> 20, deadline.as_secs());
+            tracing::info!(mib, most_seconds, "the index is still being read");
+            waiter.recv_timeout(deadline.saturating_sub(begun.elapsed()))
+        })
         .unwrap_or_else(|_| Err(OpenError::Io(too_slow(deadline))))
 }
 
