@@ -752,3 +752,27 @@ async fn a_key_that_may_not_read_cannot_let_everybody_read() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_may_not_read_opens_nothing_that_takes_the_place_of_what_it_may_open() {
+    let rig = Rig::new().await;
+    let writer = Key::new(&rig, "a writer", json!({"permission": "write"})).await;
+    let path = "/uploads/taken";
+    let list = format!("{path}?acl");
+    for number in 0..100 {
+        let own = Signed::new("PUT", path).header("x-amz-acl", "public-read");
+        let made = writer.signs(own.body("its own")).send(&rig).await;
+        assert_eq!(made.status, 200, "{}", made.text());
+        let secret = Signed::new("PUT", path).body("secret");
+        let opens = async {
+            for acl in ["public-read-write", "public-read", "public-read-write"] {
+                let request = Signed::new("PUT", &list).header("x-amz-acl", acl);
+                writer.signs(request).send(&rig).await;
+            }
+        };
+        let (put, ()) = tokio::join!(secret.send(&rig), opens);
+        assert_eq!(put.status, 200, "{}", put.text());
+        let shown = Signed::new("GET", &list).send(&rig).await;
+        assert!(!shown.text().contains("AllUsers"), "the object {number}");
+    }
+}

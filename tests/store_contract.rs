@@ -1184,7 +1184,15 @@ async fn tags_and_access_list_of_an_object_are_changed_durably_and_nothing_else_
         let found = fixture.store().object(&name, NOW).await;
         assert_eq!(found.unwrap(), expected);
     }
-    let change = ObjectChange::Acl(CannedAcl::PublicRead);
+    let (from, to) = (CannedAcl::Private, CannedAcl::PublicRead);
+    let change = ObjectChange::Acl { from: to, to: from };
+    let refused = fixture.store().change_object(&name, change, NOW).await;
+    let why = "it has not the list that was judged";
+    assert!(
+        matches!(refused, Err(StoreError::ConditionOvertaken)),
+        "{why}"
+    );
+    let change = ObjectChange::Acl { from, to };
     let changed = fixture.store().change_object(&name, change, NOW).await;
     expected.attributes.acl = CannedAcl::PublicRead;
     (expected.updated_at, expected.version) = (NOW, expected.version + 1);

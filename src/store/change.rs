@@ -24,7 +24,13 @@ pub enum ObjectChange {
     /// Replaces the tags.
     Tags(Tags),
     /// Sets who may do what with it.
-    Acl(CannedAcl),
+    Acl {
+        /// Who may now, as whoever allows the change has seen it. When that is no longer so, nothing is changed, and it is refused with
+        /// [`StoreError::ConditionOvertaken`].
+        from: CannedAcl,
+        /// Who may from then on.
+        to: CannedAcl,
+    },
 }
 
 /// What a copy onto itself replaces; the bytes stay.

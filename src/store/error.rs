@@ -90,7 +90,7 @@ pub enum StoreError {
     },
     /// The object that has the key is not as the condition wants it; nothing was done.
     ConditionFailed,
-    /// The condition held at first, and no longer when it counted; the upload is gone.
+    /// The condition held at first, and no longer when it counted. The upload that waited for it is gone; an object is as it was.
     ConditionOvertaken,
     /// More bytes than the limit.
     TooLarge {

@@ -154,8 +154,9 @@ fn changes() -> [(&'static str, ObjectChange); 5] {
         checksum: Some(Checksum::of(ChecksumAlgorithm::Sha1, b"the same")),
     };
     let end = NOW.plus(Duration::from_secs(1000));
+    let (from, to) = (CannedAcl::Private, CannedAcl::PublicRead);
     [
-        ("changed rights", ObjectChange::Acl(CannedAcl::PublicRead)),
+        ("changed rights", ObjectChange::Acl { from, to }),
         ("changed headers", ObjectChange::Headers(longer)),
         ("changed by a copy", ObjectChange::Rewritten(rewrite)),
         ("changed expiry", ObjectChange::ExpiresAt(Some(end))),
@@ -196,7 +197,7 @@ fn changed(meta: &ObjectMeta, change: &ObjectChange) -> ObjectMeta {
         ObjectChange::UsedBy(job) => (meta.job, meta.expires_at) = (Some(job), None),
         ObjectChange::Headers(headers) => meta.headers = headers,
         ObjectChange::Tags(tags) => meta.attributes.tags = tags,
-        ObjectChange::Acl(acl) => meta.attributes.acl = acl,
+        ObjectChange::Acl { to, .. } => meta.attributes.acl = to,
         ObjectChange::Rewritten(rewrite) => {
             let HeaderChange::All(headers) = rewrite.headers else {
                 panic!("these replace all headers");

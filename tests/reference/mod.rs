@@ -489,7 +489,10 @@ impl Model {
                 meta.finished_at = now;
             }
             ObjectChange::Tags(tags) => meta.attributes.tags = tags.clone(),
-            ObjectChange::Acl(acl) => meta.attributes.acl = *acl,
+            ObjectChange::Acl { from, .. } if *from != meta.attributes.acl => {
+                return says(StoreError::ConditionOvertaken);
+            }
+            ObjectChange::Acl { to, .. } => meta.attributes.acl = *to,
         }
         (meta.updated_at, meta.version) = (now, meta.version + 1);
         let key = meta.key.as_str().to_owned();

@@ -339,7 +339,10 @@ pub(crate) fn change(dice: &mut Dice, now: Timestamp) -> ObjectChange {
         85..87 => ObjectChange::UsedBy("j".repeat(65)),
         87..90 => ObjectChange::Rewritten(rewrite(dice)),
         90..93 => ObjectChange::Tags(attributes(dice).tags),
-        93..95 => ObjectChange::Acl(attributes(dice).acl),
+        93..95 => ObjectChange::Acl {
+            from: attributes(dice).acl,
+            to: attributes(dice).acl,
+        },
         _ => ObjectChange::Headers(headers(dice)),
     }
 }

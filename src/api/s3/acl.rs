@@ -5,7 +5,8 @@
 //! Never does: let anybody write. Who may post a form without a policy into a bucket is said by the configuration, and shown here.
 //!
 //! Invariants: what is shown is what is so. A list that would have to be pretended is `NotImplemented`; one that changes nothing is
-//! taken, whatever it is, so that a client may write back what it read. A key that may not read cannot let everybody read.
+//! taken, whatever it is, so that a client may write back what it read. A key that may not read cannot let everybody read: the list that
+//! was judged is the one that is changed.
 //!
 //! Sources: Amazon S3 User Guide, "Access control list overview", canned ACL; Amazon S3 API Reference, the operations of these names.
 
@@ -16,12 +17,14 @@ use super::buckets::{self, OWNER};
 use super::settings::{self, done};
 use super::xml::{self, Document, Element};
 use crate::model::{Action, Bucket, CannedAcl, ObjectKey, SettingKind, SettingValue, Target};
-use crate::store::{ObjectChange, ObjectName};
+use crate::store::{ObjectChange, ObjectName, StoreError};
 
 /// Largest `AccessControlPolicy`, in bytes; Amazon takes 100 grants.
 const MAX_POLICY_BYTES: usize = 64 * 1024;
 /// Most elements of one; a grant has six.
 const MAX_ELEMENTS: usize = 1000;
+/// How often an object is looked at that others replace or change meanwhile.
+const MAX_TRIES: usize = 8;
 /// The header that names a list.
 const HEADER: &str = "x-amz-acl";
 const USER: &str =
@@ -73,20 +76,26 @@ pub(super) async fn put_object(
 ) -> Result<Reply, ApiError> {
     let may_read = access.check(Action::Read, Target::Object(bucket.as_str(), key.as_str()));
     let wanted = wanted(call, access).await?;
-    let name = ObjectName::Key(bucket, key);
-    let meta = call.app.store.object(&name, call.now).await?;
-    let now = grants(meta.attributes.acl);
-    if now == wanted {
-        return Ok(done());
+    let (name, store) = (ObjectName::Key(bucket, key), &call.app.store);
+    for _ in 0..MAX_TRIES {
+        let meta = store.object(&name, call.now).await?;
+        let from = meta.attributes.acl;
+        let now = grants(from);
+        if now == wanted {
+            return Ok(done());
+        }
+        if opens(&now, &wanted) && may_read.is_err() {
+            return may_read.map(|()| done());
+        }
+        let to = canned(&wanted).ok_or_else(|| not_implemented(HEADER))?;
+        // Of the very object that was judged: what has its key or another list since is judged anew.
+        let (judged, change) = (ObjectName::Id(meta.id), ObjectChange::Acl { from, to });
+        match store.change_object(&judged, change, call.now).await {
+            Err(StoreError::NoSuchObject | StoreError::ConditionOvertaken) => {}
+            changed => return Ok(changed.map(|_| done())?),
+        }
     }
-    opens(&now, &wanted).then_some(may_read).transpose()?;
-    let acl = canned(&wanted).ok_or_else(|| not_implemented(HEADER))?;
-    let change = ObjectChange::Acl(acl);
-    call.app
-        .store
-        .change_object(&name, change, call.now)
-        .await?;
-    Ok(done())
+    Err(StoreError::Busy.into())
 }
 
 /// The list of a bucket.

@@ -241,7 +241,10 @@ fn changed(
             new.finished_at = now;
         }
         ObjectChange::Tags(tags) => new.attributes.tags = tags,
-        ObjectChange::Acl(acl) => new.attributes.acl = acl,
+        ObjectChange::Acl { from, .. } if from != old.attributes.acl => {
+            return Err(StoreError::ConditionOvertaken);
+        }
+        ObjectChange::Acl { to, .. } => new.attributes.acl = to,
     }
     new.updated_at = now;
     new.version = old.version.saturating_add(1);

@@ -321,7 +321,10 @@ mod tests {
         let old = post(&store, "a", b"old").await;
         let name = name_of(&old);
         assert_eq!(read(&store, &name).await.unwrap(), "old");
-        let acl = ObjectChange::Acl(CannedAcl::PublicRead);
+        let acl = ObjectChange::Acl {
+            from: CannedAcl::Private,
+            to: CannedAcl::PublicRead,
+        };
         store.change_object(&name, acl, NOW).await.unwrap();
         let reader = store.open(&name, NOW).await.unwrap();
         assert_eq!(reader.meta().attributes.acl, CannedAcl::PublicRead);
