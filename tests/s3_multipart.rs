@@ -1064,6 +1064,13 @@ async fn an_object_or_a_range_of_one_is_copied_into_a_part() {
             upload.part(3, b"").header("x-amz-copy-source", "uploads"),
             "InvalidArgument",
         ),
+        (
+            "a name of which a signature covers more than one reading",
+            upload
+                .part(3, b"")
+                .header("x-amz-copy-source", "uploads/source  a"),
+            "InvalidArgument",
+        ),
         ("a body", copy(3).body("bytes"), "EntityTooLarge"),
     ] {
         let answer = request.send(&rig).await;

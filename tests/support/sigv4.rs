@@ -117,7 +117,8 @@ impl Signed {
     /// The signature of the request with these headers, which are all that is signed.
     pub fn signature(&self, headers: &[(String, String)], query: &str, payload: &str) -> String {
         let names = headers.iter().map(|(n, _)| n.as_str()).collect::<Vec<_>>();
-        let lines = headers.iter().map(|(n, v)| format!("{n}:{v}\n"));
+        let folded = |value: &str| value.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines = headers.iter().map(|(n, v)| format!("{n}:{}\n", folded(v)));
         let canonical = format!(
             "{}\n{}\n{query}\n{}\n{}\n{payload}",
             self.method,

@@ -279,6 +279,12 @@ pub(super) async fn source(call: &Call<'_>, access: &Access<'_>) -> Result<Objec
         .map_err(|_| no_source())?;
     let path = path.strip_prefix('/').unwrap_or(&path);
     let (bucket, key) = path.split_once('/').ok_or_else(no_source)?;
+    // A signature of Version 4 covers a run of blanks as if it were one: what is copied would not be what was signed.
+    if named.contains("  ") || named.contains('\t') {
+        let message = "Blanks in a row in the copy source must be percent-encoded.";
+        let error = ApiError::new(ErrorCode::InvalidArgument, message);
+        return Err(error.with("ArgumentName", SOURCE));
+    }
     if version != "null" {
         return Err(invalid_version(version));
     }
