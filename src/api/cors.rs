@@ -78,11 +78,20 @@ impl Cors<'_> {
             Self::Rules(rules) => rules.preflight(request)?,
         };
         let asked = request.get(PRIVATE_NETWORK_ASKED);
-        if asked.is_some_and(|asked| asked == "true") {
+        if asked.is_some_and(|asked| asked == "true") && self.names_origin(request) {
             let allowed = HeaderValue::from_static("true");
             response.headers_mut().insert(PRIVATE_NETWORK, allowed);
         }
         Ok(response)
+    }
+
+    /// Whether what lets the origin of a preflight in names it. That any page may come says nothing of pages of the internet that
+    /// reach into a private network.
+    fn names_origin(&self, request: &HeaderMap) -> bool {
+        match self {
+            Self::Origins(origins) => allowed_origin(request, origins).is_some_and(|it| it != "*"),
+            Self::Rules(rules) => rules.name_origin(request),
+        }
     }
 
     /// Puts the CORS headers on an answer.
@@ -140,6 +149,7 @@ fn default_preflight(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::CorsRule;
 
     fn request(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         pairs
@@ -211,14 +221,31 @@ mod tests {
     }
 
     #[test]
-    fn private_network_preflights_are_answered() {
-        let asked = [
+    fn only_a_page_whose_origin_is_named_is_let_into_a_private_network() {
+        let asked = request(&[
             ASKED[0],
             ASKED[1],
             ("access-control-request-private-network", "true"),
-        ];
-        let all = ["*".to_owned()];
-        let response = Cors::Origins(&all).preflight(&request(&asked)).unwrap();
-        assert_eq!(response.headers()[PRIVATE_NETWORK], "true");
+        ]);
+        for (origin, is_let_in) in [("*", false), ("https://a.example", true)] {
+            let rule = CorsRule {
+                id: String::new(),
+                origins: vec![origin.to_owned()],
+                methods: vec!["POST".to_owned()],
+                headers: Vec::new(),
+                expose: Vec::new(),
+                max_age: None,
+            };
+            let rules = BucketRules {
+                rules: vec![rule].into(),
+                resource: "BUCKET",
+            };
+            let origins = [origin.to_owned()];
+            for cors in [Cors::Origins(&origins), Cors::Rules(rules)] {
+                let response = cors.preflight(&asked).unwrap();
+                let is_allowed = response.headers().contains_key(PRIVATE_NETWORK);
+                assert_eq!(is_allowed, is_let_in, "{origin}");
+            }
+        }
     }
 }

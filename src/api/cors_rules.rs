@@ -106,6 +106,15 @@ impl BucketRules {
         }
     }
 
+    /// Whether the rule that allows a preflight names its origin.
+    pub(super) fn name_origin(&self, request: &HeaderMap) -> bool {
+        let origin = text(request, ORIGIN);
+        let method = text(request, ACCESS_CONTROL_REQUEST_METHOD);
+        let headers = names(text(request, ACCESS_CONTROL_REQUEST_HEADERS)).unwrap_or_default();
+        CorsRule::first_that_allows(&self.rules, origin, method, &headers)
+            .is_some_and(|rule| !rule.allows_any_origin())
+    }
+
     fn not_allowed(&self, method: &str) -> ApiError {
         let why = "CORSResponse: This CORS request is not allowed. This is usually because the evalution of Origin, request method / \
             Access-Control-Request-Method or Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.";
