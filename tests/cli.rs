@@ -636,6 +636,16 @@ fn a_cut_off_upload_is_resumed_with_only_what_is_missing() {
 }
 
 #[test]
+fn a_name_that_would_talk_to_the_terminal_is_only_shown() {
+    let server = Server::dev(&[]);
+    file_of(&server, 10);
+    let key = "a\u{1b}]0;owned\u{7}\u{202e}b";
+    let said = done(&upload(&server, &["--pipeline", PIPELINE, "--key", key]));
+    let (_id, shown) = said.split_once("  ").unwrap();
+    assert_eq!(shown.trim_end(), "a\u{fffd}]0;owned\u{fffd}\u{fffd}b");
+}
+
+#[test]
 fn what_can_be_read_but_once_is_not_uploaded_and_who_tries_is_told_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let folder_name = folder.path().to_str().unwrap();

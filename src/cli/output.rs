@@ -33,9 +33,10 @@ pub(super) fn complain(text: &str) {
     }
 }
 
-/// Text that others chose, without what would move the cursor or talk to the terminal.
+/// Text that others chose, without what would move the cursor, talk to the terminal, or turn the direction of writing.
 pub(super) fn printable(text: &str) -> String {
-    let shown = |c: char| match c.is_control() && c != '\t' {
+    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let shown = |c: char| match c.is_control() && c != '\t' || turns(c) {
         true => char::REPLACEMENT_CHARACTER,
         false => c,
     };
@@ -49,16 +50,16 @@ pub(super) fn printable(text: &str) -> String {
 pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
     let shown = |row: &Vec<String>| row.iter().map(|cell| printable(cell)).collect();
     let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        let widest = cells.map(|cell| cell.chars().count()).max().unwrap_or(0);
-        widest.max(heads.get(column).map_or(0, |head| head.len()))
-    };
+    // Once for all rows: a table of tokens may have 100,000.
+    let mut widths: Vec<usize> = heads.iter().map(|head| head.len()).collect();
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
     let line = |cells: Vec<&str>| {
-        let padded = cells.iter().enumerate().map(|(column, cell)| {
-            let width = width(column);
-            format!("{cell:width$}")
-        });
+        let padded = cells.iter().zip(&widths);
+        let padded = padded.map(|(cell, width)| format!("{cell:width$}"));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     let mut lines = vec![line(heads.to_vec())];

@@ -20,7 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Failure;
 use super::client::Client;
-use super::output::{complain, say};
+use super::output::{complain, printable, say};
 use crate::model::MAX_CHUNKS;
 
 mod form;
@@ -100,7 +100,7 @@ impl Upload {
             return Err(Failure::new(CHANGED));
         }
         let file_id = session.finish(plan.count).await?;
-        say(&format!("{file_id}  {}", session.object_key()))
+        say(&format!("{file_id}  {}", printable(session.object_key())))
     }
 
     async fn session(&self, client: Client) -> Result<Session, Failure> {
