@@ -79,7 +79,7 @@
 //! | what a refused form is told | `policy/explain.rs`; the likely causes `policy/cause/` and `api/explain/cause/` |
 //! | what an explanation must not show | `policy/mask.rs` |
 //! | how long explanations are kept, and how many | `api/explain/kept.rs` |
-//! | how a session ends | `store/embedded/closing.rs`; how its object is made whole, `complete.rs`; when that is tried again, `retry.rs`; what is done to its file, `folding.rs`; what its chunks say together, `receipts.rs` |
+//! | how a session ends | `store/embedded/closing.rs`; how it is aborted, `abort.rs`; how its object is made whole, `complete.rs`; when that is tried again, `retry.rs`; what is done to its file, `folding.rs`; what its chunks say together, `receipts.rs` |
 //! | where a chunk's bytes go | `store/embedded/placing.rs`, carried out in `lane.rs`; how they are moved, `copying.rs`; how they are gathered, `assembler.rs`; in which memory, `buffers.rs`, `reserve.rs` |
 //! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs`, its records `records.rs`, `tagged.rs`; what of it is read before it is opened, `index/look.rs` |
 //! | lists of files, how they are sorted | `store/embedded/list.rs`; those of one pipeline, `by_pipeline.rs`; by key, `store/embedded/keys.rs`; of uploads in parts, `uploads.rs` |

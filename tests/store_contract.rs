@@ -2214,8 +2214,7 @@ async fn complete(
     id: Id,
     parts: &[(u32, &Bytes)],
 ) -> Result<ObjectMeta, StoreError> {
-    let made = store.complete_parts(id, completion(parts), NOW).await?;
-    Ok(made.unwrap())
+    store.complete_parts(id, completion(parts), NOW).await
 }
 
 #[tokio::test]
@@ -2491,7 +2490,7 @@ async fn a_condition_is_judged_before_an_upload_ends_and_leaves_it_open() {
             let made = store.complete_parts(id, wanted, NOW).await;
             let open = store.upload(id).await.unwrap().state == UploadState::Uploading;
             assert_eq!(open, made.is_err());
-            made.map(Option::unwrap)
+            made
         }
     };
     let other = WriteCondition::Matches(ETag::of_whole(Md5::of(b"other")));
@@ -2537,7 +2536,7 @@ async fn of_many_uploads_that_want_nothing_to_be_there_one_wins() {
         .zip(&uploads)
     {
         match made {
-            Ok(meta) => winners.push((meta.unwrap().id, part.clone())),
+            Ok(meta) => winners.push((meta.id, part.clone())),
             Err(StoreError::ConditionFailed) => {
                 assert_eq!(
                     store.upload(*id).await.unwrap().state,
@@ -2721,7 +2720,7 @@ async fn the_longest_key_with_the_most_headers_and_tags_is_uploaded_in_parts() {
         ..completion(&[(0, &part)])
     };
     let made = fixture.store().complete_parts(id, wanted, NOW).await;
-    let made = made.unwrap().unwrap();
+    let made = made.unwrap();
     assert_eq!((made.headers.clone(), made.attributes.clone()), expected);
     fixture.restart().await;
     let found = fixture.store().object(&ObjectName::Id(id), NOW).await;

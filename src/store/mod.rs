@@ -98,7 +98,8 @@ pub struct Committed {
     /// Whether the same chunk, with the same bytes, was already here.
     pub repeated: bool,
     /// The finished object, when this chunk made it whole (or it already was). `None` while chunks are missing, and when
-    /// making it whole takes longer than the engine waits (30 s); it then goes on by itself.
+    /// making it whole takes longer than the engine waits (30 s); it then goes on by itself, as one that nobody waits for
+    /// ([`ObjectStore::finish_upload`]).
     pub object: Option<ObjectMeta>,
 }
 
@@ -181,8 +182,9 @@ pub trait ObjectStore: Send + Sync + Debug {
     async fn write_object(&self, new: NewUpload) -> Result<Box<dyn ChunkWriter>, StoreError>;
 
     /// Says that an upload has `nb_chunks` chunks and no more will come, and makes the object whole. Idempotent. Returns
-    /// the session in whatever state it reached within 30 s. One that the system failed ([`StoreError::Full`] for one) is made whole later,
-    /// unless another object was given its key since: it counts then as one that was replaced.
+    /// the session in whatever state it reached within 30 s. One that nobody waits for any more, since that took longer, the caller has left
+    /// or the system failed ([`StoreError::Full`] for one), is made whole later, unless another object was given its key since: it counts
+    /// then as one that was replaced.
     ///
     /// # Errors
     /// [`StoreError::MissingChunks`] when not all are here, [`StoreError::ChunkCountDiffers`] when more or other were
@@ -195,8 +197,9 @@ pub trait ObjectStore: Send + Sync + Debug {
         now: Timestamp,
     ) -> Result<UploadSession, StoreError>;
 
-    /// Drops a session that is not finished, and its chunks, also when it waits for room to be made whole. A finished one is refused
-    /// with [`StoreError::Finished`], one that is just being made whole, and is not after half a minute, with [`StoreError::Busy`].
+    /// Drops a session that is not finished, and its chunks, also when it is just being made whole, or waits for that: whoever waits for
+    /// its object is told [`StoreError::NoSuchUpload`]. A finished one is refused with [`StoreError::Finished`], one whose bytes the disk
+    /// has not let go of after half a minute with [`StoreError::Busy`].
     async fn abort_upload(&self, id: Id) -> Result<(), StoreError>;
 
     /// The record of a live object, or [`StoreError::NoSuchObject`].

@@ -87,21 +87,22 @@ pub trait PartStore: Send + Sync {
         rules: PartRules,
     ) -> Result<UploadSession, StoreError>;
 
-    /// Says which parts count, and makes the object whole; all other parts go. Idempotent while the object is there. The object;
-    /// `None` when making it whole takes longer than the engine waits (30 s): it goes on by itself, and asking again waits again.
+    /// Says which parts count, and makes the object whole, however long that takes; all other parts go. Idempotent while the object is
+    /// there. When its future is dropped, nobody waits for the object any more: it is made whole by itself, unless another was given its
+    /// key since (it counts then as one that was replaced), or somebody asks again and waits again.
     ///
     /// # Errors
     /// [`StoreError::PartDiffers`] when a part is not here or is another one, [`StoreError::ConditionFailed`] and
     /// [`StoreError::NoSuchObject`] (there is none whose tag could match) when the condition does not hold: nothing is lost and the
     /// upload stays open. [`StoreError::ConditionOvertaken`] when it did hold, and no longer did in the moment in which the
     /// object was to become visible: the upload is gone. [`StoreError::NoSuchUpload`] for an upload that is finished with
-    /// other parts, or whose object or bucket is gone.
+    /// other parts, that is aborted meanwhile, or whose object or bucket is gone.
     async fn complete_parts(
         &self,
         id: Id,
         completion: Completion,
         now: Timestamp,
-    ) -> Result<Option<ObjectMeta>, StoreError>;
+    ) -> Result<ObjectMeta, StoreError>;
 
     /// The receipts of an upload's parts from this index on, by index; at most `limit`. What comes before is not read.
     ///

@@ -74,8 +74,7 @@ pub(crate) async fn perform(
             Answer::Session(store.create_parts(new.clone(), rules).await?)
         }
         Op::CompleteParts(id, completion) => {
-            let made = store.complete_parts(*id, completion.clone(), now).await?;
-            made.map_or(Answer::Done, Answer::Object)
+            Answer::Object(store.complete_parts(*id, completion.clone(), now).await?)
         }
         Op::Finish(id, nb_chunks) => {
             Answer::Session(store.finish_upload(*id, *nb_chunks, now).await?)

@@ -100,17 +100,12 @@ pub(super) async fn complete(
 
 /// Waits until the object is there, however long it takes.
 async fn make(app: &App, upload: &Upload, completion: Completion) -> Result<ObjectMeta, ApiError> {
-    loop {
-        let now = app.clock.now();
-        let made = app.store.complete_parts(upload.id, completion.clone(), now);
-        let made = made.await.map_err(|error| match error {
-            StoreError::ConditionFailed => condition::refusal(error, completion.condition.as_ref()),
-            other => upload.refusal(other),
-        });
-        if let Some(meta) = made? {
-            return Ok(meta);
-        }
-    }
+    let (now, condition) = (app.clock.now(), completion.condition.clone());
+    let made = app.store.complete_parts(upload.id, completion, now).await;
+    made.map_err(|error| match error {
+        StoreError::ConditionFailed => condition::refusal(error, condition.as_ref()),
+        other => upload.refusal(other),
+    })
 }
 
 fn document(base_url: &str, meta: &ObjectMeta) -> Document {

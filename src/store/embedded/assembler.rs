@@ -165,6 +165,11 @@ impl ChunkWriter for Writer {
             checksum: self.checksum,
             total: self.total,
         };
+        // By whoever calls: what is carried out for a client goes on when he has left.
+        let _awaits = match &self.purpose {
+            Purpose::Chunk(id, _) => Some(self.engine.leases.take(*id).awaits()),
+            Purpose::Object(..) => None,
+        };
         let (engine, purpose) = (Arc::clone(&self.engine), self.purpose);
         let work = async move {
             match purpose {
@@ -239,8 +244,6 @@ async fn commit_chunk(
         })
         .await?;
     let whole = arrival.whole.clone();
-    let lease = engine.leases.take(id);
-    let _awaits = lease.awaits();
     lane.keep();
     let acknowledged = engine
         .index

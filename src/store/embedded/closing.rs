@@ -8,7 +8,7 @@
 //!    chunks may come. It is due to be swept in every other state: what waits to be made whole must not keep the sweep from the rest.
 //! 2. An object that waits for a condition is named in the job that looks at the condition; when it does not hold, the session is
 //!    removed in that job. So is one whose object has expired: nobody could ever read it, and it must take nobody's key.
-//! 3. What nobody was told to have its key never takes it from an object that was given it later ([`Told::Nobody`]).
+//! 3. What nobody waits for any more never takes its key from an object that was given it later ([`Told::Nobody`]).
 
 use super::index::Txn;
 use super::ledger::{check_count, put_session, receipts, session};
@@ -68,7 +68,7 @@ pub(super) struct Named {
 pub(super) enum Told {
     /// A client who waits for it.
     Somebody,
-    /// Who asked for it was told that it failed, or nothing, and may have put something else there since.
+    /// Who asked for it has left, or was told that it failed or goes on by itself, and may have put something else there since.
     Nobody,
 }
 
@@ -118,7 +118,7 @@ pub(super) fn name_session(
     Ok(Named { refused, garbage })
 }
 
-/// Ends a full session of which nobody was told yet when its key was given to another since. What became free; nothing when it is to be
+/// Ends a full session that nobody waits for when its key was given to another since. What became free; nothing when it is to be
 /// made whole, or when a condition is to be judged first.
 pub(super) fn give_way(txn: &mut Txn<'_>, id: Id) -> Result<Option<Garbage>, StoreError> {
     let mut record = session(txn, id)?;

@@ -1,30 +1,29 @@
-//! From a full set of chunks to one plain file with a name; and the end of a session that never gets there.
+//! From a full set of chunks to one plain file with a name.
 //!
 //! Owns: the order of what is done to the file (`folding` does it), how many are copied at a time, and the one index job that makes the
-//! object visible. Also aborting.
-//! Never does: acknowledge chunks; the set is complete, and durable, before anything here begins.
+//! object visible.
+//! Never does: acknowledge chunks; the set is complete, and durable, before anything here begins. Remove a session; `abort` does.
 //!
 //! Invariants:
 //! 1. One completion per session at a time (the lease's turn); every step can be done again after a crash: spills are removed
 //!    only once the object is named.
 //! 2. A failure of the system leaves the session in `Completing`, to be tried again; only damaged bytes fail it, the removal of its bucket, and
 //!    a disk that does not give its bytes time and again until it is abandoned. One that has expired, or whose condition was overtaken, is removed. It is told to whoever waits, or else to the log.
+//! 3. What nobody waits for any more gives way to what has its key since; who waits is asked in the job that names. Who is told that he
+//!    has an object waited in that job, or it was not overtaken.
+//! 4. Whoever aborts the session gets its turn when the copy has come to its next step; when nothing comes of that, it goes on.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use super::closing::Told;
-use super::faults::{self, Bug};
 use super::folding::{self, Layout};
 use super::index::Txn;
 use super::lease::Lease;
-use super::names::Garbage;
-use super::records::SessionRecord;
-use super::sync::AtomicBool;
-use super::{Engine, closing, damage, label, ledger, objects, receipts, sync, tagged};
+use super::{Engine, abort, closing, damage, label, objects, receipts, sync, tagged};
 use crate::model::{Id, ObjectMeta, Timestamp, UploadSession, UploadState};
 use crate::store::StoreError;
 
@@ -43,8 +42,7 @@ pub(super) async fn finish(
     nb_chunks: u32,
     now: Timestamp,
 ) -> Result<UploadSession, StoreError> {
-    let lease = engine.leases.take(id);
-    let _awaits = lease.awaits();
+    let _awaits = engine.leases.take(id).awaits();
     let job = move |txn: &mut Txn<'_>| closing::finish(txn, id, nb_chunks, now);
     let session = match engine.index.commit(job).await {
         Err(StoreError::MissingChunks { count, .. }) => {
@@ -62,18 +60,17 @@ pub(super) async fn finish(
 }
 
 /// Completes a session and waits for it, at most [`COMPLETION_WAIT`]; the object, when it is there by then. While somebody else has the
-/// session's turn, nothing is begun: of a hundred callers who went away a hundred tasks would wait.
+/// session's turn, nothing is begun: of a hundred callers who went away a hundred tasks would wait. That it is waited for, the caller notes.
 pub(super) async fn complete_and_wait(
     engine: &Arc<Engine>,
     id: Id,
-    now: Timestamp,
+    clock: impl Into<Running>,
 ) -> Result<Option<ObjectMeta>, StoreError> {
-    let (waiter, clock) = (Waiter::default(), Running::from(now));
-    let lease = engine.leases.take(id);
-    let _awaits = lease.awaits();
+    let clock = clock.into();
     let completed = async {
+        let lease = engine.leases.take(id);
         drop(lease.turn.lock().await);
-        let work = waiter.complete(engine, id, clock);
+        let work = complete_for_others(Arc::clone(engine), id, clock);
         engine.tasks.spawn(work).await
     };
     match sync::timeout(COMPLETION_WAIT, completed).await {
@@ -86,78 +83,59 @@ pub(super) async fn complete_and_wait(
     }
 }
 
-/// Somebody who waits for a completion, which goes on when he has left.
-#[derive(Default)]
-struct Waiter {
-    has_left: Arc<AtomicBool>,
-}
-
-impl Waiter {
-    /// As [`complete`]; how it failed is told to the log when there is nobody else to tell.
-    fn complete(
-        &self,
-        engine: &Arc<Engine>,
-        id: Id,
-        clock: Running,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send + 'static {
-        let (has_left, engine) = (Arc::clone(&self.has_left), Arc::clone(engine));
-        async move {
-            let done = complete(engine, id, clock).await;
-            if let Err(error) = &done
-                && has_left.load(Ordering::Acquire)
-            {
-                tracing::warn!(%id, %error, "an upload that nobody waits for any more is not whole");
-            }
-            done
-        }
+/// As [`complete`]; how it failed is told to the log when nobody waits for it any more.
+async fn complete_for_others(
+    engine: Arc<Engine>,
+    id: Id,
+    clock: Running,
+) -> Result<(), StoreError> {
+    let lease = engine.leases.take(id);
+    let done = complete(engine, id, clock).await;
+    if let Err(error) = &done
+        && !lease.is_awaited()
+    {
+        tracing::warn!(%id, %error, "an upload that nobody waits for any more is not whole");
     }
+    done
 }
 
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        self.has_left.store(true, Ordering::Release);
-    }
-}
-
-/// Makes the object of a session in `Completing` whole and names it; nothing in any other state.
+/// Makes the object of a session in `Completing` whole and names it, unless nobody waits for that and its key was given to another since;
+/// nothing in any other state, or of one that is gone.
 pub(super) async fn complete(
     engine: Arc<Engine>,
     id: Id,
     clock: impl Into<Running>,
 ) -> Result<(), StoreError> {
-    make_whole(&engine, id, (clock.into(), Told::Somebody)).await
-}
-
-/// As [`complete`], when nobody waits for it any more; unless its key was given to another since. Who asks for the end anew meanwhile is
-/// somebody who waits.
-pub(super) async fn complete_late(
-    engine: Arc<Engine>,
-    id: Id,
-    clock: Running,
-) -> Result<(), StoreError> {
-    make_whole(&engine, id, (clock, Told::Nobody)).await
-}
-
-/// Who is told now, when `told` was when it began. Asked in the turn of the index in which it counts.
-fn told_now(told: Told, lease: &Lease) -> Told {
-    match lease.is_awaited() {
-        true => Told::Somebody,
-        false => told,
+    let (lease, clock) = (engine.leases.take(id), clock.into());
+    loop {
+        lease.until_aborted(false).await;
+        let _turn = lease.turn.lock().await;
+        match make_whole(&engine, &lease, clock).await {
+            // It is aborted: whoever does that has the next turn. When nothing comes of it, it is made whole after all.
+            Err(StoreError::InUse) => {}
+            done => return done,
+        }
     }
 }
 
+/// As [`complete`], of a session whose turn the caller has.
+///
+/// # Errors
+/// [`StoreError::InUse`] when it is aborted.
 async fn make_whole(
     engine: &Arc<Engine>,
-    id: Id,
-    (clock, told): (Running, Told),
+    lease: &Arc<Lease>,
+    clock: Running,
 ) -> Result<(), StoreError> {
-    let lease = engine.leases.take(id);
-    let _turn = lease.turn.lock().await;
-    // Asked before its chunks are copied, which may take hours, and again in the moment in which it is named.
-    if told == Told::Nobody && give_way(engine, &lease).await? {
+    let id = lease.id;
+    // It was removed before this had its turn, which is no failure: who waits is told when he looks for it.
+    if matches!(engine.session(id), Err(StoreError::NoSuchUpload)) {
         return Ok(());
     }
-    match assemble(engine, &lease, clock).await {
+    if gives_way(engine, lease).await? {
+        return Ok(());
+    }
+    match assemble(engine, lease, clock).await {
         // Only what is wrong with its own bytes and receipts: an index that cannot be read now may be read the next time.
         Err(error) if damage::is_of_one_record(&error) => {
             tracing::error!(%id, %error, "an upload cannot be made whole");
@@ -165,7 +143,7 @@ async fn make_whole(
         }
         Err(error) => Err(error),
         Ok(None) => Ok(()),
-        Ok(Some(meta)) => match name(engine, &lease, meta, (clock.now(), told)).await {
+        Ok(Some(meta)) => match name(engine, lease, meta, clock.now()).await {
             Err(StoreError::NoSuchBucket) => {
                 tracing::warn!(%id, "an upload was left without its bucket, which was removed");
                 fail_unlabelled(engine, id).await
@@ -235,89 +213,34 @@ pub(super) async fn give_up(
     fail_unlabelled(engine, id).await
 }
 
-/// Drops a session that is not finished, and its chunks.
-pub(super) async fn abort(engine: &Arc<Engine>, id: Id) -> Result<(), StoreError> {
-    let owner = Arc::clone(engine);
-    let check = |record: &SessionRecord| match record.session.state {
-        // Of one that waits to be made whole nobody was told yet that it has become an object, and it may be what fills the disk.
-        UploadState::Uploading | UploadState::Completing | UploadState::Failed => Ok(()),
-        UploadState::Completed if faults::is_planted(Bug::AbortAny) => Ok(()),
-        UploadState::Completed => Err(StoreError::Finished),
-    };
-    let work = async move {
-        let lease = owner.leases.take(id);
-        // The copy that is under way may be what fills the disk, and may take hours: whoever asks again is told at once when it is over.
-        let turn = sync::timeout(COMPLETION_WAIT, lease.turn.lock()).await;
-        let _turn = turn.map_err(|_| StoreError::Busy)?;
-        drop_in_turn(&owner, &lease, check).await
-    };
-    engine.carry_out(work).await
+/// Who is told of it now. Asked in the turn of the index in which it counts.
+fn told_now(lease: &Lease) -> Told {
+    match lease.is_awaited() {
+        true => Told::Somebody,
+        false => Told::Nobody,
+    }
 }
 
-/// Removes a session that `check` lets go.
-///
-/// # Errors
-/// [`StoreError::InUse`] while somebody makes it whole, or removes it.
-pub(super) async fn drop_free_session(
-    engine: &Arc<Engine>,
-    id: Id,
-    check: impl FnOnce(&SessionRecord) -> Result<(), StoreError> + Send + 'static,
-) -> Result<(), StoreError> {
-    let lease = engine.leases.take(id);
-    let _turn = lease.turn.try_lock().map_err(|_| StoreError::InUse)?;
-    drop_in_turn(engine, &lease, check).await
-}
-
-/// Removes a session that `check` lets go, under its lease, so that no writer makes a file anew afterwards. The caller has its turn.
-async fn drop_in_turn(
-    engine: &Arc<Engine>,
-    lease: &Arc<Lease>,
-    check: impl FnOnce(&SessionRecord) -> Result<(), StoreError> + Send + 'static,
-) -> Result<(), StoreError> {
-    let id = lease.id;
-    let remove = move |txn: &mut Txn<'_>| {
-        let record = ledger::session(txn, id)?;
-        check(&record)?;
-        closing::remove_session(txn, &record)
-    };
-    let garbage = engine.index.commit(remove).await?;
-    clear_away(engine, lease, garbage).await
-}
-
-/// Ends a full session whose key was given to another since; whether it was.
-async fn give_way(engine: &Arc<Engine>, lease: &Arc<Lease>) -> Result<bool, StoreError> {
-    let id = lease.id;
+/// Ends a full session that nobody waits for when its key was given to another since; whether it was. Asked before its chunks are copied,
+/// which may take hours; in the moment in which it is named it is asked again.
+async fn gives_way(engine: &Arc<Engine>, lease: &Arc<Lease>) -> Result<bool, StoreError> {
+    if lease.is_awaited() {
+        return Ok(false);
+    }
     let asked = Arc::clone(lease);
-    let job = move |txn: &mut Txn<'_>| match told_now(Told::Nobody, &asked) {
+    let job = move |txn: &mut Txn<'_>| match told_now(&asked) {
         Told::Somebody => Ok(None),
-        Told::Nobody => closing::give_way(txn, id),
+        Told::Nobody => closing::give_way(txn, asked.id),
     };
     match engine.index.commit(job).await? {
-        Some(garbage) => clear_away(engine, lease, garbage).await.map(|()| true),
+        Some(garbage) => abort::clear_away(engine, lease, garbage)
+            .await
+            .map(|()| true),
         None => Ok(false),
     }
 }
 
-/// Removes what a session left, once nobody writes to its main file any more.
-async fn clear_away(
-    engine: &Arc<Engine>,
-    lease: &Arc<Lease>,
-    garbage: Garbage,
-) -> Result<(), StoreError> {
-    if !garbage.is_empty() {
-        let sealed = Arc::clone(lease);
-        engine
-            .blocking(move |_| {
-                sealed.seal();
-                Ok(())
-            })
-            .await?;
-        engine.collect(garbage);
-    }
-    Ok(())
-}
-
-/// Makes the file of a session whole and labels it; nothing when that is not what the session waits for.
+/// Makes the file of a session whole and labels it; nothing when that is not what the session waits for, or not any more.
 async fn assemble(
     engine: &Arc<Engine>,
     lease: &Arc<Lease>,
@@ -331,12 +254,11 @@ async fn assemble(
     tagged::put_back(&mut record, |key| engine.index.get(key))?;
     let (own, known) = (Arc::clone(lease), record.clone());
     let look = move |engine: &Engine| folding::look(engine, &own, &known, clock);
-    let rebuilt = match engine.blocking(look).await? {
-        Layout::Right => None,
-        Layout::Rebuilt(number) => Some(number),
-        wrong => move_chunks(engine, lease, wrong).await?,
+    let layout = engine.blocking(look).await?;
+    let Some(layout) = move_chunks(engine, lease, layout).await? else {
+        return Ok(None);
     };
-    if let Some(number) = rebuilt {
+    if let Layout::Rebuilt(number) = layout {
         let note = move |txn: &mut Txn<'_>| folding::note_rebuilt(txn, id, number);
         let noted = engine.index.commit(note).await;
         // The copy stays where it is: an earlier attempt may have noted it.
@@ -348,27 +270,43 @@ async fn assemble(
     engine.blocking(finish).await.map(Some)
 }
 
-/// Copies chunks to where they are to lie; the spill that holds all of them, when there is one. At most [`MAX_FOLDS`] large ones at a
+/// Copies chunks to where they are to lie; how they lie then, or nothing when the session gives way. At most [`MAX_FOLDS`] large ones at a
 /// time: who waits keeps no thread from others.
 async fn move_chunks(
     engine: &Arc<Engine>,
     lease: &Arc<Lease>,
     layout: Layout,
-) -> Result<Option<u32>, StoreError> {
-    let _permit = match layout {
-        Layout::Apart(bytes) | Layout::Wrong(bytes) if bytes > SMALL_FOLD_BYTES => {
-            let permit = engine.folds.acquire().await;
-            // Closed when the store is.
-            Some(permit.map_err(|_| StoreError::Busy)?)
-        }
-        _ => None,
+) -> Result<Option<Layout>, StoreError> {
+    let (Layout::Apart(bytes) | Layout::Wrong(bytes)) = layout else {
+        return Ok(Some(layout));
     };
+    let permit = match bytes {
+        ..=SMALL_FOLD_BYTES => None,
+        _ => Some(may_fold(engine, lease).await?),
+    };
+    // Others copied meanwhile, for hours perhaps.
+    if permit.is_some() && gives_way(engine, lease).await? {
+        return Ok(None);
+    }
     let own = Arc::clone(lease);
     let work = move |engine: &Engine| match layout {
-        Layout::Apart(_) => folding::gather(engine, own.id).map(|()| None),
-        _ => folding::rebuild(engine, &own).map(Some),
+        Layout::Apart(_) => folding::gather(engine, &own).map(|()| Layout::Right),
+        _ => folding::rebuild(engine, &own).map(Layout::Rebuilt),
     };
-    engine.blocking(work).await
+    engine.blocking(work).await.map(Some)
+}
+
+/// Waits until a large copy may begin.
+async fn may_fold<'a>(
+    engine: &'a Engine,
+    lease: &Lease,
+) -> Result<SemaphorePermit<'a>, StoreError> {
+    tokio::select! {
+        biased;
+        () = lease.until_aborted(true) => Err(StoreError::InUse),
+        // Closed when the store is.
+        permit = engine.folds.acquire() => permit.map_err(|_| StoreError::Busy),
+    }
 }
 
 /// Names the object of a session whose file is whole.
@@ -376,12 +314,11 @@ async fn name(
     engine: &Arc<Engine>,
     lease: &Arc<Lease>,
     meta: ObjectMeta,
-    (now, told): (Timestamp, Told),
+    now: Timestamp,
 ) -> Result<(), StoreError> {
     let lease = Arc::clone(lease);
     let name = move |txn: &mut Txn<'_>| {
-        let told = told_now(told, &lease);
-        closing::name_session(txn, meta.id, &meta, (now, told))
+        closing::name_session(txn, meta.id, &meta, (now, told_now(&lease)))
     };
     let named = engine.index.commit(name).await?;
     engine.collect(named.garbage);
@@ -393,14 +330,15 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::model::Place;
-    use crate::store::ObjectStore as _;
+    use crate::model::{Md5, PartRules, Place};
     use crate::store::embedded::disk::FileName;
     use crate::store::embedded::records;
     use crate::store::embedded::tests::{
-        Folder, NOW, acknowledge_only, begin, full, post, read, send, upload,
+        Folder, NOW, acknowledge_only, begin, full, full_and_large, full_and_misplaced, post, read,
+        send, until, upload,
     };
     use crate::store::embedded::{EmbeddedStore, Options};
+    use crate::store::{Completion, ObjectName, ObjectStore as _, PartStore as _};
 
     /// How far a completion that has to rebuild the file came before the crash.
     #[derive(Clone, Copy, Debug)]
@@ -459,6 +397,7 @@ mod tests {
         let store = folder.open().await;
         let id = full_and_expiring(&store).await;
         let other = post(&store, "session.bin", b"live").await.id;
+        let _awaits = store.engine.leases.take(id).awaits();
         let later = NOW.plus(Duration::from_secs(120));
         let ended = complete(Arc::clone(&store.engine), id, later).await;
         assert!(matches!(ended, Err(StoreError::NoSuchUpload)), "{ended:?}");
@@ -472,12 +411,13 @@ mod tests {
         let id = full_and_expiring(&store).await;
         let other = post(&store, "session.bin", b"live").await.id;
         let lease = store.engine.leases.take(id);
+        let awaits = lease.awaits();
         let turn = lease.turn.lock().await;
         let work = tokio::spawn(complete(Arc::clone(&store.engine), id, NOW));
         tokio::time::sleep(Duration::from_secs(120)).await;
         drop(turn);
-        drop(lease);
         let ended = work.await.unwrap();
+        drop((awaits, lease));
         assert!(matches!(ended, Err(StoreError::NoSuchUpload)), "{ended:?}");
         assert_expired_without_taking_the_key(&store, id, other).await;
     }
@@ -501,34 +441,178 @@ mod tests {
         assert_eq!(object.unwrap().id, id);
     }
 
-    #[tokio::test]
-    async fn a_form_upload_that_cannot_be_made_whole_can_still_be_aborted() {
-        let folder = Folder::new();
-        let store = folder.open().await;
-        let id = full(&store, upload("session.bin")).await;
-        store.abort_upload(id).await.unwrap();
-        store.close().await.unwrap();
-        drop(store);
-        let store = folder.open().await;
-        assert!(store.upload(id).await.is_err());
-        for name in [FileName::Main(id), FileName::Spill(id, 0)] {
-            assert!(!store.engine.disk.path(name).exists(), "{name:?}");
+    /// What a client does last for its upload of "first second" with the key `key`, and waits for.
+    #[derive(Clone, Copy, Debug)]
+    pub(super) enum Last {
+        Finish,
+        Chunk,
+        Parts,
+    }
+
+    impl Last {
+        pub(super) const ALL: [Self; 3] = [Self::Finish, Self::Chunk, Self::Parts];
+
+        /// An upload of which that is all that is missing; its id.
+        pub(super) async fn prepare(self, store: &EmbeddedStore) -> Id {
+            let new = upload("key");
+            let id = new.id;
+            match self {
+                Self::Parts => store.create_parts(new, PartRules::default()).await,
+                Self::Finish | Self::Chunk => store.create_upload(new).await,
+            }
+            .unwrap();
+            send(store, id, (1, None), b"second").await.unwrap();
+            if !matches!(self, Self::Chunk) {
+                send(store, id, (0, None), b"first ").await.unwrap();
+            }
+            id
+        }
+
+        /// Does it; whether the client was told that there is an object.
+        pub(super) async fn send(self, store: EmbeddedStore, id: Id) -> Result<bool, StoreError> {
+            match self {
+                Self::Finish => {
+                    let session = store.finish_upload(id, 2, NOW).await?;
+                    Ok(session.state == UploadState::Completed)
+                }
+                Self::Chunk => {
+                    let sent = send(&store, id, (0, Some(2)), b"first ").await?;
+                    Ok(sent.object.is_some())
+                }
+                Self::Parts => {
+                    let parts = vec![(0, Md5::of(b"first ")), (1, Md5::of(b"second"))];
+                    let condition = None;
+                    let completion = Completion { parts, condition };
+                    store.complete_parts(id, completion, NOW).await?;
+                    Ok(true)
+                }
+            }
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn who_aborts_an_upload_that_is_just_made_whole_is_told_to_come_again() {
+    pub(super) async fn holder_of_key(store: &EmbeddedStore) -> Id {
+        let (bucket, key) = (upload("key").bucket, upload("key").key);
+        let name = ObjectName::Key(bucket, key);
+        store.object(&name, NOW).await.unwrap().id
+    }
+
+    fn is_completing(store: &EmbeddedStore, id: Id) -> bool {
+        store.engine.session(id).unwrap().session.state == UploadState::Completing
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_client_has_left_while_it_waited_for_its_turn_takes_no_newer_objects_key()
+     {
+        for last in Last::ALL {
+            let folder = Folder::new();
+            let store = folder.open().await;
+            let id = last.prepare(&store).await;
+            let lease = store.engine.leases.take(id);
+            let turn = lease.turn.lock().await;
+            let client = tokio::spawn(last.send(store.clone(), id));
+            until(|| is_completing(&store, id)).await;
+            assert!(lease.is_awaited(), "{last:?}");
+            client.abort();
+            assert!(client.await.unwrap_err().is_cancelled());
+            assert!(!lease.is_awaited(), "{last:?}");
+            let newer = post(&store, "key", b"newer").await.id;
+            drop(turn);
+            complete(Arc::clone(&store.engine), id, NOW).await.unwrap();
+            assert_eq!(holder_of_key(&store).await, newer, "{last:?}");
+            let state = store.upload(id).await.unwrap().state;
+            assert_eq!(state, UploadState::Completed, "it had the key, and lost it");
+            drop(lease);
+            store.close().await.unwrap();
+            let path = store.engine.disk.path(FileName::Main(id));
+            assert!(!path.exists(), "{last:?}");
+        }
+    }
+
+    /// Holds all copies before their first step, until what is returned is dropped.
+    async fn hold_copies(store: &EmbeddedStore) -> std::sync::mpsc::Sender<()> {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (taken, seen) = tokio::sync::oneshot::channel();
+        let engine = Arc::clone(&store.engine);
+        std::thread::spawn(move || {
+            let _copying = engine.copying.lock().unwrap();
+            let _ = taken.send(());
+            let _ = held.recv();
+        });
+        seen.await.unwrap();
+        release
+    }
+
+    #[tokio::test]
+    async fn nor_does_one_whose_client_leaves_while_it_is_copied_unless_a_client_waits_again() {
+        for waits_again in [false, true] {
+            let folder = Folder::new();
+            let store = folder.open().await;
+            let last = Last::Finish;
+            let id = full(&store, upload("key")).await;
+            let release = hold_copies(&store).await;
+            let client = tokio::spawn(last.send(store.clone(), id));
+            let lease = store.engine.leases.take(id);
+            until(|| *lease.sealed.read().unwrap()).await;
+            client.abort();
+            assert!(client.await.is_err());
+            let newer = post(&store, "key", b"newer").await.id;
+            let again = waits_again.then(|| tokio::spawn(last.send(store.clone(), id)));
+            until(|| lease.is_awaited() == waits_again).await;
+            drop(release);
+            let expected = match again {
+                Some(again) => {
+                    assert!(again.await.unwrap().unwrap());
+                    id
+                }
+                None => newer,
+            };
+            complete(Arc::clone(&store.engine), id, NOW).await.unwrap();
+            assert_eq!(holder_of_key(&store).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_whose_client_has_left_while_others_were_copied_is_not_copied_for_nothing() {
         let folder = Folder::new();
         let store = folder.open().await;
-        let id = full(&store, upload("session.bin")).await;
+        let engine = &store.engine;
+        let all = engine.folds.acquire_many(MAX_FOLDS as u32).await.unwrap();
+        let id = full_and_large(&store, upload("key")).await;
+        let client = tokio::spawn(Last::Finish.send(store.clone(), id));
+        let lease = engine.leases.take(id);
+        until(|| *lease.sealed.read().unwrap()).await;
+        client.abort();
+        assert!(client.await.is_err());
+        let newer = post(&store, "key", b"newer").await.id;
+        // There would be no room to copy it.
+        *engine.copying.lock().unwrap() = u64::MAX;
+        drop(all);
+        drop(lease.turn.lock().await);
+        *engine.copying.lock().unwrap() = 0;
+        assert!(!is_completing(&store, id), "it gave way");
+        assert_eq!(holder_of_key(&store).await, newer);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn parts_are_waited_for_as_long_as_their_client_is_there_and_replace_what_is_older() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        tokio::time::resume();
+        let id = Last::Parts.prepare(&store).await;
         let lease = store.engine.leases.take(id);
         let turn = lease.turn.lock().await;
-        let busy = store.abort_upload(id).await;
-        assert!(matches!(busy, Err(StoreError::Busy)), "{busy:?}");
-        drop(turn);
+        let client = tokio::spawn(Last::Parts.send(store.clone(), id));
+        until(|| is_completing(&store, id)).await;
+        post(&store, "key", b"newer").await;
+        tokio::time::pause();
+        for _ in 0..100 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            assert!(lease.is_awaited() && !client.is_finished());
+        }
         tokio::time::resume();
-        store.abort_upload(id).await.unwrap();
-        assert!(store.upload(id).await.is_err());
+        drop(turn);
+        assert!(client.await.unwrap().unwrap());
+        assert_eq!(holder_of_key(&store).await, id);
     }
 
     #[test]
@@ -603,7 +687,7 @@ mod tests {
         let folder = Folder::new();
         let store = folder.open().await;
         let id = full(&store, upload("session.bin")).await;
-        folding::gather(&store.engine, id).unwrap();
+        folding::gather(&store.engine, &store.engine.leases.take(id)).unwrap();
         drop(store);
         folder.settle().await;
         let full = Options {
@@ -619,20 +703,8 @@ mod tests {
         for crash in [Crash::Copied, Crash::Noted, Crash::Renamed, Crash::Labelled] {
             let folder = Folder::new();
             let store = folder.open().await;
-            let id = begin(&store).await;
-            // The stride becomes 6, so that chunk 2 lies at 12; chunk 0 is shorter, so that it ends up at 10.
-            send(&store, id, (1, Some(4)), b"second").await.unwrap();
-            send(&store, id, (0, None), b"1st ").await.unwrap();
-            send(&store, id, (2, None), b"third ").await.unwrap();
+            let id = full_and_misplaced(&store).await;
             let engine = Arc::clone(&store.engine);
-            let main = engine.disk.open_or_create(FileName::Main(id)).unwrap();
-            assert_eq!(
-                engine.receipt(id, 2).unwrap().unwrap().place,
-                Place::Main(12)
-            );
-            let mut last = [std::io::IoSlice::new(b"last")];
-            engine.disk.write_at(&main, &mut last, 18).unwrap();
-            acknowledge_only(&store, id, (3, None), Some(Place::Main(18)), b"last").await;
             stop_at(&engine, id, crash).await;
             drop((engine, store));
             let store = folder.open().await;

@@ -3,7 +3,7 @@
 //! Owns: [`Room`], with which a chunk that outgrew its place is moved, chunks that lay apart are folded, and a file is rebuilt. Room for all of
 //! a copy is set aside before its first step, beside what all others still have to copy: of two who each found room for the whole of
 //! theirs, both would come to an end of it half way, and again the next time, or take it from the floor that uploads leave.
-//! Never does: sync, or undo what was copied before the room was gone; callers do.
+//! Never does: sync, or undo what was copied before the room was gone, or the upload aborted; callers do.
 //!
 //! Invariant: copies alone never take from the floor; with writers beside them, one step for each at the most.
 
@@ -11,15 +11,18 @@ use std::fs::File;
 use std::sync::PoisonError;
 
 use super::Engine;
+use super::lease::Lease;
 use super::sync::MutexGuard;
 use crate::store::StoreError;
 
-/// Bytes that are copied before room is asked for again.
+/// Bytes that are copied before room is asked for again, and whether the upload is aborted.
 const STEP_BYTES: u64 = 8 << 20;
 
 /// Room for a copy, set aside until it is filled, or dropped.
 pub(super) struct Room<'a> {
     pub(super) engine: &'a Engine,
+    /// Of the upload with whose abort the copy ends.
+    lease: Option<&'a Lease>,
     /// Bytes that are still to be copied.
     bytes: u64,
     /// Bytes of them that still need room.
@@ -43,16 +46,23 @@ impl<'a> Room<'a> {
         *copying = copying.saturating_add(needed);
         Ok(Self {
             engine,
+            lease: None,
             bytes,
             needed,
         })
     }
 
+    /// Has the copy end when the upload is aborted.
+    pub(super) const fn of(mut self, lease: &'a Lease) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
     /// Copies `length` bytes from one place to another.
     ///
     /// # Errors
-    /// [`StoreError::Full`] when writers took the room meanwhile; some of it may have been copied then. [`StoreError::Corrupt`] when the
-    /// source is shorter.
+    /// [`StoreError::Full`] when writers took the room meanwhile, [`StoreError::InUse`] when the upload is aborted; some of it may have been
+    /// copied then. [`StoreError::Corrupt`] when the source is shorter.
     pub(super) fn copy(
         &mut self,
         (from, start): (&File, u64),
@@ -61,6 +71,9 @@ impl<'a> Room<'a> {
     ) -> Result<(), StoreError> {
         let mut done = 0;
         while done < length {
+            if self.lease.is_some_and(Lease::is_aborted) {
+                return Err(StoreError::InUse);
+            }
             let step = STEP_BYTES.min(length - done);
             let filled = self.filled_by(step);
             if filled > 0 {

@@ -59,7 +59,11 @@ pub(super) fn look(
 }
 
 /// Copies what lies apart to its offset in the main file.
-pub(super) fn gather(engine: &Engine, id: Id) -> Result<(), StoreError> {
+///
+/// # Errors
+/// [`StoreError::InUse`] when the upload is aborted.
+pub(super) fn gather(engine: &Engine, lease: &Lease) -> Result<(), StoreError> {
+    let id = lease.id;
     let receipts = receipts::all(engine, id)?;
     let main = engine.disk.open_or_create(FileName::Main(id))?;
     let (apart, all) = (bytes_apart(&receipts), bytes_of(&receipts));
@@ -69,16 +73,19 @@ pub(super) fn gather(engine: &Engine, id: Id) -> Result<(), StoreError> {
     }
     // What an attempt before this one copied has its place; it is copied again into that.
     let needed = all.saturating_sub(engine.disk.taken_up(&main)?);
-    let mut room = Room::set_aside(engine, (apart, apart.saturating_sub(needed)))?;
+    let mut room = Room::set_aside(engine, (apart, apart.saturating_sub(needed)))?.of(lease);
     fold(&mut room, id, (&main, &main), &receipts)?;
     // By who wrote it: another open file need not be told what failed before.
     engine.disk.sync_data(&main)
 }
 
-/// Copies every chunk to its offset in a new spill, whose number is returned.
+/// Copies every chunk to its offset in a new spill, whose number is returned. When that fails, nothing is left of it.
+///
+/// # Errors
+/// [`StoreError::InUse`] when the upload is aborted.
 pub(super) fn rebuild(engine: &Engine, lease: &Lease) -> Result<u32, StoreError> {
     let receipts = receipts::all(engine, lease.id)?;
-    let mut room = Room::set_aside(engine, (bytes_of(&receipts), 0))?;
+    let mut room = Room::set_aside(engine, (bytes_of(&receipts), 0))?.of(lease);
     let main = engine.disk.open_or_create(FileName::Main(lease.id))?;
     let (number, fresh) = placing::create_spill(engine, lease)?;
     let copied = fold(&mut room, lease.id, (&main, &fresh), &receipts)

@@ -1,4 +1,4 @@
-//! What is going on right now with each upload: which chunks are being written, and where.
+//! What is going on right now with each upload: which chunks are being written, and where; who waits for it, and who aborts it.
 //!
 //! Owns: one [`Lease`] per id that is in use, in memory, shared by everybody who works on that id and dropped with the last of
 //! them. It answers where a chunk may go without overwriting a byte that was, or may yet be, acknowledged.
@@ -14,6 +14,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
+
+use tokio::sync::Notify;
 
 use super::faults::{self, Bug};
 use super::records::SessionRecord;
@@ -40,6 +42,8 @@ impl Leases {
             sealed: RwLock::new(false),
             turn: tokio::sync::Mutex::new(()),
             awaited: AtomicUsize::new(0),
+            aborts: AtomicUsize::new(0),
+            aborts_changed: Notify::new(),
         });
         map.insert(id, Arc::downgrade(&lease));
         lease
@@ -66,14 +70,29 @@ pub(super) struct Lease {
     pub(super) turn: tokio::sync::Mutex<()>,
     /// How many wait for the upload to be made whole.
     awaited: AtomicUsize,
+    /// How many abort it.
+    aborts: AtomicUsize,
+    /// Told when that has changed.
+    aborts_changed: Notify,
 }
 
-/// Somebody who waits for an upload to be made whole, by whomever.
-pub(super) struct Awaits<'a>(&'a Lease);
+/// Somebody who waits for an upload to be made whole, by whomever. Held by who calls the engine, and not in what is carried out for him:
+/// so it ends when he leaves.
+pub(super) struct Awaits(Arc<Lease>);
 
-impl Drop for Awaits<'_> {
+impl Drop for Awaits {
     fn drop(&mut self) {
         self.0.awaited.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Somebody who aborts an upload: what is being copied to make it whole ends, and none of it begins.
+pub(super) struct Aborts(Arc<Lease>);
+
+impl Drop for Aborts {
+    fn drop(&mut self) {
+        self.0.aborts.fetch_sub(1, Ordering::SeqCst);
+        self.0.aborts_changed.notify_waiters();
     }
 }
 
@@ -117,14 +136,38 @@ impl Lease {
     }
 
     /// Notes, until that is dropped, that somebody waits for the upload to be made whole.
-    pub(super) fn awaits(&self) -> Awaits<'_> {
+    pub(super) fn awaits(self: &Arc<Self>) -> Awaits {
         self.awaited.fetch_add(1, Ordering::SeqCst);
-        Awaits(self)
+        Awaits(Arc::clone(self))
     }
 
     /// Whether somebody does.
     pub(super) fn is_awaited(&self) -> bool {
         self.awaited.load(Ordering::SeqCst) > 0
+    }
+
+    /// Notes, until that is dropped, that somebody aborts the upload.
+    pub(super) fn aborts(self: &Arc<Self>) -> Aborts {
+        self.aborts.fetch_add(1, Ordering::SeqCst);
+        self.aborts_changed.notify_waiters();
+        Aborts(Arc::clone(self))
+    }
+
+    /// Whether somebody does.
+    pub(super) fn is_aborted(&self) -> bool {
+        self.aborts.load(Ordering::SeqCst) > 0
+    }
+
+    /// Waits until somebody does, or nobody.
+    pub(super) async fn until_aborted(&self, wanted: bool) {
+        loop {
+            // Before the look: it hears of all that changes from here on.
+            let changed = self.aborts_changed.notified();
+            if self.is_aborted() == wanted {
+                return;
+            }
+            changed.await;
+        }
     }
 
     /// Waits until nobody writes to the main file, and lets nobody begin again.

@@ -17,7 +17,7 @@ use super::index::Txn;
 use super::names::{self, Garbage};
 use super::records::{self, OBJECTS, SESSIONS, SessionRecord};
 use super::sync::Mutex;
-use super::{Engine, catalog, complete, damage, tagged};
+use super::{Engine, abort, catalog, damage, tagged};
 use crate::model::{
     Bucket, BucketSetting, Id, LifecycleRule, SettingKind, SettingValue, SharedRules, Timestamp,
     UploadState,
@@ -327,7 +327,7 @@ async fn remove_sessions(
     for id in ids {
         let owner = Arc::clone(engine);
         let check = move |record: &SessionRecord| still_due(&owner, record, now);
-        match complete::drop_free_session(engine, id, check).await {
+        match abort::drop_free_session(engine, id, check).await {
             Ok(()) => removed += 1,
             Err(StoreError::NoSuchUpload | StoreError::InUse) => {}
             Err(error) if damage::is_of_one_record(&error) => {

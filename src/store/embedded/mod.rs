@@ -1,7 +1,7 @@
 //! The embedded engine: plain files for bytes, one ordered index for names.
 //!
 //! Owns: [`EmbeddedStore`], its options, and how its parts fit: `assembler`, `batches`, `placing`, `lane` and `output` take the bytes of a chunk to
-//! disk, `ledger`, `closing`, `parts` and `names` hold the rules of sessions and objects as index jobs, `receipts` tell what a session has, `complete` makes a full session an object and `folding` one file,
+//! disk, `ledger`, `closing`, `parts` and `names` hold the rules of sessions and objects as index jobs, `receipts` tell what a session has, `complete` makes a full session an object and `folding` one file, `abort` removes one,
 //! `objects` finds, `reader` reads, `list`, `keys` and `uploads` list, `catalog` keeps tokens and pipelines, `snapshot` keeps them once more, `counts` their numbers, `sweep` removes what is due, `retry` tries again what could not be made whole and `lifecycle` what a bucket's rules let go, `recover` opens, `rebuild` rebuilds and
 //! `orphans` finds what the index does not name; below them `lease` and `recent` (what is under way, in memory), `records` (tables), `tagged` (records with many tags), `entry` (of the catalog), `eras` (of buckets), `long` (such as are), `known` (such as were read), `hot` (small objects that were read),
 //! `label`, `damage` (of the index, seen by a read), `faults` (where tests inject them), `sync` (where tests take over the schedule), `index` (the only file that names sled),
@@ -14,6 +14,7 @@
 //! 2. Whatever changes the store runs in a task of its own, so a caller that goes away leaves nothing half done.
 //! 3. A file is removed only after the index no longer names it, durably.
 
+mod abort;
 mod assembler;
 mod batches;
 mod buffers;
@@ -391,7 +392,7 @@ impl ObjectStore for EmbeddedStore {
     }
 
     async fn abort_upload(&self, id: Id) -> Result<(), StoreError> {
-        complete::abort(&self.engine, id).await
+        abort::abort(&self.engine, id).await
     }
 
     async fn object(&self, name: &ObjectName, now: Timestamp) -> Result<ObjectMeta, StoreError> {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::closing::begin_completing;
+use super::complete::Running;
 use super::index::Txn;
 use super::names::{self, Garbage, discard};
 use super::records::{RECEIPTS, SessionRecord, decode_receipt, id_key, object_key, receipt_key};
@@ -45,10 +46,19 @@ impl PartStore for EmbeddedStore {
         id: Id,
         completion: Completion,
         now: Timestamp,
-    ) -> Result<Option<ObjectMeta>, StoreError> {
-        let engine = Arc::clone(&self.engine);
-        let work = async move { complete_parts(&engine, id, completion, now).await };
-        self.engine.carry_out(work).await
+    ) -> Result<ObjectMeta, StoreError> {
+        let (engine, clock) = (Arc::clone(&self.engine), Running::from(now));
+        // By whoever calls, and before it is asked for: whoever makes it whole meanwhile is to know that somebody waits, and until when.
+        let _awaits = engine.leases.take(id).awaits();
+        let owner = Arc::clone(&engine);
+        let work = async move { complete_parts(&owner, id, completion, clock).await };
+        let mut made = engine.carry_out(work).await?;
+        loop {
+            match made {
+                Some(meta) => return Ok(meta),
+                None => made = made_whole(&engine, id, clock).await?,
+            }
+        }
     }
 
     async fn list_parts(
@@ -103,11 +113,9 @@ async fn complete_parts(
     engine: &Arc<Engine>,
     id: Id,
     completion: Completion,
-    now: Timestamp,
+    clock: Running,
 ) -> Result<Option<ObjectMeta>, StoreError> {
-    // Before it is asked for: a sweep that makes it whole meanwhile is to know that somebody waits.
-    let lease = engine.leases.take(id);
-    let _awaits = lease.awaits();
+    let now = clock.said;
     let job = move |txn: &mut Txn<'_>| close(txn, id, &completion, now);
     let (state, garbage) = engine.index.commit(job).await?;
     engine.collect(garbage);
@@ -115,7 +123,16 @@ async fn complete_parts(
         let there = objects::by_id(engine, id)?.filter(|meta| meta.is_live(now));
         return there.map(Some).ok_or(StoreError::NoSuchUpload);
     }
-    if let Some(meta) = complete::complete_and_wait(engine, id, now).await? {
+    made_whole(engine, id, clock).await
+}
+
+/// The object of an upload that was told to end, for which the caller waits; nothing when it takes longer than one waits at a time.
+async fn made_whole(
+    engine: &Arc<Engine>,
+    id: Id,
+    clock: Running,
+) -> Result<Option<ObjectMeta>, StoreError> {
+    if let Some(meta) = complete::complete_and_wait(engine, id, clock).await? {
         return Ok(Some(meta));
     }
     // It may have been made, and replaced or deleted a moment later.
@@ -123,7 +140,7 @@ async fn complete_parts(
     match record.session.state {
         UploadState::Completed => {
             let receipts = receipts::all(engine, id)?;
-            Ok(Some(receipts::describe(&record, &receipts, now)))
+            Ok(Some(receipts::describe(&record, &receipts, clock.said)))
         }
         _ => Ok(None),
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 use super::index::Txn;
 use super::names::{self, Garbage};
 use super::records::{self, CATALOG_EXPIRY, EXPIRY, META, SESSIONS_DUE, SessionRecord};
-use super::{Engine, catalog, closing, complete, damage, lifecycle, recover, retry, snapshot};
+use super::{Engine, abort, catalog, closing, damage, lifecycle, recover, retry, snapshot};
 use crate::model::{Timestamp, UploadState};
 use crate::store::{ClockReading, StoreError, SweepReport};
 
@@ -223,7 +223,7 @@ async fn sweep_sessions(
             continue;
         };
         let check = move |record: &SessionRecord| may_go(record, now);
-        match complete::drop_free_session(engine, id, check).await {
+        match abort::drop_free_session(engine, id, check).await {
             Ok(()) => swept += 1,
             Err(StoreError::NoSuchUpload) => {}
             Err(StoreError::InUse) => {

@@ -169,6 +169,49 @@ pub(super) async fn full(store: &EmbeddedStore, new: NewUpload) -> Id {
     id
 }
 
+/// A full upload of "1st secondthird last" whose file has to be rebuilt, since one chunk lies elsewhere in it than it ends up; its id.
+pub(super) async fn full_and_misplaced(store: &EmbeddedStore) -> Id {
+    let (id, engine) = (begin(store).await, &store.engine);
+    // The stride becomes 6, so that chunk 2 lies at 12; chunk 0 is shorter, so that it ends up at 10.
+    send(store, id, (1, Some(4)), b"second").await.unwrap();
+    send(store, id, (0, None), b"1st ").await.unwrap();
+    send(store, id, (2, None), b"third ").await.unwrap();
+    let third = engine.receipt(id, 2).unwrap().unwrap();
+    assert_eq!(third.place, Place::Main(12));
+    let main = engine.disk.open_or_create(FileName::Main(id)).unwrap();
+    let mut last = [io::IoSlice::new(b"last")];
+    engine.disk.write_at(&main, &mut last, 18).unwrap();
+    acknowledge_only(store, id, (3, None), Some(Place::Main(18)), b"last").await;
+    id
+}
+
+/// A full upload of so many bytes that copying them waits for others, if it came to that; its id.
+pub(super) async fn full_and_large(store: &EmbeddedStore, new: NewUpload) -> Id {
+    let id = new.id;
+    store.create_upload(new).await.unwrap();
+    for (index, length) in [(1, 6), (0, 1 << 30)] {
+        let spec = ChunkSpec::new(index, Some(2));
+        let place = Some(Place::Spill(index));
+        let mut arrival = arrival(id, spec, place, b"");
+        arrival.length = length;
+        drop(store.engine.disk.create(FileName::Spill(id, index)));
+        let job = move |txn: &mut index::Txn<'_>| ledger::acknowledge(txn, arrival);
+        store.engine.index.commit(job).await.unwrap();
+    }
+    id
+}
+
+/// Comes back when something has happened.
+pub(super) async fn until(happened: impl Fn() -> bool) {
+    let poll = async {
+        while !happened() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let polled = tokio::time::timeout(Duration::from_secs(60), poll).await;
+    polled.expect("it happens within a minute");
+}
+
 pub(super) fn arrival(
     id: Id,
     spec: ChunkSpec,
