@@ -32,8 +32,12 @@ const COMPLETION_WAIT: Duration = Duration::from_secs(30);
 /// Files whose chunks are copied at a time. Each keeps a thread that waits for disks, of which there are 256 for all there is to do; and no
 /// disk copies more of them faster.
 pub(super) const MAX_FOLDS: usize = 4;
-/// Copies of at most so many bytes wait for nobody: they are over in a moment, and others take hours.
-const SMALL_FOLD_BYTES: u64 = 64 << 20;
+/// Copies of at most so many bytes wait for nobody: they are over in a moment, and others take hours. In the tests of the schedules all wait.
+const SMALL_FOLD_BYTES: u64 = if cfg!(feature = "schedules") {
+    0
+} else {
+    64 << 20
+};
 
 /// Says that no more chunks will come, and makes the object whole.
 pub(super) async fn finish(
@@ -324,6 +328,9 @@ async fn name(
     engine.collect(named.garbage);
     named.refused.map_or(Ok(()), Err)
 }
+
+#[cfg(all(test, feature = "schedules"))]
+mod schedules;
 
 #[cfg(test)]
 mod tests {
