@@ -14,7 +14,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
-use pillarbox::model::Scope;
+use pillarbox::model::{Id, Scope, Scopes, Token, TokenHash};
+use pillarbox::store::{CatalogEntry, MAX_TOKENS_OF_APPLICATION};
 use serde_json::{Value, json};
 use support::{Answer, NOBODY, NOW, PIPELINE, Rig};
 
@@ -453,6 +454,54 @@ async fn with_its_application_a_token_ends() {
         .control("DELETE", &format!("/applications/{CLIENT}"), "")
         .await;
     assert_eq!(again.status, 404);
+}
+
+/// Tokens of the application that are as good as any, made behind its back.
+async fn add_tokens(rig: &Rig, number: usize) {
+    let application = Id::parse(CLIENT).unwrap();
+    let inserted = (0..number).map(|n| {
+        let token = Token {
+            id: Id::new(NOW, [7; 8]),
+            hash: TokenHash::of(&format!("number {n}")),
+            name: "job".to_owned(),
+            scopes: Scopes::parse("mediahub_read").unwrap(),
+            application: Some(application),
+            created_at: NOW.plus(Duration::from_secs(1)),
+            expires_at: Some(NOW.plus(Duration::from_secs(3600))),
+        };
+        rig.store.insert(CatalogEntry::Token(token))
+    });
+    for done in futures_util::future::join_all(inserted).await {
+        done.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_application_that_has_all_its_tokens_gets_one_more_and_loses_its_oldest() {
+    let rig = rig().await;
+    let token = async || {
+        let issued = issue(&rig, "").await.json();
+        issued["access_token"].as_str().unwrap().to_owned()
+    };
+    let first = token().await;
+    add_tokens(&rig, MAX_TOKENS_OF_APPLICATION - 2).await;
+    let last_but_one = token().await;
+    assert_eq!(list(&rig, &first).await.status, 200);
+    assert_eq!(list(&rig, &last_but_one).await.status, 200);
+    rig.advance(Duration::from_secs(2));
+    let new = token().await;
+    assert_eq!(list(&rig, &new).await.status, 200);
+    let old = [list(&rig, &first).await, list(&rig, &last_but_one).await];
+    let refused = old.iter().filter(|answer| answer.status == 403).count();
+    assert_eq!(refused, 1, "both were issued in one millisecond");
+    assert_eq!(list(&rig, "number 0").await.status, 200);
+    assert_eq!(list(&rig, "dev-token").await.status, 200);
+    let place = format!("/applications/{CLIENT}");
+    assert_eq!(rig.control("DELETE", &place, "").await.status, 200);
+    for gone in [new.as_str(), "number 0", "number 300", "number 900"] {
+        assert_eq!(list(&rig, gone).await.status, 403, "{gone}");
+    }
+    assert_eq!(list(&rig, "dev-token").await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

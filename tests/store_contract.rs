@@ -25,9 +25,9 @@ use pillarbox::model::{
 use pillarbox::store::embedded::{EmbeddedStore, Options};
 use pillarbox::store::{
     Catalog as _, CatalogEntry, CatalogKey, CatalogKind, ChunkSpec, ClockReading, Committed,
-    Completion, Expected, FileQuery, KeyEntry, KeyQuery, ObjectChange, ObjectName,
-    ObjectStore as _, PartStore as _, SortKey, StoreError, SweepReport, UploadEntry, UploadQuery,
-    WriteCondition,
+    Completion, Expected, FileQuery, KeyEntry, KeyQuery, MAX_TOKENS_OF_APPLICATION, ObjectChange,
+    ObjectName, ObjectStore as _, PartStore as _, SortKey, StoreError, SweepReport, UploadEntry,
+    UploadQuery, WriteCondition,
 };
 
 /// The moment at which the tests happen.
@@ -1627,6 +1627,46 @@ async fn expired_tokens_and_keys_are_swept() {
     assert!(store.list(CatalogKind::Token).await.unwrap().is_empty());
     assert!(store.list(CatalogKind::AccessKey).await.unwrap().is_empty());
     assert_eq!(store.list(CatalogKind::Bucket).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_application_has_so_many_tokens_and_they_go_together() {
+    let fixture = Fixture::new().await;
+    let store = fixture.store();
+    let token = |number: usize, application: Option<Id>| Token {
+        id: Id::new(NOW, [2; 8]),
+        hash: TokenHash::of(&number.to_string()),
+        name: "job".to_owned(),
+        scopes: Scopes::default(),
+        application,
+        created_at: NOW.plus(Duration::from_secs(number as u64)),
+        expires_at: None,
+    };
+    let ours = Some(Id::new(NOW, [1; 8]));
+    let many = 0..MAX_TOKENS_OF_APPLICATION;
+    let tokens = many.map(|number| token(number, ours)).chain([
+        token(100_000, None),
+        token(200_000, Some(Id::new(NOW, [2; 8]))),
+    ]);
+    let inserted = tokens.map(|token| store.insert(CatalogEntry::Token(token)));
+    for inserted in futures_util::future::join_all(inserted).await {
+        inserted.unwrap();
+    }
+    let hash = |number| TokenHash::of(&usize::to_string(&number));
+    let has = async |number| {
+        let found = store.find(&CatalogKey::Token(hash(number))).await;
+        found.unwrap().is_some()
+    };
+    assert!(has(0).await && has(1).await);
+    let next = MAX_TOKENS_OF_APPLICATION;
+    let one_more = CatalogEntry::Token(token(next, ours));
+    store.insert(one_more).await.unwrap();
+    assert!(!has(0).await && has(1).await && has(next).await);
+    let hashes: Vec<_> = (0..=next).map(hash).collect();
+    let removed = store.remove_tokens(&hashes).await.unwrap();
+    assert_eq!(removed, MAX_TOKENS_OF_APPLICATION);
+    assert_eq!(store.remove_tokens(&hashes).await.unwrap(), 0);
+    assert_eq!(store.list(CatalogKind::Token).await.unwrap().len(), 2);
 }
 
 #[tokio::test]

@@ -101,12 +101,17 @@ pub trait Catalog: Send + Sync {
     /// Creates or replaces an entry. [`StoreError::CatalogFull`] at [`MAX_CATALOG_ENTRIES`] of a kind, at [`MAX_CATALOG_BYTES`] and at [`MAX_SETTINGS_BYTES`]; for a setting
     /// [`StoreError::NoSuchBucket`] when its bucket is not there, [`StoreError::RecordTooLarge`] above [`MAX_ENTRY_BYTES`]. On a full disk,
     /// [`StoreError::Full`]; but what is there can be replaced, buckets can be set, and there may always be a few entries of each kind.
-    /// A bucket that was not there is made later than whatever began before any bucket was removed.
+    /// A bucket that was not there is made later than whatever began before any bucket was removed. For a token of an application that has
+    /// [`MAX_TOKENS_OF_APPLICATION`], those of it that have expired go, else its oldest; and the last [`TOKENS_OF_OPERATOR`] places for
+    /// tokens, and [`BYTES_OF_OPERATOR`] of all bytes, are only for what the operator makes: tokens of no application, applications, access keys.
     async fn insert(&self, entry: CatalogEntry) -> Result<(), StoreError>;
 
     /// Removes an entry; false when there was none. A pipeline with open sessions, and a bucket with any object, also one that has
     /// expired and was not swept, is refused with [`StoreError::InUse`]. A bucket takes its settings with it.
     async fn remove(&self, key: &CatalogKey) -> Result<bool, StoreError>;
+
+    /// Removes tokens, some hundreds in a step; how many of them there were. When it fails, some are gone and it can be asked again.
+    async fn remove_tokens(&self, tokens: &[TokenHash]) -> Result<usize, StoreError>;
 
     /// Removes a bucket without live objects; false when there was none. No object is named in it from that moment on.
     ///
@@ -122,5 +127,11 @@ pub const MAX_ENTRY_BYTES: usize = 512 << 10;
 pub const MAX_SETTINGS_BYTES: u64 = 16 << 20;
 /// Most bytes of JSON that all entries take together, but for tokens that were issued to applications: each change writes them all.
 pub const MAX_CATALOG_BYTES: u64 = 64 << 20;
+/// Of these bytes, how many are kept for tokens, applications and access keys, which only the operator makes.
+pub const BYTES_OF_OPERATOR: u64 = 1 << 20;
+/// Most tokens of one application.
+pub const MAX_TOKENS_OF_APPLICATION: usize = 1000;
+/// Of all places for tokens, how many are kept for those of no application.
+pub const TOKENS_OF_OPERATOR: usize = 1000;
 /// Most entries of one kind.
 pub const MAX_CATALOG_ENTRIES: usize = 100_000;

@@ -36,8 +36,9 @@ mod lists;
 mod parts;
 
 pub use catalog::{
-    Catalog, CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_BYTES, MAX_CATALOG_ENTRIES,
-    MAX_ENTRY_BYTES, MAX_SETTINGS_BYTES,
+    BYTES_OF_OPERATOR, Catalog, CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_BYTES,
+    MAX_CATALOG_ENTRIES, MAX_ENTRY_BYTES, MAX_SETTINGS_BYTES, MAX_TOKENS_OF_APPLICATION,
+    TOKENS_OF_OPERATOR,
 };
 pub use change::{HeaderChange, ObjectChange, Rewrite};
 pub use condition::WriteCondition;

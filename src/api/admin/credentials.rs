@@ -248,11 +248,10 @@ async fn tokens(ask: &Ask<'_>) -> Result<Vec<Token>, ApiError> {
 
 /// Removes the tokens that are `meant`; whether there was one.
 async fn remove_tokens(ask: &Ask<'_>, meant: impl Fn(&Token) -> bool) -> Result<bool, ApiError> {
-    let mut any = false;
-    for token in tokens(ask).await?.into_iter().filter(meant) {
-        any |= remove(ask, CatalogKey::Token(token.hash)).await?;
-    }
-    Ok(any)
+    let tokens = tokens(ask).await?;
+    let meant = tokens.iter().filter(|token| meant(token));
+    let hashes: Vec<_> = meant.map(|token| token.hash).collect();
+    Ok(ask.app.store.remove_tokens(&hashes).await? > 0)
 }
 
 async fn insert(ask: &Ask<'_>, entry: CatalogEntry) -> Result<(), ApiError> {

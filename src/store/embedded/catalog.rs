@@ -14,11 +14,11 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use super::counts::{BOUNDS, Bounds, NO_BOUNDS, count, count_change, set_count, takes_room};
+use super::counts::{BOUNDS, Bounds, NO_BOUNDS, count_change, count_gone, count_new, takes_room};
 use super::entry::{decode, encode, entry_key, kind_byte};
 use super::index::{Index, Txn};
 use super::records::{self, CATALOG, CATALOG_EXPIRY, META, OPEN_SESSIONS};
-use super::{Engine, damage, eras, long, snapshot};
+use super::{Engine, by_application, damage, eras, long, snapshot};
 use crate::model::{Bucket, BucketConfig, NewUpload, SettingKind, Timestamp};
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind, MAX_CATALOG_ENTRIES, StoreError};
 
@@ -269,6 +269,7 @@ pub(super) fn take_out(
     };
     let old = held.entry;
     forget_expiry(txn, &place, &old);
+    by_application::remove(txn, &old)?;
     long::forget(txn, &place, &held.value);
     if let CatalogEntry::Bucket(bucket) = &old {
         eras::note_removal(txn, bucket)?;
@@ -276,8 +277,7 @@ pub(super) fn take_out(
             take_out(txn, &CatalogKey::Setting(bucket.name.clone(), kind))?;
         }
     }
-    let count = count(txn, old.kind())?;
-    set_count(txn, old.kind(), count.saturating_sub(1))?;
+    count_gone(txn, &old)?;
     count_change(txn, &old, (held.bytes, 0), NO_BOUNDS)?;
     txn.delete(place);
     Ok(Some(old))
@@ -311,20 +311,19 @@ fn write(txn: &mut Txn<'_>, entry: &CatalogEntry, bounds: Bounds) -> Result<(), 
     match there {
         Some(old) => {
             forget_expiry(txn, &place, &old.entry);
+            by_application::remove(txn, &old.entry)?;
             long::forget(txn, &place, &old.value);
         }
         None => {
-            let count = count(txn, entry.kind())?;
-            if count >= MAX_CATALOG_ENTRIES as u64 {
-                return Err(StoreError::CatalogFull);
-            }
-            set_count(txn, entry.kind(), count + 1)?;
+            by_application::make_place(txn, entry)?;
+            count_new(txn, entry)?;
         }
     }
     if let Some(at) = expiry(entry) {
         let rest = place.get(1..).unwrap_or_default();
         txn.put(records::due_key(CATALOG_EXPIRY, at, rest), Vec::new())?;
     }
+    by_application::put(txn, entry)?;
     let encoded = encode(entry)?;
     let sizes = (old_bytes, encoded.len());
     long::put(txn, place, encoded)?;
@@ -403,7 +402,7 @@ mod tests {
         SettingValue, Token, TokenHash,
     };
     use crate::store::embedded::EmbeddedStore;
-    use crate::store::embedded::counts::MAX_WITHOUT_ROOM;
+    use crate::store::embedded::counts::{MAX_WITHOUT_ROOM, set_count};
     use crate::store::embedded::tests::{Folder, NOW};
     use crate::store::{Catalog as _, MAX_CATALOG_BYTES, MAX_SETTINGS_BYTES};
 
@@ -437,6 +436,7 @@ mod tests {
             // So few bytes that not all of the limit has to be written.
             let bounds = Bounds {
                 all: 20_000,
+                of_operator: 1000,
                 ..BOUNDS
             };
             let job = move |txn: &mut Txn<'_>| write(txn, &entry, bounds);
@@ -450,6 +450,21 @@ mod tests {
         }
         assert!((6..12).contains(&most), "{most}");
         assert!(matches!(set(most).await, Err(StoreError::CatalogFull)));
+        let operators = async |text: &str| put(token(text, None)).await;
+        operators("b")
+            .await
+            .expect("there is room for the operator");
+        let mut more = 0;
+        while operators(&more.to_string()).await.is_ok() {
+            more += 1;
+        }
+        assert!((2..20).contains(&more), "{more}");
+        let texts = (0..more).map(|text| text.to_string());
+        for text in texts.chain(["b".to_owned()]) {
+            let token = TokenHash::of(&text);
+            let remove = move |txn: &mut Txn<'_>| take_out(txn, &CatalogKey::Token(token));
+            index.commit(remove).await.unwrap();
+        }
         set(0).await.expect("what is there becomes no longer");
         let ends = put(token("a", Some(NOW))).await;
         ends.expect("it gets its end");

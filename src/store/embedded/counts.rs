@@ -14,7 +14,10 @@ use super::index::Txn;
 use super::long;
 use super::records::{self, CATALOG, ENTRY_PIECES, META};
 use crate::model::SettingKind;
-use crate::store::{CatalogEntry, CatalogKind, MAX_CATALOG_BYTES, MAX_SETTINGS_BYTES, StoreError};
+use crate::store::{
+    BYTES_OF_OPERATOR, CatalogEntry, CatalogKind, MAX_CATALOG_BYTES, MAX_CATALOG_ENTRIES,
+    MAX_SETTINGS_BYTES, StoreError, TOKENS_OF_OPERATOR,
+};
 
 /// Most entries of any other kind than tokens that are also made on a full disk.
 pub(super) const MAX_WITHOUT_ROOM: u64 = 256;
@@ -28,17 +31,21 @@ pub(super) struct Bounds {
     pub(super) settings: u64,
     /// All entries that the snapshot holds.
     pub(super) all: u64,
+    /// How many of these only the operator fills.
+    pub(super) of_operator: u64,
 }
 
 /// What an entry is held to.
 pub(super) const BOUNDS: Bounds = Bounds {
     settings: MAX_SETTINGS_BYTES,
     all: MAX_CATALOG_BYTES,
+    of_operator: BYTES_OF_OPERATOR,
 };
 /// For what goes, and for what was there before.
 pub(super) const NO_BOUNDS: Bounds = Bounds {
     settings: u64::MAX,
     all: u64::MAX,
+    of_operator: 0,
 };
 
 fn count_key(kind: CatalogKind) -> Vec<u8> {
@@ -58,6 +65,41 @@ pub(super) fn set_count(
     count: u64,
 ) -> Result<(), StoreError> {
     txn.put(count_key(kind), records::encode(&count)?)
+}
+
+/// Counts an entry that was not there.
+///
+/// # Errors
+/// [`StoreError::CatalogFull`].
+pub(super) fn count_new(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreError> {
+    let count = count(txn, entry.kind())?;
+    if count >= places_for(entry) {
+        return Err(StoreError::CatalogFull);
+    }
+    set_count(txn, entry.kind(), count + 1)
+}
+
+/// Counts an entry that goes.
+pub(super) fn count_gone(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreError> {
+    let count = count(txn, entry.kind())?;
+    set_count(txn, entry.kind(), count.saturating_sub(1))
+}
+
+/// How many entries of its kind there may be where a new one is made. What clients fetch leaves places to the operator.
+fn places_for(entry: &CatalogEntry) -> u64 {
+    let kept = match entry {
+        CatalogEntry::Token(token) if token.application.is_some() => TOKENS_OF_OPERATOR,
+        _ => 0,
+    };
+    (MAX_CATALOG_ENTRIES - kept) as u64
+}
+
+/// How many bytes all entries may take together where this one becomes longer.
+fn bytes_for(entry: &CatalogEntry, bounds: Bounds) -> u64 {
+    match entry.kind() {
+        CatalogKind::Token | CatalogKind::Application | CatalogKind::AccessKey => bounds.all,
+        _ => bounds.all.saturating_sub(bounds.of_operator),
+    }
 }
 
 /// Whether an entry is refused on a full disk. What is there already is not, since a key must get its end; nor is what is set for a bucket,
@@ -110,7 +152,7 @@ fn weigh(
         matches!(entry, CatalogEntry::Setting(set) if set.value.kind() == SettingKind::Acl);
     let ends = old > 0 && matches!(entry, CatalogEntry::Token(_) | CatalogEntry::AccessKey(_));
     let is_bound = new > old && !is_acl && !ends;
-    if is_bound && all > bounds.all {
+    if is_bound && all > bytes_for(entry, bounds) {
         return Err(StoreError::CatalogFull);
     }
     let counted = (generation.saturating_add(1), all);

@@ -18,6 +18,7 @@ mod abort;
 mod assembler;
 mod batches;
 mod buffers;
+mod by_application;
 mod by_pipeline;
 mod catalog;
 mod closing;
@@ -92,7 +93,9 @@ use super::{
     FileQuery, Health, KeyPage, KeyQuery, MAX_CLOSE_WAIT, ObjectChange, ObjectName, ObjectReader,
     ObjectStore, StoreError, SweepReport, WriteCondition,
 };
-use crate::model::{Bucket, ChunkReceipt, Id, NewUpload, ObjectMeta, Timestamp, UploadSession};
+use crate::model::{
+    Bucket, ChunkReceipt, Id, NewUpload, ObjectMeta, Timestamp, TokenHash, UploadSession,
+};
 
 /// How long closing waits for writers that are under way, and then for tasks: two waits.
 const CLOSE_WAIT: Duration = Duration::from_secs(MAX_CLOSE_WAIT.as_secs() / 2);
@@ -478,6 +481,10 @@ impl Catalog for EmbeddedStore {
     async fn remove(&self, key: &CatalogKey) -> Result<bool, StoreError> {
         // Before all time nothing has expired.
         catalog::remove(&self.engine, key.clone(), Timestamp::from_millis(i64::MIN)).await
+    }
+
+    async fn remove_tokens(&self, tokens: &[TokenHash]) -> Result<usize, StoreError> {
+        by_application::remove_tokens(&self.engine, tokens.to_vec()).await
     }
 
     async fn remove_bucket(&self, bucket: &Bucket, now: Timestamp) -> Result<bool, StoreError> {

@@ -51,6 +51,8 @@ pub(super) const TAGS: u8 = b'a';
 pub(super) const UPLOADS: u8 = b'u';
 /// id, number -> a piece of a session's tags, when they do not fit its record.
 pub(super) const SESSION_TAGS: u8 = b'e';
+/// application, creation, hash -> expiry: the tokens of an application (`by_application`).
+pub(super) const APPLICATION_TOKENS: u8 = b'b';
 /// kind, key, number -> a piece of a catalog entry, when it is too long for one value.
 pub(super) const ENTRY_PIECES: u8 = b'n';
 /// name -> value.
