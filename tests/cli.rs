@@ -12,7 +12,7 @@ mod process;
 
 use std::fs;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use form::{Form, SECRET, content_type};
@@ -823,6 +823,27 @@ fn the_superuser_serves_nobodys_store() {
     }
     let said = failed(&run(&["serve", "--data", data.to_str().unwrap()]));
     assert!(said.contains("run the server as that user"), "{said}");
+}
+
+#[test]
+fn nobody_serves_a_folder_in_which_everybody_writes() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let set_mode = |place: &Path, mode| {
+        fs::set_permissions(place, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("data");
+    fs::create_dir(&data).unwrap();
+    let data = data.to_str().unwrap();
+    for verb in [vec!["serve"], vec!["token", "create", "--name", "x"]] {
+        let verb = [&verb[..], &["--data", data]].concat();
+        set_mode(Path::new(data), 0o777);
+        let said = failed(&run(&verb));
+        assert!(said.contains(&format!("chmod o-w {data}")), "{said}");
+        assert_eq!(fs::read_dir(data).unwrap().count(), 0, "{verb:?}");
+    }
+    set_mode(Path::new(data), 0o2775);
+    done(&run(&["token", "create", "--name", "x", "--data", data]));
 }
 
 #[test]

@@ -10,7 +10,6 @@
 //! the store is let go of: a secret is shown once, and a store that does not close must not take it along.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,6 +23,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use super::launch::{close, open_store};
+use super::ownership::{FORMAT, owner_of, refuse_foreign};
 use super::{Failure, Settings, chain};
 use crate::api::app::{App, Clock};
 use crate::api::body::{RequestBody, ResponseBody};
@@ -33,18 +33,12 @@ use crate::store::Store;
 
 /// Largest answer that is held whole, in bytes: a full catalog's list.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;
-/// What whoever is not the owner of a data folder may do.
-const AS_THAT_USER: &str =
-    "run this as that user, or start the server first and then run it as root";
 /// What is to be done about a file system that takes no writes.
 const READ_ONLY: &str = "; the file system is read-only here, and a store must be written to be used at all, also to be verified: \
      mount it for writing (under systemd, ReadWritePaths= must name the folder), or copy the folder elsewhere with `cp -a`, which keeps \
      extended attributes, and name the copy by --data";
 /// Longest line of a stream, in bytes.
 const MAX_LINE_BYTES: usize = 64 * 1024;
-
-/// The file that every store has, from its first start on.
-const FORMAT: &str = "FORMAT";
 
 /// How often a request is begun at most.
 const MAX_TRIES: u32 = 3;
@@ -261,46 +255,6 @@ pub(super) fn refuse_absent(data: &Path) -> Result<(), Failure> {
         ))),
         _ => Ok(()),
     }
-}
-
-/// Keeps the superuser from another one's store: what he makes there is out of that one's reach. All others the system keeps out, unless
-/// that one has let them in.
-pub(super) fn refuse_foreign(data: &Path) -> Result<(), Failure> {
-    let store = data.join(FORMAT);
-    let place = if store.exists() { &store } else { data };
-    refuse_to_be_root(data, place, AS_THAT_USER)
-}
-
-/// The same for a server, which makes a store in whosever folder it is given.
-pub(super) fn refuse_to_serve_foreign(data: &Path) -> Result<(), Failure> {
-    refuse_to_be_root(data, &data.join(FORMAT), "run the server as that user")
-}
-
-fn refuse_to_be_root(data: &Path, place: &Path, remedy: &str) -> Result<(), Failure> {
-    let is_root = rustix::process::geteuid().is_root();
-    let theirs = match owner_of(place).filter(|uid| *uid != 0) {
-        Some(theirs) if is_root => theirs,
-        _ => return Ok(()),
-    };
-    let ours = match tempfile::NamedTempFile::new_in(data) {
-        Ok(probe) => owner_of(probe.path()),
-        // Nothing can be made here; whoever opens the store says so.
-        Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => return Ok(()),
-        Err(_) => Some(0),
-    };
-    // Where what we make has that owner as well, the file system gives one to all files.
-    if ours == Some(theirs) {
-        return Ok(());
-    }
-    let place = place.display();
-    Err(Failure::new(format!(
-        "{place} belongs to user {theirs}; {remedy}"
-    )))
-}
-
-fn owner_of(path: &Path) -> Option<u32> {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some(metadata.uid())
 }
 
 /// What is to be done, as the end of a sentence, when the system lets us not into the data folder in this way.

@@ -12,7 +12,8 @@ use std::sync::Arc;
 
 use tempfile::NamedTempFile;
 
-use super::control::{refuse_to_serve_foreign, remedy};
+use super::control::remedy;
+use super::ownership::refuse_to_serve_foreign;
 use super::{Failure, LAST_WAIT, chain};
 use crate::api::app::{App, Clock};
 use crate::config::{Config, StoreConfig};

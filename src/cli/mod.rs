@@ -29,6 +29,7 @@ mod healthcheck;
 mod key;
 mod launch;
 mod output;
+mod ownership;
 mod path;
 mod pipeline;
 mod reindex;

@@ -8,9 +8,10 @@
 
 use clap::Args;
 
-use super::control::{refuse_absent, refuse_foreign};
+use super::control::refuse_absent;
 use super::launch::of_store;
 use super::output::{complain, say};
+use super::ownership::refuse_foreign;
 use super::{Failure, Settings};
 use crate::api::app::Clock;
 use crate::server::telemetry;

@@ -1,0 +1,283 @@
+//! Whose a data folder may be, and who else may write in it.
+//!
+//! Owns: the one rule for all verbs. The superuser makes and opens nothing in what belongs to another user, or in what another group
+//! than his own may write in; and nobody does in what everybody may write in. Whoever may change the names in there could have
+//! this process write elsewhere, or put an index of his own in place. All else the system's own rights decide: who may write in a folder
+//! of another's by its group may have a store there.
+//!
+//! Never does: look above the data folder, or change anything. Judge what the file system makes up: where a file that is made now gets the
+//! same owner, or lets everybody write too, owners and rights say nothing.
+//!
+//! Invariant: a symbolic link counts as what it is and as what it leads to; the owner of the store may have put it there.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use super::Failure;
+
+/// What whoever is not the owner of a data folder may do.
+const AS_THAT_USER: &str =
+    "run this as that user, or start the server first and then run it as root";
+/// Bits of a folder's mode: its group may write, everybody may, and names are only their owners' to change.
+const GROUP_WRITES: u32 = 0o020;
+const ALL_WRITE: u32 = 0o002;
+const STICKY: u32 = 0o1000;
+
+/// The file that every store has, from its first start on.
+pub(super) const FORMAT: &str = "FORMAT";
+
+/// Keeps a verb from a store that others could use against it.
+pub(super) fn refuse_foreign(data: &Path) -> Result<(), Failure> {
+    refuse(data, AS_THAT_USER, &Process::this())
+}
+
+/// The same for a server.
+pub(super) fn refuse_to_serve_foreign(data: &Path) -> Result<(), Failure> {
+    refuse(data, "run the server as that user", &Process::this())
+}
+
+/// As whom this runs.
+struct Process {
+    is_root: bool,
+    groups: Vec<u32>,
+}
+
+impl Process {
+    fn this() -> Self {
+        let more = rustix::process::getgroups().unwrap_or_default();
+        let groups = more.into_iter().chain([rustix::process::getegid()]);
+        Self {
+            is_root: rustix::process::geteuid().is_root(),
+            groups: groups.map(rustix::process::Gid::as_raw).collect(),
+        }
+    }
+}
+
+/// What is wrong with a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    Owner(u32),
+    Group(u32),
+    All,
+}
+
+fn refuse(data: &Path, remedy: &str, process: &Process) -> Result<(), Failure> {
+    for place in places(data) {
+        // What is not there is made for this user alone; whoever opens the store says what else is wrong.
+        let Ok(found) = std::fs::symlink_metadata(&place) else {
+            continue;
+        };
+        let led_to = match found.is_symlink() {
+            true => std::fs::metadata(&place).ok(),
+            false => None,
+        };
+        for metadata in [Some(found), led_to].into_iter().flatten() {
+            if let Some(fault) = fault(&metadata, process)
+                && !is_made_up(&place, fault)
+            {
+                return Err(told((data, &place), (&metadata, fault), remedy));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The data folder, what says that it holds a store, and all folders in which one makes files.
+fn places(data: &Path) -> impl Iterator<Item = PathBuf> {
+    let objects = data.join("objects");
+    let folders = (0..=u8::MAX).map(|folder| objects.join(format!("{folder:02x}")));
+    let top = [FORMAT, "index", "objects"].map(|name| data.join(name));
+    let folders = folders.collect::<Vec<_>>();
+    std::iter::once(data.to_owned()).chain(top).chain(folders)
+}
+
+fn fault(metadata: &std::fs::Metadata, process: &Process) -> Option<Fault> {
+    let (owner, group, mode) = (metadata.uid(), metadata.gid(), metadata.mode());
+    if process.is_root && owner != 0 {
+        return Some(Fault::Owner(owner));
+    }
+    if !metadata.is_dir() || mode & STICKY != 0 {
+        return None;
+    }
+    if mode & ALL_WRITE != 0 {
+        return Some(Fault::All);
+    }
+    let is_ours = !process.is_root || process.groups.contains(&group);
+    (mode & GROUP_WRITES != 0 && !is_ours).then_some(Fault::Group(group))
+}
+
+/// Whether what this process makes in a place, or beside it, has the same fault.
+fn is_made_up(place: &Path, fault: Fault) -> bool {
+    let folder = match place.is_dir() {
+        true => Some(place),
+        false => place.parent(),
+    };
+    let Some(folder) = folder else {
+        return false;
+    };
+    match tempfile::NamedTempFile::new_in(folder).and_then(|probe| probe.as_file().metadata()) {
+        Ok(probe) => match fault {
+            Fault::Owner(theirs) => probe.uid() == theirs,
+            Fault::Group(_) => probe.mode() & GROUP_WRITES != 0,
+            Fault::All => probe.mode() & ALL_WRITE != 0,
+        },
+        // Nothing can be made here; whoever opens the store says so.
+        Err(error) => error.kind() == io::ErrorKind::ReadOnlyFilesystem,
+    }
+}
+
+fn told(
+    (data, place): (&Path, &Path),
+    (metadata, fault): (&std::fs::Metadata, Fault),
+    remedy: &str,
+) -> Failure {
+    let has_store = data.join(FORMAT).exists();
+    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
+    let (all, whose) = match has_store {
+        true => ("-R ", data.display()),
+        false => ("", place.display()),
+    };
+    let another = "or name a folder that is not there yet: it is made for this user alone";
+    let place = place.display();
+    Failure::new(match fault {
+        Fault::Owner(theirs) if has_store => format!(
+            "{place} belongs to user {theirs} (mode {mode:04o}); {remedy}, or give it all to this one (chown -hR root {whose})"
+        ),
+        Fault::Owner(theirs) => {
+            format!("{place} belongs to user {theirs} (mode {mode:04o}); {remedy}, {another}")
+        }
+        Fault::Group(group) => format!(
+            "group {group}, which is none of this process, may write in {place} (user {owner}, mode {mode:04o}); take that from it \
+             (chmod {all}g-w {whose}), {another}"
+        ),
+        Fault::All => format!(
+            "everybody may write in {place} (user {owner}, mode {mode:04o}); take that from them (chmod {all}o-w {whose}), {another}"
+        ),
+    })
+}
+
+/// Whose a place is.
+pub(super) fn owner_of(path: &Path) -> Option<u32> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some(metadata.uid())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+
+    use super::*;
+
+    /// What a process with these rights is told of a folder.
+    fn refusal(data: &Path, is_root: bool, groups: &[u32]) -> Option<String> {
+        let process = Process {
+            is_root,
+            groups: groups.to_vec(),
+        };
+        let refused = refuse(data, "run it as that user", &process);
+        refused.err().map(|failure| failure.message)
+    }
+
+    /// A store as one makes it, but for its files.
+    fn store() -> tempfile::TempDir {
+        let data = tempfile::tempdir().unwrap();
+        for folder in ["index", "objects", "objects/00", "objects/ff"] {
+            fs::create_dir(data.path().join(folder)).unwrap();
+            set_mode(&data.path().join(folder), 0o700);
+        }
+        fs::write(data.path().join(FORMAT), "").unwrap();
+        data
+    }
+
+    /// Without the slash that joining nothing leaves.
+    fn name_of(place: &Path) -> &str {
+        place.to_str().unwrap().trim_end_matches('/')
+    }
+
+    fn set_mode(place: &Path, mode: u32) {
+        fs::set_permissions(place, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_folder_in_which_everybody_may_write_is_refused_with_what_to_do() {
+        for place in ["", "index", "objects", "objects/ff"] {
+            let data = store();
+            let place = data.path().join(place);
+            for (mode, is_refused) in [
+                (0o700, false),
+                (0o755, false),
+                (0o777, true),
+                (0o2777, true),
+                (0o1777, false),
+            ] {
+                set_mode(&place, mode);
+                let said = refusal(data.path(), false, &[]);
+                assert_eq!(said.is_some(), is_refused, "{mode:o}: {said:?}");
+                let shown = format!("{mode:04o}");
+                for word in ["chmod -R o-w", &shown, name_of(&place)] {
+                    assert!(said.iter().all(|said| said.contains(word)), "{said:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_group_may_write_where_it_is_ours_or_we_are_not_root() {
+        let data = store();
+        let group = fs::metadata(data.path()).unwrap().gid();
+        let is_root = owner_of(data.path()) == Some(0);
+        set_mode(data.path(), 0o2775);
+        assert_eq!(refusal(data.path(), false, &[]), None);
+        if !is_root {
+            return;
+        }
+        assert_eq!(refusal(data.path(), true, &[7, group]), None);
+        let said = refusal(data.path(), true, &[group + 1]).unwrap();
+        assert!(
+            said.contains("chmod -R g-w") && said.contains("2775"),
+            "{said}"
+        );
+        set_mode(data.path(), 0o2755);
+        assert_eq!(refusal(data.path(), true, &[group + 1]), None);
+    }
+
+    #[test]
+    fn the_superuser_leaves_alone_what_is_anothers_and_others_do_not() {
+        let data = store();
+        let elsewhere = tempfile::tempdir().unwrap();
+        fs::remove_dir(data.path().join("index")).unwrap();
+        symlink(elsewhere.path(), data.path().join("index")).unwrap();
+        // Only the superuser can give a file away.
+        if chown(data.path(), Some(65534), None).is_err() {
+            return;
+        }
+        chown(data.path(), Some(0), None).unwrap();
+        assert_eq!(refusal(data.path(), true, &[0]), None, "a link of his own");
+        for place in ["", FORMAT, "objects", "objects/00", "index"] {
+            let place = data.path().join(place);
+            std::os::unix::fs::lchown(&place, Some(65534), None).unwrap();
+            let said = refusal(data.path(), true, &[0]).unwrap();
+            for word in ["user 65534", "chown", name_of(&place)] {
+                assert!(said.contains(word), "{said}");
+            }
+            assert_eq!(refusal(data.path(), false, &[]), None);
+            std::os::unix::fs::lchown(&place, Some(0), None).unwrap();
+        }
+        chown(elsewhere.path(), Some(65534), None).unwrap();
+        let said = refusal(data.path(), true, &[0]).unwrap();
+        assert!(said.contains("index"), "{said}");
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_nobody_elses() {
+        let place = tempfile::tempdir().unwrap();
+        let new = place.path().join("new");
+        assert_eq!(refusal(&new, true, &[]), None);
+        fs::create_dir(&new).unwrap();
+        set_mode(&new, 0o777);
+        let said = refusal(&new, false, &[]).unwrap();
+        assert!(!said.contains("-R"), "it may be the wrong one: {said}");
+    }
+}
