@@ -83,6 +83,8 @@
 //! | where a chunk's bytes go | `store/embedded/placing.rs`, carried out in `lane.rs`; how they are moved, `copying.rs`; how they are gathered, `assembler.rs`; in which memory, `buffers.rs`, `reserve.rs` |
 //! | what is on disk | `store/embedded/disk.rs`, `label.rs`; the index `store/embedded/index.rs`, its records `records.rs`, `tagged.rs`; what of it is read before it is opened, `index/look.rs` |
 //! | lists of files, how they are sorted | `store/embedded/list.rs`; those of one pipeline, `by_pipeline.rs`; by key, `store/embedded/keys.rs`; of uploads in parts, `uploads.rs` |
+//! | how many tokens an application may have | `store/catalog.rs`; which go for another one, `store/embedded/by_application.rs` |
+//! | whose a data folder may be | `cli/ownership.rs`; how its files are opened, `store/embedded/disk/open.rs` |
 //! | what of the catalog is kept in memory | `store/embedded/known.rs`; when it counts no more, `index/versions.rs` |
 //! | which small objects are kept in memory, and how much | `store/embedded/hot.rs`; how they are read and checked, `reader.rs` |
 //! | another engine | a folder beside `store/embedded/`; it passes `tests/store_contract.rs` |

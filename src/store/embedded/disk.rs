@@ -13,6 +13,7 @@
 mod blocks;
 mod direct;
 mod lock;
+mod open;
 mod read;
 mod root;
 
@@ -20,14 +21,15 @@ pub(super) use blocks::{BLOCK_BYTES, room_of};
 pub(super) use direct::{ALIGNMENT, within_block};
 pub(super) use root::MIN_INDEX_ROOM;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, IoSlice};
 use std::num::NonZeroU64;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, XattrFlags};
 
+use self::open::{no_link, open_options};
 use super::faults::{self, Bug};
 use super::fuse::Fuse;
 use crate::model::Id;
@@ -117,7 +119,8 @@ impl Disk {
     pub(super) fn open_or_create(&self, name: FileName) -> Result<File, StoreError> {
         let path = self.path(name);
         self.run_at("open a file for writing", &path, || {
-            open_options().create(true).truncate(false).open(&path)
+            let file = open_options().create(true).truncate(false).open(&path);
+            file.map_err(no_link)
         })
     }
 
@@ -353,12 +356,6 @@ impl Disk {
         let folder = self.run_at("open a folder", parent, || File::open(parent))?;
         self.sync_all(&folder)
     }
-}
-
-fn open_options() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    options
 }
 
 fn write_some(file: &File, slices: &[IoSlice<'_>], offset: u64) -> rustix::io::Result<usize> {

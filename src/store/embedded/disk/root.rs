@@ -14,7 +14,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, XattrFlags};
 
 use super::super::index::{Need, Room};
-use super::{Disk, FileName, LABEL_ATTRIBUTE, MAX_ATTRIBUTE_BYTES, open_options, present};
+use super::open::{make_anew, no_link, open_options, open_to_read};
+use super::{Disk, FileName, LABEL_ATTRIBUTE, MAX_ATTRIBUTE_BYTES, present};
 use crate::model::Id;
 use crate::store::StoreError;
 
@@ -199,7 +200,7 @@ impl Disk {
 
     /// How many bytes are set aside.
     pub(in super::super) fn ballast_bytes(&self) -> u64 {
-        fs::metadata(self.root.join("ballast")).map_or(0, |ballast| ballast.len())
+        fs::symlink_metadata(self.root.join("ballast")).map_or(0, |ballast| ballast.len())
     }
 
     /// Sets `bytes` of space aside, in place of what was set aside before, while that leaves as much again above `floor`. A crash in the middle
@@ -258,7 +259,8 @@ impl Disk {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         present(self.run_at("read a small file", path, || {
             let mut bytes = Vec::new();
-            File::open(path)?.take(max_bytes).read_to_end(&mut bytes)?;
+            let file = open_to_read(path)?;
+            file.take(max_bytes).read_to_end(&mut bytes)?;
             Ok(bytes)
         }))
     }
@@ -266,7 +268,7 @@ impl Disk {
     /// Makes an empty file, durably, in its place: the folder of the index may be a file system of its own, to which nothing is renamed.
     fn make_mark(&self, path: &Path) -> Result<(), StoreError> {
         self.fuse.check()?;
-        let make = || open_options().create(true).open(path);
+        let make = || open_options().create(true).open(path).map_err(no_link);
         self.run_at("make a mark", path, make)?;
         self.sync_parent(path)
     }
@@ -276,10 +278,7 @@ impl Disk {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = self.root.join(format!("{name}{TEMPORARY}"));
         let written = self.run_at("write a small file", &temporary, || {
-            let mut file = open_options()
-                .create(true)
-                .truncate(true)
-                .open(&temporary)?;
+            let mut file = make_anew(&temporary)?;
             file.write_all(bytes)?;
             Ok(file)
         });
@@ -330,7 +329,7 @@ impl Disk {
     fn probe_attributes(&self) -> bool {
         let path = self.root.join("probe.tmp");
         let probe = || -> io::Result<()> {
-            let file = open_options().create(true).truncate(true).open(&path)?;
+            let file = make_anew(&path)?;
             let value = [b'x'; MAX_ATTRIBUTE_BYTES];
             let flags = XattrFlags::empty();
             rustix::fs::fsetxattr(&file, LABEL_ATTRIBUTE, &value, flags)?;
@@ -403,6 +402,71 @@ mod tests {
         assert!(!disk.has_index() && !disk.index_is_marked());
         assert_eq!(fs::read(aside.join("db")).unwrap(), b"log");
         assert!(aside.join("blobs").is_dir());
+    }
+
+    #[test]
+    fn no_file_at_the_top_is_read_or_written_through_a_link() {
+        use std::os::unix::fs::symlink;
+        for (name, opens) in [
+            ("LOCK", false),
+            ("FORMAT.tmp", true),
+            ("catalog.json.tmp", true),
+            ("probe.tmp", true),
+            ("ballast", true),
+            ("unrelated", true),
+        ] {
+            let folder = Folder::new();
+            let (data, victim) = (folder.options().data, folder.0.with_extension("victim"));
+            fs::write(&victim, b"important").unwrap();
+            fs::create_dir_all(&data).unwrap();
+            let planted = data.join(name);
+            symlink(&victim, &planted).unwrap();
+            let opened = Disk::open(&data, Fuse::default());
+            assert_eq!(opened.is_ok(), opens, "{name}");
+            match opened {
+                Ok(disk) => {
+                    // As if it had been put there later.
+                    let _ = symlink(&victim, &planted);
+                    disk.write_format(b"ours").unwrap();
+                    disk.write_catalog(b"ours").unwrap();
+                    disk.keep_ballast(4096, 0).unwrap();
+                    assert_eq!(disk.ballast_bytes(), 4096, "{name}");
+                    assert!(!data.join("catalog.json").is_symlink());
+                }
+                Err(error) => {
+                    let said = error.to_string();
+                    assert!(said.contains("LOCK") && said.contains("link"), "{said}");
+                }
+            }
+            assert_eq!(fs::read(&victim).unwrap(), b"important", "{name}");
+            fs::remove_file(&victim).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_no_catalog_and_no_mark() {
+        let folder = Folder::new();
+        let disk = Disk::open(&folder.options().data, Fuse::default()).unwrap();
+        let victim = folder.0.with_extension("victim");
+        fs::write(&victim, b"theirs").unwrap();
+        for name in ["FORMAT", "catalog.json", "index/half-made"] {
+            let planted = folder.options().data.join(name);
+            fs::create_dir_all(planted.parent().unwrap()).unwrap();
+            std::os::unix::fs::symlink(&victim, planted).unwrap();
+        }
+        for read in [disk.read_format(), disk.read_catalog()] {
+            let said = read.unwrap_err().to_string();
+            assert!(said.contains("symbolic link"), "{said}");
+        }
+        let said = disk.begin_index().unwrap_err().to_string();
+        assert!(
+            said.contains("half-made") && said.contains("symbolic link"),
+            "{said}"
+        );
+        disk.write_catalog(b"ours").unwrap();
+        assert_eq!(disk.read_catalog().unwrap().unwrap(), b"ours");
+        assert_eq!(fs::read(&victim).unwrap(), b"theirs");
+        fs::remove_file(&victim).unwrap();
     }
 
     #[test]
