@@ -18,6 +18,7 @@ use tokio::sync::Mutex;
 
 use super::address::OwnNames;
 use super::admission::Admission;
+use super::documents::Documents;
 use super::explain::kept::Kept;
 use crate::model::{AccessKey, Bucket, CorsRule, SharedRules, Timestamp};
 use crate::policy::Rules;
@@ -214,6 +215,15 @@ pub struct App {
     pub(crate) explanations: Kept,
     /// The uploads whose bytes are on their way in.
     pub(super) admission: Admission,
+    /// The room for what is read or written whole.
+    pub(super) documents: Documents,
+}
+
+impl App {
+    /// Whether a large document was refused just now, because those of others fill all room.
+    pub(crate) fn is_short_of_room(&self) -> bool {
+        self.documents.are_short_of_room()
+    }
 }
 
 impl fmt::Debug for App {

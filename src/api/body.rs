@@ -3,7 +3,7 @@
 //! Owns: [`RequestBody`], the one type through which every byte of a request is read. It counts, it times out when
 //! nothing arrives for [`RequestBody::idle`], and it keeps a failure of the network apart from a mistake of the client.
 //!
-//! Never does: buffer without a limit; [`RequestBody::collect`] takes one.
+//! Never does: buffer without a limit; [`RequestBody::collect`] takes one, and `documents.rs` has one for all bodies together.
 //!
 //! Invariant: a body that is not read to its end is drained by `App::handle` within named bounds, so that a client that
 //! is still sending can read the refusal (RFC 9112, section 9.6).
@@ -15,19 +15,63 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::Stream;
 use http::header::CONTENT_LENGTH;
 use http::{Response, StatusCode};
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::{BoxBody, UnsyncBoxBody};
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, Sleep};
 
 use super::admission::Pace;
+use super::documents::Documents;
 
 /// What every answer carries.
-pub type ResponseBody = UnsyncBoxBody<Bytes, io::Error>;
+#[derive(Debug)]
+pub enum ResponseBody {
+    /// All of it, in memory.
+    Whole(Bytes),
+    /// What is made or read while it is sent.
+    Streamed(UnsyncBoxBody<Bytes, io::Error>),
+}
+
+impl ResponseBody {
+    /// A body that is made or read while it is sent.
+    pub fn streamed(body: impl Body<Data = Bytes, Error = io::Error> + Send + 'static) -> Self {
+        Self::Streamed(body.boxed_unsync())
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.get_mut() {
+            Self::Whole(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Streamed(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Whole(bytes) => bytes.is_empty(),
+            Self::Streamed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Streamed(body) => body.size_hint(),
+        }
+    }
+}
 
 /// Why a request body could not be read.
 #[derive(Debug)]
@@ -38,6 +82,8 @@ pub enum BodyError {
     Stalled(Duration),
     /// Hardly anything arrived for long, and another upload needed its place.
     GaveWay,
+    /// Too many documents are in memory already.
+    NoRoom,
     /// More than the limit, in bytes.
     TooLarge {
         /// The limit in bytes.
@@ -56,6 +102,9 @@ impl fmt::Display for BodyError {
             }
             Self::GaveWay => f.write_str(
                 "hardly a byte of the body arrived for seconds, and others waited for its place",
+            ),
+            Self::NoRoom => f.write_str(
+                "there is no room in memory for a document of this size beside those of others; please try again",
             ),
             Self::TooLarge { max_bytes } => write!(f, "the body is larger than {max_bytes} bytes"),
         }
@@ -121,20 +170,20 @@ impl RequestBody {
         Arc::clone(self.pace.get_or_insert_default())
     }
 
-    /// The whole body, at most `max_bytes`.
+    /// The whole body, at most `max_bytes`, which has its room among all documents.
     ///
     /// # Errors
-    /// [`BodyError::TooLarge`] past the limit; then the rest is not read.
-    pub async fn collect(&mut self, max_bytes: usize) -> Result<Bytes, BodyError> {
-        let mut all = BytesMut::new();
+    /// [`BodyError::TooLarge`] past the limit, [`BodyError::NoRoom`] past the room; then the rest is not read.
+    pub(super) async fn collect(
+        &mut self,
+        max_bytes: usize,
+        documents: &Documents,
+    ) -> Result<Bytes, BodyError> {
+        let mut all = documents.gather(max_bytes);
         while let Some(bytes) = self.next_bytes().await {
-            let bytes = bytes?;
-            if all.len() + bytes.len() > max_bytes {
-                return Err(BodyError::TooLarge { max_bytes });
-            }
-            all.extend_from_slice(&bytes);
+            all.push(&bytes?)?;
         }
-        Ok(all.freeze())
+        Ok(all.finish())
     }
 
     /// The next bytes; `None` at the end.
@@ -223,14 +272,12 @@ impl fmt::Debug for RequestBody {
 
 /// An answer's body that is all here.
 pub fn full(bytes: impl Into<Bytes>) -> ResponseBody {
-    Full::new(bytes.into())
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    ResponseBody::Whole(bytes.into())
 }
 
 /// An answer without a body.
 pub fn empty() -> ResponseBody {
-    Empty::new().map_err(|never| match never {}).boxed_unsync()
+    ResponseBody::Whole(Bytes::new())
 }
 
 /// What HEAD gets of the answer to GET: its headers, the length among them, and no body. A 304 has no length of its own.
@@ -249,7 +296,6 @@ pub fn without_body(answer: Response<ResponseBody>) -> Response<ResponseBody> {
 mod tests {
     use super::*;
     use futures_util::stream;
-    use http_body::Frame;
     use http_body_util::StreamBody;
 
     fn body_of(parts: Vec<&'static str>) -> RequestBody {
@@ -264,8 +310,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_is_collected_up_to_its_limit() {
-        assert_eq!(body_of(vec!["ab", "cd"]).collect(4).await.unwrap(), "abcd");
-        let refused = body_of(vec!["ab", "cd"]).collect(3).await;
+        let documents = Documents::default();
+        let collected = body_of(vec!["ab", "cd"]).collect(4, &documents).await;
+        assert_eq!(collected.unwrap(), "abcd");
+        let refused = body_of(vec!["ab", "cd"]).collect(3, &documents).await;
         assert!(matches!(refused, Err(BodyError::TooLarge { max_bytes: 3 })));
     }
 

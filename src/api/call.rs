@@ -87,7 +87,10 @@ impl Call<'_> {
     /// # Errors
     /// What reading or parsing it says.
     pub async fn read_params(&mut self) -> Result<(), ApiError> {
-        let body = self.body.collect(MAX_BODY_BYTES).await?;
+        let body = self
+            .body
+            .collect(MAX_BODY_BYTES, &self.app.documents)
+            .await?;
         self.params.add_body(&body)
     }
 }

@@ -19,7 +19,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, Version};
 
 use super::address::Address;
 use super::app::{App, Connection};
-use super::body::{RequestBody, ResponseBody, without_body};
+use super::body::{BodyError, RequestBody, ResponseBody, without_body};
 use super::call::{Call, Reply, random_bytes};
 use super::dialect::{Dialect, Format, RestStyle};
 use super::error::{ApiError, ErrorCode};
@@ -123,7 +123,7 @@ impl App {
         // Caught here already, for only here the dialect is known.
         let outcome = AssertUnwindSafe(outcome).catch_unwind().await;
         let outcome = outcome.unwrap_or_else(|_| Err(ApiError::panicked()));
-        match (outcome, dialect) {
+        let answer = match (outcome, dialect) {
             (Ok(Reply::Raw(response)), _) => response,
             (Ok(Reply::Value(status, value)), Dialect::Rest(style)) => style.answer(status, &value),
             (Ok(Reply::Value(status, value)), Dialect::S3) => {
@@ -133,7 +133,13 @@ impl App {
                 self.refuse(head, connection, dialect, error, request_id)
                     .await
             }
+        };
+        if head.method == Method::HEAD {
+            return answer;
         }
+        // All answers come by here, and what refuses one is small.
+        let held = self.documents.hold(answer);
+        held.unwrap_or_else(|| refuse(dialect, &BodyError::NoRoom.into(), request_id))
     }
 
     /// Answers with a refusal, and a form post with a link to its explanation.

@@ -25,6 +25,7 @@ pub mod cors_rules;
 pub mod dialect;
 pub mod dispatch;
 pub mod disposition;
+pub mod documents;
 pub mod downloads;
 pub mod error;
 pub mod explain;

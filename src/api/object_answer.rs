@@ -17,7 +17,6 @@ use http::header::{
     CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, EXPIRES, LAST_MODIFIED, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use http_body_util::BodyExt;
 
 use super::body::{ResponseBody, empty};
 use super::call::Call;
@@ -76,10 +75,11 @@ fn send(
         Wanted::Whole => Ok(whole(
             meta,
             inline,
-            ObjectBody::whole(reader).boxed_unsync(),
+            ResponseBody::streamed(ObjectBody::whole(reader)),
         )),
         Wanted::Part(span) => {
-            let body = ObjectBody::part(reader, span.first, span.length()).boxed_unsync();
+            let body = ObjectBody::part(reader, span.first, span.length());
+            let body = ResponseBody::streamed(body);
             let mut response = with_headers(meta, inline, span.length(), body);
             *response.status_mut() = StatusCode::PARTIAL_CONTENT;
             let range = format!("bytes {}-{}/{}", span.first, span.last, meta.size);

@@ -19,6 +19,7 @@ use super::address::OwnNames;
 use super::admission::Admission;
 use super::app::{App, AppOptions, Clock};
 use super::call::{new_id, random_bytes};
+use super::documents::Documents;
 use super::error::ApiError;
 use super::explain::kept::Kept;
 use crate::model::{
@@ -91,6 +92,7 @@ impl App {
             changing_keys: Mutex::new(()),
             explanations: Kept::default(),
             admission: Admission::default(),
+            documents: Documents::default(),
         }))
     }
 

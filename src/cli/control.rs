@@ -204,7 +204,7 @@ impl Control {
         match self {
             Self::Running { sender, data } => {
                 let response = ask_running(sender, data, &request.map(Full::new)).await?;
-                Ok(response.map(|body| body.map_err(io::Error::other).boxed_unsync()))
+                Ok(response.map(|body| ResponseBody::streamed(body.map_err(io::Error::other))))
             }
             Self::Here { app, .. } => {
                 let request = request.map(RequestBody::whole);

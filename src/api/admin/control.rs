@@ -66,7 +66,8 @@ impl App {
     ) -> Result<Response<ResponseBody>, ApiError> {
         let (head, mut body) = request.into_parts();
         let mut params = Params::from_query(head.uri.query().unwrap_or(""))?;
-        params.add_body(&body.collect(MAX_BODY_BYTES).await?)?;
+        let body = body.collect(MAX_BODY_BYTES, &self.documents).await?;
+        params.add_body(&body)?;
         let ask = Ask {
             app: self,
             params,

@@ -19,7 +19,7 @@ use futures_util::stream;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response};
 use http_body::Frame;
-use http_body_util::{BodyExt, StreamBody};
+use http_body_util::StreamBody;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -43,7 +43,7 @@ pub(super) fn stream(app: &Arc<App>) -> Response<ResponseBody> {
         let frame = Frame::data(Bytes::from(format!("{line}\n")));
         Some((Ok::<_, io::Error>(frame), check))
     });
-    let mut response = Response::new(StreamBody::new(lines).boxed_unsync());
+    let mut response = Response::new(ResponseBody::streamed(StreamBody::new(lines)));
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,

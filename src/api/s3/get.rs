@@ -19,7 +19,6 @@ use http::header::{
     LAST_MODIFIED, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
-use http_body_util::BodyExt;
 
 use super::super::body::{ResponseBody, empty};
 use super::super::call::{Call, Reply};
@@ -86,7 +85,7 @@ pub(super) async fn get(
             Verdict::Proceed => match get_part::asked(call, &meta)? {
                 Some(part) => {
                     let body = ObjectBody::part(reader, part.offset, part.length);
-                    of_part(part, &meta, body.boxed_unsync())
+                    of_part(part, &meta, ResponseBody::streamed(body))
                 }
                 None => send(request, checked, Some(reader), &meta)?,
             },
@@ -171,12 +170,12 @@ fn send(
             Ok(whole(
                 checked,
                 meta,
-                body.map_or_else(empty, BodyExt::boxed_unsync),
+                body.map_or_else(empty, ResponseBody::streamed),
             ))
         }
         Wanted::Part(span) => {
             let body = reader.map(|reader| ObjectBody::part(reader, span.first, span.length()));
-            let body = body.map_or_else(empty, BodyExt::boxed_unsync);
+            let body = body.map_or_else(empty, ResponseBody::streamed);
             let mut response = match span.length() == meta.size {
                 true => whole(checked, meta, body),
                 false => with_headers(meta, span.length(), body),

@@ -63,7 +63,7 @@ pub(super) async fn answer(
         Ok::<_, Infallible>(Frame::data(Bytes::from(text)))
     });
     let body = StreamBody::new(frames).map_err(io::Error::other);
-    Ok(xml::answer_with(body.boxed_unsync()))
+    Ok(xml::answer_with(ResponseBody::streamed(body)))
 }
 
 /// The document, or the failure, behind the declaration that was sent already.

@@ -9,13 +9,14 @@
 //!
 //! Source: Amazon S3 User Guide, "Checking object integrity"; Amazon S3 API Reference, "Authenticating requests".
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use ring::digest::{Context, SHA256};
 
-use super::super::body::{BodyError, RequestBody};
+use super::super::body::RequestBody;
 use super::super::call::Call;
 use super::super::checksum;
+use super::super::documents::Documents;
 use super::super::error::{ApiError, ErrorCode};
 use super::access::Access;
 use super::aws_chunked::Decoder;
@@ -32,6 +33,8 @@ const TRAILER: &str = "x-amz-trailer";
 /// A body that is being read.
 pub(super) struct Payload<'a> {
     body: &'a mut RequestBody,
+    /// Has room for one that is collected.
+    documents: &'a Documents,
     chunks: Option<Decoder>,
     signed: Option<(Context, [u8; 32])>,
     checksum: Option<Checking>,
@@ -90,6 +93,7 @@ impl<'a> Payload<'a> {
         };
         Ok(Self {
             body: call.body,
+            documents: &call.app.documents,
             chunks: is_chunked.then(|| Decoder::new(chain, has_trailer)),
             signed: match mode {
                 PayloadClaim::Sha256(hash) => Some((Context::new(&SHA256), hash)),
@@ -170,25 +174,24 @@ impl<'a> Payload<'a> {
     /// The whole body, at most `max_bytes`, compared with all that was claimed.
     ///
     /// # Errors
-    /// As [`Payload::next`] and [`Payload::finish`]; `MaxMessageLengthExceeded` as `EntityTooLarge`; `BadDigest` for another MD5.
+    /// As [`Payload::next`] and [`Payload::finish`]; `MaxMessageLengthExceeded` as `EntityTooLarge`; `BadDigest` for another MD5; `SlowDown`
+    /// while there is no room.
     pub(super) async fn collected(
         mut self,
         max_bytes: usize,
         md5: Option<Md5>,
     ) -> Result<Bytes, ApiError> {
-        let mut all = BytesMut::new();
+        let mut all = self.documents.gather(max_bytes);
         while let Some(bytes) = self.next().await? {
-            if all.len() + bytes.len() > max_bytes {
-                return Err(BodyError::TooLarge { max_bytes }.into());
-            }
-            all.extend_from_slice(&bytes);
+            all.push(&bytes)?;
         }
         self.finish()?;
+        let all = all.finish();
         if md5.is_some_and(|md5| md5 != Md5::of(&all)) {
             let message = "The Content-MD5 you specified did not match what we received.";
             return Err(ApiError::new(ErrorCode::BadDigest, message));
         }
-        Ok(all.freeze())
+        Ok(all)
     }
 
     fn wrong_length(&self) -> ApiError {
