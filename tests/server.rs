@@ -8,6 +8,9 @@
 
 mod process;
 
+#[path = "support/form.rs"]
+mod form;
+
 use std::fs::Permissions;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -20,7 +23,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use http_body_util::{BodyExt, Empty};
+use http_body::Body as _;
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use pillarbox::model::{Id, Timestamp};
@@ -497,6 +501,22 @@ fn tls_server_in(folder: TempDir, flags: &[&str]) -> Server {
     Server::serve_in(folder, &all)
 }
 
+/// The same with what is fixed in `pillarbox dev`.
+fn tls_dev() -> (Server, CertificateDer<'static>) {
+    let folder = tempfile::tempdir().unwrap();
+    let trusted = certificate(folder.path());
+    let certificate = format!(
+        "tls.certificate={}",
+        folder.path().join("cert.pem").display()
+    );
+    let key = format!(
+        "tls.private_key={}",
+        folder.path().join("key.pem").display()
+    );
+    let server = Server::dev(&["--set", &certificate, "--set", &key]);
+    (server, trusted)
+}
+
 type TlsStream = tokio_rustls::client::TlsStream<tokio::net::TcpStream>;
 
 async fn handshake(
@@ -624,6 +644,124 @@ async fn an_http_2_client_that_takes_no_more_of_its_answer_is_let_go() {
     let ended = tokio::time::timeout(SOON, connection).await;
     assert!(ended.is_ok(), "the connection stayed open");
     drop(answer);
+}
+
+/// A form post over HTTP/2 as who runs `pillarbox dev` signs it.
+fn post(server: &Server, key: &str) -> http::Request<Full<bytes::Bytes>> {
+    let mut form = form::Form::new("uploads", key, b"x");
+    form.expiration = "2099-01-01T00:00:00Z".to_owned();
+    form.sign();
+    http::Request::post(format!("https://{}/uploads/", server.address()))
+        .header("content-type", form::content_type())
+        .body(Full::from(form.encode()))
+        .unwrap()
+}
+
+/// A page of all files, large because `&` takes five bytes in XML.
+fn large_page(server: &Server) -> http::Request<Full<bytes::Bytes>> {
+    let address = server.address();
+    http::Request::get(format!("https://{address}/v1/files/?limit=5000&format=xml"))
+        .header("authorization", "Bearer dev-token")
+        .body(Full::default())
+        .unwrap()
+}
+
+/// An HTTP/2 client that lets the server send so many bytes of each answer.
+async fn takes(
+    server: &Server,
+    trusted: &CertificateDer<'static>,
+    window_bytes: u32,
+) -> (
+    http2::SendRequest<Full<bytes::Bytes>>,
+    JoinHandle<hyper::Result<()>>,
+) {
+    let version = &rustls::version::TLS13;
+    let stream = handshake(server, trusted, version, b"h2").await.unwrap();
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(window_bytes)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    (sender, tokio::spawn(connection))
+}
+
+#[tokio::test]
+async fn http_2_clients_that_take_nothing_of_large_answers_are_told_to_come_later() {
+    const ALL_DOCUMENTS_BYTES: u64 = 32 << 20;
+    let (server, trusted) = tls_dev();
+    let (sender, poster) = takes(&server, &trusted, 65_535).await;
+    let posts = (0..160).map(|n| {
+        let request = post(&server, &format!("{n:03}{}", "&".repeat(1000)));
+        let mut sender = sender.clone();
+        async move { sender.send_request(request).await.unwrap().status() }
+    });
+    let posted = futures_util::future::join_all(posts).await;
+    assert!(posted.iter().all(|status| *status == 204));
+    let (hoarder, hoarding) = takes(&server, &trusted, 1).await;
+    let pages = (0..60).map(|_| {
+        let (mut sender, request) = (hoarder.clone(), large_page(&server));
+        async move { sender.send_request(request).await.unwrap() }
+    });
+    let pages = futures_util::future::join_all(pages).await;
+    let lengths = pages.iter().filter(|page| page.status() == 200);
+    let lengths: Vec<_> = lengths
+        .map(|page| page.body().size_hint().exact().unwrap())
+        .collect();
+    let (held, page) = (lengths.iter().sum::<u64>(), lengths[0]);
+    assert!(lengths.len() < pages.len(), "{held} bytes of {page} each");
+    assert!(held <= ALL_DOCUMENTS_BYTES && held + page > ALL_DOCUMENTS_BYTES);
+    let refused = pages.iter().filter(|page| page.status() == 503);
+    assert_eq!(refused.count() + lengths.len(), pages.len());
+    let mut honest = sender;
+    let refused = honest.send_request(large_page(&server)).await.unwrap();
+    assert_eq!(refused.status(), 503);
+    assert_eq!(refused.headers()["retry-after"], "5");
+    // While others are refused, patience with who takes nothing is short.
+    let began = Instant::now();
+    while honest
+        .send_request(large_page(&server))
+        .await
+        .unwrap()
+        .status()
+        != 200
+    {
+        assert!(began.elapsed() < SOON, "the room was not given back");
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "they were cut late"
+    );
+    assert!(tokio::time::timeout(SOON, hoarding).await.is_ok());
+    drop((pages, hoarder));
+    poster.abort();
+}
+
+/// How many streams at once a new HTTP/2 connection is told that it may have.
+async fn streams_offered(server: &Server, trusted: &CertificateDer<'static>) -> u32 {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let version = &rustls::version::TLS13;
+    let mut stream = handshake(server, trusted, version, b"h2").await.unwrap();
+    let hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    stream.write_all(hello).await.unwrap();
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(head[3], 4, "SETTINGS come first");
+    let mut settings = vec![0; usize::from(head[2])];
+    stream.read_exact(&mut settings).await.unwrap();
+    let most = settings.chunks(6).find(|entry| entry[..2] == [0, 3]);
+    u32::from_be_bytes(most.unwrap()[2..].try_into().unwrap())
+}
+
+#[tokio::test]
+async fn an_http_2_connection_that_comes_to_many_others_has_fewer_streams() {
+    let (server, trusted) = tls_dev();
+    assert_eq!(streams_offered(&server, &trusted).await, 64);
+    let others: Vec<_> = (0..130).map(|_| server.connect()).collect();
+    eventually("they are let in", || {
+        (server.sockets() >= 130).then_some(())
+    });
+    assert_eq!(streams_offered(&server, &trusted).await, 8);
+    drop(others);
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! How busy a connection is, and how long it may be quiet.
 //!
 //! Owns: [`Activity`], which counts the answers that are owed and knows whether they wait for us or for the peer, and
-//! the bodies that report it: [`Owed`] for answers, [`Awaited`] for requests. HTTP/2 needs this: a peer that opens no stream,
-//! or takes no more of an answer, keeps its connection alive by answering pings. And `crowd.rs`, which must know who may go.
+//! [`Awaited`], the body of a request that reports it; that of an answer is in `owed.rs`. HTTP/2 needs this: a peer that opens no stream,
+//! or takes no more of an answer, keeps its connection alive by answering pings. HTTP/1.1 too: a few bytes now and then satisfy its socket. And
+//! `crowd.rs`, which must know who may go.
 //!
 //! Never does: end a connection; `connection.rs` does.
 //!
@@ -20,13 +21,23 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::Options;
-use crate::api::body::ResponseBody;
+use super::taking::Taking;
 
 /// Longer than any connection.
 const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
+/// A write of at least this many bytes carries an answer: the peer takes it, so it is not quiet. Pings, acknowledgements, and answers in
+/// crumbs, are smaller.
+const PROGRESS_BYTES: usize = 256;
+
 /// Bytes of a request's body that count as a sign of life; who sends one at a time is as good as silent.
 const MOVED_BYTES: usize = 1024;
+
+/// How far behind a connection may be that is owed large documents, while others are refused theirs for want of room.
+const SHORT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether that is so.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How long a connection may be quiet.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +46,7 @@ pub(super) struct Limits {
     pub(super) fresh: Duration,
     /// Between requests. The last piece of an answer may still be on its way then.
     pub(super) idle: Duration,
-    /// While it owes answers that the peer does not take.
+    /// How far behind the peer may be with taking the answers that it is owed; see [`Taking`].
     pub(super) stalled: Duration,
 }
 
@@ -45,6 +56,14 @@ impl Limits {
             fresh: options.header_timeout,
             idle: options.header_timeout.max(options.body_idle_timeout),
             stalled: options.body_idle_timeout,
+        }
+    }
+
+    /// Where the protocol watches the rest.
+    pub(super) fn of_answers(options: &Options) -> Self {
+        Self {
+            stalled: options.body_idle_timeout,
+            ..Self::none()
         }
     }
 
@@ -94,6 +113,8 @@ pub(super) struct Activity {
     sending_much: AtomicBool,
     /// When anything last happened.
     last: Mutex<Instant>,
+    /// How fast the peer takes what it is owed.
+    taking: Taking,
 }
 
 impl Activity {
@@ -106,6 +127,7 @@ impl Activity {
             moved: AtomicBool::new(false),
             sending_much: AtomicBool::new(false),
             last: Mutex::new(Instant::now()),
+            taking: Taking::default(),
         }
     }
 
@@ -114,7 +136,7 @@ impl Activity {
         self.sending_much.store(false, Ordering::SeqCst);
         self.owed.fetch_add(1, Ordering::SeqCst);
         self.working.fetch_add(1, Ordering::SeqCst);
-        self.touch();
+        self.turned();
         Busy {
             activity: Arc::clone(self),
             turn: AtomicU8::new(OURS),
@@ -128,6 +150,22 @@ impl Activity {
 
     pub(super) fn touch(&self) {
         *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// The peer made room for so many bytes.
+    pub(super) fn took(&self, bytes: usize) {
+        self.taking.took(bytes);
+        if bytes >= PROGRESS_BYTES {
+            self.touch();
+        }
+    }
+
+    /// Something was asked, answered or handed on; to be called behind each change of the counts.
+    fn turned(&self) {
+        self.touch();
+        let owed = self.owed.load(Ordering::SeqCst) > 0;
+        self.taking
+            .turned(owed, self.kind() == Some(Quiet::Stalled));
     }
 
     fn last(&self) -> Instant {
@@ -155,25 +193,39 @@ impl Activity {
     }
 
     /// Returns when nothing happened for as long as `limits` allows.
-    pub(super) async fn quiet(&self, limits: Limits) -> Quiet {
+    pub(super) async fn quiet(&self, limits: Limits, is_short: impl Fn() -> bool) -> Quiet {
         loop {
-            let last = self.last();
-            let (kind, limit) = match self.kind() {
-                Some(Quiet::Fresh) => (Quiet::Fresh, limits.fresh),
-                Some(Quiet::Idle) => (Quiet::Idle, limits.idle),
-                Some(Quiet::Stalled) => (Quiet::Stalled, limits.stalled),
+            let silent = self.last().elapsed();
+            let (kind, quiet, limit) = match self.kind() {
+                Some(Quiet::Fresh) => (Quiet::Fresh, silent, limits.fresh),
+                Some(Quiet::Idle) => (Quiet::Idle, silent, limits.idle),
+                Some(Quiet::Stalled) => {
+                    let behind = self.taking.behind();
+                    (Quiet::Stalled, behind, self.stalled(limits, &is_short))
+                }
                 // The deadlines of work are its own; look again later.
                 None => {
                     tokio::time::sleep(limits.stalled).await;
                     continue;
                 }
             };
-            if last.elapsed() >= limit {
+            if quiet >= limit {
                 return kind;
             }
             // Never past the shortest limit, for meanwhile it may be quiet in another way.
-            let end = (last + limit).min(Instant::now() + limits.stalled);
-            tokio::time::sleep_until(end).await;
+            let shortest = match self.taking.has_documents() {
+                true => limits.stalled.min(LOOK_AGAIN),
+                false => limits.stalled,
+            };
+            tokio::time::sleep((limit - quiet).min(shortest)).await;
+        }
+    }
+
+    /// How far behind it may be now.
+    fn stalled(&self, limits: Limits, is_short: impl Fn() -> bool) -> Duration {
+        match self.taking.has_documents() && is_short() {
+            true => limits.stalled.min(SHORT_PATIENCE),
+            false => limits.stalled,
         }
     }
 
@@ -190,9 +242,6 @@ impl Activity {
     }
 }
 
-/// From this many bytes handed to the connection at once its answer counts as large.
-const MUCH_BYTES: usize = 32 << 10;
-
 /// Whose turn it is in a request: ours,
 const OURS: u8 = 0;
 /// the peer's, to send more of its request,
@@ -208,9 +257,19 @@ pub(super) struct Busy {
 }
 
 impl Busy {
-    fn set_working(&self, working: bool) {
-        self.activity.touch();
+    /// Much of its answer is on its way.
+    pub(super) fn sends_much(&self) {
+        self.activity.sending_much.store(true, Ordering::SeqCst);
+    }
+
+    /// A large document is owed from now on, or no more.
+    pub(super) fn document(&self, owed: bool) {
+        self.activity.taking.document(owed);
+    }
+
+    pub(super) fn set_working(&self, working: bool) {
         self.turn(if working { OURS } else { SENDING });
+        self.activity.turned();
     }
 
     fn turn(&self, next: u8) {
@@ -248,8 +307,9 @@ impl Busy {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.set_working(false);
+        self.turn(SENDING);
         self.activity.owed.fetch_sub(1, Ordering::SeqCst);
+        self.activity.turned();
     }
 }
 
@@ -310,89 +370,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Awaited<B> {
     }
 }
 
-/// An answer's body that keeps its connection busy until it is sent. Between two polls it waits for the peer to make room;
-/// after a poll that found nothing yet, it waits for us.
-#[derive(Debug)]
-pub(super) struct Owed {
-    body: ResponseBody,
-    /// Of a frame that was longer than a piece.
-    rest: Bytes,
-    piece_bytes: usize,
-    busy: Arc<Busy>,
-}
-
-impl Owed {
-    /// A body that is handed on in pieces of at most `piece_bytes`.
-    pub(super) fn new(body: ResponseBody, piece_bytes: usize, busy: Arc<Busy>) -> Self {
-        busy.set_working(false);
-        Self {
-            body,
-            rest: Bytes::new(),
-            piece_bytes,
-            busy,
-        }
-    }
-
-    fn next_piece(&mut self) -> Option<Frame<Bytes>> {
-        if self.rest.is_empty() {
-            return None;
-        }
-        let length = self.rest.len().min(self.piece_bytes);
-        if length >= MUCH_BYTES {
-            let sending = &self.busy.activity.sending_much;
-            sending.store(true, Ordering::SeqCst);
-        }
-        Some(Frame::data(self.rest.split_to(length)))
-    }
-}
-
-impl Body for Owed {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        if let Some(piece) = self.next_piece() {
-            self.busy.set_working(false);
-            return Poll::Ready(Some(Ok(piece)));
-        }
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        self.busy.set_working(polled.is_pending());
-        let Poll::Ready(Some(Ok(frame))) = polled else {
-            return polled;
-        };
-        let frame = match frame.into_data() {
-            Ok(data) => {
-                self.rest = data;
-                let piece = self.next_piece();
-                piece.unwrap_or_else(|| Frame::data(Bytes::new()))
-            }
-            Err(trailers) => trailers,
-        };
-        Poll::Ready(Some(Ok(frame)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let rest = self.rest.len() as u64;
-        let mut hint = self.body.size_hint();
-        if let Some(upper) = hint.upper() {
-            hint.set_upper(upper.saturating_add(rest));
-        }
-        hint.set_lower(hint.lower().saturating_add(rest));
-        hint
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::owed::Owed;
     use super::*;
     use crate::api::body::full;
+    use crate::api::documents::SMALL_DOCUMENT_BYTES;
     use http_body_util::BodyExt;
 
     const LIMITS: Limits = Limits {
@@ -403,7 +386,7 @@ mod tests {
 
     async fn quiet_after(activity: &Activity) -> (Quiet, u64) {
         let began = Instant::now();
-        let quiet = activity.quiet(LIMITS).await;
+        let quiet = activity.quiet(LIMITS, || false).await;
         (quiet, began.elapsed().as_secs())
     }
 
@@ -421,22 +404,47 @@ mod tests {
     async fn work_of_ours_has_no_limit_here() {
         let activity = Arc::new(Activity::new());
         let _working = activity.begin();
-        let waited = tokio::time::timeout(Duration::from_secs(3600), activity.quiet(LIMITS)).await;
+        let waited =
+            tokio::time::timeout(Duration::from_secs(3600), activity.quiet(LIMITS, || false)).await;
         assert!(waited.is_err());
     }
 
-    #[tokio::test]
-    async fn an_answer_is_handed_on_in_pieces_and_whole() {
-        let activity = Arc::new(Activity::new());
-        let mut body = Owed::new(full("0123456789"), 4, Arc::new(activity.begin()));
-        assert_eq!(body.size_hint().exact(), Some(10));
-        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
-        assert_eq!(first, "0123");
-        assert!(!body.is_end_stream());
-        assert_eq!(body.size_hint().exact(), Some(6));
-        let rest = body.collect().await.unwrap().to_bytes();
-        assert_eq!(rest, "456789");
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_next_to_nothing_of_a_document_goes_soon_while_others_want_its_room() {
+        let large = || full(vec![0; SMALL_DOCUMENT_BYTES + 1]);
+        for (body, is_short, seconds) in [
+            (large(), true, SHORT_PATIENCE.as_secs()),
+            (large(), false, 20),
+            (full("small"), true, 20),
+        ] {
+            let activity = Arc::new(Activity::new());
+            let _held = Owed::new(body, usize::MAX, Arc::new(activity.begin()));
+            let began = Instant::now();
+            assert_eq!(activity.quiet(LIMITS, || is_short).await, Quiet::Stalled);
+            assert_eq!(began.elapsed().as_secs(), seconds);
+        }
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn crumbs_and_small_questions_keep_no_connection_that_takes_nothing_else() {
+        let activity = Arc::new(Activity::new());
+        let _held = Owed::new(full("answer"), 64, Arc::new(activity.begin()));
+        let began = Instant::now();
+        let crumbs = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                activity.took(PROGRESS_BYTES);
+                drop(activity.begin());
+            }
+        };
+        tokio::select! {
+            () = crumbs => {}
+            quiet = activity.quiet(LIMITS, || false) => assert_eq!(quiet, Quiet::Stalled),
+        }
+        let took = began.elapsed();
+        assert!(took < Duration::from_secs(23), "{took:?}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_only_trickles_is_as_quiet_as_who_is_silent() {
         const PATIENCE: Patience = Patience {

@@ -1,4 +1,4 @@
-//! How many connections each door may hold under this process's limit of open files.
+//! How many connections each door may hold under this process's limit of open files, and how many streams each of them.
 //!
 //! Owns: lifting the limit as far as it goes, and sharing it out: whoever is let in finds a descriptor for the file it writes or
 //! reads, and a health check finds one for itself, however many clients wait outside.
@@ -6,7 +6,11 @@
 //! Never does: accept; `listener.rs` does, with as many permits as are counted here.
 //!
 //! Invariant: the program's own files and the connections of all doors, each with the files it may open, fit under the limit.
-//! HTTP/2 is the exception, with many streams on one connection: one that finds no descriptor is answered 503.
+//! Streams of HTTP/2 open a file each (two while an upload is put together) and are counted apart: [`ALL_STREAMS`] while there are few connections, and
+//! [`STREAMS`] at least for each of many. With 1,024 connections that came one after another these are at most 10,400 streams, which fit under the 65,536
+//! files of the unit as well. Under a limit of a few thousand they may not: one that finds no descriptor is answered 503.
+
+use std::ops::RangeInclusive;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
@@ -22,6 +26,20 @@ const OWN_DESCRIPTORS: u64 = 24;
 
 /// Descriptors of one public connection: its socket, and two files while an upload is put together.
 const DESCRIPTORS_EACH: u64 = 3;
+
+/// Streams at once on one HTTP/2 connection: the first while there are many connections, the last while there are few. Eight are what a browser asks for at
+/// once, and each may hold an open file and what was read of it.
+const STREAMS: RangeInclusive<u32> = 8..=64;
+
+/// Streams at once on all connections together, as far as the smallest number allows.
+const ALL_STREAMS: usize = 1024;
+
+/// How many streams at once a connection may have that comes to so many others.
+pub(super) fn streams(connections: usize) -> u32 {
+    let share = ALL_STREAMS / connections.max(1);
+    let share = u32::try_from(share).unwrap_or(u32::MAX);
+    share.clamp(*STREAMS.start(), *STREAMS.end())
+}
 
 /// How many connections may be open at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +105,22 @@ mod tests {
             assert!(needed <= limit, "{capacity:?} needs {needed} of {limit}");
             assert!(limit - needed < 3, "{capacity:?} wastes some of {limit}");
         }
+    }
+
+    #[test]
+    fn few_connections_have_many_streams_and_many_have_few() {
+        assert_eq!(streams(0), 64);
+        assert_eq!(streams(16), 64);
+        assert_eq!(streams(32), 32);
+        assert_eq!(streams(usize::MAX), 8);
+        // However they came, each held what it had when it began.
+        let all = |count| -> u64 { (0..count).map(|n| u64::from(streams(n))).sum() };
+        assert!(all(32) < 2 * ALL_STREAMS as u64, "{}", all(32));
+        assert!(all(1024) <= 10_400, "{}", all(1024));
+        // Each with two files, and its connection.
+        let usual = Capacity::under(Some(65_536), 1024);
+        let own = needed(usual) - 2 * usual.public;
+        assert!(own as u64 + 2 * all(1024) < 65_536);
     }
 
     #[test]

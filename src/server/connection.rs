@@ -2,8 +2,8 @@
 //!
 //! Owns: how long each wait on a peer may take. The handshake has its own limit. For HTTP/1.1 hyper watches the header
 //! (which is also the limit of idleness) and the socket wrapper cuts a write that makes no progress. For HTTP/2 hyper has no
-//! limit for a connection that never sends its preface, opens no stream, or takes no more of its answers, so that is
-//! watched here. The wait for a byte of a request's body belongs to `RequestBody`.
+//! limit for a connection that never sends its preface or opens no stream, and in neither protocol for a peer that takes next to nothing of its
+//! answers, so that is watched here. The wait for a byte of a request's body belongs to `RequestBody`.
 //!
 //! Never does: look into a request.
 //!
@@ -33,10 +33,11 @@ use tokio_util::io::InspectWriter;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::activity::{Activity, Awaited, Busy, Limits, Owed, Quiet};
+use super::activity::{Activity, Awaited, Busy, Limits, Quiet};
 use super::crowd::Seat;
 use super::listener::Accepted;
-use super::{Life, Shared, reading};
+use super::owed::Owed;
+use super::{Life, Shared, capacity, reading};
 use crate::api::app::Connection;
 use crate::api::body::RequestBody;
 
@@ -45,9 +46,6 @@ const MAX_HEADER_BYTES: usize = 64 * 1024;
 
 /// Most header fields of a request (HTTP/1.1).
 const MAX_HEADERS: usize = 100;
-
-/// Most streams at once on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 64;
 
 /// Bytes of a body that an HTTP/2 client may send ahead, on one stream: the first while there are many connections, the last while there are few.
 const STREAM_WINDOW_BYTES: RangeInclusive<u32> = 64 * 1024..=4 * 1024 * 1024;
@@ -66,10 +64,6 @@ const MAX_SEND_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Time between two pings on a silent HTTP/2 connection.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
-
-/// A write of at least this many bytes to an HTTP/2 peer carries an answer: the peer takes it, so it is not quiet. Pings,
-/// acknowledgements, and answers in crumbs, are smaller.
-const PROGRESS_BYTES: usize = 256;
 
 /// Longest wait for the answer to a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -208,19 +202,22 @@ where
         .max_header_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), conversation.service(usize::MAX));
-    supervise(conversation, connection, Limits::none()).await;
+    let limits = match conversation.door {
+        // What our own command prints may wait in a pager.
+        Door::Control => Limits::none(),
+        Door::Public | Door::Admin => Limits::of_answers(&shared.options),
+    };
+    supervise(conversation, connection, limits).await;
 }
 
-/// Every write that the peer made room for is a sign of life.
+/// Every write that the peer made room for counts.
 fn watched<S: AsyncWrite>(
     stream: S,
     activity: &Arc<Activity>,
 ) -> InspectWriter<S, impl FnMut(&[u8]) + use<S>> {
     let activity = Arc::clone(activity);
     InspectWriter::new(stream, move |written: &[u8]| {
-        if written.len() >= PROGRESS_BYTES {
-            activity.touch();
-        }
+        activity.took(written.len());
     })
 }
 
@@ -242,11 +239,12 @@ where
 {
     let shared = &conversation.shared;
     let service = conversation.service(STREAM_PIECE_BYTES);
-    let (of_stream, of_connection) = window_bytes(shared.life.tracker.len());
+    let others = shared.life.tracker.len();
+    let (of_stream, of_connection) = window_bytes(others);
     let stream = watched(stream, &conversation.activity);
     let connection = http2::Builder::new(Streams::of(&shared.life))
         .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
+        .max_concurrent_streams(capacity::streams(others))
         .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
         .initial_stream_window_size(of_stream)
         .initial_connection_window_size(of_connection)
@@ -280,7 +278,7 @@ where
                     return;
                 }
             }
-            quiet = activity.quiet(limits) => {
+            quiet = activity.quiet(limits, || shared.app.is_short_of_room()) => {
                 if leaving || quiet != Quiet::Idle {
                     return;
                 }

@@ -236,7 +236,7 @@ mod tests {
         let seat = crowd.admit().await.unwrap();
         let busy = Arc::new(seat.activity.begin());
         let large = crate::api::body::full(vec![0; 1 << 20]);
-        let mut answer = super::super::activity::Owed::new(large, usize::MAX, busy);
+        let mut answer = super::super::owed::Owed::new(large, usize::MAX, busy);
         assert!(answer.frame().await.is_some());
         drop(answer);
         tokio::time::sleep(SENDING_PATIENCE / 2).await;

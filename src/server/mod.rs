@@ -2,7 +2,7 @@
 //!
 //! Owns: [`Server`], which accepts on every socket it is given, hands each request to the application, and drains.
 //! `listener.rs` accepts, `capacity.rs` says how many, `crowd.rs` finds room, `connection.rs` drives one connection, `reading.rs` says how
-//! much it reads at a time and `activity.rs` knows how busy it is, `tls.rs` holds the certificate, `signals.rs` waits for the
+//! much it reads at a time, `activity.rs` knows how busy it is and `taking.rs` how fast its peer takes the answers that `owed.rs` hands on, `tls.rs` holds the certificate, `signals.rs` waits for the
 //! operator, `sweeper.rs` calls the store's sweep, `control.rs` is the socket the command line talks to, `systemd.rs` speaks
 //! to the service manager, `telemetry.rs` sets up the log.
 //!
@@ -27,10 +27,12 @@ mod connection;
 pub mod control;
 mod crowd;
 mod listener;
+mod owed;
 mod reading;
 mod signals;
 mod sweeper;
 pub mod systemd;
+mod taking;
 pub mod telemetry;
 pub mod tls;
 

@@ -1,0 +1,155 @@
+//! An answer on its way to the protocol.
+//!
+//! Owns: [`Owed`], the body of an answer that says when it waits for the peer and when for us, and how large the pieces are in which it is handed
+//! on. What was handed on is out of our sight, in buffers of the protocol and of the kernel.
+//! Never does: send, or end a connection.
+//!
+//! Invariants: an answer is owed until its last piece is handed on; a document, which is in memory whole, goes in small pieces, so that as long as
+//! much of it is here it is owed.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::activity::Busy;
+use crate::api::body::ResponseBody;
+use crate::api::documents::SMALL_DOCUMENT_BYTES;
+
+/// From this many bytes handed to the connection at once its answer counts as large.
+const MUCH_BYTES: usize = 32 << 10;
+
+/// An answer's body that keeps its connection busy until it is sent. Between two polls it waits for the peer to make room;
+/// after a poll that found nothing yet, it waits for us.
+#[derive(Debug)]
+pub(super) struct Owed {
+    body: ResponseBody,
+    /// Of a frame that was longer than a piece.
+    rest: Bytes,
+    piece_bytes: usize,
+    is_document: bool,
+    busy: Arc<Busy>,
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if self.is_document {
+            self.busy.document(false);
+        }
+    }
+}
+
+impl Owed {
+    /// A body that is handed on in pieces of at most `piece_bytes`.
+    pub(super) fn new(body: ResponseBody, piece_bytes: usize, busy: Arc<Busy>) -> Self {
+        busy.set_working(false);
+        let whole = match &body {
+            ResponseBody::Whole(bytes) => bytes.len(),
+            ResponseBody::Streamed(_) => 0,
+        };
+        let is_document = whole > SMALL_DOCUMENT_BYTES;
+        if is_document {
+            busy.document(true);
+        }
+        Self {
+            body,
+            rest: Bytes::new(),
+            // Of a document no more is handed on than is sent soon: it counts as owed until then.
+            piece_bytes: match is_document {
+                true => piece_bytes.min(SMALL_DOCUMENT_BYTES),
+                false => piece_bytes,
+            },
+            is_document,
+            busy,
+        }
+    }
+
+    fn next_piece(&mut self) -> Option<Frame<Bytes>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let length = self.rest.len().min(self.piece_bytes);
+        if length >= MUCH_BYTES {
+            self.busy.sends_much();
+        }
+        Some(Frame::data(self.rest.split_to(length)))
+    }
+}
+
+impl Body for Owed {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        if let Some(piece) = self.next_piece() {
+            self.busy.set_working(false);
+            return Poll::Ready(Some(Ok(piece)));
+        }
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.busy.set_working(polled.is_pending());
+        let Poll::Ready(Some(Ok(frame))) = polled else {
+            return polled;
+        };
+        let frame = match frame.into_data() {
+            Ok(data) => {
+                self.rest = data;
+                let piece = self.next_piece();
+                piece.unwrap_or_else(|| Frame::data(Bytes::new()))
+            }
+            Err(trailers) => trailers,
+        };
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.rest.len() as u64;
+        let mut hint = self.body.size_hint();
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint.set_lower(hint.lower().saturating_add(rest));
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::activity::Activity;
+    use super::*;
+    use crate::api::body::full;
+    use http_body_util::BodyExt;
+
+    #[tokio::test]
+    async fn an_answer_is_handed_on_in_pieces_and_whole() {
+        let activity = Arc::new(Activity::new());
+        let mut body = Owed::new(full("0123456789"), 4, Arc::new(activity.begin()));
+        assert_eq!(body.size_hint().exact(), Some(10));
+        let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(first, "0123");
+        assert!(!body.is_end_stream());
+        assert_eq!(body.size_hint().exact(), Some(6));
+        let rest = body.collect().await.unwrap().to_bytes();
+        assert_eq!(rest, "456789");
+    }
+
+    #[tokio::test]
+    async fn a_document_is_handed_on_in_small_pieces_whatever_the_protocol() {
+        let activity = Arc::new(Activity::new());
+        let document = full(vec![7; 3 * SMALL_DOCUMENT_BYTES]);
+        let mut body = Owed::new(document, usize::MAX, Arc::new(activity.begin()));
+        for _ in 0..3 {
+            let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
+            assert_eq!(piece.len(), SMALL_DOCUMENT_BYTES);
+        }
+        assert!(body.is_end_stream());
+    }
+}
