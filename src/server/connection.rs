@@ -280,7 +280,7 @@ where
             }
             quiet = activity.quiet(limits, || shared.app.is_short_of_room()) => {
                 if leaving || quiet != Quiet::Idle {
-                    return;
+                    return tracing::debug!(?quiet, "connection ended: it was quiet for too long");
                 }
             }
         }
