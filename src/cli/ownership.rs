@@ -1,20 +1,23 @@
 //! Whose a data folder may be, and who else may write in it.
 //!
 //! Owns: the one rule for all verbs. The superuser makes and opens nothing in what belongs to another user, or in what another group
-//! than his own may write in; and nobody does in what everybody may write in. Whoever may change the names in there could have
-//! this process write elsewhere, or put an index of his own in place. All else the system's own rights decide: who may write in a folder
-//! of another's by its group may have a store there.
+//! than his own, or everybody, may write in. Whoever may change the names in there could put an index of his own in place. All else the
+//! system's own rights decide: who may write in a folder of another's by its group may have a store there, and where everybody may write
+//! others than the superuser are told so, once. Volumes of containers begin so: of an empty folder of this user's own the right is taken.
 //!
-//! Never does: look above the data folder, or change anything. Judge what the file system makes up: where a file that is made now gets the
+//! Never does: look above the data folder. Judge what the file system makes up: where a file that is made now gets the
 //! same owner, or lets everybody write too, owners and rights say nothing.
 //!
 //! Invariant: a symbolic link counts as what it is and as what it leads to; the owner of the store may have put it there.
 
+use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::mem;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::Failure;
+use super::output::complain;
 
 /// What whoever is not the owner of a data folder may do.
 const AS_THAT_USER: &str =
@@ -63,6 +66,8 @@ enum Fault {
 }
 
 fn refuse(data: &Path, remedy: &str, process: &Process) -> Result<(), Failure> {
+    keep_for_oneself(data);
+    let mut is_told = false;
     for place in places(data) {
         // What is not there is made for this user alone; whoever opens the store says what else is wrong.
         let Ok(found) = std::fs::symlink_metadata(&place) else {
@@ -76,11 +81,33 @@ fn refuse(data: &Path, remedy: &str, process: &Process) -> Result<(), Failure> {
             if let Some(fault) = fault(&metadata, process)
                 && !is_made_up(&place, fault)
             {
-                return Err(told((data, &place), (&metadata, fault), remedy));
+                let told = told((data, &place), (&metadata, fault), remedy);
+                if process.is_root || fault != Fault::All {
+                    return Err(told);
+                }
+                if !mem::replace(&mut is_told, true) {
+                    complain(&told.message);
+                }
             }
         }
     }
     Ok(())
+}
+
+/// Takes the right to write from everybody where that is an empty folder of this user's own.
+fn keep_for_oneself(data: &Path) {
+    let is_own = |found: &std::fs::Metadata| {
+        let mine = found.uid() == rustix::process::geteuid().as_raw();
+        mine && found.is_dir() && found.mode() & (ALL_WRITE | STICKY) == ALL_WRITE
+    };
+    if let Ok(found) = std::fs::symlink_metadata(data)
+        && is_own(&found)
+        && std::fs::read_dir(data).is_ok_and(|mut names| names.next().is_none())
+    {
+        let mode = found.mode() & 0o7777 & !ALL_WRITE;
+        // Where that is not possible, it is told like any other.
+        let _tried = std::fs::set_permissions(data, Permissions::from_mode(mode));
+    }
 }
 
 /// The data folder, what says that it holds a store, and all folders in which one makes files.
@@ -165,8 +192,8 @@ pub(super) fn owner_of(path: &Path) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, Permissions};
-    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+    use std::fs;
+    use std::os::unix::fs::{chown, symlink};
 
     use super::*;
 
@@ -201,9 +228,10 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_in_which_everybody_may_write_is_refused_with_what_to_do() {
+    fn the_superuser_refuses_a_folder_in_which_everybody_may_write_and_says_what_to_do() {
         for place in ["", "index", "objects", "objects/ff"] {
             let data = store();
+            let is_root = owner_of(data.path()) == Some(0);
             let place = data.path().join(place);
             for (mode, is_refused) in [
                 (0o700, false),
@@ -213,7 +241,9 @@ mod tests {
                 (0o1777, false),
             ] {
                 set_mode(&place, mode);
-                let said = refusal(data.path(), false, &[]);
+                assert_eq!(refusal(data.path(), false, &[]), None);
+                let said = refusal(data.path(), is_root, &[0]);
+                let is_refused = is_refused && is_root;
                 assert_eq!(said.is_some(), is_refused, "{mode:o}: {said:?}");
                 let shown = format!("{mode:04o}");
                 for word in ["chmod -R o-w", &shown, name_of(&place)] {
@@ -275,9 +305,27 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let new = place.path().join("new");
         assert_eq!(refusal(&new, true, &[]), None);
-        fs::create_dir(&new).unwrap();
-        set_mode(&new, 0o777);
-        let said = refusal(&new, false, &[]).unwrap();
-        assert!(!said.contains("-R"), "it may be the wrong one: {said}");
+    }
+
+    #[test]
+    fn an_empty_folder_of_ones_own_is_kept_for_oneself_and_no_other_is_changed() {
+        let place = tempfile::tempdir().unwrap();
+        let is_root = owner_of(place.path()) == Some(0);
+        for (mode, kept) in [(0o777, 0o775), (0o2777, 0o2775), (0o1777, 0o1777)] {
+            set_mode(place.path(), mode);
+            assert_eq!(refusal(place.path(), is_root, &[0]), None);
+            let found = fs::metadata(place.path()).unwrap().mode() & 0o7777;
+            assert_eq!(found, kept, "{mode:o}");
+        }
+        fs::write(place.path().join("somebody's"), "").unwrap();
+        set_mode(place.path(), 0o777);
+        let said = refusal(place.path(), is_root, &[0]);
+        assert_eq!(said.is_some(), is_root);
+        assert!(
+            said.is_none_or(|said| !said.contains("-R")),
+            "it may be the wrong one"
+        );
+        let found = fs::metadata(place.path()).unwrap().mode() & 0o777;
+        assert_eq!(found, 0o777);
     }
 }
