@@ -15,10 +15,10 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
 use percent_encoding::percent_decode_str;
-use tokio::sync::Semaphore;
 
 use super::super::app::App;
 use super::super::call::{Call, Reply};
+use super::super::checksum::{self, HASHED_BLOCK_BYTES};
 use super::super::conditional::{self, Verdict};
 use super::super::error::{ApiError, ErrorCode};
 use super::super::post_refusal::policy_error;
@@ -31,8 +31,8 @@ use super::{
     settings,
 };
 use crate::model::{
-    Action, Attributes, Bucket, CannedAcl, Checksum, ChecksumAlgorithm, ChecksumHasher,
-    LifecycleRule, MAX_CHUNK_BYTES, NewUpload, ObjectKey, ObjectMeta, Tags, Target, Timestamp,
+    Action, Attributes, Bucket, CannedAcl, ChecksumAlgorithm, ChecksumHasher, LifecycleRule,
+    MAX_CHUNK_BYTES, NewUpload, ObjectKey, ObjectMeta, Tags, Target, Timestamp,
 };
 use crate::policy::PutHeaders;
 use crate::store::{
@@ -44,8 +44,6 @@ use crate::store::{
 pub(super) const SOURCE: &str = "x-amz-copy-source";
 /// Bytes that are copied at a time.
 pub(super) const BLOCK_BYTES: usize = 1 << 20;
-/// The same where a checksum is computed beside it, which keeps other requests of the thread waiting: a millisecond at most.
-const HASHED_BLOCK_BYTES: usize = 256 << 10;
 /// What we cannot do with a copy: a part of the source.
 const REFUSED: [&str; 1] = ["x-amz-copy-source-range"];
 /// A source that its client has encrypted; none is here.
@@ -211,7 +209,7 @@ async fn rewrite(
         acl: draft.acl,
         tags: draft.tags,
         checksum: match draft.algorithm {
-            Some(algorithm) => Some(computed(&*reader, algorithm).await?),
+            Some(algorithm) => Some(checksum::computed(&*reader, algorithm).await?),
             None => None,
         },
     });
@@ -223,33 +221,6 @@ async fn rewrite(
         }
         changed => Ok(changed?),
     }
-}
-
-/// Checksums of objects that are there that are computed at a time: a request of 600 bytes asks for one of 5 GiB.
-static COMPUTING: Semaphore = Semaphore::const_new(2);
-
-/// A checksum of all bytes of an object, which are compared with the one that it has: nothing is said of bytes that are damaged.
-async fn computed(
-    reader: &dyn ObjectReader,
-    algorithm: ChecksumAlgorithm,
-) -> Result<Checksum, ApiError> {
-    // It is never closed.
-    let _permit = COMPUTING.acquire().await;
-    let meta = reader.meta();
-    let mut wanted = ChecksumHasher::new(algorithm);
-    let mut known = ChecksumHasher::new(ChecksumAlgorithm::Crc64Nvme);
-    let mut offset = 0;
-    while offset < meta.size {
-        let bytes = reader.read_at(offset, HASHED_BLOCK_BYTES).await?;
-        offset += bytes.len() as u64;
-        wanted.update(&bytes);
-        known.update(&bytes);
-    }
-    if known.finish().value() != meta.crc64.to_bytes() {
-        let what = "an object's bytes do not match its checksum";
-        return Err(StoreError::Corrupt(what.to_owned()).into());
-    }
-    Ok(wanted.finish())
 }
 
 fn document(meta: &ObjectMeta, rules: &[LifecycleRule]) -> Document {
@@ -268,10 +239,12 @@ fn document(meta: &ObjectMeta, rules: &[LifecycleRule]) -> Document {
 /// # Errors
 /// `InvalidArgument`, `NoSuchBucket`, `KeyTooLongError`, `AccessDenied`.
 pub(super) async fn source(call: &Call<'_>, access: &Access<'_>) -> Result<ObjectName, ApiError> {
-    let no_source = || {
-        let message = "Copy Source must mention the source bucket and key: sourcebucket/sourcekey";
-        ApiError::new(ErrorCode::InvalidArgument, message).with("ArgumentName", SOURCE)
+    let refused = |message: &str| {
+        let error = ApiError::new(ErrorCode::InvalidArgument, message);
+        error.with("ArgumentName", SOURCE)
     };
+    let no_source =
+        || refused("Copy Source must mention the source bucket and key: sourcebucket/sourcekey");
     let named = access.header(SOURCE).unwrap_or_default();
     let (path, version) = named.split_once("?versionId=").unwrap_or((named, "null"));
     let path = percent_decode_str(path)
@@ -279,11 +252,11 @@ pub(super) async fn source(call: &Call<'_>, access: &Access<'_>) -> Result<Objec
         .map_err(|_| no_source())?;
     let path = path.strip_prefix('/').unwrap_or(&path);
     let (bucket, key) = path.split_once('/').ok_or_else(no_source)?;
-    // A signature of Version 4 covers a run of blanks as if it were one: what is copied would not be what was signed.
-    if named.contains("  ") || named.contains('\t') {
-        let message = "Blanks in a row in the copy source must be percent-encoded.";
-        let error = ApiError::new(ErrorCode::InvalidArgument, message);
-        return Err(error.with("ArgumentName", SOURCE));
+    // A signature of Version 4 covers a run of blanks as if it were one, and those at the ends as if they were none: what is copied would not be what was signed.
+    if named.contains("  ") || named.contains('\t') || named != named.trim() {
+        return Err(refused(
+            "Blanks in a row, or at an end, of the copy source must be percent-encoded.",
+        ));
     }
     if version != "null" {
         return Err(invalid_version(version));
