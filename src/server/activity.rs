@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Options;
@@ -115,6 +116,8 @@ pub(super) struct Activity {
     last: Mutex<Instant>,
     /// How fast the peer takes what it is owed.
     taking: Taking,
+    /// Told when a large document is owed: whoever watches looks more often then.
+    document_owed: Notify,
 }
 
 impl Activity {
@@ -128,6 +131,7 @@ impl Activity {
             sending_much: AtomicBool::new(false),
             last: Mutex::new(Instant::now()),
             taking: Taking::default(),
+            document_owed: Notify::new(),
         }
     }
 
@@ -205,7 +209,7 @@ impl Activity {
                 }
                 // The deadlines of work are its own; look again later.
                 None => {
-                    tokio::time::sleep(limits.stalled).await;
+                    self.wait(limits.stalled, limits).await;
                     continue;
                 }
             };
@@ -213,17 +217,22 @@ impl Activity {
                 return kind;
             }
             // Never past the shortest limit, for meanwhile it may be quiet in another way.
-            let shortest = match self.taking.has_documents() {
-                true => limits.stalled.min(LOOK_AGAIN),
-                false => limits.stalled,
-            };
-            tokio::time::sleep((limit - quiet).min(shortest)).await;
+            self.wait(limit - quiet, limits).await;
         }
+    }
+
+    /// Waits so long at most before it looks again; less when a large document is owed, or will be.
+    async fn wait(&self, most: Duration, limits: Limits) {
+        let shortest = match self.taking.has_documents() {
+            true => limits.stalled.min(LOOK_AGAIN),
+            false => limits.stalled,
+        };
+        let _ = tokio::time::timeout(most.min(shortest), self.document_owed.notified()).await;
     }
 
     /// How far behind it may be now.
     fn stalled(&self, limits: Limits, is_short: impl Fn() -> bool) -> Duration {
-        match self.taking.has_documents() && is_short() {
+        match self.taking.has_documents() && limits.stalled < NO_LIMIT && is_short() {
             true => limits.stalled.min(SHORT_PATIENCE),
             false => limits.stalled,
         }
@@ -265,6 +274,9 @@ impl Busy {
     /// A large document is owed from now on, or no more.
     pub(super) fn document(&self, owed: bool) {
         self.activity.taking.document(owed);
+        if owed {
+            self.activity.document_owed.notify_one();
+        }
     }
 
     pub(super) fn set_working(&self, working: bool) {
