@@ -23,6 +23,7 @@ use super::closing::Told;
 use super::folding::{self, Layout};
 use super::index::Txn;
 use super::lease::Lease;
+use super::sync::JoinHandle;
 use super::{Engine, abort, closing, damage, label, objects, receipts, sync, tagged};
 use crate::model::{Id, ObjectMeta, Timestamp, UploadSession, UploadState};
 use crate::store::StoreError;
@@ -70,21 +71,42 @@ pub(super) async fn complete_and_wait(
     id: Id,
     clock: impl Into<Running>,
 ) -> Result<Option<ObjectMeta>, StoreError> {
-    let clock = clock.into();
-    let completed = async {
-        let lease = engine.leases.take(id);
-        drop(lease.turn.lock().await);
-        let work = complete_for_others(Arc::clone(engine), id, clock);
-        engine.tasks.spawn(work).await
+    let completed = complete_and_stay(engine, id, None, clock.into());
+    let in_time = sync::timeout(COMPLETION_WAIT, completed).await;
+    in_time.unwrap_or(Ok(None))
+}
+
+/// As [`complete_and_wait`], as long as it takes, and of that which was begun already. Who waits in rounds would have what fails in a later one begin
+/// anew, again and again, and would never be told.
+pub(super) async fn complete_and_stay(
+    engine: &Arc<Engine>,
+    id: Id,
+    begun: Option<JoinHandle<Result<(), StoreError>>>,
+    clock: Running,
+) -> Result<Option<ObjectMeta>, StoreError> {
+    let begun = match begun {
+        Some(begun) => begun,
+        None => {
+            let lease = engine.leases.take(id);
+            drop(lease.turn.lock().await);
+            begin(engine, id, clock)
+        }
     };
-    match sync::timeout(COMPLETION_WAIT, completed).await {
-        Ok(done) => super::joined(done)?,
-        Err(_) => return Ok(None),
-    }
+    super::joined(begun.await)?;
     match engine.session(id)?.session.state {
         state @ UploadState::Failed => Err(StoreError::UploadFailed(state)),
         _ => objects::by_id(engine, id),
     }
+}
+
+/// Begins to complete a session, whoever waits for it.
+pub(super) fn begin(
+    engine: &Arc<Engine>,
+    id: Id,
+    clock: Running,
+) -> JoinHandle<Result<(), StoreError>> {
+    let work = complete_for_others(Arc::clone(engine), id, clock);
+    engine.tasks.spawn(work)
 }
 
 /// As [`complete`]; how it failed is told to the log when nobody waits for it any more.

@@ -18,6 +18,7 @@ use super::complete::Running;
 use super::index::Txn;
 use super::names::{self, Garbage, discard};
 use super::records::{RECEIPTS, SessionRecord, decode_receipt, id_key, object_key, receipt_key};
+use super::sync::JoinHandle;
 use super::{EmbeddedStore, Engine, catalog, complete, ledger, objects, receipts, tagged, uploads};
 use crate::model::{
     Checksum, ChecksumType, ChunkReceipt, Crc64, ETag, Id, MAX_CHUNKS, Md5, NewUpload, ObjectMeta,
@@ -52,12 +53,9 @@ impl PartStore for EmbeddedStore {
         let _awaits = engine.leases.take(id).awaits();
         let owner = Arc::clone(&engine);
         let work = async move { complete_parts(&owner, id, completion, clock).await };
-        let mut made = engine.carry_out(work).await?;
-        loop {
-            match made {
-                Some(meta) => return Ok(meta),
-                None => made = made_whole(&engine, id, clock).await?,
-            }
+        match engine.carry_out(work).await? {
+            Ended::There(meta) => Ok(*meta),
+            Ended::Begun(begun) => made_whole(&engine, id, begun, clock).await,
         }
     }
 
@@ -114,35 +112,49 @@ async fn complete_parts(
     id: Id,
     completion: Completion,
     clock: Running,
-) -> Result<Option<ObjectMeta>, StoreError> {
+) -> Result<Ended, StoreError> {
     let now = clock.said;
     let job = move |txn: &mut Txn<'_>| close(txn, id, &completion, now);
     let (state, garbage) = engine.index.commit(job).await?;
     engine.collect(garbage);
     if state == UploadState::Completed {
         let there = objects::by_id(engine, id)?.filter(|meta| meta.is_live(now));
-        return there.map(Some).ok_or(StoreError::NoSuchUpload);
+        let there = there.map(Box::new).map(Ended::There);
+        return there.ok_or(StoreError::NoSuchUpload);
     }
-    made_whole(engine, id, clock).await
+    // Also when the caller has left. While somebody else has its turn nothing is begun: of a hundred who left a hundred tasks would wait.
+    let lease = engine.leases.take(id);
+    let is_free = lease.turn.try_lock().is_ok();
+    let begun = is_free.then(|| complete::begin(engine, id, clock));
+    Ok(Ended::Begun(begun))
 }
 
-/// The object of an upload that was told to end, for which the caller waits; nothing when it takes longer than one waits at a time.
+/// An upload that was told to end.
+enum Ended {
+    /// It was whole before.
+    There(Box<ObjectMeta>),
+    /// It is being made whole: by this task, or by somebody else.
+    Begun(Option<JoinHandle<Result<(), StoreError>>>),
+}
+
+/// The object of an upload that was told to end, for which the caller waits.
 async fn made_whole(
     engine: &Arc<Engine>,
     id: Id,
+    begun: Option<JoinHandle<Result<(), StoreError>>>,
     clock: Running,
-) -> Result<Option<ObjectMeta>, StoreError> {
-    if let Some(meta) = complete::complete_and_wait(engine, id, clock).await? {
-        return Ok(Some(meta));
+) -> Result<ObjectMeta, StoreError> {
+    if let Some(meta) = complete::complete_and_stay(engine, id, begun, clock).await? {
+        return Ok(meta);
     }
     // It may have been made, and replaced or deleted a moment later.
     let record = engine.session(id)?;
     match record.session.state {
         UploadState::Completed => {
             let receipts = receipts::all(engine, id)?;
-            Ok(Some(receipts::describe(&record, &receipts, clock.said)))
+            Ok(receipts::describe(&record, &receipts, clock.said))
         }
-        _ => Ok(None),
+        _ => Err(StoreError::Busy),
     }
 }
 

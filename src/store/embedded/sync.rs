@@ -15,7 +15,7 @@ mod place {
     pub(in super::super) use std::thread;
 
     pub(in super::super) use tokio::runtime::Handle;
-    pub(in super::super) use tokio::task::{JoinError, spawn_blocking};
+    pub(in super::super) use tokio::task::{JoinError, JoinHandle, spawn_blocking};
     pub(in super::super) use tokio::time::timeout;
     pub(in super::super) use tokio_util::task::TaskTracker;
 
@@ -34,8 +34,8 @@ mod place {
     use std::future::Future;
     use std::time::Duration;
 
-    pub(in super::super) use shuttle::future::JoinError;
-    use shuttle::future::{JoinHandle, block_on, spawn};
+    pub(in super::super) use shuttle::future::{JoinError, JoinHandle};
+    use shuttle::future::{block_on, spawn};
     pub(in super::super) use shuttle::sync::atomic::{AtomicBool, AtomicUsize};
     pub(in super::super) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock};
     pub(in super::super) use shuttle::thread;
