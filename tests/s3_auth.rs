@@ -607,3 +607,18 @@ async fn a_header_that_every_signature_needs_is_named_when_it_is_missing() {
         "Missing required header for this request: x-amz-content-sha256"
     );
 }
+
+#[tokio::test]
+async fn an_empty_parameter_is_signed_in_version_2_as_its_name_or_as_it_was_sent() {
+    let rig = Rig::new().await;
+    for (sent, signed, status) in [
+        ("/uploads?location", "/uploads?location", 200),
+        ("/uploads?location=", "/uploads?location", 200),
+        ("/uploads?location=", "/uploads?location=", 200),
+        ("/uploads?location", "/uploads?location=", 403),
+        ("/uploads?location=", "/uploads?acl", 403),
+    ] {
+        let answer = send_v2(&rig, ("GET", sent), signed, &[], "").await;
+        assert_eq!(answer.status, status, "{sent}: {}", answer.text());
+    }
+}

@@ -261,10 +261,12 @@ impl<'a> SentRequest<'a> {
             text.extend_from_slice(&header(&name));
             text.push(b'\n');
         }
-        let query = query.canonical_v2();
-        let whole =
-            |path: Cow<'_, str>| [text.as_slice(), path.as_bytes(), query.as_bytes()].concat();
-        self.resources_v2().into_iter().map(whole).collect()
+        let (paths, queries) = (self.resources_v2(), query.canonical_v2());
+        let whole = |path: &Cow<'_, str>, query: &String| {
+            [text.as_slice(), path.as_bytes(), query.as_bytes()].concat()
+        };
+        let of_path = |path| queries.iter().map(move |query| whole(path, query));
+        paths.iter().flat_map(of_path).collect()
     }
 }
 
@@ -343,19 +345,26 @@ impl<'a> Query<'a> {
         }
     }
 
-    fn canonical_v2(&self) -> String {
+    /// The parameters that are signed, in each spelling that clients sign: what is empty as its name alone (minio-go, goamz), or as it was sent
+    /// (boto, the SDK for JavaScript).
+    fn canonical_v2(&self) -> Vec<String> {
         let signed = |(name, _): &&(Cow<'_, str>, _)| V2_SIGNED.contains(&name.as_ref());
         let mut pairs: Vec<_> = self.0.iter().filter(signed).collect();
         pairs.sort_by_key(|(name, _)| name);
-        let pairs = pairs.into_iter().map(|(name, value)| match value {
-            Some(value) => format!("{name}={value}"),
-            None => name.to_string(),
-        });
-        let joined = pairs.collect::<Vec<_>>().join("&");
-        match joined.is_empty() {
-            true => joined,
-            false => format!("?{joined}"),
-        }
+        let spelled = |as_sent: bool| {
+            let pairs = pairs.iter().map(|(name, value)| match value {
+                Some(value) if as_sent || !value.is_empty() => format!("{name}={value}"),
+                _ => name.to_string(),
+            });
+            let joined = pairs.collect::<Vec<_>>().join("&");
+            match joined.is_empty() {
+                true => joined,
+                false => format!("?{joined}"),
+            }
+        };
+        let mut spellings = vec![spelled(false), spelled(true)];
+        spellings.dedup();
+        spellings
     }
 }
 
@@ -544,7 +553,10 @@ mod tests {
     #[test]
     fn version_2_signs_the_parameters_that_choose_what_is_done() {
         let query = Query::parse("uploads&prefix=a&versionId=1&acl=").unwrap();
-        assert_eq!(query.canonical_v2(), "?acl=&uploads&versionId=1");
-        assert_eq!(Query::parse("prefix=a").unwrap().canonical_v2(), "");
+        let spellings = ["?acl&uploads&versionId=1", "?acl=&uploads&versionId=1"];
+        assert_eq!(query.canonical_v2(), spellings);
+        for (sent, signed) in [("prefix=a", ""), ("acl", "?acl")] {
+            assert_eq!(Query::parse(sent).unwrap().canonical_v2(), [signed]);
+        }
     }
 }
