@@ -300,7 +300,8 @@ pub(super) fn location(call: &Call<'_>) -> Reply {
     Reply::Raw(document.answer())
 }
 
-fn region<'a>(call: &'a Call<'_>) -> &'a str {
+/// The region of all buckets.
+pub(super) fn region<'a>(call: &'a Call<'_>) -> &'a str {
     call.app.options.region.as_deref().unwrap_or(DEFAULT_REGION)
 }
 

@@ -38,6 +38,8 @@ mod trailer;
 mod uploads;
 mod xml;
 
+use http::Method;
+
 use super::call::{Call, Reply};
 use super::error::{ApiError, ErrorCode};
 use crate::model::{Bucket, ObjectKey};
@@ -107,6 +109,15 @@ pub(super) async fn service(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 /// # Errors
 /// What authentication and the operation say.
 pub(super) async fn bucket(call: &mut Call<'_>, name: &str) -> Result<Reply, ApiError> {
+    let done = in_bucket(call, name).await;
+    if call.head.method != Method::HEAD {
+        return done;
+    }
+    // Who may not see the bucket is told where it is, too: clients ask so for the region that they are to sign for.
+    done.map_err(|error| error.with("Region", buckets::region(call)))
+}
+
+async fn in_bucket(call: &mut Call<'_>, name: &str) -> Result<Reply, ApiError> {
     if let Some(public) = anonymous::bucket(call, name).await? {
         return Ok(public);
     }
