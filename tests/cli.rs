@@ -826,24 +826,33 @@ fn the_superuser_serves_nobodys_store() {
 }
 
 #[test]
-fn nobody_serves_a_folder_in_which_everybody_writes() {
-    use std::os::unix::fs::PermissionsExt as _;
+fn an_empty_folder_in_which_everybody_writes_is_taken_for_oneself_and_the_superuser_opens_no_such_store()
+ {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     let set_mode = |place: &Path, mode| {
         fs::set_permissions(place, fs::Permissions::from_mode(mode)).unwrap();
     };
     let place = tempfile::tempdir().unwrap();
     let data = place.path().join("data");
     fs::create_dir(&data).unwrap();
-    let data = data.to_str().unwrap();
-    for verb in [vec!["serve"], vec!["token", "create", "--name", "x"]] {
-        let verb = [&verb[..], &["--data", data]].concat();
-        set_mode(Path::new(data), 0o777);
-        let said = failed(&run(&verb));
-        assert!(said.contains(&format!("chmod o-w {data}")), "{said}");
-        assert_eq!(fs::read_dir(data).unwrap().count(), 0, "{verb:?}");
+    set_mode(&data, 0o2777);
+    let shown = data.to_str().unwrap();
+    let token = ["token", "create", "--name", "x", "--data", shown];
+    done(&run(&token));
+    let found = fs::metadata(&data).unwrap();
+    assert_eq!(found.mode() & 0o7777, 0o2775);
+    set_mode(&data, 0o777);
+    let remedy = format!("chmod -R o-w {shown}");
+    if found.uid() != 0 {
+        let made = run(&token);
+        assert!(String::from_utf8_lossy(&made.stderr).contains(&remedy));
+        done(&made);
+        return;
     }
-    set_mode(Path::new(data), 0o2775);
-    done(&run(&["token", "create", "--name", "x", "--data", data]));
+    for verb in [&token[..], &["serve", "--data", shown]] {
+        let said = failed(&run(verb));
+        assert!(said.contains(&remedy), "{said}");
+    }
 }
 
 #[test]
