@@ -110,11 +110,19 @@ pub(super) async fn service(call: &mut Call<'_>) -> Result<Reply, ApiError> {
 /// What authentication and the operation say.
 pub(super) async fn bucket(call: &mut Call<'_>, name: &str) -> Result<Reply, ApiError> {
     let done = in_bucket(call, name).await;
-    if call.head.method != Method::HEAD {
-        return done;
+    match call.head.method {
+        // Who may not see the bucket is told where it is, too: clients ask so for the region that they are to sign for.
+        Method::HEAD | Method::GET => done.map_err(|error| located(error, buckets::region(call))),
+        _ => done,
     }
-    // Who may not see the bucket is told where it is, too: clients ask so for the region that they are to sign for.
-    done.map_err(|error| error.with("Region", buckets::region(call)))
+}
+
+/// A refusal that tells the region, once.
+fn located(error: ApiError, region: &str) -> ApiError {
+    match error.extras.iter().any(|(name, _)| *name == "Region") {
+        true => error,
+        false => error.with("Region", region),
+    }
 }
 
 async fn in_bucket(call: &mut Call<'_>, name: &str) -> Result<Reply, ApiError> {
