@@ -23,12 +23,14 @@ use http_body::{Body as _, Frame};
 use http_body_util::StreamBody;
 use objects::draft;
 use pillarbox::api::body::{RequestBody, ResponseBody};
+use pillarbox::model::Crc64;
 use sigv4::{Signed, code};
 use support::{Answer, HOST, Rig, TOKEN, connection};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Most bytes of all documents together.
-const ALL: u64 = 32 << 20;
+/// Most bytes of all answers together.
+const ALL: u64 = 20 << 20;
 
 /// Objects whose page is of about a megabyte over S3: a quotation mark takes six bytes there.
 const OBJECTS: usize = 200;
@@ -139,9 +141,9 @@ async fn what_is_small_and_what_has_no_body_is_answered_without_room() {
     let rig = crowded().await;
     let _held = hoard(&rig).await;
     assert_eq!(rest_page(&rig, "HEAD", "xml").await.status(), 200);
-    let listed = Signed::new("GET", "/uploads?max-keys=5").send(&rig).await;
+    let listed = Signed::new("GET", "/uploads?max-keys=2").send(&rig).await;
     assert_eq!(listed.status, 200);
-    let listed = rig.ask("GET", "/v1/files/?limit=5").await;
+    let listed = rig.ask("GET", "/v1/files/?limit=2").await;
     assert_eq!(listed.status, 200);
     let put = Signed::new("PUT", "/uploads/new")
         .body("x")
@@ -154,46 +156,111 @@ async fn what_is_small_and_what_has_no_body_is_answered_without_room() {
     );
 }
 
-/// A `DeleteObjects` whose body has so many bytes and does not end.
-fn endless_delete(rig: &Rig, bytes: usize) -> JoinHandle<Response<ResponseBody>> {
+/// A `DeleteObjects` whose body has so many bytes, all of which have come, and does not end.
+async fn endless_delete(rig: &Rig, bytes: usize) -> JoinHandle<Response<ResponseBody>> {
     let signed = Signed::new("POST", "/uploads?delete")
         .payload("UNSIGNED-PAYLOAD")
         .header("content-md5", "AAAAAAAAAAAAAAAAAAAAAA==");
     let piece = Bytes::from(vec![b'k'; 1 << 20]);
     let pieces = (0..bytes >> 20).map(move |_| std::io::Result::Ok(Frame::data(piece.clone())));
-    let body = StreamBody::new(stream::iter(pieces).chain(stream::pending()));
+    let (tell, all_came) = oneshot::channel();
+    let end = stream::once(async {
+        tell.send(()).unwrap();
+        std::future::pending().await
+    });
+    let body = StreamBody::new(stream::iter(pieces).chain(end));
     let mut request = Request::post("/uploads?delete");
     for (name, value) in signed.authorized() {
         request = request.header(name, value);
     }
     let request = request.body(RequestBody::new(body, Duration::from_secs(3600)));
     let (app, request) = (Arc::clone(&rig.app), request.unwrap());
-    tokio::spawn(async move { app.handle(request, connection()).await })
+    let asking = tokio::spawn(async move { app.handle(request, connection()).await });
+    all_came.await.unwrap();
+    asking
 }
 
-/// Asks for pages until one is answered so.
-async fn comes_to_be(rig: &Rig, status: u16) {
-    let asking = async {
-        while page(rig, OBJECTS).await.status() != status {
-            tokio::task::yield_now().await;
-        }
-    };
-    let soon = Duration::from_secs(30);
-    tokio::time::timeout(soon, asking).await.expect("in vain");
+/// Bodies that do not end and have all room together; the larger one first.
+async fn fill(rig: &Rig) -> [JoinHandle<Response<ResponseBody>>; 2] {
+    let large = endless_delete(rig, 8 << 20).await;
+    [large, endless_delete(rig, 4 << 20).await]
+}
+
+/// A list that names nothing, of about a megabyte.
+async fn delete_nothing(rig: &Rig) -> Answer {
+    delete(rig, &["nothing".to_owned()], 1 << 20).await
+}
+
+/// A `DeleteObjects` of these keys, written as XML has them, whose body has so many bytes beside them.
+async fn delete(rig: &Rig, keys: &[String], blanks: usize) -> Answer {
+    let objects = keys.iter();
+    let objects = objects.map(|key| format!("<Object><Key>{key}</Key></Object>"));
+    let objects = objects.collect::<String>();
+    let blanks = " ".repeat(blanks);
+    let body = format!("<Delete>{objects}{blanks}</Delete>");
+    let checksum = Crc64::of(body.as_bytes()).base64();
+    let signed = Signed::new("POST", "/uploads?delete").body(body);
+    signed
+        .header("x-amz-checksum-crc64nvme", &checksum)
+        .send(rig)
+        .await
 }
 
 #[tokio::test]
-async fn bodies_that_do_not_end_fill_the_room_and_leave_it_with_their_clients() {
+async fn bodies_that_do_not_end_fill_their_room_and_no_other_and_leave_it_with_their_clients() {
     let rig = crowded().await;
-    let clients: Vec<_> = (0..4).map(|_| endless_delete(&rig, 8 << 20)).collect();
-    comes_to_be(&rig, 503).await;
-    let one_more = endless_delete(&rig, 8 << 20).await.unwrap();
-    let one_more = Answer::read(one_more).await;
-    is_told_to_come_later(&one_more);
-    assert_eq!(code(&one_more), "SlowDown");
-    for client in clients {
-        assert!(!client.is_finished(), "all of them had room");
-        client.abort();
+    let clients = fill(&rig).await;
+    for _ in 0..3 {
+        let refused = delete_nothing(&rig).await;
+        is_told_to_come_later(&refused);
+        assert_eq!(code(&refused), "SlowDown");
     }
-    comes_to_be(&rig, 200).await;
+    assert_eq!(page(&rig, OBJECTS).await.status(), 200);
+    for client in clients {
+        assert!(!client.is_finished(), "it had room");
+        client.abort();
+        assert!(client.await.is_err());
+    }
+    assert_eq!(delete_nothing(&rig).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_body_of_which_nothing_came_for_longest_gives_way() {
+    let rig = crowded().await;
+    let [first, second] = fill(&rig).await;
+    is_told_to_come_later(&delete_nothing(&rig).await);
+    assert!(!first.is_finished(), "it is not slow yet");
+    tokio::time::pause();
+    // Behind by two seconds, and by two for which what came at once makes up.
+    tokio::time::advance(Duration::from_secs(5)).await;
+    tokio::time::resume();
+    is_told_to_come_later(&delete_nothing(&rig).await);
+    let gone = tokio::time::timeout(Duration::from_secs(30), first).await;
+    let gone = Answer::read(gone.unwrap().unwrap()).await;
+    is_told_to_come_later(&gone);
+    assert_eq!(code(&gone), "SlowDown");
+    assert_eq!(delete_nothing(&rig).await.status, 200);
+    assert!(!second.is_finished(), "there is room without it");
+    second.abort();
+}
+
+#[tokio::test]
+async fn a_list_of_objects_whose_answer_finds_no_room_removes_none_of_them() {
+    let rig = crowded().await;
+    let listed = Answer::read(page(&rig, 1000).await).await.text();
+    let keys = listed.split("<Key>").skip(1);
+    let keys: Vec<_> = keys
+        .filter_map(|rest| Some(rest.split_once("</Key>")?.0.to_owned()))
+        .collect();
+    let held = hoard(&rig).await;
+    let refused = delete(&rig, &keys, 0).await;
+    is_told_to_come_later(&refused);
+    assert_eq!(code(&refused), "SlowDown");
+    drop(held);
+    let listed = Answer::read(page(&rig, 1000).await).await;
+    assert_eq!(listed.text().matches("<Key>").count(), OBJECTS);
+    let deleted = delete(&rig, &keys, 0).await;
+    assert_eq!(deleted.text().matches("<Deleted>").count(), OBJECTS);
+    let listed = Answer::read(page(&rig, 1000).await).await;
+    assert_eq!(listed.text().matches("<Key>").count(), 0);
 }

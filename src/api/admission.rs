@@ -113,7 +113,7 @@ impl Pace {
     }
 
     /// How far behind it is; `None` while it may not be disturbed: it does not wait for its peer, or patience is not over.
-    fn behind(&self) -> Option<Duration> {
+    pub(super) fn behind(&self) -> Option<Duration> {
         let standing = self.standing();
         standing.since?;
         let patience = match standing.total < UNPROVEN_BYTES {
@@ -128,7 +128,8 @@ impl Pace {
         self.standing().behind = Duration::ZERO;
     }
 
-    fn give_way(&self) {
+    /// Tells it to give way, at once if it waits for its peer.
+    pub(super) fn give_way(&self) {
         self.gives_way.store(true, Ordering::SeqCst);
         self.waker.wake();
     }

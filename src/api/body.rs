@@ -179,7 +179,7 @@ impl RequestBody {
         max_bytes: usize,
         documents: &Documents,
     ) -> Result<Bytes, BodyError> {
-        let mut all = documents.gather(max_bytes);
+        let mut all = documents.gather(max_bytes, self.pace());
         while let Some(bytes) = self.next_bytes().await {
             all.push(&bytes?)?;
         }

@@ -25,6 +25,8 @@ pub enum Reply {
     Value(StatusCode, Value),
     /// An answer that is already written.
     Raw(Response<ResponseBody>),
+    /// One that has its room among all documents already; never to HEAD.
+    Held(Response<ResponseBody>),
 }
 
 impl Reply {

@@ -19,7 +19,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, Version};
 
 use super::address::Address;
 use super::app::{App, Connection};
-use super::body::{BodyError, RequestBody, ResponseBody, without_body};
+use super::body::{RequestBody, ResponseBody, without_body};
 use super::call::{Call, Reply, random_bytes};
 use super::dialect::{Dialect, Format, RestStyle};
 use super::error::{ApiError, ErrorCode};
@@ -124,6 +124,7 @@ impl App {
         let outcome = AssertUnwindSafe(outcome).catch_unwind().await;
         let outcome = outcome.unwrap_or_else(|_| Err(ApiError::panicked()));
         let answer = match (outcome, dialect) {
+            (Ok(Reply::Held(response)), _) => return response,
             (Ok(Reply::Raw(response)), _) => response,
             (Ok(Reply::Value(status, value)), Dialect::Rest(style)) => style.answer(status, &value),
             (Ok(Reply::Value(status, value)), Dialect::S3) => {
@@ -137,9 +138,9 @@ impl App {
         if head.method == Method::HEAD {
             return answer;
         }
-        // All answers come by here, and what refuses one is small.
+        // All others come by here, and what refuses one is small.
         let held = self.documents.hold(answer);
-        held.unwrap_or_else(|| refuse(dialect, &BodyError::NoRoom.into(), request_id))
+        held.unwrap_or_else(|error| refuse(dialect, &error.into(), request_id))
     }
 
     /// Answers with a refusal, and a form post with a link to its explanation.

@@ -3,28 +3,39 @@
 //! Owns: [`Documents`], the room for answers that are written whole before they are sent, and for bodies that are read whole before they
 //! are looked at. A client that takes nothing of its answers, or never ends its bodies, has each of them kept, and over HTTP/2 a connection
 //! asks for dozens: without this, three connections held 1.1 GiB of lists.
-//! Never does: wait. When there is no room the one request is refused, and the others go on; but who takes next to nothing of a large answer is let go
-//! sooner then (`server/activity.rs`).
+//! Never does: wait for room. When there is none the one request is refused, and the others go on; but whoever has held his for longer than
+//! [`longest_hold`] loses it then: the slowest of the bodies here, connections that take too little in `server/activity.rs`.
 //!
-//! Invariants: a document of at most [`SMALL_DOCUMENT_BYTES`] needs no room, so refusals are always sent. Room is given back with the last of the
+//! Invariants: a document of at most [`SMALL_DOCUMENT_BYTES`] needs no room, so refusals are sent. Room is given back with the last of the
 //! bytes, wherever they are: in the handler, in the protocol's buffers, or on their way to the socket. One document always has room when there is
-//! no other.
+//! no other. Bodies take none of what answers have, nor answers of theirs. At most [`MAX_LISTS`] lists are put together at a time.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::Response;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use super::admission::Pace;
 use super::body::{BodyError, ResponseBody, full};
 
-/// Bytes of all documents that are in memory together, without the small ones.
-pub const ALL_DOCUMENTS_BYTES: usize = 32 << 20;
+/// Bytes of all answers that are in memory together, without the small ones.
+pub const ALL_ANSWERS_BYTES: usize = 20 << 20;
 
-/// Bytes up to which a document is small.
-pub const SMALL_DOCUMENT_BYTES: usize = 64 << 10;
+/// Bytes of all bodies that are in memory together, without the small ones.
+pub const ALL_BODIES_BYTES: usize = 12 << 20;
+
+/// Bytes up to which a document is small: thousands of streams may each have one of them.
+pub const SMALL_DOCUMENT_BYTES: usize = 16 << 10;
+
+/// Lists that are put together at a time. A page of them is in memory twice for a moment, as it was read and as it is written.
+const MAX_LISTS: usize = 8;
+
+/// Longest wait for one's turn to put a list together.
+const LONGEST_TURN: Duration = Duration::from_secs(30);
 
 /// A body that is being read takes room in steps of so many bytes.
 const STEP_BYTES: usize = 64 << 10;
@@ -32,12 +43,62 @@ const STEP_BYTES: usize = 64 << 10;
 /// Time for which room counts as short when somebody was refused: as long as he is told to wait.
 const SHORT_FOR: Duration = Duration::from_secs(5);
 
+/// Bytes that have to come, or go, in a second while others are refused for want of room.
+const SLOWEST_RATE: usize = 32 << 10;
+
+/// What any document may take beside that.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a document of so many bytes may be on its way while others are refused for want of room.
+pub fn longest_hold(bytes: usize) -> Duration {
+    let micros = (bytes as u64).saturating_mul(1_000_000) / SLOWEST_RATE as u64;
+    GRACE + Duration::from_micros(micros)
+}
+
 /// Room for documents.
 #[derive(Debug)]
 pub(super) struct Documents {
-    room: Arc<Semaphore>,
-    /// When somebody was last refused.
+    answers: Arc<Semaphore>,
+    bodies: Arc<Semaphore>,
+    lists: Semaphore,
+    /// When somebody was last refused an answer.
     refused: Mutex<Option<Instant>>,
+    coming: Mutex<Coming>,
+}
+
+/// The bodies with room that have not ended yet.
+#[derive(Debug, Default)]
+struct Coming {
+    by_number: HashMap<u64, OnItsWay>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct OnItsWay {
+    since: Instant,
+    /// What it has room for.
+    bytes: usize,
+    pace: Arc<Pace>,
+}
+
+impl OnItsWay {
+    /// For how long it should have been over, or next to nothing came of it.
+    fn overdue(&self) -> Option<Duration> {
+        let overdue = self.since.elapsed().checked_sub(longest_hold(self.bytes));
+        overdue.max(self.pace.behind())
+    }
+}
+
+impl Coming {
+    /// Tells the one that is longest overdue to give way. It is told once.
+    fn let_go(&mut self) {
+        let overdue = self.by_number.iter();
+        let overdue = overdue.filter_map(|(number, body)| Some((body.overdue()?, *number)));
+        let chosen = overdue.max().map(|(_, number)| number);
+        if let Some(body) = chosen.and_then(|number| self.by_number.remove(&number)) {
+            body.pace.give_way();
+        }
+    }
 }
 
 /// A document that gives its room back when the last of it is gone.
@@ -58,72 +119,133 @@ impl Held {
     }
 }
 
+/// The room of one answer; none for a small one.
+#[derive(Debug)]
+pub(super) struct Reserved(Option<OwnedSemaphorePermit>);
+
+impl Reserved {
+    /// The answer for which it was reserved, which keeps it.
+    pub(super) fn hold(self, answer: Response<ResponseBody>) -> Response<ResponseBody> {
+        answer.map(|body| match (body, self.0) {
+            (ResponseBody::Whole(bytes), Some(room)) => full(Held::bytes(bytes, room)),
+            (other, _) => other,
+        })
+    }
+}
+
 impl Default for Documents {
     fn default() -> Self {
         Self {
-            room: Arc::new(Semaphore::new(ALL_DOCUMENTS_BYTES)),
+            answers: Arc::new(Semaphore::new(ALL_ANSWERS_BYTES)),
+            bodies: Arc::new(Semaphore::new(ALL_BODIES_BYTES)),
+            lists: Semaphore::new(MAX_LISTS),
             refused: Mutex::default(),
+            coming: Mutex::default(),
         }
     }
 }
 
 impl Documents {
-    /// The same answer, which has the room that it needs; `None` when there is none.
-    pub(super) fn hold(&self, answer: Response<ResponseBody>) -> Option<Response<ResponseBody>> {
-        let (head, body) = answer.into_parts();
-        let body = match body {
-            ResponseBody::Whole(bytes) if bytes.len() > SMALL_DOCUMENT_BYTES => {
-                // The largest of all takes all room there is.
-                let room = self.take(bytes.len().min(ALL_DOCUMENTS_BYTES))?;
-                full(Held::bytes(bytes, room))
-            }
-            other => other,
-        };
-        Some(Response::from_parts(head, body))
+    /// Waits for one's turn to put a list together, which is over when this is dropped.
+    ///
+    /// # Errors
+    /// [`BodyError::NoRoom`] when it did not come within [`LONGEST_TURN`].
+    pub(super) async fn list_turn(&self) -> Result<SemaphorePermit<'_>, BodyError> {
+        let turn = tokio::time::timeout(LONGEST_TURN, self.lists.acquire()).await;
+        turn.ok().and_then(Result::ok).ok_or(BodyError::NoRoom)
     }
 
-    /// Begins a document that comes piece by piece, at most so many bytes.
-    pub(super) fn gather(&self, max_bytes: usize) -> Gathering<'_> {
+    /// Room for an answer of at most so many bytes.
+    ///
+    /// # Errors
+    /// [`BodyError::NoRoom`].
+    pub(super) fn reserve(&self, bytes: usize) -> Result<Reserved, BodyError> {
+        if bytes <= SMALL_DOCUMENT_BYTES {
+            return Ok(Reserved(None));
+        }
+        // The largest of all takes all room there is.
+        let room = take(&self.answers, bytes.min(ALL_ANSWERS_BYTES));
+        if room.is_none() {
+            *locked(&self.refused) = Some(Instant::now());
+        }
+        room.map(|room| Reserved(Some(room)))
+            .ok_or(BodyError::NoRoom)
+    }
+
+    /// The same answer, which has the room that it needs.
+    ///
+    /// # Errors
+    /// [`BodyError::NoRoom`].
+    pub(super) fn hold(
+        &self,
+        answer: Response<ResponseBody>,
+    ) -> Result<Response<ResponseBody>, BodyError> {
+        let bytes = match answer.body() {
+            ResponseBody::Whole(bytes) => bytes.len(),
+            ResponseBody::Streamed(_) => 0,
+        };
+        Ok(self.reserve(bytes)?.hold(answer))
+    }
+
+    /// Begins a document that comes piece by piece at this pace, at most so many bytes.
+    pub(super) fn gather(&self, max_bytes: usize, pace: Arc<Pace>) -> Gathering<'_> {
         Gathering {
-            all: BytesMut::new(),
+            all: Vec::new(),
             max_bytes,
             documents: self,
+            pace,
             room: None,
+            coming: None,
         }
     }
 
-    /// Whether somebody was refused just now: who takes nothing of what he asked for is to go sooner.
+    /// Whether somebody was refused an answer just now: who takes too little of what he asked for is to go.
     pub(super) fn are_short_of_room(&self) -> bool {
-        self.refused()
-            .is_some_and(|refused| refused.elapsed() < SHORT_FOR)
-    }
-
-    fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        let count = u32::try_from(bytes).ok()?;
-        let room = Arc::clone(&self.room).try_acquire_many_owned(count).ok();
-        if room.is_none() {
-            *self.refused() = Some(Instant::now());
-        }
-        room
-    }
-
-    fn refused(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.refused).is_some_and(|refused| refused.elapsed() < SHORT_FOR)
     }
 
     #[cfg(test)]
-    fn free_bytes(&self) -> usize {
-        self.room.available_permits()
+    fn free_bytes(&self) -> (usize, usize) {
+        (
+            self.answers.available_permits(),
+            self.bodies.available_permits(),
+        )
     }
+}
+
+fn take(room: &Arc<Semaphore>, bytes: usize) -> Option<OwnedSemaphorePermit> {
+    let count = u32::try_from(bytes).ok()?;
+    Arc::clone(room).try_acquire_many_owned(count).ok()
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A document that comes piece by piece, and takes room as it grows.
 #[derive(Debug)]
 pub(super) struct Gathering<'a> {
-    all: BytesMut,
+    all: Vec<u8>,
     max_bytes: usize,
     documents: &'a Documents,
+    pace: Arc<Pace>,
     room: Option<OwnedSemaphorePermit>,
+    /// From when it has room.
+    coming: Option<Place<'a>>,
+}
+
+/// The place of a body among those that come.
+#[derive(Debug)]
+struct Place<'a> {
+    documents: &'a Documents,
+    number: u64,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut coming = locked(&self.documents.coming);
+        coming.by_number.remove(&self.number);
+    }
 }
 
 impl Gathering<'_> {
@@ -139,20 +261,50 @@ impl Gathering<'_> {
         }
         let held = self.room.as_ref().map_or(0, |room| room.num_permits());
         if length > SMALL_DOCUMENT_BYTES.max(held) {
-            let more = length.next_multiple_of(STEP_BYTES) - held;
-            let more = self.documents.take(more).ok_or(BodyError::NoRoom)?;
-            match &mut self.room {
-                Some(room) => room.merge(more),
-                none => *none = Some(more),
-            }
+            self.grow(length.next_multiple_of(STEP_BYTES), held)?;
         }
         self.all.extend_from_slice(piece);
         Ok(())
     }
 
+    /// Takes room for so many bytes in all, and exactly so much memory.
+    fn grow(&mut self, bytes: usize, held: usize) -> Result<(), BodyError> {
+        let Some(more) = take(&self.documents.bodies, bytes - held) else {
+            locked(&self.documents.coming).let_go();
+            return Err(BodyError::NoRoom);
+        };
+        match &mut self.room {
+            Some(room) => room.merge(more),
+            none => *none = Some(more),
+        }
+        self.all.reserve_exact(bytes - self.all.len());
+        self.tell(bytes);
+        Ok(())
+    }
+
+    /// Says how much it has now.
+    fn tell(&mut self, bytes: usize) {
+        let mut coming = locked(&self.documents.coming);
+        match &self.coming {
+            // Who was told to give way is not there any more.
+            Some(place) => {
+                let body = coming.by_number.get_mut(&place.number);
+                body.into_iter().for_each(|body| body.bytes = bytes);
+            }
+            None => {
+                let (documents, number) = (self.documents, coming.next);
+                coming.next += 1;
+                let (since, pace) = (Instant::now(), Arc::clone(&self.pace));
+                let body = OnItsWay { since, bytes, pace };
+                coming.by_number.insert(number, body);
+                self.coming = Some(Place { documents, number });
+            }
+        }
+    }
+
     /// All of it.
     pub(super) fn finish(self) -> Bytes {
-        let bytes = self.all.freeze();
+        let bytes = Bytes::from(self.all);
         match self.room {
             Some(room) => Held::bytes(bytes, room),
             None => bytes,
@@ -162,6 +314,8 @@ impl Gathering<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use http_body_util::BodyExt;
 
     use super::*;
@@ -172,14 +326,18 @@ mod tests {
     }
 
     fn all_is_free(documents: &Documents) -> bool {
-        documents.free_bytes() == ALL_DOCUMENTS_BYTES
+        documents.free_bytes() == (ALL_ANSWERS_BYTES, ALL_BODIES_BYTES)
+    }
+
+    fn body_of(documents: &Documents, max_bytes: usize) -> Gathering<'_> {
+        documents.gather(max_bytes, Arc::default())
     }
 
     #[tokio::test]
     async fn an_answer_holds_its_room_until_the_last_of_its_bytes_is_gone() {
         let documents = Documents::default();
         let mut held = documents.hold(answer(1 << 20)).unwrap();
-        assert_eq!(documents.free_bytes(), ALL_DOCUMENTS_BYTES - (1 << 20));
+        assert_eq!(documents.free_bytes().0, ALL_ANSWERS_BYTES - (1 << 20));
         let mut sending = held.frame().await.unwrap().unwrap().into_data().unwrap();
         drop(held);
         let piece = sending.split_to(5);
@@ -196,36 +354,37 @@ mod tests {
         let documents = Documents::default();
         let page = 6_400_000;
         let held: Vec<_> = (0..100)
-            .filter_map(|_| documents.hold(answer(page)))
+            .filter_map(|_| documents.hold(answer(page)).ok())
             .collect();
-        assert_eq!(held.len(), ALL_DOCUMENTS_BYTES / page);
-        assert!(documents.hold(answer(page)).is_none());
+        assert_eq!(held.len(), ALL_ANSWERS_BYTES / page);
+        assert!(documents.hold(answer(page)).is_err());
         let small = documents.hold(answer(SMALL_DOCUMENT_BYTES));
-        assert!(small.is_some());
+        assert!(small.is_ok());
         drop(held);
-        assert!(documents.hold(answer(page)).is_some());
+        assert!(documents.hold(answer(page)).is_ok());
         assert!(all_is_free(&documents));
     }
 
     #[tokio::test(start_paused = true)]
     async fn room_counts_as_short_for_a_while_when_somebody_was_refused() {
         let documents = Documents::default();
-        let all = documents.hold(answer(ALL_DOCUMENTS_BYTES));
-        assert!(all.is_some() && !documents.are_short_of_room());
-        assert!(documents.hold(answer(1 << 20)).is_none());
+        let all = documents.hold(answer(ALL_ANSWERS_BYTES));
+        assert!(all.is_ok() && !documents.are_short_of_room());
+        assert!(documents.hold(answer(1 << 20)).is_err());
         assert!(documents.are_short_of_room());
         tokio::time::sleep(SHORT_FOR).await;
         assert!(!documents.are_short_of_room());
-        assert!(documents.gather(8 << 20).push(&[0; 1 << 20]).is_err());
-        assert!(documents.are_short_of_room());
+        drop(all);
+        assert!(documents.hold(answer(1 << 20)).is_ok());
+        assert!(!documents.are_short_of_room());
     }
 
     #[test]
     fn an_answer_that_is_larger_than_all_room_is_sent_when_it_is_alone() {
         let documents = Documents::default();
-        let largest = documents.hold(answer(ALL_DOCUMENTS_BYTES + 1));
-        assert!(largest.is_some());
-        assert!(documents.hold(answer(SMALL_DOCUMENT_BYTES + 1)).is_none());
+        let largest = documents.hold(answer(ALL_ANSWERS_BYTES + 1));
+        assert!(largest.is_ok());
+        assert!(documents.hold(answer(SMALL_DOCUMENT_BYTES + 1)).is_err());
         drop(largest);
         assert!(all_is_free(&documents));
     }
@@ -233,13 +392,13 @@ mod tests {
     #[test]
     fn a_body_takes_room_as_it_grows_and_gives_it_back() {
         let documents = Documents::default();
-        let mut gathering = documents.gather(8 << 20);
+        let mut gathering = body_of(&documents, 8 << 20);
         gathering.push(&vec![b'x'; SMALL_DOCUMENT_BYTES]).unwrap();
         assert!(all_is_free(&documents), "it is small yet");
-        for taken in [2 * STEP_BYTES, 2 * STEP_BYTES, 3 * STEP_BYTES] {
+        for taken in [STEP_BYTES, 2 * STEP_BYTES, 2 * STEP_BYTES] {
             gathering.push(&vec![b'y'; STEP_BYTES / 2]).unwrap();
-            let free = documents.free_bytes();
-            assert_eq!(free, ALL_DOCUMENTS_BYTES - taken);
+            let free = documents.free_bytes().1;
+            assert_eq!(free, ALL_BODIES_BYTES - taken);
         }
         let body = gathering.finish();
         assert_eq!(body.len(), SMALL_DOCUMENT_BYTES + STEP_BYTES * 3 / 2);
@@ -253,13 +412,13 @@ mod tests {
     fn a_body_that_is_too_large_or_has_no_room_is_given_up_with_its_room() {
         let documents = Documents::default();
         let megabyte = vec![b'x'; 1 << 20];
-        let mut limited = documents.gather(1 << 20);
+        let mut limited = body_of(&documents, 1 << 20);
         limited.push(&megabyte).unwrap();
         let refused = limited.push(b"x");
         assert!(matches!(refused, Err(BodyError::TooLarge { max_bytes }) if max_bytes == 1 << 20));
         drop(limited);
         assert!(all_is_free(&documents));
-        let mut bodies: Vec<_> = (0..20).map(|_| documents.gather(8 << 20)).collect();
+        let mut bodies: Vec<_> = (0..20).map(|_| body_of(&documents, 8 << 20)).collect();
         let mut refused = 0;
         for _ in 0..2 {
             for body in &mut bodies {
@@ -272,8 +431,8 @@ mod tests {
                 }
             }
         }
-        assert_eq!(refused, 8);
-        assert_eq!(documents.free_bytes(), 0);
+        assert_eq!(refused, 28);
+        assert_eq!(documents.free_bytes().1, 0);
         drop(bodies);
         assert!(all_is_free(&documents));
     }
@@ -282,11 +441,138 @@ mod tests {
     fn the_largest_body_of_each_kind_has_room_when_nobody_else_is_there() {
         let documents = Documents::default();
         for bytes in [4 << 20, 8 << 20] {
-            let mut body = documents.gather(bytes);
+            let mut body = body_of(&documents, bytes);
             for _ in 0..bytes >> 10 {
                 body.push(&[b'x'; 1 << 10]).unwrap();
             }
             assert_eq!(body.finish().len(), bytes);
         }
+    }
+
+    /// Fills all room of bodies: each of these has a MiB.
+    fn crowd(documents: &Documents) -> Vec<(Gathering<'_>, Arc<Pace>)> {
+        let body = |_| {
+            let pace = Arc::<Pace>::default();
+            let mut body = documents.gather(8 << 20, Arc::clone(&pace));
+            body.push(&vec![b'x'; 1 << 20]).unwrap();
+            pace.came(1 << 20);
+            (body, pace)
+        };
+        (0..ALL_BODIES_BYTES >> 20).map(body).collect()
+    }
+
+    fn is_refused(documents: &Documents) -> bool {
+        body_of(documents, 8 << 20).push(&[b'x'; 1 << 20]).is_err()
+    }
+
+    fn told(crowd: &[(Gathering<'_>, Arc<Pace>)]) -> usize {
+        let context = Context::from_waker(Waker::noop());
+        let told = crowd.iter().filter(|(_, pace)| pace.waits(&context));
+        told.count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_that_take_too_long_give_way_one_for_each_who_was_refused() {
+        let documents = Documents::default();
+        let mut bodies = crowd(&documents);
+        tokio::time::sleep(longest_hold(1 << 20) - Duration::from_millis(1)).await;
+        assert!(is_refused(&documents));
+        assert_eq!(told(&bodies), 0, "nobody takes too long yet");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        for refused in 1..=3 {
+            assert!(is_refused(&documents));
+            assert_eq!(told(&bodies), refused);
+        }
+        // Who was told is let in again when there is room.
+        bodies.truncate(3);
+        assert!(!is_refused(&documents));
+        drop(bodies);
+        assert!(all_is_free(&documents));
+        assert!(locked(&documents.coming).by_number.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bodies_of_which_next_to_nothing_comes_give_way_sooner() {
+        let documents = Documents::default();
+        let bodies = crowd(&documents);
+        // What came at once makes up for two seconds.
+        for seconds in 0..4 {
+            assert!(is_refused(&documents));
+            assert_eq!(told(&bodies), 0, "after {seconds} seconds");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        let (_, moves) = &bodies[0];
+        moves.came(8 << 10);
+        for refused in 1..bodies.len() {
+            assert!(is_refused(&documents));
+            assert_eq!(told(&bodies), refused);
+        }
+        assert!(is_refused(&documents));
+        assert_eq!(told(&bodies), bodies.len() - 1, "one of them moves");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_grows_may_take_longer_and_one_that_is_whole_never_gives_way() {
+        let documents = Documents::default();
+        let mut large = body_of(&documents, 8 << 20);
+        for _ in 0..7 {
+            large.push(&vec![b'x'; 1 << 20]).unwrap();
+        }
+        let whole = large.finish();
+        let mut bodies = Vec::new();
+        for megabytes in [3, 2] {
+            let pace = Arc::<Pace>::default();
+            let mut body = documents.gather(8 << 20, Arc::clone(&pace));
+            for _ in 0..megabytes {
+                body.push(&vec![b'x'; 1 << 20]).unwrap();
+            }
+            bodies.push((body, pace));
+        }
+        tokio::time::sleep(longest_hold(2 << 20)).await;
+        for _ in 0..3 {
+            assert!(is_refused(&documents));
+            assert_eq!(told(&bodies), 1, "the smaller one");
+        }
+        drop(whole);
+        assert!(!is_refused(&documents));
+    }
+
+    #[test]
+    fn answers_and_bodies_take_no_room_of_each_other() {
+        let documents = Documents::default();
+        let bodies = crowd(&documents);
+        assert!(is_refused(&documents));
+        assert!(documents.hold(answer(ALL_ANSWERS_BYTES)).is_ok());
+        drop(bodies);
+        let _all = documents.hold(answer(ALL_ANSWERS_BYTES));
+        assert!(documents.hold(answer(1 << 20)).is_err());
+        assert!(!is_refused(&documents));
+    }
+
+    #[test]
+    fn what_was_reserved_is_held_by_the_answer_and_by_nobody_when_there_is_none() {
+        let documents = Documents::default();
+        let reserved = documents.reserve(1 << 20).unwrap();
+        assert_eq!(documents.free_bytes().0, ALL_ANSWERS_BYTES - (1 << 20));
+        let held = reserved.hold(answer(1 << 10));
+        assert!(!all_is_free(&documents));
+        drop(held);
+        assert!(all_is_free(&documents));
+        drop(documents.reserve(1 << 20));
+        assert!(all_is_free(&documents));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_lists_are_put_together_at_a_time_and_the_others_wait_for_their_turn() {
+        let documents = Documents::default();
+        let mut turns = Vec::new();
+        for _ in 0..MAX_LISTS {
+            turns.push(documents.list_turn().await.unwrap());
+        }
+        let began = Instant::now();
+        assert!(documents.list_turn().await.is_err());
+        assert_eq!(began.elapsed(), LONGEST_TURN);
+        turns.pop();
+        assert!(documents.list_turn().await.is_ok());
     }
 }

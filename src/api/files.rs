@@ -53,6 +53,7 @@ pub async fn list(call: &mut Call<'_>) -> Result<Reply, ApiError> {
         limit: page.limit,
         behind: None,
     };
+    let _turn = call.app.documents.list_turn().await?;
     let found = match wants_files(&call.params)? {
         true => call.app.store.list_files(&query, call.now).await?,
         false => FilePage::default(),

@@ -53,6 +53,7 @@ enum SortKey {
 pub async fn list(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     authenticate(call, Scope::MediahubRead).await?;
     let page = Page::read(&call.params, &SORT_KEYS)?;
+    let _turn = call.app.documents.list_turn().await?;
     let mut pipelines = all(call.app).await?;
     match page.sort {
         SortKey::CreatedAt => pipelines.sort_by_key(|one| (one.created_at, one.id)),

@@ -100,6 +100,7 @@ pub(super) async fn list(call: &Call<'_>, access: &Access<'_>) -> Result<Reply, 
     ];
     let tells_region = asks.iter().any(|name| call.params.query(name).is_some());
     let is_here = asked.is_none_or(|asked| asked == region(call));
+    let _turn = call.app.documents.list_turn().await?;
     let entries = call.app.store.list(CatalogKind::Bucket).await?;
     let found = entries.iter().filter_map(|entry| match entry {
         CatalogEntry::Bucket(bucket) => Some(bucket),

@@ -29,6 +29,8 @@ const MAX_KEYS: usize = 1000;
 const MAX_LIST_BYTES: usize = 8 << 20;
 /// Most elements of a list: each object has up to five, besides its own.
 const MAX_ELEMENTS: usize = 2 + 6 * MAX_KEYS;
+/// Most bytes of one result beside its names: the elements, an error's code and its message.
+const MAX_RESULT_BYTES: usize = 400;
 /// Objects that are removed at the same time, so that they share a sync.
 const AT_ONCE: usize = 32;
 
@@ -70,6 +72,8 @@ pub(super) async fn many(
     let body = payload.collected(MAX_LIST_BYTES, headers.md5).await?;
     let list = xml::parsed(body, List::read).await?;
     let call = &*call;
+    // Before anything is removed: who did not hear what was would not know.
+    let room = call.app.documents.reserve(list.answer_bytes())?;
     let mut document = Document::new("DeleteResult");
     for batch in list.objects.chunks(AT_ONCE) {
         let removals = batch
@@ -89,7 +93,7 @@ pub(super) async fn many(
             }
         }
     }
-    Ok(Reply::Raw(document.answer()))
+    Ok(Reply::Held(room.hold(document.answer())))
 }
 
 /// Nothing is locked here, so there is nothing to pass by: Amazon refuses the header whatever it says.
@@ -140,6 +144,15 @@ impl List {
             true => Err(xml::malformed()),
             false => Ok(Self { objects, quiet }),
         }
+    }
+
+    /// Most bytes of the answer: each object is named, and may have an error.
+    fn answer_bytes(&self) -> usize {
+        let names = self.objects.iter().map(|object| {
+            let version = object.version.as_deref().unwrap_or_default();
+            xml::text_bytes(&object.key) + xml::text_bytes(version) + MAX_RESULT_BYTES
+        });
+        names.sum()
     }
 }
 

@@ -119,6 +119,7 @@ impl Listing {
     }
 
     async fn answer(&self, call: &Call<'_>) -> Result<Response<ResponseBody>, ApiError> {
+        let _turn = call.app.documents.list_turn().await?;
         let page = call.app.store.list_keys(&self.query, call.now).await?;
         Ok(self.document(&page).answer())
     }

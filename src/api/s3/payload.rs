@@ -181,7 +181,7 @@ impl<'a> Payload<'a> {
         max_bytes: usize,
         md5: Option<Md5>,
     ) -> Result<Bytes, ApiError> {
-        let mut all = self.documents.gather(max_bytes);
+        let mut all = self.documents.gather(max_bytes, self.body.pace());
         while let Some(bytes) = self.next().await? {
             all.push(&bytes)?;
         }

@@ -31,6 +31,7 @@ pub(super) async fn parts(call: &Call<'_>, at: (Bucket, ObjectKey)) -> Result<Re
     let marker = part_marker(call.params.query(marker), marker)?;
     // The index of the part behind the marker, and one more than fits, to see whether there is one.
     let (store, limit) = (&call.app.store, max_parts + 1);
+    let _turn = call.app.documents.list_turn().await?;
     let receipts = store.list_parts(upload.id, marker, limit).await;
     let receipts = receipts.map_err(|error| upload.refusal(error))?;
     let page = receipts.get(..max_parts.min(receipts.len()));
@@ -129,6 +130,7 @@ pub(super) async fn uploads(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Ap
         ..UploadQuery::of(bucket)
     };
     check_marker(call, &query).await?;
+    let _turn = call.app.documents.list_turn().await?;
     let page = call.app.store.list_uploads(&query).await?;
     let mut document = Document::new("ListMultipartUploadsResult");
     document.element("Bucket", query.bucket.as_str());

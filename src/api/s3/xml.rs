@@ -117,6 +117,13 @@ pub(super) fn answer_with(body: ResponseBody) -> Response<ResponseBody> {
     response
 }
 
+/// How many bytes a text has in a document.
+pub(super) fn text_bytes(value: &str) -> usize {
+    let mut text = String::new();
+    push_text(&mut text, value);
+    text.len()
+}
+
 /// Appends text as every document here has it.
 pub(in super::super) fn push_text(text: &mut String, value: &str) {
     for c in value.chars() {
