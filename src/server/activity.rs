@@ -7,8 +7,8 @@
 //!
 //! Never does: end a connection; `connection.rs` does.
 //!
-//! Invariants: an answer is owed from its request to the last piece handed to the protocol, also when it is dropped. Bytes
-//! that only trickle in are no sign of life.
+//! Invariants: an answer is owed from its request to the last piece handed to the protocol, a document until its last byte was sent, also when it
+//! is dropped. Bytes that only trickle in are no sign of life, and keep no answer that nobody takes.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -34,10 +34,11 @@ const PROGRESS_BYTES: usize = 256;
 /// Bytes of a request's body that count as a sign of life; who sends one at a time is as good as silent.
 const MOVED_BYTES: usize = 1024;
 
-/// How far behind a connection may be that is owed large documents, while others are refused theirs for want of room.
+/// How far behind a connection may be that holds documents, while others are refused theirs for want of room. Who takes what it asked for, but slowly, may
+/// take [`crate::api::documents::longest_hold`].
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often it is looked whether that is so.
+/// How often it is looked, while documents are on their way, whether others are refused theirs for want of room.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How long a connection may be quiet.
@@ -95,6 +96,8 @@ pub(super) enum Quiet {
     Fresh,
     Idle,
     Stalled,
+    /// Others were refused for want of the room that it held for too long.
+    Overdue,
 }
 
 /// How busy a connection is.
@@ -116,7 +119,7 @@ pub(super) struct Activity {
     last: Mutex<Instant>,
     /// How fast the peer takes what it is owed.
     taking: Taking,
-    /// Told when a large document is owed: whoever watches looks more often then.
+    /// Told when a document is on its way: whoever watches looks more often then.
     document_owed: Notify,
 }
 
@@ -167,9 +170,19 @@ impl Activity {
     /// Something was asked, answered or handed on; to be called behind each change of the counts.
     fn turned(&self) {
         self.touch();
+        self.count();
+    }
+
+    /// Has it counted from now on for whom the answers wait.
+    fn count(&self) {
         let owed = self.owed.load(Ordering::SeqCst) > 0;
         self.taking
             .turned(owed, self.kind() == Some(Quiet::Stalled));
+    }
+
+    /// Whether an answer waits for the peer to take more of it.
+    fn sends(&self) -> bool {
+        self.owed.load(Ordering::SeqCst) > self.working.load(Ordering::SeqCst)
     }
 
     fn last(&self) -> Instant {
@@ -196,17 +209,18 @@ impl Activity {
         (quiet >= limit).then_some(quiet)
     }
 
-    /// Returns when nothing happened for as long as `limits` allows.
+    /// Returns when nothing happened for as long as `limits` allows, or when documents have been on their way for too long while `is_short` says
+    /// that others want their room.
     pub(super) async fn quiet(&self, limits: Limits, is_short: impl Fn() -> bool) -> Quiet {
         loop {
+            if limits.stalled < NO_LIMIT && self.is_in_the_way() && is_short() {
+                return Quiet::Overdue;
+            }
             let silent = self.last().elapsed();
             let (kind, quiet, limit) = match self.kind() {
                 Some(Quiet::Fresh) => (Quiet::Fresh, silent, limits.fresh),
                 Some(Quiet::Idle) => (Quiet::Idle, silent, limits.idle),
-                Some(Quiet::Stalled) => {
-                    let behind = self.taking.behind();
-                    (Quiet::Stalled, behind, self.stalled(limits, &is_short))
-                }
+                Some(kind) => (kind, self.taking.behind(), limits.stalled),
                 // The deadlines of work are its own; look again later.
                 None => {
                     self.wait(limits.stalled, limits).await;
@@ -221,32 +235,34 @@ impl Activity {
         }
     }
 
-    /// Waits so long at most before it looks again; less when a large document is owed, or will be.
+    /// Waits so long at most before it looks again; less while a document is on its way, or will be.
     async fn wait(&self, most: Duration, limits: Limits) {
-        let shortest = match self.taking.has_documents() {
-            true => limits.stalled.min(LOOK_AGAIN),
-            false => limits.stalled,
+        let shortest = match self.taking.document_due() {
+            Some(_) => limits.stalled.min(LOOK_AGAIN),
+            None => limits.stalled,
         };
         let _ = tokio::time::timeout(most.min(shortest), self.document_owed.notified()).await;
     }
 
-    /// How far behind it may be now.
-    fn stalled(&self, limits: Limits, is_short: impl Fn() -> bool) -> Duration {
-        match self.taking.has_documents() && limits.stalled < NO_LIMIT && is_short() {
-            true => limits.stalled.min(SHORT_PATIENCE),
-            false => limits.stalled,
-        }
+    /// Whether a document should be gone already, or waits for a peer that takes next to nothing.
+    fn is_in_the_way(&self) -> bool {
+        let Some(due) = self.taking.document_due() else {
+            return false;
+        };
+        let waits = self.kind() == Some(Quiet::Stalled);
+        due <= Instant::now() || (waits && self.taking.behind() >= SHORT_PATIENCE)
     }
 
-    /// What kind of quiet it would be now; `None` while we work.
+    /// What kind of quiet it would be now; `None` while we work, or for the rest of requests alone, whose bodies have their own deadlines.
     fn kind(&self) -> Option<Quiet> {
         let owed = self.owed.load(Ordering::SeqCst) > 0;
-        let working = self.working.load(Ordering::SeqCst) > 0;
-        match (owed, working) {
-            (true, true) => None,
-            (true, false) => Some(Quiet::Stalled),
-            (false, _) if self.began.load(Ordering::SeqCst) => Some(Quiet::Idle),
-            (false, _) => Some(Quiet::Fresh),
+        let working = self.working.load(Ordering::SeqCst);
+        let receiving = self.receiving.load(Ordering::SeqCst);
+        match owed {
+            true if working > receiving => None,
+            true => self.sends().then_some(Quiet::Stalled),
+            false if self.began.load(Ordering::SeqCst) => Some(Quiet::Idle),
+            false => Some(Quiet::Fresh),
         }
     }
 }
@@ -271,12 +287,15 @@ impl Busy {
         self.activity.sending_much.store(true, Ordering::SeqCst);
     }
 
-    /// A large document is owed from now on, or no more.
-    pub(super) fn document(&self, owed: bool) {
-        self.activity.taking.document(owed);
-        if owed {
-            self.activity.document_owed.notify_one();
-        }
+    /// A document is on its way, and should be gone by then.
+    pub(super) fn document(&self, due: Instant) {
+        self.activity.taking.document(due);
+        self.activity.document_owed.notify_one();
+    }
+
+    /// It is gone.
+    pub(super) fn document_gone(&self, due: Instant) {
+        self.activity.taking.document_gone(due);
     }
 
     pub(super) fn set_working(&self, working: bool) {
@@ -300,12 +319,21 @@ impl Busy {
     fn receiving(&self) {
         if self.turn_from(OURS, RECEIVING) {
             self.activity.receiving.fetch_add(1, Ordering::SeqCst);
+            self.recount();
         }
     }
 
     fn received(&self) {
         if self.turn_from(RECEIVING, OURS) {
             self.activity.receiving.fetch_sub(1, Ordering::SeqCst);
+            self.recount();
+        }
+    }
+
+    /// This turn is no sign of life, but other answers may wait for the peer alone from now on, or for us.
+    fn recount(&self) {
+        if self.activity.sends() {
+            self.activity.count();
         }
     }
 
@@ -343,6 +371,10 @@ impl<B> Awaited<B> {
     }
 
     fn moved(&mut self, bytes: usize) {
+        // While other answers wait for the peer.
+        if bytes > 0 && self.busy.activity.sends() {
+            self.busy.activity.taking.took(bytes);
+        }
         self.moved_bytes += bytes;
         if self.moved_bytes >= MOVED_BYTES {
             self.moved_bytes = 0;
@@ -387,7 +419,7 @@ mod tests {
     use super::super::owed::Owed;
     use super::*;
     use crate::api::body::full;
-    use crate::api::documents::SMALL_DOCUMENT_BYTES;
+    use crate::api::documents::{SMALL_DOCUMENT_BYTES, longest_hold};
     use http_body_util::BodyExt;
 
     const LIMITS: Limits = Limits {
@@ -423,17 +455,117 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn who_takes_next_to_nothing_of_a_document_goes_soon_while_others_want_its_room() {
-        let large = || full(vec![0; SMALL_DOCUMENT_BYTES + 1]);
-        for (body, is_short, seconds) in [
-            (large(), true, SHORT_PATIENCE.as_secs()),
-            (large(), false, 20),
-            (full("small"), true, 20),
+        let large = SMALL_DOCUMENT_BYTES + 1;
+        for (bytes, is_short, (kind, seconds)) in [
+            (large, true, (Quiet::Overdue, SHORT_PATIENCE.as_secs())),
+            (large, false, (Quiet::Stalled, 20)),
+            (SMALL_DOCUMENT_BYTES, true, (Quiet::Stalled, 20)),
         ] {
             let activity = Arc::new(Activity::new());
-            let _held = Owed::new(body, usize::MAX, Arc::new(activity.begin()));
+            let document = full(vec![0; bytes]);
+            let _held = Owed::new(document, usize::MAX, Arc::new(activity.begin()));
             let began = Instant::now();
-            assert_eq!(activity.quiet(LIMITS, || is_short).await, Quiet::Stalled);
+            assert_eq!(activity.quiet(LIMITS, || is_short).await, kind);
             assert_eq!(began.elapsed().as_secs(), seconds);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn neither_crumbs_nor_work_nor_what_the_protocol_has_keep_the_room_of_a_document() {
+        let activity = Arc::new(Activity::new());
+        let _working = activity.begin();
+        let bytes = SMALL_DOCUMENT_BYTES + 1;
+        let mut body = Owed::new(full(vec![0; bytes]), usize::MAX, Arc::new(activity.begin()));
+        let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert_eq!(piece.len(), bytes);
+        drop(body);
+        let began = Instant::now();
+        let crumbs = async {
+            for _ in 0..100 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                activity.took(8 << 10);
+            }
+        };
+        tokio::select! {
+            () = crumbs => panic!("it keeps the room"),
+            quiet = activity.quiet(LIMITS, || true) => assert_eq!(quiet, Quiet::Overdue),
+        }
+        let late = began.elapsed() - longest_hold(bytes);
+        assert!(late <= LOOK_AGAIN, "{late:?}");
+        drop(piece);
+        let waited = Duration::from_secs(3600);
+        let waited = tokio::time::timeout(waited, activity.quiet(LIMITS, || true)).await;
+        assert!(waited.is_err(), "it is gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_watches_hears_of_a_document_that_comes_later() {
+        let activity = Arc::new(Activity::new());
+        let _working = activity.begin();
+        let bytes = 2 * SMALL_DOCUMENT_BYTES;
+        let began = Instant::now();
+        let asking = async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            let document = full(vec![0; bytes]);
+            let held = Owed::new(document, usize::MAX, Arc::new(activity.begin()));
+            std::future::pending::<()>().await;
+            drop(held);
+        };
+        let limits = Limits {
+            stalled: Duration::from_secs(600),
+            ..LIMITS
+        };
+        tokio::select! {
+            () = asking => {}
+            quiet = activity.quiet(limits, || true) => assert_eq!(quiet, Quiet::Overdue),
+        }
+        let late = began.elapsed() - longest_hold(bytes) - Duration::from_millis(100);
+        assert!(late <= LOOK_AGAIN, "{late:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_our_own_command_asked_for_may_wait_for_ever() {
+        let activity = Arc::new(Activity::new());
+        let document = full(vec![0; 2 * SMALL_DOCUMENT_BYTES]);
+        let _held = Owed::new(document, usize::MAX, Arc::new(activity.begin()));
+        let waited = Duration::from_secs(24 * 3600);
+        let waited = tokio::time::timeout(waited, activity.quiet(Limits::none(), || true)).await;
+        assert!(waited.is_err());
+    }
+
+    /// A body of which so many bytes come each second.
+    fn trickling(
+        bytes: usize,
+        busy: &Arc<Busy>,
+    ) -> Awaited<impl Body<Data = Bytes, Error = std::io::Error> + Unpin + use<>> {
+        let piece = Bytes::from(vec![b'x'; bytes]);
+        let trickle = futures_util::stream::unfold(piece, |piece| async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            Some((Ok::<_, std::io::Error>(Frame::data(piece.clone())), piece))
+        });
+        let body = http_body_util::StreamBody::new(Box::pin(trickle));
+        Awaited::new(body, Arc::clone(busy))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_trickles_keeps_no_answer_that_nobody_takes_and_one_that_moves_does() {
+        for (bytes, stays) in [(1, false), (100, false), (4 << 10, true)] {
+            let activity = Arc::new(Activity::new());
+            let _held = Owed::new(full("answer"), 64, Arc::new(activity.begin()));
+            let busy = Arc::new(activity.begin());
+            let mut body = trickling(bytes, &busy);
+            let reading = async {
+                for _ in 0..100 {
+                    assert!(body.frame().await.is_some());
+                }
+            };
+            tokio::select! {
+                () = reading => assert!(stays, "{bytes} bytes a second keep it"),
+                quiet = activity.quiet(LIMITS, || false) => {
+                    assert_eq!(quiet, Quiet::Stalled);
+                    assert!(!stays, "{bytes} bytes a second do not keep it");
+                }
+            }
         }
     }
 
@@ -469,12 +601,7 @@ mod tests {
         const STANDING: Duration = Duration::from_secs(2);
         let activity = Arc::new(Activity::new());
         let busy = Arc::new(activity.begin());
-        let trickle = futures_util::stream::unfold((), |()| async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            Some((Ok::<_, std::io::Error>(Frame::data(Bytes::from("x"))), ()))
-        });
-        let body = http_body_util::StreamBody::new(Box::pin(trickle));
-        let mut body = Awaited::new(body, Arc::clone(&busy));
+        let mut body = trickling(1, &busy);
         assert_eq!(activity.quiet_for(PATIENCE), None, "it is our turn");
         for _ in 0..3 {
             assert!(body.frame().await.is_some());

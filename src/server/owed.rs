@@ -4,8 +4,8 @@
 //! on. What was handed on is out of our sight, in buffers of the protocol and of the kernel.
 //! Never does: send, or end a connection.
 //!
-//! Invariants: an answer is owed until its last piece is handed on; a document, which is in memory whole, goes in small pieces, so that as long as
-//! much of it is here it is owed.
+//! Invariants: an answer is owed until its last piece is handed on; a document, which is in memory whole, until the last of its bytes is dropped,
+//! for the protocol keeps pieces of it while the socket is full.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,13 +13,45 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
 
 use super::activity::Busy;
-use crate::api::body::ResponseBody;
-use crate::api::documents::SMALL_DOCUMENT_BYTES;
+use crate::api::body::{ResponseBody, full};
+use crate::api::documents::{SMALL_DOCUMENT_BYTES, longest_hold};
 
 /// From this many bytes handed to the connection at once its answer counts as large.
 const MUCH_BYTES: usize = 32 << 10;
+
+/// Bytes of a document that are handed on at once: what was handed on counts as sent to who asks how much is left.
+const DOCUMENT_PIECE_BYTES: usize = 64 << 10;
+
+/// A document that is owed while any of its bytes is here.
+struct OnItsWay {
+    bytes: Bytes,
+    /// When it should be gone.
+    due: Instant,
+    busy: Arc<Busy>,
+}
+
+impl OnItsWay {
+    fn bytes(bytes: Bytes, busy: Arc<Busy>) -> Bytes {
+        let due = Instant::now() + longest_hold(bytes.len());
+        busy.document(due);
+        Bytes::from_owner(Self { bytes, due, busy })
+    }
+}
+
+impl AsRef<[u8]> for OnItsWay {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        self.busy.document_gone(self.due);
+    }
+}
 
 /// An answer's body that keeps its connection busy until it is sent. Between two polls it waits for the peer to make room;
 /// after a poll that found nothing yet, it waits for us.
@@ -29,39 +61,24 @@ pub(super) struct Owed {
     /// Of a frame that was longer than a piece.
     rest: Bytes,
     piece_bytes: usize,
-    is_document: bool,
     busy: Arc<Busy>,
-}
-
-impl Drop for Owed {
-    fn drop(&mut self) {
-        if self.is_document {
-            self.busy.document(false);
-        }
-    }
 }
 
 impl Owed {
     /// A body that is handed on in pieces of at most `piece_bytes`.
     pub(super) fn new(body: ResponseBody, piece_bytes: usize, busy: Arc<Busy>) -> Self {
         busy.set_working(false);
-        let whole = match &body {
-            ResponseBody::Whole(bytes) => bytes.len(),
-            ResponseBody::Streamed(_) => 0,
+        let (body, piece_bytes) = match body {
+            ResponseBody::Whole(bytes) if bytes.len() > SMALL_DOCUMENT_BYTES => (
+                full(OnItsWay::bytes(bytes, Arc::clone(&busy))),
+                piece_bytes.min(DOCUMENT_PIECE_BYTES),
+            ),
+            other => (other, piece_bytes),
         };
-        let is_document = whole > SMALL_DOCUMENT_BYTES;
-        if is_document {
-            busy.document(true);
-        }
         Self {
             body,
             rest: Bytes::new(),
-            // Of a document no more is handed on than is sent soon: it counts as owed until then.
-            piece_bytes: match is_document {
-                true => piece_bytes.min(SMALL_DOCUMENT_BYTES),
-                false => piece_bytes,
-            },
-            is_document,
+            piece_bytes,
             busy,
         }
     }
@@ -144,11 +161,11 @@ mod tests {
     #[tokio::test]
     async fn a_document_is_handed_on_in_small_pieces_whatever_the_protocol() {
         let activity = Arc::new(Activity::new());
-        let document = full(vec![7; 3 * SMALL_DOCUMENT_BYTES]);
+        let document = full(vec![7; 3 * DOCUMENT_PIECE_BYTES]);
         let mut body = Owed::new(document, usize::MAX, Arc::new(activity.begin()));
         for _ in 0..3 {
             let piece = body.frame().await.unwrap().unwrap().into_data().unwrap();
-            assert_eq!(piece.len(), SMALL_DOCUMENT_BYTES);
+            assert_eq!(piece.len(), DOCUMENT_PIECE_BYTES);
         }
         assert!(body.is_end_stream());
     }

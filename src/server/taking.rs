@@ -1,11 +1,11 @@
 //! How fast a peer takes the answers that it is owed.
 //!
-//! Owns: [`Taking`], which knows whether the peer of one connection is owed large documents, which others may want the room of, and how far behind [`SLOWEST_RATE`] it is: the time in which all answers waited for it, less
-//! what the bytes that it took make up for. An answer is in memory, or has its file open, until it is taken, and who takes a few bytes now
-//! and then is as good as one who takes none.
+//! Owns: [`Taking`], which knows how far behind [`SLOWEST_RATE`] the peer of one connection is: the time in which all answers waited for it, less
+//! what the bytes that it took, or sent, make up for. An answer is in memory, or has its file open, until it is taken, and who takes a few bytes now
+//! and then is as good as one who takes none. And when each of the documents that are on their way to it, which others may want the room of, should be gone.
 //! Never does: end a connection, or say how far behind it may be; `activity.rs` and its limits do.
 //!
-//! Invariants: while an answer or the rest of a request is worked on, no time counts; nobody is ahead, so a burst makes up for what was, and not for what comes;
+//! Invariants: while a request is worked on, no time counts; nobody is ahead, so a burst makes up for what was, and not for what comes;
 //! when nothing is owed, all is forgiven.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -26,8 +26,8 @@ struct Standing {
     since: Option<Instant>,
     /// For how long it was before, less what it took since makes up for.
     behind: Duration,
-    /// Large documents that are owed to it.
-    documents: usize,
+    /// When each of the documents on their way to it should be gone.
+    documents: Vec<Instant>,
 }
 
 impl Standing {
@@ -48,7 +48,7 @@ impl Taking {
         standing.since = waits.then(Instant::now);
     }
 
-    /// The peer made room for so many bytes.
+    /// The peer made room for so many bytes, or sent them.
     pub(super) fn took(&self, bytes: usize) {
         let micros = (bytes as u64).saturating_mul(1_000_000) / SLOWEST_RATE;
         let mut standing = self.standing();
@@ -60,18 +60,22 @@ impl Taking {
         }
     }
 
-    /// A large document is owed from now on, or no more.
-    pub(super) fn document(&self, owed: bool) {
-        let mut standing = self.standing();
-        standing.documents = match owed {
-            true => standing.documents + 1,
-            false => standing.documents.saturating_sub(1),
-        };
+    /// A document is on its way, and should be gone by then.
+    pub(super) fn document(&self, due: Instant) {
+        self.standing().documents.push(due);
     }
 
-    /// Whether any is.
-    pub(super) fn has_documents(&self) -> bool {
-        self.standing().documents > 0
+    /// It is gone.
+    pub(super) fn document_gone(&self, due: Instant) {
+        let documents = &mut self.standing().documents;
+        if let Some(place) = documents.iter().position(|other| *other == due) {
+            documents.swap_remove(place);
+        }
+    }
+
+    /// When the first of them should be gone.
+    pub(super) fn document_due(&self) -> Option<Instant> {
+        self.standing().documents.iter().min().copied()
     }
 
     /// How far behind the peer is.
