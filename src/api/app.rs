@@ -220,9 +220,9 @@ pub struct App {
 }
 
 impl App {
-    /// Whether a large document was refused just now, because those of others fill all room.
-    pub(crate) fn is_short_of_room(&self) -> bool {
-        self.documents.are_short_of_room()
+    /// Whether a client that is too slow for its documents is to go, for somebody who was refused his just now: one for each.
+    pub(crate) fn lets_one_go(&self) -> bool {
+        self.documents.lets_one_go()
     }
 }
 

@@ -84,6 +84,8 @@ pub enum BodyError {
     GaveWay,
     /// Too many documents are in memory already.
     NoRoom,
+    /// Too many lists are put together already.
+    NoTurn,
     /// More than the limit, in bytes.
     TooLarge {
         /// The limit in bytes.
@@ -105,6 +107,9 @@ impl fmt::Display for BodyError {
             ),
             Self::NoRoom => f.write_str(
                 "there is no room in memory for a document of this size beside those of others; please try again",
+            ),
+            Self::NoTurn => f.write_str(
+                "too many lists were asked for at the same time; please try again",
             ),
             Self::TooLarge { max_bytes } => write!(f, "the body is larger than {max_bytes} bytes"),
         }

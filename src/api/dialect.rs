@@ -101,7 +101,10 @@ impl Dialect {
 impl RestStyle {
     /// A value in this style.
     pub fn answer(self, status: StatusCode, value: &Value) -> Response<ResponseBody> {
-        let mut response = Response::new(full(rest_value_text(self, value)));
+        let mut text = rest_value_text(self, value);
+        // Room is counted by the length, and a text that grew has up to twice that.
+        text.shrink_to_fit();
+        let mut response = Response::new(full(text));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(

@@ -3,20 +3,23 @@
 //! Owns: [`Documents`], the room for answers that are written whole before they are sent, and for bodies that are read whole before they
 //! are looked at. A client that takes nothing of its answers, or never ends its bodies, has each of them kept, and over HTTP/2 a connection
 //! asks for dozens: without this, three connections held 1.1 GiB of lists.
-//! Never does: wait for room. When there is none the one request is refused, and the others go on; but whoever has held his for longer than
-//! [`longest_hold`] loses it then: the slowest of the bodies here, connections that take too little in `server/activity.rs`.
+//! Never does: wait for room. When there is none the one request is refused, and the others go on; but one of those who are too slow loses his for
+//! it: a body that has been coming for longer than [`longest`] or falls behind here, a connection that takes too little in `server/taking.rs`.
 //!
 //! Invariants: a document of at most [`SMALL_DOCUMENT_BYTES`] needs no room, so refusals are sent. Room is given back with the last of the
 //! bytes, wherever they are: in the handler, in the protocol's buffers, or on their way to the socket. One document always has room when there is
-//! no other. Bodies take none of what answers have, nor answers of theirs. At most [`MAX_LISTS`] lists are put together at a time.
+//! no other. Bodies take none of what answers have, nor answers of theirs. Few lists of each kind are put together at a time ([`Turns`]), also when
+//! those who asked for them have left.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::admission::Pace;
@@ -31,8 +34,11 @@ pub const ALL_BODIES_BYTES: usize = 12 << 20;
 /// Bytes up to which a document is small: thousands of streams may each have one of them.
 pub const SMALL_DOCUMENT_BYTES: usize = 16 << 10;
 
-/// Lists that are put together at a time. A page of them is in memory twice for a moment, as it was read and as it is written.
+/// Lists of keys, and of files, that are put together at a time. A page of them is in memory twice for a moment, as it was read and as it is written.
 const MAX_LISTS: usize = 8;
+
+/// Uploads whose chunks are looked at at a time; those of one take 1.5 MiB at most.
+const MAX_LISTS_OF_CHUNKS: usize = 32;
 
 /// Longest wait for one's turn to put a list together.
 const LONGEST_TURN: Duration = Duration::from_secs(30);
@@ -43,16 +49,49 @@ const STEP_BYTES: usize = 64 << 10;
 /// Time for which room counts as short when somebody was refused: as long as he is told to wait.
 const SHORT_FOR: Duration = Duration::from_secs(5);
 
-/// Bytes that have to come, or go, in a second while others are refused for want of room.
+/// Bytes of a body that have to come in a second while others are refused for want of room.
 const SLOWEST_RATE: usize = 32 << 10;
 
-/// What any document may take beside that.
-const GRACE: Duration = Duration::from_secs(2);
+/// What any body may take beside that, and the longest it may take beside that however large it is.
+const LONGEST: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(32);
 
-/// How long a document of so many bytes may be on its way while others are refused for want of room.
-pub fn longest_hold(bytes: usize) -> Duration {
+/// Connections that are to go at a time, for as many who were refused.
+const MAX_WANTED: usize = 64;
+
+/// How long a body of so many bytes may have been coming while others are refused for want of room.
+fn longest(bytes: usize) -> Duration {
     let micros = (bytes as u64).saturating_mul(1_000_000) / SLOWEST_RATE as u64;
-    GRACE + Duration::from_micros(micros)
+    let longest = *LONGEST.start() + Duration::from_micros(micros);
+    longest.min(*LONGEST.end())
+}
+
+/// Turns to put lists of one kind together.
+#[derive(Debug)]
+pub(super) struct Turns(Arc<Semaphore>);
+
+impl Turns {
+    fn new(most: usize) -> Self {
+        Self(Arc::new(Semaphore::new(most)))
+    }
+
+    /// Has `work` done in a turn, which ends when what is returned beside its outcome is dropped. Work that has begun goes on when whoever asked for it has
+    /// left, and so does its turn: it may be in a thread that cannot be called back.
+    ///
+    /// # Errors
+    /// [`BodyError::NoTurn`] when the turn did not come within [`LONGEST_TURN`].
+    pub(super) async fn take<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<(T, OwnedSemaphorePermit), BodyError> {
+        let turn = Arc::clone(&self.0).acquire_owned();
+        let turn = tokio::time::timeout(LONGEST_TURN, turn).await;
+        let turn = turn.ok().and_then(Result::ok).ok_or(BodyError::NoTurn)?;
+        let done = tokio::spawn(async move { (work.await, turn) }).await;
+        done.map_err(|error| match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => BodyError::NoTurn,
+        })
+    }
 }
 
 /// Room for documents.
@@ -60,10 +99,22 @@ pub fn longest_hold(bytes: usize) -> Duration {
 pub(super) struct Documents {
     answers: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
-    lists: Semaphore,
-    /// When somebody was last refused an answer.
-    refused: Mutex<Option<Instant>>,
+    refused: Mutex<Refused>,
     coming: Mutex<Coming>,
+    /// For lists of keys and of what else the S3 dialect lists.
+    pub(super) keys: Turns,
+    /// For lists of files and pipelines, of which some take seconds.
+    pub(super) files: Turns,
+    /// For what has come of an upload.
+    pub(super) chunks: Turns,
+}
+
+/// Who was refused an answer for want of room.
+#[derive(Debug, Default)]
+struct Refused {
+    last: Option<Instant>,
+    /// Those for whom nobody was let go yet.
+    wanting: usize,
 }
 
 /// The bodies with room that have not ended yet.
@@ -84,7 +135,7 @@ struct OnItsWay {
 impl OnItsWay {
     /// For how long it should have been over, or next to nothing came of it.
     fn overdue(&self) -> Option<Duration> {
-        let overdue = self.since.elapsed().checked_sub(longest_hold(self.bytes));
+        let overdue = self.since.elapsed().checked_sub(longest(self.bytes));
         overdue.max(self.pace.behind())
     }
 }
@@ -124,10 +175,17 @@ impl Held {
 pub(super) struct Reserved(Option<OwnedSemaphorePermit>);
 
 impl Reserved {
-    /// The answer for which it was reserved, which keeps it.
+    /// The answer for which it was reserved, which keeps as much of it as it needs.
     pub(super) fn hold(self, answer: Response<ResponseBody>) -> Response<ResponseBody> {
         answer.map(|body| match (body, self.0) {
-            (ResponseBody::Whole(bytes), Some(room)) => full(Held::bytes(bytes, room)),
+            (ResponseBody::Whole(bytes), Some(mut room)) if bytes.len() > SMALL_DOCUMENT_BYTES => {
+                let needed = bytes.len().min(room.num_permits());
+                // What is split off is what the answer keeps.
+                match room.split(needed) {
+                    Some(room) => full(Held::bytes(bytes, room)),
+                    None => full(bytes),
+                }
+            }
             (other, _) => other,
         })
     }
@@ -138,23 +196,16 @@ impl Default for Documents {
         Self {
             answers: Arc::new(Semaphore::new(ALL_ANSWERS_BYTES)),
             bodies: Arc::new(Semaphore::new(ALL_BODIES_BYTES)),
-            lists: Semaphore::new(MAX_LISTS),
             refused: Mutex::default(),
             coming: Mutex::default(),
+            keys: Turns::new(MAX_LISTS),
+            files: Turns::new(MAX_LISTS),
+            chunks: Turns::new(MAX_LISTS_OF_CHUNKS),
         }
     }
 }
 
 impl Documents {
-    /// Waits for one's turn to put a list together, which is over when this is dropped.
-    ///
-    /// # Errors
-    /// [`BodyError::NoRoom`] when it did not come within [`LONGEST_TURN`].
-    pub(super) async fn list_turn(&self) -> Result<SemaphorePermit<'_>, BodyError> {
-        let turn = tokio::time::timeout(LONGEST_TURN, self.lists.acquire()).await;
-        turn.ok().and_then(Result::ok).ok_or(BodyError::NoRoom)
-    }
-
     /// Room for an answer of at most so many bytes.
     ///
     /// # Errors
@@ -166,7 +217,9 @@ impl Documents {
         // The largest of all takes all room there is.
         let room = take(&self.answers, bytes.min(ALL_ANSWERS_BYTES));
         if room.is_none() {
-            *locked(&self.refused) = Some(Instant::now());
+            let mut refused = locked(&self.refused);
+            refused.last = Some(Instant::now());
+            refused.wanting = (refused.wanting + 1).min(MAX_WANTED);
         }
         room.map(|room| Reserved(Some(room)))
             .ok_or(BodyError::NoRoom)
@@ -199,9 +252,15 @@ impl Documents {
         }
     }
 
-    /// Whether somebody was refused an answer just now: who takes too little of what he asked for is to go.
-    pub(super) fn are_short_of_room(&self) -> bool {
-        locked(&self.refused).is_some_and(|refused| refused.elapsed() < SHORT_FOR)
+    /// Whether somebody who takes too little of his answers is to go for one who was refused just now. For each that is said once.
+    pub(super) fn lets_one_go(&self) -> bool {
+        let mut refused = locked(&self.refused);
+        if refused.last.is_none_or(|last| last.elapsed() >= SHORT_FOR) {
+            refused.wanting = 0;
+        }
+        let goes = refused.wanting > 0;
+        refused.wanting = refused.wanting.saturating_sub(1);
+        goes
     }
 
     #[cfg(test)]
@@ -317,6 +376,7 @@ mod tests {
     use std::task::{Context, Waker};
 
     use http_body_util::BodyExt;
+    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -366,17 +426,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn room_counts_as_short_for_a_while_when_somebody_was_refused() {
+    async fn one_is_let_go_for_each_who_was_refused_just_now() {
         let documents = Documents::default();
         let all = documents.hold(answer(ALL_ANSWERS_BYTES));
-        assert!(all.is_ok() && !documents.are_short_of_room());
+        assert!(all.is_ok() && !documents.lets_one_go());
+        for _ in 0..2 {
+            assert!(documents.hold(answer(1 << 20)).is_err());
+        }
+        assert!(documents.lets_one_go() && documents.lets_one_go());
+        assert!(!documents.lets_one_go(), "two were refused");
         assert!(documents.hold(answer(1 << 20)).is_err());
-        assert!(documents.are_short_of_room());
         tokio::time::sleep(SHORT_FOR).await;
-        assert!(!documents.are_short_of_room());
-        drop(all);
-        assert!(documents.hold(answer(1 << 20)).is_ok());
-        assert!(!documents.are_short_of_room());
+        assert!(!documents.lets_one_go(), "that was long ago");
+        for _ in 0..2 * MAX_WANTED {
+            assert!(documents.hold(answer(1 << 20)).is_err());
+        }
+        let gone = (0..2 * MAX_WANTED).filter(|_| documents.lets_one_go());
+        assert_eq!(gone.count(), MAX_WANTED);
     }
 
     #[test]
@@ -475,7 +541,7 @@ mod tests {
     async fn bodies_that_take_too_long_give_way_one_for_each_who_was_refused() {
         let documents = Documents::default();
         let mut bodies = crowd(&documents);
-        tokio::time::sleep(longest_hold(1 << 20) - Duration::from_millis(1)).await;
+        tokio::time::sleep(longest(1 << 20) - Duration::from_millis(1)).await;
         assert!(is_refused(&documents));
         assert_eq!(told(&bodies), 0, "nobody takes too long yet");
         tokio::time::sleep(Duration::from_millis(1)).await;
@@ -514,21 +580,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_grows_may_take_longer_and_one_that_is_whole_never_gives_way() {
         let documents = Documents::default();
-        let mut large = body_of(&documents, 8 << 20);
-        for _ in 0..7 {
-            large.push(&vec![b'x'; 1 << 20]).unwrap();
-        }
-        let whole = large.finish();
+        let whole = [8, 3].map(|megabytes| {
+            let mut whole = body_of(&documents, 8 << 20);
+            for _ in 0..megabytes {
+                whole.push(&vec![b'x'; 1 << 20]).unwrap();
+            }
+            whole.finish()
+        });
         let mut bodies = Vec::new();
-        for megabytes in [3, 2] {
+        for steps in [10, 6] {
             let pace = Arc::<Pace>::default();
             let mut body = documents.gather(8 << 20, Arc::clone(&pace));
-            for _ in 0..megabytes {
-                body.push(&vec![b'x'; 1 << 20]).unwrap();
+            for _ in 0..steps {
+                body.push(&[b'x'; STEP_BYTES]).unwrap();
             }
             bodies.push((body, pace));
         }
-        tokio::time::sleep(longest_hold(2 << 20)).await;
+        tokio::time::sleep(longest(6 * STEP_BYTES)).await;
         for _ in 0..3 {
             assert!(is_refused(&documents));
             assert_eq!(told(&bodies), 1, "the smaller one");
@@ -554,25 +622,51 @@ mod tests {
         let documents = Documents::default();
         let reserved = documents.reserve(1 << 20).unwrap();
         assert_eq!(documents.free_bytes().0, ALL_ANSWERS_BYTES - (1 << 20));
-        let held = reserved.hold(answer(1 << 10));
-        assert!(!all_is_free(&documents));
+        let held = reserved.hold(answer(SMALL_DOCUMENT_BYTES + 1));
+        let taken = ALL_ANSWERS_BYTES - documents.free_bytes().0;
+        assert_eq!(taken, SMALL_DOCUMENT_BYTES + 1, "as much as it needs");
         drop(held);
-        assert!(all_is_free(&documents));
+        let small = documents
+            .reserve(1 << 20)
+            .unwrap()
+            .hold(answer(SMALL_DOCUMENT_BYTES));
+        assert!(all_is_free(&documents), "it needs none");
+        drop(small);
         drop(documents.reserve(1 << 20));
         assert!(all_is_free(&documents));
     }
 
     #[tokio::test(start_paused = true)]
     async fn few_lists_are_put_together_at_a_time_and_the_others_wait_for_their_turn() {
-        let documents = Documents::default();
-        let mut turns = Vec::new();
-        for _ in 0..MAX_LISTS {
-            turns.push(documents.list_turn().await.unwrap());
-        }
+        let turns = Turns::new(2);
+        let first = turns.take(async { "a page" }).await.unwrap();
+        assert_eq!(first.0, "a page");
+        let second = turns.take(std::future::ready(())).await.unwrap();
         let began = Instant::now();
-        assert!(documents.list_turn().await.is_err());
+        let refused = turns.take(std::future::ready(())).await;
+        assert!(matches!(refused, Err(BodyError::NoTurn)));
         assert_eq!(began.elapsed(), LONGEST_TURN);
-        turns.pop();
-        assert!(documents.list_turn().await.is_ok());
+        drop(second);
+        assert!(turns.take(std::future::ready(())).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_turn_ends_with_its_work_also_when_nobody_waits_for_it() {
+        let turns = Turns::new(1);
+        let (finish, finished) = oneshot::channel::<()>();
+        let mut asking = Box::pin(turns.take(finished));
+        assert!(futures_util::poll!(&mut asking).is_pending());
+        drop(asking);
+        assert!(turns.0.try_acquire().is_err(), "it is still at work");
+        finish.send(()).unwrap();
+        assert!(turns.take(std::future::ready(())).await.is_ok());
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "no page")]
+    async fn work_that_panics_panics_where_it_is_waited_for() {
+        let turns = Turns::new(1);
+        let work = async { panic!("no page") };
+        let _never: Result<((), _), _> = turns.take(work).await;
     }
 }

@@ -338,7 +338,7 @@ impl From<BodyError> for ApiError {
         let code = match &error {
             BodyError::Disconnected(_) => ErrorCode::IncompleteBody,
             BodyError::Stalled(_) => ErrorCode::RequestTimeout,
-            BodyError::GaveWay | BodyError::NoRoom => ErrorCode::SlowDown,
+            BodyError::GaveWay | BodyError::NoRoom | BodyError::NoTurn => ErrorCode::SlowDown,
             BodyError::TooLarge { .. } => ErrorCode::EntityTooLarge,
         };
         Self::new(code, error.to_string()).caused_by(error)

@@ -11,6 +11,7 @@
 //! "DELETE /files/ID".
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -23,7 +24,7 @@ use super::paging::Page;
 use super::params::{Params, said_twice};
 use super::upload_params::future;
 use crate::model::{Id, Scope, Timestamp};
-use crate::store::{FilePage, FileQuery, ObjectChange, ObjectName, SortKey, StoreError};
+use crate::store::{FileQuery, ObjectChange, ObjectName, SortKey, StoreError};
 
 /// Longest id of a Job, in bytes.
 pub const MAX_JOB_BYTES: usize = 64;
@@ -53,11 +54,13 @@ pub async fn list(call: &mut Call<'_>) -> Result<Reply, ApiError> {
         limit: page.limit,
         behind: None,
     };
-    let _turn = call.app.documents.list_turn().await?;
-    let found = match wants_files(&call.params)? {
-        true => call.app.store.list_files(&query, call.now).await?,
-        false => FilePage::default(),
-    };
+    if !wants_files(&call.params)? {
+        return Reply::ok(page.envelope("files", Vec::new(), 0));
+    }
+    let (app, now) = (Arc::clone(call.app), call.now);
+    let reading = async move { app.store.list_files(&query, now).await };
+    let (found, _turn) = call.app.documents.files.take(reading).await?;
+    let found = found?;
     let shown = found
         .files
         .iter()

@@ -2,7 +2,8 @@
 //!
 //! Owns: [`ObjectBody`]: blocks of [`BLOCK_BYTES`], one of them read ahead while the one before it is sent. So a slow
 //! client holds at most two blocks, and a fast one never waits for the disk and the network in turn. All answers together
-//! hold at most [`MAX_LARGE_BLOCKS`]; the others make do with [`SMALL_BLOCK_BYTES`], or a thousand slow readers would hold 2 GiB.
+//! hold at most [`MAX_LARGE_BLOCKS`]; the others make do with [`SMALL_BLOCK_BYTES`], and when [`MAX_SMALL_BLOCKS`] are held with [`CRUMB_BYTES`], or a
+//! thousand slow readers would hold 2 GiB, and ten thousand streams of HTTP/2 as much in small blocks.
 //!
 //! Never does: HTTP headers, ranges or conditions; it is told which part to send.
 //!
@@ -32,10 +33,46 @@ pub const SMALL_BLOCK_BYTES: u64 = 64 << 10;
 /// Most blocks of [`BLOCK_BYTES`] that all answers hold together, on their way out or read ahead.
 pub const MAX_LARGE_BLOCKS: usize = 32;
 
-/// Room for large blocks.
-static ROOM: Semaphore = Semaphore::const_new(MAX_LARGE_BLOCKS);
+/// Most blocks of [`SMALL_BLOCK_BYTES`] that all answers hold together.
+pub const MAX_SMALL_BLOCKS: usize = 512;
 
-/// A large block that gives its room back when the last of it was sent.
+/// Size of one read when those are held too, in bytes.
+pub const CRUMB_BYTES: u64 = 8 << 10;
+
+/// Room for blocks.
+#[derive(Debug)]
+struct Room {
+    large: Semaphore,
+    small: Semaphore,
+}
+
+static ROOM: Room = Room::new(MAX_LARGE_BLOCKS, MAX_SMALL_BLOCKS);
+
+impl Room {
+    const fn new(large: usize, small: usize) -> Self {
+        Self {
+            large: Semaphore::const_new(large),
+            small: Semaphore::const_new(small),
+        }
+    }
+
+    /// How large the next block may be of so many bytes that are left, and its room. What fits into the size below needs none of this one.
+    fn take(&'static self, left: u64) -> (u64, Option<SemaphorePermit<'static>>) {
+        for (room, size, below) in [
+            (&self.large, BLOCK_BYTES, SMALL_BLOCK_BYTES),
+            (&self.small, SMALL_BLOCK_BYTES, CRUMB_BYTES),
+        ] {
+            if left > below
+                && let Ok(permit) = room.try_acquire()
+            {
+                return (left.min(size), Some(permit));
+            }
+        }
+        (left.min(CRUMB_BYTES), None)
+    }
+}
+
+/// A block that gives its room back when the last of it was sent.
 struct Held {
     bytes: Bytes,
     _room: SemaphorePermit<'static>,
@@ -58,8 +95,8 @@ pub struct ObjectBody {
     left: u64,
     /// The checksum of what was given away, when all of the object is sent and its reader does not check it.
     passed: Option<Crc64Hasher>,
-    /// Where room for large blocks comes from.
-    room: &'static Semaphore,
+    /// Where room for blocks comes from.
+    room: &'static Room,
     /// The block that is being read.
     ahead: Option<Block>,
     /// What ends the body, at the next poll.
@@ -84,7 +121,7 @@ impl ObjectBody {
         first: u64,
         length: u64,
         passed: Option<Crc64Hasher>,
-        room: &'static Semaphore,
+        room: &'static Room,
     ) -> Self {
         let mut body = Self {
             reader: Arc::from(reader),
@@ -105,12 +142,7 @@ impl ObjectBody {
         if left == 0 {
             return None;
         }
-        // A short end needs no room.
-        let room = (left > SMALL_BLOCK_BYTES)
-            .then(|| self.room.try_acquire().ok())
-            .flatten();
-        let most = room.as_ref().map_or(SMALL_BLOCK_BYTES, |_| BLOCK_BYTES);
-        let length = left.min(most);
+        let (length, room) = self.room.take(left);
         let (reader, offset) = (Arc::clone(&self.reader), self.next);
         let wanted = usize::try_from(length).unwrap_or(usize::MAX);
         self.next += length;
@@ -318,9 +350,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_room_blocks_are_small_and_sent_blocks_give_their_room_back() {
+    async fn without_room_blocks_are_small_and_then_crumbs_and_sent_blocks_give_their_room_back() {
         let bytes = pattern(3 << 20);
-        let room: &'static Semaphore = Box::leak(Box::new(Semaphore::new(2)));
+        let room: &'static Room = Box::leak(Box::new(Room::new(2, 2)));
         let body = || {
             let reader = object(&bytes, bytes.clone());
             ObjectBody::new(reader, 0, 3 << 20, Some(Crc64Hasher::default()), room)
@@ -329,15 +361,45 @@ mod tests {
             let frame = body.frame().await.unwrap().unwrap();
             frame.into_data().unwrap()
         };
-        let (mut one, mut two, mut three) = (body(), body(), body());
+        let (mut one, mut two) = (body(), body());
+        let mut others = [body(), body(), body()];
         let held = [first_block(&mut one).await, first_block(&mut two).await];
         assert!(held.iter().all(|block| block.len() as u64 == BLOCK_BYTES));
-        let small = first_block(&mut three).await;
-        assert_eq!(small.len() as u64, SMALL_BLOCK_BYTES);
-        assert_eq!(room.available_permits(), 0);
-        drop((held, one, two, three));
+        let mut lengths = Vec::new();
+        let mut smaller = Vec::new();
+        for other in &mut others {
+            smaller.push(first_block(other).await);
+            lengths.push(smaller.last().unwrap().len() as u64);
+        }
+        assert_eq!(lengths, [SMALL_BLOCK_BYTES, SMALL_BLOCK_BYTES, CRUMB_BYTES]);
+        let free = || {
+            (
+                room.large.available_permits(),
+                room.small.available_permits(),
+            )
+        };
+        assert_eq!(free(), (0, 0));
+        assert!(drink(body()).await == (bytes.clone(), true), "in crumbs");
+        drop((held, smaller, one, two, others));
         assert!(drink(body()).await == (bytes.clone(), true));
-        assert_eq!(room.available_permits(), 2);
+        assert_eq!(free(), (2, 2));
+    }
+
+    #[test]
+    fn a_short_end_takes_no_room_of_larger_blocks() {
+        let room: &'static Room = Box::leak(Box::new(Room::new(1, 1)));
+        let taken = |left| {
+            let (length, permit) = room.take(left);
+            (length, permit.is_some(), room.large.available_permits())
+        };
+        assert_eq!(taken(CRUMB_BYTES), (CRUMB_BYTES, false, 1));
+        assert_eq!(taken(CRUMB_BYTES + 1), (CRUMB_BYTES + 1, true, 1));
+        assert_eq!(taken(SMALL_BLOCK_BYTES), (SMALL_BLOCK_BYTES, true, 1));
+        assert_eq!(
+            taken(SMALL_BLOCK_BYTES + 1),
+            (SMALL_BLOCK_BYTES + 1, true, 0)
+        );
+        assert_eq!(taken(2 * BLOCK_BYTES), (BLOCK_BYTES, true, 0));
     }
 
     #[tokio::test]

@@ -10,6 +10,8 @@
 //!
 //! Sources: the hosted API's manual, "POST, GET, PUT, DELETE /pipelines".
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 
@@ -53,8 +55,10 @@ enum SortKey {
 pub async fn list(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     authenticate(call, Scope::MediahubRead).await?;
     let page = Page::read(&call.params, &SORT_KEYS)?;
-    let _turn = call.app.documents.list_turn().await?;
-    let mut pipelines = all(call.app).await?;
+    let app = Arc::clone(call.app);
+    let reading = async move { all(&app).await };
+    let (pipelines, _turn) = call.app.documents.files.take(reading).await?;
+    let mut pipelines = pipelines?;
     match page.sort {
         SortKey::CreatedAt => pipelines.sort_by_key(|one| (one.created_at, one.id)),
         SortKey::UpdatedAt => pipelines.sort_by_key(|one| (one.updated_at, one.id)),

@@ -11,6 +11,8 @@
 //!
 //! Sources: the hosted API's manual, "POST, PUT, GET /files/uploads", and its "Initiate File Upload" of 2017.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::app::Site;
@@ -96,7 +98,10 @@ pub async fn inspect(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
         }
         check_file(call.app, &session).await?;
     }
-    let receipts = call.app.store.receipts(id).await?;
+    let app = Arc::clone(call.app);
+    let reading = async move { app.store.receipts(id).await };
+    let (receipts, _turn) = call.app.documents.chunks.take(reading).await?;
+    let receipts = receipts?;
     let with_md5s = call.params.flag("chunk_md5s")?;
     let form = (scope == Scope::MediahubWrite).then(|| signed_form(call, &session, &wish));
     if form.is_some() {

@@ -34,10 +34,6 @@ const PROGRESS_BYTES: usize = 256;
 /// Bytes of a request's body that count as a sign of life; who sends one at a time is as good as silent.
 const MOVED_BYTES: usize = 1024;
 
-/// How far behind a connection may be that holds documents, while others are refused theirs for want of room. Who takes what it asked for, but slowly, may
-/// take [`crate::api::documents::longest_hold`].
-const SHORT_PATIENCE: Duration = Duration::from_secs(2);
-
 /// How often it is looked, while documents are on their way, whether others are refused theirs for want of room.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -209,11 +205,11 @@ impl Activity {
         (quiet >= limit).then_some(quiet)
     }
 
-    /// Returns when nothing happened for as long as `limits` allows, or when documents have been on their way for too long while `is_short` says
-    /// that others want their room.
-    pub(super) async fn quiet(&self, limits: Limits, is_short: impl Fn() -> bool) -> Quiet {
+    /// Returns when nothing happened for as long as `limits` allows, or when its documents are overdue and `is_wanted` says that others want their
+    /// room, which is asked then only.
+    pub(super) async fn quiet(&self, limits: Limits, is_wanted: impl Fn() -> bool) -> Quiet {
         loop {
-            if limits.stalled < NO_LIMIT && self.is_in_the_way() && is_short() {
+            if limits.stalled < NO_LIMIT && self.taking.is_overdue() && is_wanted() {
                 return Quiet::Overdue;
             }
             let silent = self.last().elapsed();
@@ -237,20 +233,11 @@ impl Activity {
 
     /// Waits so long at most before it looks again; less while a document is on its way, or will be.
     async fn wait(&self, most: Duration, limits: Limits) {
-        let shortest = match self.taking.document_due() {
-            Some(_) => limits.stalled.min(LOOK_AGAIN),
-            None => limits.stalled,
+        let shortest = match self.taking.has_documents() {
+            true => limits.stalled.min(LOOK_AGAIN),
+            false => limits.stalled,
         };
         let _ = tokio::time::timeout(most.min(shortest), self.document_owed.notified()).await;
-    }
-
-    /// Whether a document should be gone already, or waits for a peer that takes next to nothing.
-    fn is_in_the_way(&self) -> bool {
-        let Some(due) = self.taking.document_due() else {
-            return false;
-        };
-        let waits = self.kind() == Some(Quiet::Stalled);
-        due <= Instant::now() || (waits && self.taking.behind() >= SHORT_PATIENCE)
     }
 
     /// What kind of quiet it would be now; `None` while we work, or for the rest of requests alone, whose bodies have their own deadlines.
@@ -287,15 +274,15 @@ impl Busy {
         self.activity.sending_much.store(true, Ordering::SeqCst);
     }
 
-    /// A document is on its way, and should be gone by then.
-    pub(super) fn document(&self, due: Instant) {
-        self.activity.taking.document(due);
+    /// A document of so many bytes is on its way.
+    pub(super) fn document(&self, bytes: usize) {
+        self.activity.taking.document(bytes);
         self.activity.document_owed.notify_one();
     }
 
     /// It is gone.
-    pub(super) fn document_gone(&self, due: Instant) {
-        self.activity.taking.document_gone(due);
+    pub(super) fn document_gone(&self, bytes: usize) {
+        self.activity.taking.document_gone(bytes);
     }
 
     pub(super) fn set_working(&self, working: bool) {
@@ -419,7 +406,7 @@ mod tests {
     use super::super::owed::Owed;
     use super::*;
     use crate::api::body::full;
-    use crate::api::documents::{SMALL_DOCUMENT_BYTES, longest_hold};
+    use crate::api::documents::SMALL_DOCUMENT_BYTES;
     use http_body_util::BodyExt;
 
     const LIMITS: Limits = Limits {
@@ -457,7 +444,7 @@ mod tests {
     async fn who_takes_next_to_nothing_of_a_document_goes_soon_while_others_want_its_room() {
         let large = SMALL_DOCUMENT_BYTES + 1;
         for (bytes, is_short, (kind, seconds)) in [
-            (large, true, (Quiet::Overdue, SHORT_PATIENCE.as_secs())),
+            (large, true, (Quiet::Overdue, 2)),
             (large, false, (Quiet::Stalled, 20)),
             (SMALL_DOCUMENT_BYTES, true, (Quiet::Stalled, 20)),
         ] {
@@ -490,8 +477,9 @@ mod tests {
             () = crumbs => panic!("it keeps the room"),
             quiet = activity.quiet(LIMITS, || true) => assert_eq!(quiet, Quiet::Overdue),
         }
-        let late = began.elapsed() - longest_hold(bytes);
-        assert!(late <= LOOK_AGAIN, "{late:?}");
+        // 8 KiB a second make up for a quarter of it.
+        let took = began.elapsed().as_secs_f64();
+        assert!((2.0..4.0).contains(&took), "{took} s");
         drop(piece);
         let waited = Duration::from_secs(3600);
         let waited = tokio::time::timeout(waited, activity.quiet(LIMITS, || true)).await;
@@ -519,8 +507,8 @@ mod tests {
             () = asking => {}
             quiet = activity.quiet(limits, || true) => assert_eq!(quiet, Quiet::Overdue),
         }
-        let late = began.elapsed() - longest_hold(bytes) - Duration::from_millis(100);
-        assert!(late <= LOOK_AGAIN, "{late:?}");
+        let took = began.elapsed().as_secs_f64();
+        assert!((2.1..2.7).contains(&took), "{took} s");
     }
 
     #[tokio::test(start_paused = true)]

@@ -59,8 +59,11 @@ const ALL_WINDOWS_BYTES: usize = 32 * 1024 * 1024;
 /// Streams whose windows a connection has room for: one that nobody reads is not to hold up the others.
 const STREAMS_AHEAD: u32 = 4;
 
-/// Bytes of answers that wait to be sent, on one HTTP/2 stream.
-const MAX_SEND_BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes of answers that wait to be sent, on one HTTP/2 stream: the first while there are many, the last while there are few.
+const SEND_BUFFER_BYTES: RangeInclusive<usize> = 16 * 1024..=256 * 1024;
+
+/// Bytes of answers that wait to be sent on all streams together, as far as the smallest buffer allows.
+const ALL_SEND_BUFFERS_BYTES: usize = 32 * 1024 * 1024;
 
 /// Time between two pings on a silent HTTP/2 connection.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -107,6 +110,11 @@ impl Conversation {
             let busy = conversation.activity.begin();
             Arc::clone(&conversation).answer(busy, request, piece_bytes)
         })
+    }
+
+    /// Whether it is to go for somebody who found no room. What the admin listener answers has none.
+    fn is_in_the_way(&self) -> bool {
+        self.door == Door::Public && self.shared.app.lets_one_go()
     }
 
     async fn answer(
@@ -233,6 +241,13 @@ fn window_bytes(connections: usize) -> (u32, u32) {
     )
 }
 
+/// The bytes of answers that wait to be sent on each stream of a connection that comes to so many others.
+fn send_buffer_bytes(connections: usize) -> usize {
+    let streams = capacity::streams(connections) as usize;
+    let share = ALL_SEND_BUFFERS_BYTES / connections.max(1) / streams;
+    share.clamp(*SEND_BUFFER_BYTES.start(), *SEND_BUFFER_BYTES.end())
+}
+
 async fn serve_http2<S>(conversation: &Arc<Conversation>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -248,7 +263,7 @@ where
         .max_header_list_size(u32::try_from(MAX_HEADER_BYTES).unwrap_or(u32::MAX))
         .initial_stream_window_size(of_stream)
         .initial_connection_window_size(of_connection)
-        .max_send_buf_size(MAX_SEND_BUFFER_BYTES)
+        .max_send_buf_size(send_buffer_bytes(others))
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
@@ -278,7 +293,7 @@ where
                     return;
                 }
             }
-            quiet = activity.quiet(limits, || shared.app.is_short_of_room()) => {
+            quiet = activity.quiet(limits, || conversation.is_in_the_way()) => {
                 if leaving || quiet != Quiet::Idle {
                     return tracing::debug!(?quiet, "connection ended: it was quiet for too long");
                 }
@@ -352,6 +367,11 @@ mod tests {
         assert_eq!(window_bytes(4), (2 << 20, 8 << 20));
         assert_eq!(window_bytes(16), (512 << 10, 2 << 20));
         assert_eq!(window_bytes(1000), (64 << 10, 256 << 10));
+        assert_eq!(
+            [0, 1, 4, 16].map(send_buffer_bytes),
+            [256 << 10, 256 << 10, 128 << 10, 32 << 10]
+        );
+        assert_eq!(send_buffer_bytes(1000), 16 << 10);
         let all = |window: fn((u32, u32)) -> u32| -> u64 {
             let windows = (1..=200).map(|n| u64::from(window(window_bytes(n))));
             windows.sum()

@@ -13,11 +13,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::Instant;
 
 use super::activity::Busy;
 use crate::api::body::{ResponseBody, full};
-use crate::api::documents::{SMALL_DOCUMENT_BYTES, longest_hold};
+use crate::api::documents::SMALL_DOCUMENT_BYTES;
 
 /// From this many bytes handed to the connection at once its answer counts as large.
 const MUCH_BYTES: usize = 32 << 10;
@@ -28,16 +27,13 @@ const DOCUMENT_PIECE_BYTES: usize = 64 << 10;
 /// A document that is owed while any of its bytes is here.
 struct OnItsWay {
     bytes: Bytes,
-    /// When it should be gone.
-    due: Instant,
     busy: Arc<Busy>,
 }
 
 impl OnItsWay {
     fn bytes(bytes: Bytes, busy: Arc<Busy>) -> Bytes {
-        let due = Instant::now() + longest_hold(bytes.len());
-        busy.document(due);
-        Bytes::from_owner(Self { bytes, due, busy })
+        busy.document(bytes.len());
+        Bytes::from_owner(Self { bytes, busy })
     }
 }
 
@@ -49,7 +45,7 @@ impl AsRef<[u8]> for OnItsWay {
 
 impl Drop for OnItsWay {
     fn drop(&mut self) {
-        self.busy.document_gone(self.due);
+        self.busy.document_gone(self.bytes.len());
     }
 }
 

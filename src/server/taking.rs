@@ -2,11 +2,11 @@
 //!
 //! Owns: [`Taking`], which knows how far behind [`SLOWEST_RATE`] the peer of one connection is: the time in which all answers waited for it, less
 //! what the bytes that it took, or sent, make up for. An answer is in memory, or has its file open, until it is taken, and who takes a few bytes now
-//! and then is as good as one who takes none. And when each of the documents that are on their way to it, which others may want the room of, should be gone.
+//! and then is as good as one who takes none. And whether it is too slow for the documents that are on their way to it, which others may want the room of.
 //! Never does: end a connection, or say how far behind it may be; `activity.rs` and its limits do.
 //!
 //! Invariants: while a request is worked on, no time counts; nobody is ahead, so a burst makes up for what was, and not for what comes;
-//! when nothing is owed, all is forgiven.
+//! when nothing is owed, all is forgiven. While documents are on their way all time counts for these: they are here whole, whatever else is worked on.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -15,6 +15,15 @@ use tokio::time::Instant;
 
 /// Bytes of answers that make up for a second of waiting; as of uploads, half of what goes over a bad mobile network.
 const SLOWEST_RATE: u64 = 4 << 10;
+
+/// Bytes in a second that make up for it while documents are on their way, at least.
+const SLOWEST_RATE_OF_DOCUMENTS: u64 = 32 << 10;
+
+/// Seconds in which all documents that are on their way are to be gone: who asked for many has to take them faster.
+const DOCUMENT_SECONDS: u64 = 30;
+
+/// How far behind that a peer may be.
+const PATIENCE_OF_DOCUMENTS: Duration = Duration::from_secs(2);
 
 /// How one peer takes its answers.
 #[derive(Debug, Default)]
@@ -26,8 +35,47 @@ struct Standing {
     since: Option<Instant>,
     /// For how long it was before, less what it took since makes up for.
     behind: Duration,
-    /// When each of the documents on their way to it should be gone.
-    documents: Vec<Instant>,
+    /// What is on its way to it.
+    documents: Documents,
+}
+
+/// The documents on their way to one peer.
+#[derive(Debug, Default)]
+struct Documents {
+    count: usize,
+    bytes: u64,
+    /// Since when no byte made up for anything, and how far behind it was then.
+    since: Option<Instant>,
+    behind: Duration,
+}
+
+impl Documents {
+    fn behind(&self) -> Duration {
+        let waited = self.since.map(|since| since.elapsed());
+        self.behind + waited.unwrap_or_default()
+    }
+
+    fn took(&mut self, bytes: usize) {
+        let rate = SLOWEST_RATE_OF_DOCUMENTS.max(self.bytes / DOCUMENT_SECONDS);
+        let micros = (bytes as u64).saturating_mul(1_000_000) / rate;
+        let behind = self.behind();
+        self.behind = behind.saturating_sub(Duration::from_micros(micros));
+        self.since = self.since.map(|_| Instant::now());
+    }
+
+    fn begin(&mut self, bytes: usize) {
+        self.count += 1;
+        self.bytes += bytes as u64;
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn end(&mut self, bytes: usize) {
+        self.count = self.count.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes as u64);
+        if self.count == 0 {
+            *self = Self::default();
+        }
+    }
 }
 
 impl Standing {
@@ -55,27 +103,28 @@ impl Taking {
         standing.behind = standing
             .behind()
             .saturating_sub(Duration::from_micros(micros));
-        if standing.since.is_some() {
-            standing.since = Some(Instant::now());
-        }
+        standing.since = standing.since.map(|_| Instant::now());
+        standing.documents.took(bytes);
     }
 
-    /// A document is on its way, and should be gone by then.
-    pub(super) fn document(&self, due: Instant) {
-        self.standing().documents.push(due);
+    /// A document of so many bytes is on its way.
+    pub(super) fn document(&self, bytes: usize) {
+        self.standing().documents.begin(bytes);
     }
 
     /// It is gone.
-    pub(super) fn document_gone(&self, due: Instant) {
-        let documents = &mut self.standing().documents;
-        if let Some(place) = documents.iter().position(|other| *other == due) {
-            documents.swap_remove(place);
-        }
+    pub(super) fn document_gone(&self, bytes: usize) {
+        self.standing().documents.end(bytes);
     }
 
-    /// When the first of them should be gone.
-    pub(super) fn document_due(&self) -> Option<Instant> {
-        self.standing().documents.iter().min().copied()
+    /// Whether any is on its way.
+    pub(super) fn has_documents(&self) -> bool {
+        self.standing().documents.count > 0
+    }
+
+    /// Whether the peer is too slow for those that are, if others want their room.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.standing().documents.behind() >= PATIENCE_OF_DOCUMENTS
     }
 
     /// How far behind the peer is.
@@ -135,5 +184,46 @@ mod tests {
         assert_eq!(taking.behind(), Duration::from_secs(6));
         taking.turned(false, false);
         assert_eq!(taking.behind(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn documents_are_overdue_when_less_than_their_rate_was_taken_whatever_is_worked_on() {
+        for (bytes, rate, stays) in [
+            (100 << 10, 31 << 10, false),
+            (100 << 10, 33 << 10, true),
+            // What is gone in half a minute.
+            (6000 << 10, 190 << 10, false),
+            (6000 << 10, 210 << 10, true),
+        ] {
+            let taking = Taking::default();
+            taking.document(bytes);
+            taking.turned(true, false);
+            let mut seconds = 0;
+            while seconds < 100 && !taking.is_overdue() {
+                pass(1).await;
+                taking.took(rate);
+                seconds += 1;
+            }
+            assert_eq!(seconds == 100, stays, "{bytes} at {rate}: {seconds} s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_of_a_document_is_overdue_soon_and_all_is_forgiven_when_it_is_gone() {
+        let taking = Taking::default();
+        assert!(!taking.is_overdue() && !taking.has_documents());
+        taking.document(1 << 20);
+        pass(1).await;
+        taking.document(20 << 10);
+        assert!(!taking.is_overdue());
+        pass(1).await;
+        assert!(taking.is_overdue());
+        taking.document_gone(1 << 20);
+        assert!(taking.is_overdue() && taking.has_documents());
+        taking.document_gone(20 << 10);
+        assert!(!taking.is_overdue() && !taking.has_documents());
+        pass(100).await;
+        taking.document(20 << 10);
+        assert!(!taking.is_overdue());
     }
 }

@@ -8,6 +8,8 @@
 //!
 //! Source: Amazon S3 API Reference, the operations of these names.
 
+use std::sync::Arc;
+
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 
@@ -100,8 +102,10 @@ pub(super) async fn list(call: &Call<'_>, access: &Access<'_>) -> Result<Reply, 
     ];
     let tells_region = asks.iter().any(|name| call.params.query(name).is_some());
     let is_here = asked.is_none_or(|asked| asked == region(call));
-    let _turn = call.app.documents.list_turn().await?;
-    let entries = call.app.store.list(CatalogKind::Bucket).await?;
+    let app = Arc::clone(call.app);
+    let reading = async move { app.store.list(CatalogKind::Bucket).await };
+    let (entries, _turn) = call.app.documents.keys.take(reading).await?;
+    let entries = entries?;
     let found = entries.iter().filter_map(|entry| match entry {
         CatalogEntry::Bucket(bucket) => Some(bucket),
         _ => None,

@@ -73,7 +73,9 @@ pub(super) async fn complete(
     let named = xml::parsed(body, named_parts).await?;
     check_order(&upload, &named)?;
     if upload.session.state == UploadState::Uploading {
-        let receipts = call.app.store.receipts(upload.id).await;
+        let (app, id) = (Arc::clone(call.app), upload.id);
+        let reading = async move { app.store.receipts(id).await };
+        let (receipts, _turn) = call.app.documents.chunks.take(reading).await?;
         let receipts = receipts.map_err(|error| upload.refusal(error))?;
         let parts = chosen(&upload, &receipts, &named)?;
         claims.check(&upload, &parts)?;

@@ -8,6 +8,8 @@
 //!
 //! Source: Amazon S3 API Reference, "ListObjectsV2", "ListObjects", "ListObjectVersions".
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Response;
@@ -119,9 +121,10 @@ impl Listing {
     }
 
     async fn answer(&self, call: &Call<'_>) -> Result<Response<ResponseBody>, ApiError> {
-        let _turn = call.app.documents.list_turn().await?;
-        let page = call.app.store.list_keys(&self.query, call.now).await?;
-        Ok(self.document(&page).answer())
+        let (app, query, now) = (Arc::clone(call.app), self.query.clone(), call.now);
+        let reading = async move { app.store.list_keys(&query, now).await };
+        let (page, _turn) = call.app.documents.keys.take(reading).await?;
+        Ok(self.document(&page?).answer())
     }
 
     fn document(&self, page: &KeyPage) -> Document {

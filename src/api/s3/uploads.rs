@@ -9,6 +9,8 @@
 //!
 //! Source: Amazon S3 API Reference, the operations of these names.
 
+use std::sync::Arc;
+
 use super::super::call::{Call, Reply};
 use super::super::error::ApiError;
 use super::buckets::owner;
@@ -30,9 +32,9 @@ pub(super) async fn parts(call: &Call<'_>, at: (Bucket, ObjectKey)) -> Result<Re
     let marker = "part-number-marker";
     let marker = part_marker(call.params.query(marker), marker)?;
     // The index of the part behind the marker, and one more than fits, to see whether there is one.
-    let (store, limit) = (&call.app.store, max_parts + 1);
-    let _turn = call.app.documents.list_turn().await?;
-    let receipts = store.list_parts(upload.id, marker, limit).await;
+    let (app, id, limit) = (Arc::clone(call.app), upload.id, max_parts + 1);
+    let reading = async move { app.store.list_parts(id, marker, limit).await };
+    let (receipts, _turn) = call.app.documents.chunks.take(reading).await?;
     let receipts = receipts.map_err(|error| upload.refusal(error))?;
     let page = receipts.get(..max_parts.min(receipts.len()));
     let page = page.unwrap_or_default();
@@ -130,8 +132,10 @@ pub(super) async fn uploads(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Ap
         ..UploadQuery::of(bucket)
     };
     check_marker(call, &query).await?;
-    let _turn = call.app.documents.list_turn().await?;
-    let page = call.app.store.list_uploads(&query).await?;
+    let (app, asked) = (Arc::clone(call.app), query.clone());
+    let reading = async move { app.store.list_uploads(&asked).await };
+    let (page, _turn) = call.app.documents.keys.take(reading).await?;
+    let page = page?;
     let mut document = Document::new("ListMultipartUploadsResult");
     document.element("Bucket", query.bucket.as_str());
     document.element("KeyMarker", &shown(&key_marker, encoded));

@@ -93,6 +93,8 @@ impl Document {
     pub(super) fn finish(mut self) -> String {
         let root = self.root;
         self.close(root);
+        // Room is counted by the length, and a text that grew has up to twice that.
+        self.text.shrink_to_fit();
         self.text
     }
 
