@@ -77,6 +77,7 @@
 //! | the answers that an uploader wants | `api/answer_style.rs`; what it asks in a query `api/uploader_query.rs` |
 //! | how a form is read | `api/form_reader.rs` |
 //! | what a refused form is told | `policy/explain.rs`; the likely causes `policy/cause/` and `api/explain/cause/` |
+//! | how text of others is shown to a terminal | `model/printable.rs` |
 //! | what an explanation must not show | `policy/mask.rs` |
 //! | how long explanations are kept, and how many | `api/explain/kept.rs` |
 //! | how a session ends | `store/embedded/closing.rs`; how it is aborted, `abort.rs`; how its object is made whole, `complete.rs`; when that is tried again, `retry.rs`; what is done to its file, `folding.rs`; what its chunks say together, `receipts.rs` |

@@ -10,6 +10,8 @@
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use crate::model::turns_direction;
+
 /// Everything but letters, digits and the marks that RFC 3986 calls unreserved (each is an `attr-char` of RFC 8187).
 pub const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
@@ -44,8 +46,7 @@ pub fn is_attachment(stored: &str) -> bool {
 /// The name without what no file system takes, and without the marks that turn the direction of writing (they show
 /// `exe.mp4` for `4pm.exe`): each becomes `_`. `.`, `..` and nothing become `download`.
 pub fn safe_name(name: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let is_unsafe = |c: char| c.is_control() || turns(c) || matches!(c, '/' | '\\');
+    let is_unsafe = |c: char| c.is_control() || turns_direction(c) || matches!(c, '/' | '\\');
     let clean = name
         .chars()
         .map(|c| if is_unsafe(c) { '_' } else { c })
@@ -81,6 +82,7 @@ mod tests {
             ),
             ("a\r\nX: y", "attachment; filename=\"a__X: y\""),
             ("a\\b", "attachment; filename=\"a_b\""),
+            ("\u{61c}4pm.exe", "attachment; filename=\"_4pm.exe\""),
             (
                 "100%.txt",
                 "attachment; filename=\"100_.txt\"; filename*=UTF-8''100%25.txt",

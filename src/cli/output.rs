@@ -9,6 +9,7 @@
 use std::io::{self, Write};
 
 use super::Failure;
+use crate::model::printable;
 
 /// Prints one or more lines of an answer.
 ///
@@ -27,20 +28,10 @@ pub(super) fn say(text: &str) -> Result<(), Failure> {
 /// Prints a complaint, each line behind the program's name.
 pub(super) fn complain(text: &str) {
     let mut stderr = io::stderr().lock();
-    for line in text.lines().map(printable) {
+    for line in text.lines().map(|line| printable(line, &['\t'])) {
         // When standard error is gone there is nobody left to tell.
         let _written = writeln!(stderr, "pillarbox: {line}");
     }
-}
-
-/// Text that others chose, without what would move the cursor, talk to the terminal, or turn the direction of writing.
-pub(super) fn printable(text: &str) -> String {
-    let turns = |c| matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let shown = |c: char| match c.is_control() && c != '\t' || turns(c) {
-        true => char::REPLACEMENT_CHARACTER,
-        false => c,
-    };
-    text.chars().map(shown).collect()
 }
 
 /// Prints rows in columns that are as wide as their widest cell.
@@ -48,7 +39,7 @@ pub(super) fn printable(text: &str) -> String {
 /// # Errors
 /// As [`say`].
 pub(super) fn table(heads: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
-    let shown = |row: &Vec<String>| row.iter().map(|cell| printable(cell)).collect();
+    let shown = |row: &Vec<String>| row.iter().map(|cell| printable(cell, &[])).collect();
     let rows: Vec<Vec<String>> = rows.iter().map(shown).collect();
     // Once for all rows: a table of tokens may have 100,000.
     let mut widths: Vec<usize> = heads.iter().map(|head| head.len()).collect();

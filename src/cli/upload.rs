@@ -20,8 +20,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Failure;
 use super::client::Client;
-use super::output::{complain, printable, say};
-use crate::model::MAX_CHUNKS;
+use super::output::{complain, say};
+use crate::model::{MAX_CHUNKS, printable};
 
 mod form;
 mod session;
@@ -100,7 +100,10 @@ impl Upload {
             return Err(Failure::new(CHANGED));
         }
         let file_id = session.finish(plan.count).await?;
-        say(&format!("{file_id}  {}", printable(session.object_key())))
+        say(&format!(
+            "{file_id}  {}",
+            printable(session.object_key(), &[])
+        ))
     }
 
     async fn session(&self, client: Client) -> Result<Session, Failure> {

@@ -10,8 +10,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use super::control::{Control, cell};
-use super::output::{complain, printable, say};
+use super::output::{complain, say};
 use super::{Failure, Settings};
+use crate::model::printable;
 
 #[derive(Args, Debug)]
 pub(super) struct Verify {
@@ -56,7 +57,7 @@ impl Progress {
     fn take(&mut self, line: &Value) {
         let number = |member: &str| line.get(member).and_then(Value::as_u64);
         if let Some(reason) = line.get("damaged").and_then(Value::as_str) {
-            let message = format!("{}: {reason}", printable(&cell(line, "object")));
+            let message = format!("{}: {reason}", printable(&cell(line, "object"), &[]));
             self.bar.suspend(|| complain(&message));
         } else if line.get("error").is_some() {
             self.bar.suspend(|| complain(&cell(line, "error")));

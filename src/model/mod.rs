@@ -31,6 +31,7 @@ mod key_limits;
 mod lifecycle;
 mod object;
 mod parts;
+mod printable;
 mod settings;
 mod tags;
 mod time;
@@ -50,6 +51,7 @@ pub use key_limits::{Action, BeyondLimits, KeyLimits, LimitsError, Permission, T
 pub use lifecycle::{Expiration, LifecycleFilter, LifecycleRule};
 pub use object::{Attributes, HeaderSet, ObjectMeta, PipelineRef};
 pub use parts::{ChecksumType, ObjectParts, PartRules, WholeChecksum};
+pub use printable::{printable, turns_direction};
 pub use settings::{BucketSetting, SettingKind, SettingValue, SharedRules};
 pub use tags::{TagError, Tags};
 pub use time::Timestamp;

@@ -19,10 +19,10 @@ use serde_json::Value;
 use super::judge::{Hashed, conclude};
 use super::{Options, Told, body_of, form_post, look_at, place};
 use crate::api::error::ApiError;
-use crate::api::explain::page::printable;
 use crate::api::explain::seen::{Asked, Seen};
 use crate::api::part_head::PartHead;
 use crate::api::post_refusal::{no_file, policy_error};
+use crate::model::printable;
 
 /// Most entries that are looked at.
 const MAX_ENTRIES: usize = 10_000;
@@ -81,7 +81,7 @@ async fn of_entry(at: usize, entry: &Value, options: &Options) -> Told {
         notes.push(format!("It was answered with {status}."));
     }
     let mut told = of_form(&head, request, options, notes).await;
-    told.source = Some(format!("entry {at}: POST {}", printable(url, false)));
+    told.source = Some(format!("entry {at}: POST {}", printable(url, &[])));
     told
 }
 

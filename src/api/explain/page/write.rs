@@ -8,37 +8,22 @@ use std::fmt::Write as _;
 
 use super::{Block, Page};
 use crate::api::dialect::escape;
-
-/// Text that a terminal only shows: no control characters but line ends, and none that turn the direction of writing.
-pub(in super::super) fn printable(text: &str, keeps_lines: bool) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' if keeps_lines => shown.push(c),
-            '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                shown.extend(c.escape_unicode());
-            }
-            c if c.is_control() => shown.extend(c.escape_default()),
-            c => shown.push(c),
-        }
-    }
-    shown
-}
+use crate::model::printable;
 
 impl Page {
     /// The page for a terminal.
     pub fn text(&self) -> String {
-        let mut out = printable(&self.title, false);
+        let mut out = printable(&self.title, &[]);
         for block in &self.blocks {
             match block {
                 Block::Heading(heading) => {
                     let _ = write!(out, "\n\n{heading}");
                 }
                 Block::Say(words) => {
-                    let _ = write!(out, "\n  {}", printable(words, false));
+                    let _ = write!(out, "\n  {}", printable(words, &[]));
                 }
                 Block::Verbatim(lines) => {
-                    for line in printable(lines, true).lines() {
+                    for line in printable(lines, &['\n']).lines() {
                         let _ = write!(out, "\n  {line}");
                     }
                 }
@@ -51,7 +36,7 @@ impl Page {
 
     /// The page for a browser; it needs no script and loads nothing.
     pub fn html(&self) -> String {
-        let title = escape(&printable(&self.title, false));
+        let title = escape(&printable(&self.title, &[]));
         let mut out = format!(
             "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title><style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n"
         );
@@ -61,10 +46,10 @@ impl Page {
                     let _ = writeln!(out, "<h2>{heading}</h2>");
                 }
                 Block::Say(words) => {
-                    let _ = writeln!(out, "<p>{}</p>", escape(&printable(words, false)));
+                    let _ = writeln!(out, "<p>{}</p>", escape(&printable(words, &[])));
                 }
                 Block::Verbatim(lines) => {
-                    let _ = writeln!(out, "<pre>{}</pre>", escape(&printable(lines, true)));
+                    let _ = writeln!(out, "<pre>{}</pre>", escape(&printable(lines, &['\n'])));
                 }
                 Block::Rows(rows) => html_rows(&mut out, rows),
             }
@@ -88,7 +73,7 @@ fn text_rows(out: &mut String, rows: &[[String; 2]]) {
         .max()
         .unwrap_or(0);
     for [label, value] in rows {
-        let (label, value) = (printable(label, false), printable(value, false));
+        let (label, value) = (printable(label, &[]), printable(value, &[]));
         let line = format!("  {label:width$}  {value}");
         let _ = write!(out, "\n{}", line.trim_end());
     }
@@ -97,7 +82,7 @@ fn text_rows(out: &mut String, rows: &[[String; 2]]) {
 fn html_rows(out: &mut String, rows: &[[String; 2]]) {
     out.push_str("<table>\n");
     for [label, value] in rows {
-        let (label, value) = (printable(label, false), printable(value, false));
+        let (label, value) = (printable(label, &[]), printable(value, &[]));
         let (label, value) = (escape(&label), escape(&value));
         let _ = match value.is_empty() {
             true => writeln!(out, "<tr><td colspan=\"2\">{label}</td></tr>"),
