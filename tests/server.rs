@@ -910,13 +910,12 @@ async fn a_reload_shows_the_new_certificate_and_a_bad_one_changes_nothing() {
 
 #[test]
 fn who_is_told_to_stop_before_it_is_ready_stops() {
-    let (mut server, format) = Server::begin_and_stand_still(tempfile::tempdir().unwrap(), &[]);
+    let (mut server, lock) = Server::begin_and_stand_still(tempfile::tempdir().unwrap(), &[]);
     server.signal(Signal::TERM);
     eventually("the stop", || {
         server.log().contains("stopping before").then_some(())
     });
-    // What it reads is no format, but nobody asks any more.
-    drop(format);
+    drop(lock);
     let status = server.wait();
     assert!(status.success(), "{status}: {}", server.log());
     assert!(!server.folder().join("ports").exists());
@@ -929,10 +928,9 @@ fn a_reload_that_is_asked_for_before_the_server_is_ready_is_done_when_it_is() {
     let [certificate, key] =
         ["cert.pem", "key.pem"].map(|name| folder.path().join(name).display().to_string());
     let flags = ["--certificate", &certificate, "--private-key", &key];
-    let (server, mut format) = Server::begin_and_stand_still(folder, &flags);
+    let (server, lock) = Server::begin_and_stand_still(folder, &flags);
     server.signal(Signal::HUP);
-    format.write_all(b"pillarbox 1 of-this-test\n").unwrap();
-    drop(format);
+    drop(lock);
     eventually("the reload", || {
         server.log().contains("certificate reloaded").then_some(())
     });

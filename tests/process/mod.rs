@@ -13,11 +13,11 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -45,6 +45,15 @@ pub fn stdout(output: &Output) -> String {
 
 pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Holds the lock of a data folder, as a server on it would, until what is returned is closed.
+pub fn hold_lock(data: &Path) -> fs::File {
+    let mut options = fs::File::options();
+    options.write(true).create(true).truncate(false);
+    let lock = options.open(data.join("LOCK")).unwrap();
+    flock(&lock, FlockOperation::NonBlockingLockExclusive).unwrap();
+    lock
 }
 
 /// Asks until `found` answers.
@@ -111,27 +120,21 @@ impl Server {
         server
     }
 
-    /// A server of the folder's data that stands still in the middle of its start, until what is returned is written to or closed: it
-    /// reads `FORMAT`, which is a pipe.
+    /// A server of the folder's data that stands still in the middle of its start, until what is returned is closed: it waits for the
+    /// lock, 10 s at most.
     pub fn begin_and_stand_still(folder: TempDir, flags: &[&str]) -> (Self, fs::File) {
         let data = folder.path().join("data");
-        let format = data.join("FORMAT");
         fs::create_dir(&data).unwrap();
-        let made = Command::new("mkfifo").arg(&format).status().unwrap();
-        assert!(made.success());
+        let lock = hold_lock(&data);
         let mut command = pillarbox();
         command.arg("serve").arg("--data").arg(data).args(flags);
         Self::with_ports(&mut command, &folder);
         let mut server = Self::begin(command, folder);
-        let mut options = fs::File::options();
-        // Fails until there is somebody who reads.
-        let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap();
-        options.write(true).custom_flags(nonblocking);
-        let format = eventually("the start", || {
+        eventually("the start", || {
             assert!(server.is_running(), "{}", server.log());
-            options.open(&format).ok()
+            server.log().contains("another process uses").then_some(())
         });
-        (server, format)
+        (server, lock)
     }
 
     fn with_ports(command: &mut Command, folder: &TempDir) {

@@ -98,10 +98,8 @@ pub(super) async fn clear_away(
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::super::complete::{self, MAX_FOLDS};
-    use super::super::disk::FileName;
+    use super::super::disk::{FileName, Gate};
     use super::super::rebuild;
     use super::*;
     use crate::store::embedded::EmbeddedStore;
@@ -109,35 +107,6 @@ mod tests {
         Folder, NOW, full, full_and_large, full_and_misplaced, read, until, upload,
     };
     use crate::store::{ObjectName, ObjectStore as _};
-
-    /// Stands in the place of a spill, and holds who opens it until it is dropped. What was there is then there again.
-    struct Gate {
-        spill: PathBuf,
-        aside: PathBuf,
-        fifo: PathBuf,
-    }
-
-    impl Gate {
-        fn before(store: &EmbeddedStore, id: Id, number: u32) -> Self {
-            let spill = store.engine.disk.path(FileName::Spill(id, number));
-            let place = |name| store.engine.options.data.join(name);
-            let (aside, fifo) = (place("aside"), place("fifo"));
-            std::fs::rename(&spill, &aside).unwrap();
-            let (mode, kind) = (rustix::fs::Mode::RWXU, rustix::fs::FileType::Fifo);
-            rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).unwrap();
-            std::fs::hard_link(&fifo, &spill).unwrap();
-            Self { spill, aside, fifo }
-        }
-    }
-
-    impl Drop for Gate {
-        fn drop(&mut self) {
-            let _ = std::fs::rename(&self.aside, &self.spill);
-            // Lets go whoever is held; what he has opened cannot be read.
-            let mut both = std::fs::OpenOptions::new();
-            let _ = both.read(true).write(true).open(&self.fifo);
-        }
-    }
 
     /// An upload whose chunks are just being copied, and somebody who waits for it.
     struct Copied {
@@ -152,7 +121,7 @@ mod tests {
             true => (full_and_misplaced(store).await, 0, Some(1), 4),
             false => (full(store, upload("session.bin")).await, 1, None, 2),
         };
-        let gate = Gate::before(store, id, gate);
+        let gate = Gate::before(store.engine.disk.path(FileName::Spill(id, gate)));
         let target = target.map_or(FileName::Main(id), |n| FileName::Spill(id, n));
         let target = store.engine.disk.path(target);
         let before = std::fs::metadata(&target).map_or(0, |file| file.len());

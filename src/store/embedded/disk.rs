@@ -393,3 +393,6 @@ fn present<T>(result: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
         other => other.map(Some),
     }
 }
+
+#[cfg(test)]
+pub(super) use self::open::gate::Gate;

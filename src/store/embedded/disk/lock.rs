@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use super::open::{no_link, open_options};
+use super::open::{no_link, open_options, regular};
 use super::{Disk, blocks, direct};
 use crate::store::StoreError;
 use crate::store::embedded::fuse::Fuse;
@@ -49,7 +49,7 @@ impl Disk {
 
 fn take(path: &Path) -> io::Result<File> {
     let file = open_options().create(true).truncate(false).open(path);
-    let file = file.map_err(no_link)?;
+    let file = regular(file.map_err(no_link)?)?;
     let began = Instant::now();
     let mut told = false;
     loop {

@@ -1,6 +1,7 @@
 //! How files of the data folder are opened and made.
 //!
-//! Owns: their rights, and that nothing is followed that stands in their place.
+//! Owns: their rights, and that nothing is followed or waited for that stands in their place: whoever opens a FIFO to read waits for
+//! somebody who writes.
 //! Never does: judge whose the folder is; `cli/ownership.rs` does, before it is locked. Look at the folders on the way: an operator may have
 //! put `index` or `objects` elsewhere by a link of his own.
 //!
@@ -17,12 +18,14 @@ use rustix::io::Errno;
 
 /// A symbolic link is not followed.
 const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
+/// What is no file keeps nobody waiting; for a file it means nothing.
+const NO_WAIT: i32 = OFlags::NONBLOCK.bits().cast_signed();
 
 /// For reading and writing, and never where a symbolic link leads: whoever has put one there, it is no file of ours.
 pub(super) fn open_options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).mode(0o600);
-    options.custom_flags(NO_LINK);
+    options.custom_flags(NO_LINK | NO_WAIT);
     options
 }
 
@@ -48,6 +51,64 @@ pub(super) fn no_link(error: io::Error) -> io::Error {
 
 /// To read a small file that this process itself has written.
 pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
-    let file = File::options().read(true).custom_flags(NO_LINK).open(path);
-    file.map_err(no_link)
+    let options = open_options_of(NO_LINK | NO_WAIT);
+    regular(options.open(path).map_err(no_link)?)
+}
+
+fn open_options_of(flags: i32) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags);
+    options
+}
+
+/// Fails with what is open where it is something else than a file: there would be nothing to read, or no end of it.
+pub(super) fn regular(file: File) -> io::Result<File> {
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::other(
+            "it is no regular file, but a folder, a FIFO, a socket or a device",
+        )),
+    }
+}
+
+/// To read the file of an upload or object, which an operator may have put elsewhere.
+pub(super) fn open_through_links(path: &Path) -> io::Result<File> {
+    #[cfg(test)]
+    gate::pass(path);
+    regular(open_options_of(NO_WAIT).open(path)?)
+}
+
+#[cfg(test)]
+pub(in super::super) mod gate {
+    //! Where tests hold who opens a file.
+
+    use std::path::{Path, PathBuf};
+    use std::sync::{Condvar, Mutex};
+
+    static CLOSED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+    static OPENED: Condvar = Condvar::new();
+
+    /// Holds who opens a file until it is dropped.
+    pub(in super::super::super) struct Gate(PathBuf);
+
+    impl Gate {
+        pub(in super::super::super) fn before(path: PathBuf) -> Self {
+            CLOSED.lock().unwrap().push(path.clone());
+            Self(path)
+        }
+    }
+
+    impl Drop for Gate {
+        fn drop(&mut self) {
+            CLOSED.lock().unwrap().retain(|path| *path != self.0);
+            OPENED.notify_all();
+        }
+    }
+
+    /// Waits while the gate is closed.
+    pub(super) fn pass(path: &Path) {
+        let is_closed = |closed: &mut Vec<PathBuf>| closed.iter().any(|gate| gate == path);
+        let closed = CLOSED.lock().unwrap();
+        drop(OPENED.wait_while(closed, is_closed).unwrap());
+    }
 }

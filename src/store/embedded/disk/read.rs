@@ -15,6 +15,7 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 use rustix::io::{Errno, ReadWriteFlags};
 
+use super::open::open_through_links;
 use super::{Disk, FileName, present};
 use crate::store::StoreError;
 
@@ -28,7 +29,7 @@ impl Disk {
         name: FileName,
     ) -> Result<Option<File>, StoreError> {
         let path = self.path(name);
-        present(self.run_at("open a file", &path, || File::open(&path)))
+        present(self.run_at("open a file", &path, || open_through_links(&path)))
     }
 
     /// Opens a file for reading if that needs no disk; `None` otherwise, also when it is not there.
@@ -37,7 +38,7 @@ impl Disk {
         name: FileName,
     ) -> Result<Option<File>, StoreError> {
         self.run("open a file", || {
-            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
             let cached = ResolveFlags::CACHED;
             match rustix::fs::openat2(CWD, self.path(name), flags, Mode::empty(), cached) {
                 Ok(file) => Ok(Some(File::from(file))),

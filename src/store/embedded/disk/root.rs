@@ -469,6 +469,49 @@ mod tests {
         fs::remove_file(&victim).unwrap();
     }
 
+    /// Makes a FIFO, which keeps whoever opens it to read waiting for a writer, and lets go of him after a while.
+    fn fifo(path: &Path) {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let _ = fs::remove_file(path);
+        mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    }
+
+    #[test]
+    fn nobody_waits_for_what_is_no_file() {
+        use std::time::Duration;
+        let folder = Folder::new();
+        let data = folder.options().data;
+        let disk = Disk::open(&data, Fuse::default()).unwrap();
+        let id = Id::new(crate::store::embedded::tests::NOW, [7; 8]);
+        let object = disk.path(FileName::Main(id));
+        for path in [&data.join("FORMAT"), &data.join("catalog.json"), &object] {
+            fifo(path);
+        }
+        let (told, heard) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let opened = disk.open_to_read(FileName::Main(id)).map(|_| None);
+            for read in [disk.read_format(), disk.read_catalog(), opened] {
+                let said = read.map_err(|error| error.to_string());
+                let _ = told.send(said.unwrap_err());
+            }
+        });
+        for path in [&data.join("FORMAT"), &data.join("catalog.json"), &object] {
+            let said = heard.recv_timeout(Duration::from_secs(5));
+            let said = said.expect("nobody writes into it");
+            for word in [path.to_str().unwrap(), "no regular file"] {
+                assert!(said.contains(word), "{said}");
+            }
+        }
+        let data = data.join("other");
+        fs::create_dir(&data).unwrap();
+        fifo(&data.join("LOCK"));
+        let said = Disk::lock(&data, Fuse::default()).unwrap_err().to_string();
+        assert!(
+            said.contains("LOCK") && said.contains("no regular file"),
+            "{said}"
+        );
+    }
+
     #[test]
     fn of_an_index_that_did_not_become_whole_nothing_stays() {
         let folder = Folder::new();

@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
@@ -48,8 +48,7 @@ fn deadline(bytes: u64) -> Duration {
 
 /// Bytes of the log of an index, as far as that is known.
 fn log_bytes(folder: &Path) -> u64 {
-    let file = File::open(folder.join("db")).and_then(|file| file.metadata());
-    file.map_or(0, |file| file.len())
+    fs::metadata(folder.join("db")).map_or(0, |file| file.len())
 }
 
 /// Opens sled in a thread of its own, so that a hang or a panic is only an error.
@@ -116,6 +115,11 @@ fn too_slow(deadline: Duration) -> StoreError {
 
 /// Reads what sled will read, so that it meets nothing that cannot be read.
 fn check(folder: &Path, end: Instant) -> Result<(), OpenError> {
+    if let Some(place) = unfit(folder) {
+        let words = "it is no regular file, but a FIFO, a socket or a device; an index that is lost is rebuilt from the objects";
+        let error = StoreError::failed("read the index", io::Error::other(words));
+        return Err(OpenError::Io(error.at(&place)));
+    }
     let looked = faults::around("read the index", || {
         let Some(log) = lock(folder, end)? else {
             return Ok(());
@@ -129,6 +133,14 @@ fn check(folder: &Path, end: Instant) -> Result<(), OpenError> {
         Err(error) if is_otherwise(&error) => Ok(()),
         Err(error) => Err(OpenError::Io(unreadable(error))),
     }
+}
+
+/// What is neither file nor folder, for which sled might wait without end: a FIFO to which nobody writes.
+fn unfit(folder: &Path) -> Option<PathBuf> {
+    let places = fs::read_dir(folder).ok()?.flatten();
+    places
+        .map(|entry| entry.path())
+        .find(|place| fs::metadata(place).is_ok_and(|found| !found.is_file() && !found.is_dir()))
 }
 
 fn is_otherwise(error: &io::Error) -> bool {
