@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use form::{Form, SECRET, content_type};
-use process::{Server, eventually, pillarbox, run, stderr, stdout};
+use process::{Server, eventually, hold_lock, pillarbox, run, stderr, stdout};
 use rustix::process::Signal;
 
 const PIPELINE: &str = "547f3eede4b025bcbff38657";
@@ -841,8 +841,11 @@ fn an_empty_folder_in_which_everybody_writes_is_taken_for_oneself_and_the_superu
     done(&run(&token));
     let found = fs::metadata(&data).unwrap();
     assert_eq!(found.mode() & 0o7777, 0o2775);
-    set_mode(&data, 0o777);
     let remedy = format!("chmod -R o-w {shown}");
+    // Where names are only their owners' to change, others may still make new ones.
+    set_mode(&data, 0o1777);
+    assert!(stderr(&run(&token)).contains(&remedy));
+    set_mode(&data, 0o777);
     if found.uid() != 0 {
         let made = run(&token);
         assert!(String::from_utf8_lossy(&made.stderr).contains(&remedy));
@@ -852,6 +855,82 @@ fn an_empty_folder_in_which_everybody_writes_is_taken_for_oneself_and_the_superu
     for verb in [&token[..], &["serve", "--data", shown]] {
         let said = failed(&run(verb));
         assert!(said.contains(&remedy), "{said}");
+    }
+}
+
+#[test]
+fn a_folder_that_others_may_change_by_the_time_it_is_locked_is_not_used() {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+    let place = tempfile::tempdir().unwrap();
+    // Others are only told, and a server would serve then.
+    if fs::metadata(place.path()).unwrap().uid() != 0 {
+        return;
+    }
+    for verb in [
+        &["serve"][..],
+        &["token", "create", "--name", "x"],
+        &["reindex"],
+    ] {
+        let data = place.path().join(verb[0]);
+        let shown = data.to_str().unwrap();
+        fs::create_dir(&data).unwrap();
+        let is_there = verb[0] == "reindex";
+        if is_there {
+            done(&run(&["token", "create", "--name", "x", "--data", shown]));
+        }
+        let lock = hold_lock(&data);
+        let said = fs::File::create(place.path().join("stderr")).unwrap();
+        let mut command = pillarbox();
+        command.args(verb).args(["--data", shown]).stderr(said);
+        let mut child = command.spawn().unwrap();
+        let said = || fs::read_to_string(place.path().join("stderr")).unwrap();
+        eventually("the wait for the lock", || {
+            said().contains("another process uses").then_some(())
+        });
+        fs::set_permissions(&data, fs::Permissions::from_mode(0o777)).unwrap();
+        drop(lock);
+        let deadline = std::time::Instant::now() + process::SOON;
+        let status = loop {
+            match child.try_wait().unwrap() {
+                None if std::time::Instant::now() > deadline => child.kill().unwrap(),
+                None => std::thread::sleep(std::time::Duration::from_millis(10)),
+                Some(status) => break status,
+            }
+        };
+        assert_eq!(status.code(), Some(1), "{verb:?}: {}", said());
+        let told = format!("everybody may write in {shown}");
+        assert!(said().contains(&told), "{verb:?}: {}", said());
+        assert_eq!(data.join("FORMAT").exists(), is_there, "{verb:?}");
+    }
+}
+
+#[test]
+fn a_start_says_what_is_no_file_and_does_not_wait_for_it() {
+    for name in ["LOCK", "FORMAT", "catalog.json", "index/db", "index/conf"] {
+        let place = tempfile::tempdir().unwrap();
+        let data = place.path().join("data");
+        let shown = data.to_str().unwrap();
+        done(&run(&["token", "create", "--name", "x", "--data", shown]));
+        let path = data.join(name);
+        let _absent = fs::remove_file(&path);
+        assert!(
+            Command::new("mkfifo")
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
+        let mut asked = Command::new("timeout");
+        asked.arg("10").arg(env!("CARGO_BIN_EXE_pillarbox"));
+        let said = failed(
+            &asked
+                .args(["token", "list", "--data", shown])
+                .output()
+                .unwrap(),
+        );
+        for word in [path.to_str().unwrap(), "no regular file"] {
+            assert!(said.contains(word), "{name}: {said}");
+        }
     }
 }
 

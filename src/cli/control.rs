@@ -23,7 +23,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use super::launch::{close, open_store};
-use super::ownership::{FORMAT, owner_of, refuse_foreign};
+use super::ownership::{FORMAT, judged, owner_of, refuse_foreign};
 use super::{Failure, Settings, chain};
 use crate::api::app::{App, Clock};
 use crate::api::body::{RequestBody, ResponseBody};
@@ -108,7 +108,7 @@ impl Control {
         refuse_foreign(&config.store.data)?;
         telemetry::init_of_verb();
         let clock = Clock::system();
-        let store = open_store(config.store.options_of_verb(), &clock).await?;
+        let store = open_store(judged(config.store.options_of_verb()), &clock).await?;
         match App::start(config.app.clone(), Arc::clone(&store), clock).await {
             Ok(app) => Ok(Self::Here { app, store }),
             Err(error) => {

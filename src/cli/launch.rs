@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tempfile::NamedTempFile;
 
 use super::control::remedy;
-use super::ownership::refuse_to_serve_foreign;
+use super::ownership::{judge_to_serve, refuse_to_serve_foreign};
 use super::{Failure, LAST_WAIT, chain};
 use crate::api::app::{App, Clock};
 use crate::config::{Config, StoreConfig};
@@ -110,7 +110,11 @@ async fn open_unless_stopped(
     signals: &mut Signals,
 ) -> Result<Option<Arc<dyn Store>>, Failure> {
     let _patience = systemd::starting();
-    let mut opening = pin!(open_store(config.options(), clock));
+    let options = embedded::Options {
+        judge: judge_to_serve,
+        ..config.options()
+    };
+    let mut opening = pin!(open_store(options, clock));
     tokio::select! {
         store = &mut opening => store.map(Some),
         () = signals.stop() => {

@@ -4,25 +4,30 @@
 //! than his own, or everybody, may write in. Whoever may change the names in there could put an index of his own in place. All else the
 //! system's own rights decide: who may write in a folder of another's by its group may have a store there, and where everybody may write
 //! others than the superuser are told so, once. Volumes of containers begin so: of an empty folder of this user's own the right is taken.
+//! A folder like `/tmp`, where names are only their owners' to change (the sticky bit), is no exception: others may make files in it that are
+//! looked for there. But the right is taken from no such folder, which may be everybody's for a reason.
 //!
 //! Never does: look above the data folder. Judge what the file system makes up: where a file that is made now gets the
 //! same owner, or lets everybody write too, owners and rights say nothing.
 //!
-//! Invariant: a symbolic link counts as what it is and as what it leads to; the owner of the store may have put it there.
+//! Invariants: a symbolic link counts as what it is and as what it leads to; the owner of the store may have put it there. A folder is
+//! judged before anything is made in it, and again when it is locked, before anything in it is read: another user may have made it
+//! meanwhile, or opened it to others. What passes then is only its owner's to change.
 
 use std::fs::Permissions;
 use std::io;
-use std::mem;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Failure;
 use super::output::complain;
+use crate::store::embedded::Options;
 
 /// What whoever is not the owner of a data folder may do.
 const AS_THAT_USER: &str =
     "run this as that user, or start the server first and then run it as root";
-/// Bits of a folder's mode: its group may write, everybody may, and names are only their owners' to change.
+/// Bits of a folder's mode: its group may write, everybody may, and names that are there are only their owners' to change.
 const GROUP_WRITES: u32 = 0o020;
 const ALL_WRITE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
@@ -38,6 +43,18 @@ pub(super) fn refuse_foreign(data: &Path) -> Result<(), Failure> {
 /// The same for a server.
 pub(super) fn refuse_to_serve_foreign(data: &Path) -> Result<(), Failure> {
     refuse(data, "run the server as that user", &Process::this())
+}
+
+/// Options of a verb that opens the store itself, by which the folder is judged again.
+pub(super) fn judged(options: Options) -> Options {
+    let judge =
+        |data: &Path| refuse_foreign(data).map_err(|failure| io::Error::other(failure.message));
+    Options { judge, ..options }
+}
+
+/// The same for a server.
+pub(super) fn judge_to_serve(data: &Path) -> io::Result<()> {
+    refuse_to_serve_foreign(data).map_err(|failure| io::Error::other(failure.message))
 }
 
 /// As whom this runs.
@@ -66,8 +83,9 @@ enum Fault {
 }
 
 fn refuse(data: &Path, remedy: &str, process: &Process) -> Result<(), Failure> {
+    /// Whether somebody was told that everybody may write there; once is enough.
+    static IS_TOLD: AtomicBool = AtomicBool::new(false);
     keep_for_oneself(data);
-    let mut is_told = false;
     for place in places(data) {
         // What is not there is made for this user alone; whoever opens the store says what else is wrong.
         let Ok(found) = std::fs::symlink_metadata(&place) else {
@@ -85,7 +103,7 @@ fn refuse(data: &Path, remedy: &str, process: &Process) -> Result<(), Failure> {
                 if process.is_root || fault != Fault::All {
                     return Err(told);
                 }
-                if !mem::replace(&mut is_told, true) {
+                if !IS_TOLD.swap(true, Ordering::Relaxed) {
                     complain(&told.message);
                 }
             }
@@ -124,7 +142,7 @@ fn fault(metadata: &std::fs::Metadata, process: &Process) -> Option<Fault> {
     if process.is_root && owner != 0 {
         return Some(Fault::Owner(owner));
     }
-    if !metadata.is_dir() || mode & STICKY != 0 {
+    if !metadata.is_dir() {
         return None;
     }
     if mode & ALL_WRITE != 0 {
@@ -177,6 +195,11 @@ fn told(
         Fault::Group(group) => format!(
             "group {group}, which is none of this process, may write in {place} (user {owner}, mode {mode:04o}); take that from it \
              (chmod {all}g-w {whose}), {another}"
+        ),
+        // It may be everybody's for a reason.
+        Fault::All if mode & STICKY != 0 && !has_store => format!(
+            "everybody may make files in {place} (user {owner}, mode {mode:04o}), which would be taken for the store's; name a folder in it \
+             that is not there yet: it is made for this user alone"
         ),
         Fault::All => format!(
             "everybody may write in {place} (user {owner}, mode {mode:04o}); take that from them (chmod {all}o-w {whose}), {another}"
@@ -238,7 +261,8 @@ mod tests {
                 (0o755, false),
                 (0o777, true),
                 (0o2777, true),
-                (0o1777, false),
+                (0o1777, true),
+                (0o1775, false),
             ] {
                 set_mode(&place, mode);
                 assert_eq!(refusal(data.path(), false, &[]), None);
@@ -313,7 +337,11 @@ mod tests {
         let is_root = owner_of(place.path()) == Some(0);
         for (mode, kept) in [(0o777, 0o775), (0o2777, 0o2775), (0o1777, 0o1777)] {
             set_mode(place.path(), mode);
-            assert_eq!(refusal(place.path(), is_root, &[0]), None);
+            let said = refusal(place.path(), is_root, &[0]);
+            assert_eq!(said.is_some(), is_root && mode == kept, "{said:?}");
+            let is_advised =
+                |said: &String| !said.contains("chmod") && said.contains("not there yet");
+            assert!(said.iter().all(is_advised), "it may be /tmp: {said:?}");
             let found = fs::metadata(place.path()).unwrap().mode() & 0o7777;
             assert_eq!(found, kept, "{mode:o}");
         }

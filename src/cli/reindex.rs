@@ -11,7 +11,7 @@ use clap::Args;
 use super::control::refuse_absent;
 use super::launch::of_store;
 use super::output::{complain, say};
-use super::ownership::refuse_foreign;
+use super::ownership::{judged, refuse_foreign};
 use super::{Failure, Settings};
 use crate::api::app::Clock;
 use crate::server::telemetry;
@@ -33,7 +33,7 @@ impl Reindex {
         let data = &config.store.data;
         let failed = |error: StoreError| of_store("reindex of", data, &error);
         telemetry::init_of_verb();
-        let store = EmbeddedStore::reindex(config.store.options_of_verb(), now)
+        let store = EmbeddedStore::reindex(judged(config.store.options_of_verb()), now)
             .await
             .map_err(failed)?;
         let files = store.list_files(&FileQuery::default(), now).await;

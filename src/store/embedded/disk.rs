@@ -89,7 +89,7 @@ pub(super) struct Disk {
     attributes: bool,
     blocks: blocks::Blocks,
     direct: direct::Direct,
-    _lock: File,
+    lock: File,
 }
 
 impl Disk {

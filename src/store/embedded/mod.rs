@@ -72,7 +72,7 @@ mod uploads;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -114,7 +114,13 @@ pub struct Options {
     /// Most chunks that are written at once; one holds at most about 9 MiB of memory, eight 2.5 MiB each, 512 a quarter
     /// of a MiB each. 512 by default.
     pub max_writers: usize,
+    /// Says, once the folder is locked and before anything in it is read or made, why it must not be used. By default nothing is said against
+    /// any.
+    pub judge: Judge,
 }
+
+/// Judges a data folder.
+pub type Judge = fn(&Path) -> io::Result<()>;
 
 impl Options {
     /// The default options for a data folder.
@@ -125,6 +131,7 @@ impl Options {
             ballast_bytes: 64 << 20,
             keeps_ballast: true,
             max_writers: 512,
+            judge: |_| Ok(()),
         }
     }
 

@@ -126,6 +126,7 @@ pub(super) fn mark_damage(engine: &Engine) -> Result<(), StoreError> {
 fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, bool), StoreError> {
     let fuse = Fuse::default();
     let disk = Disk::lock(&options.data, fuse.clone())?;
+    disk.judge(options.judge)?;
     // Before anything else: what a newer version made is left as it is.
     let known = disk.read_format()?.map(|format| epoch_of(&format));
     let known = known.transpose()?;

@@ -6,9 +6,9 @@
 //! Invariants: what else lies in the folder is not touched here; the lock is that of the open file, so it goes with the process, however
 //! that ends.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use rustix::io::Errno;
 use super::open::{no_link, open_options, regular};
 use super::{Disk, blocks, direct};
 use crate::store::StoreError;
+use crate::store::embedded::Judge;
 use crate::store::embedded::fuse::Fuse;
 
 /// How long opening waits for an earlier process, which is still stopping, to let go of the folder.
@@ -42,21 +43,35 @@ impl Disk {
             attributes: true,
             blocks: blocks::Blocks::default(),
             direct: direct::Direct::default(),
-            _lock: lock.map_err(|e| StoreError::from_io("lock the data folder", e).at(&path))?,
+            lock: lock.map_err(|e| StoreError::from_io("lock the data folder", e).at(&path))?,
         })
+    }
+
+    /// Has the locked folder judged. What was judged is what is locked: whoever had put another folder in its place first could have moved
+    /// that away since.
+    pub(in super::super) fn judge(&self, judge: Judge) -> Result<(), StoreError> {
+        let judged = judge(&self.root);
+        let found = judged.and_then(|()| match is_at(&self.lock, &self.root.join("LOCK")) {
+            true => Ok(()),
+            false => Err(io::Error::other(
+                "another folder was put in its place meanwhile; start again",
+            )),
+        });
+        found.map_err(|error| StoreError::failed("use the data folder", error))
     }
 }
 
 fn take(path: &Path) -> io::Result<File> {
-    let file = open_options().create(true).truncate(false).open(path);
-    let file = regular(file.map_err(no_link)?)?;
     let began = Instant::now();
     let mut told = false;
     loop {
+        // Each time anew: whoever had it may have removed it with the folder, and others may have made another.
+        let file = open_options().create(true).truncate(false).open(path);
+        let file = regular(file.map_err(no_link)?)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => return Ok(file),
-            Err(Errno::WOULDBLOCK) if began.elapsed() < LONGEST_WAIT => {}
-            Err(Errno::WOULDBLOCK) => return Err(held()),
+            Ok(()) if is_at(&file, path) => return Ok(file),
+            Ok(()) | Err(Errno::WOULDBLOCK) if began.elapsed() < LONGEST_WAIT => {}
+            Ok(()) | Err(Errno::WOULDBLOCK) => return Err(held()),
             Err(error) => return Err(error.into()),
         }
         if !told {
@@ -66,6 +81,13 @@ fn take(path: &Path) -> io::Result<File> {
         }
         std::thread::sleep(PAUSE);
     }
+}
+
+/// Whether an open file is the one that lies at `path` now: another one would be free for the next process.
+fn is_at(file: &File, path: &Path) -> bool {
+    let place = |found: fs::Metadata| (found.dev(), found.ino());
+    let there = fs::symlink_metadata(path).map(place).ok();
+    there.is_some() && file.metadata().map(place).ok() == there
 }
 
 fn held() -> io::Error {
@@ -81,5 +103,68 @@ impl Disk {
     /// Locked and made ready.
     pub(in super::super) fn open(data: &Path, fuse: Fuse) -> Result<Self, StoreError> {
         Self::lock(data, fuse)?.made_ready()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::tests::Folder;
+
+    #[test]
+    fn the_lock_is_that_of_the_file_which_lies_there_when_it_is_taken() {
+        let folder = Folder::new();
+        let data = folder.options().data;
+        let first = Disk::lock(&data, Fuse::default()).unwrap();
+        let path = data.join("LOCK");
+        let waits = {
+            let data = data.clone();
+            std::thread::spawn(move || Disk::lock(&data, Fuse::default()).unwrap())
+        };
+        std::thread::sleep(10 * PAUSE);
+        fs::remove_file(&path).unwrap();
+        drop(first);
+        let second = waits.join().unwrap();
+        let third = File::open(&path).unwrap();
+        let locked = rustix::fs::flock(&third, FlockOperation::NonBlockingLockExclusive);
+        assert_eq!(locked, Err(Errno::WOULDBLOCK), "it is not the second's");
+        drop(second);
+    }
+
+    #[test]
+    fn a_folder_that_is_put_in_the_place_of_the_locked_one_is_not_used() {
+        let folder = Folder::new();
+        let data = folder.options().data;
+        let disk = Disk::lock(&data, Fuse::default()).unwrap();
+        disk.judge(|_| Ok(())).unwrap();
+        let refused = disk.judge(|_| Err(io::Error::other("it is another's")));
+        let said = refused.unwrap_err().to_string();
+        assert!(said.contains("it is another's"), "{said}");
+        let moved = data.with_extension("moved");
+        let swapped = disk.judge(|data| {
+            fs::rename(data, data.with_extension("moved"))?;
+            fs::create_dir(data)
+        });
+        fs::remove_dir_all(moved).unwrap();
+        let said = swapped.unwrap_err().to_string();
+        assert!(said.contains("another folder"), "{said}");
+    }
+
+    #[test]
+    fn a_file_is_where_its_name_is_and_not_where_another_has_it() {
+        let folder = Folder::new();
+        let (path, other) = (folder.0.join("LOCK"), folder.0.join("other"));
+        for path in [&path, &other] {
+            fs::create_dir_all(&folder.0).unwrap();
+            fs::write(path, "").unwrap();
+        }
+        let file = File::open(&path).unwrap();
+        assert!(is_at(&file, &path) && !is_at(&file, &other));
+        fs::rename(&other, &path).unwrap();
+        assert!(!is_at(&file, &path), "another has its name");
+        std::os::unix::fs::symlink(&path, &other).unwrap();
+        assert!(!is_at(&File::open(&path).unwrap(), &other), "it is a link");
+        fs::remove_file(&path).unwrap();
+        assert!(!is_at(&file, &path), "nothing is there");
     }
 }
