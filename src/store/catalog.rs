@@ -102,7 +102,7 @@ pub trait Catalog: Send + Sync {
     /// [`StoreError::NoSuchBucket`] when its bucket is not there, [`StoreError::RecordTooLarge`] above [`MAX_ENTRY_BYTES`]. On a full disk,
     /// [`StoreError::Full`]; but what is there can be replaced, buckets can be set, and there may always be a few entries of each kind.
     /// A bucket that was not there is made later than whatever began before any bucket was removed. For a token of an application that has
-    /// [`MAX_TOKENS_OF_APPLICATION`], those of it that have expired go, else its oldest; and the last [`TOKENS_OF_OPERATOR`] places for
+    /// [`MAX_TOKENS_OF_APPLICATION`], those of it that have expired go, else the one that was issued first; and the last [`TOKENS_OF_OPERATOR`] places for
     /// tokens, and [`BYTES_OF_OPERATOR`] of all bytes, are only for what the operator makes: tokens of no application, applications, access keys.
     async fn insert(&self, entry: CatalogEntry) -> Result<(), StoreError>;
 

@@ -7,11 +7,13 @@
 //! Invariants:
 //! 1. The row of a token, and the counter, change in the job that changes the token; so they are right after a restart, a sweep and a
 //!    removal. A rebuild of the index brings none of these tokens back (`snapshot`), and so no row.
-//! 2. An application has at most [`MAX_TOKENS_OF_APPLICATION`] tokens. For one more those that have expired go, else the oldest. To refuse
+//! 2. An application has at most [`MAX_TOKENS_OF_APPLICATION`] tokens. For one more those that have expired go, else the one that was issued first. To refuse
 //!    the new one would be worse: a build job that fetches a token each time and gives none back, which nothing of RFC 6749 asks
 //!    of it, would be locked out by leftovers for up to 30 days, and its client does not expect a refusal; whose token was taken back is
 //!    answered as for one that has expired, and clients fetch another then. Other services that count do the same.
-//! 3. The rows are looked at only where an application has as many as it may: at most so many of them.
+//! 3. The rows are in the order of issue, by the clock as long as that goes on, and behind each other when it went back: whatever the time,
+//!    the token that was issued last is the last to go.
+//! 4. The rows are looked at only where an application has as many as it may, or where the clock went back: at most so many of them.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ use crate::store::{CatalogEntry, CatalogKey, MAX_TOKENS_OF_APPLICATION, StoreErr
 
 /// Tokens that are removed in one job.
 const STEP: usize = 256;
+/// Length of what puts a row in its place: the milliseconds of its issue.
+const PLACE_BYTES: usize = 8;
 
 /// A token that was issued to an application, and to which.
 fn issued(entry: &CatalogEntry) -> Option<(&Token, Id)> {
@@ -38,19 +42,64 @@ pub(super) fn put(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreEr
     let Some((token, application)) = issued(entry) else {
         return Ok(());
     };
-    txn.put(
-        row_key(token, application),
-        records::end_of(token.expires_at),
-    )?;
+    let place = next_place(txn, token, application)?;
+    let row = row_key(application, &place, token.hash);
+    txn.put(row, records::end_of(token.expires_at))?;
+    txn.put(last_key(application), place.to_vec())?;
     count(txn, application, |tokens| tokens.saturating_add(1))
+}
+
+/// Where the row of a new token stands: behind all others, also when the clock went back since.
+fn next_place(
+    txn: &mut Txn<'_>,
+    token: &Token,
+    application: Id,
+) -> Result<[u8; PLACE_BYTES], StoreError> {
+    let (held, now) = (held(txn, application)?, records::sortable(token.created_at));
+    let mut last = txn.get(&last_key(application))?;
+    if last.is_none() && held > 0 {
+        // An earlier version issued them, which does not note it.
+        txn.scan(&prefix(application), |row, _| {
+            last = row.get(prefix(application).len()..).map(<[u8]>::to_vec);
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    let last = last.and_then(|last| last.first_chunk().copied());
+    let behind = last.map(|last| u64::from_be_bytes(last).saturating_add(1).to_be_bytes());
+    Ok(behind.map_or(now, |behind| behind.max(now)))
 }
 
 /// Forgets an entry that goes.
 pub(super) fn remove(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreError> {
     match issued(entry) {
-        Some((token, application)) => forget(txn, row_key(token, application), application),
+        Some((token, application)) => {
+            let row = row_of(txn, token, application)?;
+            forget(txn, row, application)
+        }
         None => Ok(()),
     }
+}
+
+/// The row of a token. Where the clock had gone back it stands further behind than the token says, among as many as there may be.
+fn row_of(txn: &mut Txn<'_>, token: &Token, application: Id) -> Result<Vec<u8>, StoreError> {
+    let mut found = row_key(
+        application,
+        &records::sortable(token.created_at),
+        token.hash,
+    );
+    if txn.get(&found)?.is_some() {
+        return Ok(found);
+    }
+    txn.scan(&prefix(application), |row, _| {
+        Ok(match row.ends_with(token.hash.as_bytes()) {
+            true => {
+                found = row.to_vec();
+                ControlFlow::Break(())
+            }
+            false => ControlFlow::Continue(()),
+        })
+    })?;
+    Ok(found)
 }
 
 /// Takes tokens out for a new one, where its application has as many as it may.
@@ -58,8 +107,7 @@ pub(super) fn make_place(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), 
     let Some((token, application)) = issued(entry) else {
         return Ok(());
     };
-    let held = records::parse_count(txn.get(&count_key(application))?.as_deref());
-    if held < MAX_TOKENS_OF_APPLICATION as u64 {
+    if held(txn, application)? < MAX_TOKENS_OF_APPLICATION as u64 {
         return Ok(());
     }
     let (mut looked_at, mut oldest, mut going) = (0, None, Vec::new());
@@ -156,9 +204,10 @@ fn count(
     change: impl FnOnce(u64) -> u64,
 ) -> Result<(), StoreError> {
     let key = count_key(application);
-    match change(records::parse_count(txn.get(&key)?.as_deref())) {
+    match change(held(txn, application)?) {
         0 => {
             txn.delete(key);
+            txn.delete(last_key(application));
             Ok(())
         }
         tokens => txn.put(key, tokens.to_be_bytes().to_vec()),
@@ -169,10 +218,20 @@ fn prefix(application: Id) -> Vec<u8> {
     records::key(APPLICATION_TOKENS, &[application.as_bytes()])
 }
 
-fn row_key(token: &Token, application: Id) -> Vec<u8> {
-    let place = records::sortable(token.created_at);
-    let parts: [&[u8]; 3] = [application.as_bytes(), &place, token.hash.as_bytes()];
+fn row_key(application: Id, place: &[u8; PLACE_BYTES], hash: TokenHash) -> Vec<u8> {
+    let parts: [&[u8]; 3] = [application.as_bytes(), place, hash.as_bytes()];
     records::key(APPLICATION_TOKENS, &parts)
+}
+
+/// How many tokens an application has.
+fn held(txn: &Txn<'_>, application: Id) -> Result<u64, StoreError> {
+    let count = txn.get(&count_key(application))?;
+    Ok(records::parse_count(count.as_deref()))
+}
+
+/// Where it is kept at which place the last token was put.
+fn last_key(application: Id) -> Vec<u8> {
+    records::key(META, &[b"last token of ", application.as_bytes()])
 }
 
 fn count_key(application: Id) -> Vec<u8> {
@@ -271,6 +330,56 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_token_that_was_just_issued_stays_though_the_clock_went_back() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        fill(&store, 1, 10_000_000).await;
+        let back = |number: i64| match token(1, 0, 10_000_000) {
+            CatalogEntry::Token(token) => CatalogEntry::Token(Token {
+                hash: TokenHash::of(&format!("back {number}")),
+                created_at: Timestamp::from_millis(NOW.millis() - 3_600_000 + number),
+                ..token
+            }),
+            other => panic!("{other:?}"),
+        };
+        for number in 0..3 {
+            store.insert(back(number)).await.unwrap();
+        }
+        drop(store);
+        let store = folder.open().await;
+        store.insert(back(3)).await.unwrap();
+        for number in 0..4 {
+            assert!(has(&store, &back(number)).await, "{number} was just issued");
+            let old = token(1, number.unsigned_abs(), 10_000_000);
+            assert!(!has(&store, &old).await, "{number} is the oldest");
+        }
+        assert!(has(&store, &token(1, 4, 10_000_000)).await);
+        assert_eq!(counted(&store, 1), (MAX as u64, MAX));
+        // It is found again where it was put.
+        assert!(store.remove(&back(1).key()).await.unwrap());
+        assert_eq!(counted(&store, 1), (MAX as u64 - 1, MAX - 1));
+        store.insert(back(2)).await.expect("it is there already");
+        assert_eq!(counted(&store, 1), (MAX as u64 - 1, MAX - 1));
+        let hashes = [0, 2, 3].map(|number| match back(number).key() {
+            CatalogKey::Token(hash) => hash,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(store.remove_tokens(&hashes).await.unwrap(), 3);
+        assert_eq!(counted(&store, 1), (MAX as u64 - 4, MAX - 4));
+        // As an index that an earlier version has left, which did not note the last place.
+        let forget = |txn: &mut Txn<'_>| {
+            txn.delete(last_key(application(1)));
+            Ok(())
+        };
+        store.engine.index.commit(forget).await.unwrap();
+        for number in 10..15 {
+            store.insert(back(number)).await.unwrap();
+        }
+        assert!(has(&store, &back(10)).await);
+        assert!(!has(&store, &token(1, 4, 10_000_000)).await);
+    }
+
+    #[tokio::test]
     async fn what_is_counted_too_much_is_found_out_before_a_token_goes_for_it() {
         let folder = Folder::new();
         let store = folder.open().await;
@@ -337,8 +446,9 @@ mod tests {
         };
         assert_eq!(store.sweep(clock, 100).await.unwrap().catalog, 2);
         assert_eq!(counted(&store, 1), (0, 0));
-        let left = store.engine.index.get(&count_key(application(1))).unwrap();
-        assert_eq!(left, None);
+        for key in [count_key(application(1)), last_key(application(1))] {
+            assert_eq!(store.engine.index.get(&key).unwrap(), None);
+        }
     }
 
     #[tokio::test]
@@ -376,7 +486,10 @@ mod tests {
     #[test]
     fn rows_are_in_the_order_of_issue() {
         let key = |after| match token(1, after, 60) {
-            CatalogEntry::Token(token) => row_key(&token, application(1)),
+            CatalogEntry::Token(token) => {
+                let place = records::sortable(token.created_at);
+                row_key(application(1), &place, token.hash)
+            }
             other => panic!("{other:?}"),
         };
         assert!(key(1) < key(2) && key(2) < key(1000));
