@@ -16,7 +16,9 @@ use super::access::{Access, not_implemented};
 use super::buckets::{self, OWNER};
 use super::settings::{self, done};
 use super::xml::{self, Document, Element};
-use crate::model::{Action, Bucket, CannedAcl, ObjectKey, SettingKind, SettingValue, Target};
+use crate::model::{
+    Action, Bucket, CannedAcl, ObjectKey, ObjectMeta, SettingKind, SettingValue, Target,
+};
 use crate::store::{ObjectChange, ObjectName, StoreError};
 
 /// Largest `AccessControlPolicy`, in bytes; Amazon takes 100 grants.
@@ -79,23 +81,38 @@ pub(super) async fn put_object(
     let (name, store) = (ObjectName::Key(bucket, key), &call.app.store);
     for _ in 0..MAX_TRIES {
         let meta = store.object(&name, call.now).await?;
-        let from = meta.attributes.acl;
-        let now = grants(from);
-        if now == wanted {
-            return Ok(done());
-        }
-        if opens(&now, &wanted) && may_read.is_err() {
+        if opens(&grants(meta.attributes.acl), &wanted) && may_read.is_err() {
             return may_read.map(|()| done());
         }
-        let to = canned(&wanted).ok_or_else(|| not_implemented(HEADER))?;
-        // Of the very object that was judged: what has its key or another list since is judged anew.
-        let (judged, change) = (ObjectName::Id(meta.id), ObjectChange::Acl { from, to });
+        let Some((judged, change)) = change_of(&meta, &wanted)? else {
+            return Ok(done());
+        };
         match store.change_object(&judged, change, call.now).await {
             Err(StoreError::NoSuchObject | StoreError::ConditionOvertaken) => {}
             changed => return Ok(changed.map(|_| done())?),
         }
     }
     Err(StoreError::Busy.into())
+}
+
+/// What is to be changed of an object so that it has a list, if anything is. It is changed of the very object that was judged: what has its
+/// key or another list since is judged anew.
+///
+/// # Errors
+/// `NotImplemented`.
+fn change_of(
+    meta: &ObjectMeta,
+    wanted: &Grants,
+) -> Result<Option<(ObjectName, ObjectChange)>, ApiError> {
+    let from = meta.attributes.acl;
+    if grants(from) == *wanted {
+        return Ok(None);
+    }
+    let to = canned(wanted).ok_or_else(|| not_implemented(HEADER))?;
+    Ok(Some((
+        ObjectName::Id(meta.id),
+        ObjectChange::Acl { from, to },
+    )))
 }
 
 /// The list of a bucket.
@@ -274,4 +291,55 @@ fn malformed() -> ApiError {
     let message =
         "The XML you provided was not well-formed or did not validate against our published schema";
     ApiError::new(ErrorCode::MalformedACLError, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Attributes, Crc64, ETag, HeaderSet, Id, Md5, Timestamp};
+
+    fn object(acl: CannedAcl) -> ObjectMeta {
+        let moment = Timestamp::from_seconds(1);
+        ObjectMeta {
+            id: Id::new(moment, [7; 8]),
+            bucket: Bucket::parse("uploads").unwrap(),
+            key: ObjectKey::parse("a").unwrap(),
+            size: 0,
+            etag: ETag::of_whole(Md5::of(b"")),
+            md5: None,
+            crc64: Crc64::of(b""),
+            headers: HeaderSet::default(),
+            attributes: Attributes {
+                acl,
+                ..Attributes::default()
+            },
+            parts: None,
+            created_at: moment,
+            updated_at: moment,
+            finished_at: moment,
+            expires_at: None,
+            pipeline: None,
+            job: None,
+            application: None,
+            version: 1,
+        }
+    }
+
+    #[test]
+    fn what_is_changed_is_the_object_and_the_list_that_were_judged() {
+        use CannedAcl::{AuthenticatedRead, Private, PublicRead, PublicReadWrite};
+        for (from, to) in [
+            (Private, PublicRead),
+            (PublicRead, PublicReadWrite),
+            (AuthenticatedRead, Private),
+        ] {
+            let judged = object(from);
+            let change = change_of(&judged, &grants(to)).unwrap();
+            let named = ObjectName::Id(judged.id);
+            assert_eq!(change, Some((named, ObjectChange::Acl { from, to })));
+            assert_eq!(change_of(&judged, &grants(from)).unwrap(), None);
+        }
+        let pretended = change_of(&object(Private), &grants(AuthenticatedRead));
+        assert_eq!(pretended.unwrap_err().code, ErrorCode::NotImplemented);
+    }
 }

@@ -450,6 +450,12 @@ mod tests {
         }
         assert!((6..12).contains(&most), "{most}");
         assert!(matches!(set(most).await, Err(StoreError::CatalogFull)));
+        // Nor is there room for anything short that is not the operator's.
+        let mut small = 0;
+        let new = |number| CatalogEntry::Bucket(BucketConfig::new(bucket(number), NOW));
+        while put(new(small)).await.is_ok() {
+            small += 1;
+        }
         let operators = async |text: &str| put(token(text, None)).await;
         operators("b")
             .await
