@@ -91,7 +91,7 @@ async fn a_bucket_that_cannot_be_is_refused_with_the_reason() {
         ("DELETE", "/uploads", "AccessDenied"),
         ("DELETE", "/drop", "AccessDenied"),
         ("DELETE", "/nowhere", "NoSuchBucket"),
-        ("PUT", "/uploads?versioning", "NotImplemented"),
+        ("PUT", "/uploads?versioning", "MissingRequestBodyError"),
         ("PUT", "/uploads?policy", "NotImplemented"),
         ("POST", "/uploads?uploads", "PreconditionFailed"),
         ("PATCH", "/uploads", "MethodNotAllowed"),

@@ -878,18 +878,16 @@ async fn what_is_absent_can_be_removed_and_not_be_made() {
         "inventory",
     ] {
         let path = format!("/uploads?{setting}");
-        let answer = put(&rig, &path, "<Anything/>").await;
-        assert_eq!(
-            told(&answer),
-            (501, "NotImplemented".to_owned()),
-            "{setting}"
-        );
         let answer = ask(&rig, "DELETE", &path).await;
         assert_eq!(
             told(&answer),
             (501, "NotImplemented".to_owned()),
             "{setting}"
         );
+    }
+    for setting in ["object-lock", "inventory"] {
+        let answer = put(&rig, &format!("/uploads?{setting}"), "<Anything/>").await;
+        assert_eq!(told(&answer), (501, "NotImplemented".to_owned()));
     }
     stored(&rig, "/uploads/a").await;
     for lock in ["retention", "legal-hold"] {
@@ -915,4 +913,119 @@ async fn what_is_absent_can_be_removed_and_not_be_made() {
             "{method} {path}"
         );
     }
+}
+
+#[tokio::test]
+async fn what_is_so_already_may_be_set_and_nothing_else() {
+    let rig = Rig::new().await;
+    let document = |root: &str, inner: &str| format!("<{root} {XMLNS}>{inner}</{root}>");
+    let suspended = "<Status>Suspended</Status>";
+    for (setting, root, inner, is_so) in [
+        ("versioning", "VersioningConfiguration", suspended, true),
+        (
+            "versioning",
+            "VersioningConfiguration",
+            "<Status>Suspended</Status><MfaDelete>Disabled</MfaDelete>",
+            true,
+        ),
+        (
+            "versioning",
+            "VersioningConfiguration",
+            "<Status>Enabled</Status>",
+            false,
+        ),
+        (
+            "versioning",
+            "VersioningConfiguration",
+            "<Status>Suspended</Status><MfaDelete>Enabled</MfaDelete>",
+            false,
+        ),
+        (
+            "versioning",
+            "VersioningConfiguration",
+            "<Status>Suspended</Status><Status>Enabled</Status>",
+            false,
+        ),
+        (
+            "versioning",
+            "VersioningConfiguration",
+            "<Status><A/></Status>",
+            false,
+        ),
+        ("versioning", "VersioningConfiguration", "", false),
+        ("notification", "NotificationConfiguration", "", true),
+        (
+            "notification",
+            "NotificationConfiguration",
+            "<EventBridgeConfiguration/>",
+            false,
+        ),
+        ("logging", "BucketLoggingStatus", "", true),
+        (
+            "logging",
+            "BucketLoggingStatus",
+            "<LoggingEnabled><TargetBucket>uploads</TargetBucket></LoggingEnabled>",
+            false,
+        ),
+        ("accelerate", "AccelerateConfiguration", suspended, true),
+        (
+            "accelerate",
+            "AccelerateConfiguration",
+            "<Status>Enabled</Status>",
+            false,
+        ),
+        (
+            "requestPayment",
+            "RequestPaymentConfiguration",
+            "<Payer>BucketOwner</Payer>",
+            true,
+        ),
+        (
+            "requestPayment",
+            "RequestPaymentConfiguration",
+            "<Payer>Requester</Payer>",
+            false,
+        ),
+        (
+            "encryption",
+            "ServerSideEncryptionConfiguration",
+            "<Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault></Rule>",
+            false,
+        ),
+    ] {
+        let path = format!("/uploads?{setting}");
+        let before = ask(&rig, "GET", &path).await.text();
+        let answer = put(&rig, &path, &document(root, inner)).await;
+        let expected = match is_so {
+            true => (200, String::new()),
+            false => (501, "NotImplemented".to_owned()),
+        };
+        assert_eq!(told(&answer), expected, "{setting} {inner}");
+        // What is told is what is true, as before.
+        let after = ask(&rig, "GET", &path).await.text();
+        assert_eq!(without_ids(&after), without_ids(&before), "{setting}");
+    }
+    for setting in ["versioning", "notification", "logging"] {
+        let path = format!("/uploads?{setting}");
+        for (body, expected) in [
+            ("", (400, "MissingRequestBodyError")),
+            ("<Versioning", (400, "MalformedXML")),
+            ("<Anything/>", (400, "MalformedXML")),
+        ] {
+            let answer = put(&rig, &path, body).await;
+            assert_eq!(told(&answer), (expected.0, expected.1.to_owned()), "{path}");
+        }
+        let long = " ".repeat(70_000);
+        assert_eq!(code(&put(&rig, &path, &long).await), "EntityTooLarge");
+    }
+    let absent = put(&rig, "/nowhere?versioning", suspended).await;
+    assert_eq!(told(&absent), (404, "NoSuchBucket".to_owned()));
+}
+
+/// An answer without what is of the request.
+fn without_ids(text: &str) -> String {
+    text.split("<RequestId>")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }

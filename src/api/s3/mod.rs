@@ -171,6 +171,7 @@ async fn bucket_setting(
         ("DELETE", "lifecycle") => lifecycle::delete(call, bucket).await,
         ("GET", other) => settings::get_absent(other),
         ("DELETE", other) => settings::remove_absent(other),
+        ("PUT", other) => settings::put_unchanged(call, access, other).await,
         (_, other) => Err(settings::unknown(other)),
     }
 }

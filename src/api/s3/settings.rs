@@ -1,8 +1,10 @@
 //! The settings of a bucket as the catalog holds them, and what is said of those that no bucket has here.
 //!
 //! Owns: finding, storing and removing one setting; the small body of a request that sets something; the right "there is none" for
-//! every setting of Amazon's that does not exist here, and 204 for who removes one.
-//! Never does: pretend. A setting that cannot be made is refused with `NotImplemented`.
+//! every setting of Amazon's that does not exist here, 204 for who removes one, and 200 for who sets one to what it is.
+//! Never does: pretend. A setting that cannot be made is refused with `NotImplemented`, also the default encryption by `AES256`: the bytes of
+//! most disks are not encrypted. The version state of a bucket is told as that of one that never had versions, also when it was set to
+//! `Suspended`, which comes to the same: each key has one object, and what is overwritten or deleted is gone.
 //!
 //! Invariant: a setting counts for every request that begins after it was answered, and it is durable then.
 //!
@@ -18,9 +20,14 @@ use super::super::error::{ApiError, ErrorCode};
 use super::access::Access;
 use super::payload::Payload;
 use super::put::put_headers;
-use super::xml::Document;
+use super::xml::{self, Document, Element};
 use crate::model::{Bucket, BucketSetting, LifecycleRule, SettingKind, SettingValue, SharedRules};
 use crate::store::{CatalogEntry, CatalogKey, StoreError};
+
+/// Largest document of a setting that no bucket has, in bytes.
+const MAX_BYTES: usize = 64 * 1024;
+/// Most elements of one.
+const MAX_ELEMENTS: usize = 1000;
 
 /// What a bucket's setting is set to.
 ///
@@ -131,19 +138,69 @@ pub(super) async fn body(
 /// # Errors
 /// That there is none, in Amazon's words; `NotImplemented`.
 pub(super) fn get_absent(name: &str) -> Result<Reply, ApiError> {
-    let empty = match name {
+    let mut document = Document::new(root(name).ok_or_else(|| absent(name))?);
+    if name == "requestPayment" {
+        document.element("Payer", "BucketOwner");
+    }
+    Ok(Reply::Raw(document.answer()))
+}
+
+/// What the document of a setting is called which every bucket has at Amazon, be it an empty one.
+fn root(name: &str) -> Option<&'static str> {
+    Some(match name {
         "versioning" => "VersioningConfiguration",
         "logging" => "BucketLoggingStatus",
         "notification" => "NotificationConfiguration",
         "accelerate" => "AccelerateConfiguration",
         "requestPayment" => "RequestPaymentConfiguration",
-        _ => return Err(absent(name)),
-    };
-    let mut document = Document::new(empty);
-    if name == "requestPayment" {
-        document.element("Payer", "BucketOwner");
+        _ => return None,
+    })
+}
+
+/// Takes a setting that no bucket can have otherwise than it is, where the request wants just that.
+///
+/// # Errors
+/// `NotImplemented` where it wants anything else; `MalformedXML`; as for every body.
+pub(super) async fn put_unchanged(
+    call: &mut Call<'_>,
+    mut access: Access<'_>,
+    name: &str,
+) -> Result<Reply, ApiError> {
+    let root = root(name).ok_or_else(|| unknown(name))?;
+    let body = body(call, &mut access, MAX_BYTES).await?;
+    let document = xml::read(&body, root, MAX_ELEMENTS)?;
+    match is_so(name, &document) {
+        true => Ok(done()),
+        false => {
+            let message =
+                format!("The subresource {name} cannot be set to anything but what it is here.");
+            Err(ApiError::new(ErrorCode::NotImplemented, message))
+        }
     }
-    Ok(Reply::Raw(document.answer()))
+}
+
+/// Whether a document says what is true of every bucket here: no versions and no log are kept, nobody is notified, nothing is
+/// accelerated, and nobody but the owner pays.
+fn is_so(name: &str, document: &Element) -> bool {
+    let is_leaf = |element: &Element| element.children.is_empty();
+    if !document.children.iter().all(is_leaf) {
+        return false;
+    }
+    let said = document.children.iter();
+    let said: Vec<_> = said
+        .map(|element| (element.name.as_str(), element.text.trim()))
+        .collect();
+    match name {
+        "versioning" => {
+            let is_true = |said: &(&str, &str)| {
+                matches!(said, ("Status", "Suspended") | ("MfaDelete", "Disabled"))
+            };
+            said.contains(&("Status", "Suspended")) && said.iter().all(is_true)
+        }
+        "accelerate" => said == [("Status", "Suspended")],
+        "requestPayment" => said == [("Payer", "BucketOwner")],
+        _ => said.is_empty() && document.text.trim().is_empty(),
+    }
 }
 
 /// The answer to who removes a setting that no bucket has.
