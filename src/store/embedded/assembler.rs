@@ -56,6 +56,8 @@ pub(super) struct Writer {
 #[derive(Clone, Debug)]
 enum Purpose {
     Chunk(Id, ChunkSpec),
+    /// Of an upload in parts, which no part makes whole.
+    Part(Id, ChunkSpec),
     /// With the moment at which its bucket was made, if that is there.
     Object(Box<NewUpload>, Option<Timestamp>),
 }
@@ -69,12 +71,16 @@ impl Writer {
     ) -> Result<Self, StoreError> {
         let permit = admit(engine)?;
         let lease = engine.leases.take(id);
-        let target = placing::choose(engine, &lease, spec)?;
+        let (target, in_parts) = placing::choose(engine, &lease, spec)?;
         if !matches!(target, Target::Nowhere) {
             engine.check_room(0)?;
         }
         let lane = Lane::new(engine, lease, target, permit);
-        Ok(Self::new(engine, Purpose::Chunk(id, spec), lane))
+        let purpose = match in_parts {
+            true => Purpose::Part(id, spec),
+            false => Purpose::Chunk(id, spec),
+        };
+        Ok(Self::new(engine, purpose, lane))
     }
 
     /// Begins an object without a session.
@@ -145,7 +151,7 @@ impl ChunkWriter for Writer {
     fn keep_checksum(&mut self, checksum: Checksum) {
         match &mut self.purpose {
             Purpose::Object(new, _) => new.attributes.checksum = Some(checksum),
-            Purpose::Chunk(..) => self.checksum = Some(checksum),
+            Purpose::Chunk(..) | Purpose::Part(..) => self.checksum = Some(checksum),
         }
     }
 
@@ -165,15 +171,15 @@ impl ChunkWriter for Writer {
             checksum: self.checksum,
             total: self.total,
         };
-        // By whoever calls: what is carried out for a client goes on when he has left.
+        // By whoever calls: what is carried out for a client goes on when he has left. Who sends a part waits for no object.
         let _awaits = match &self.purpose {
             Purpose::Chunk(id, _) => Some(self.engine.leases.take(*id).awaits()),
-            Purpose::Object(..) => None,
+            Purpose::Part(..) | Purpose::Object(..) => None,
         };
         let (engine, purpose) = (Arc::clone(&self.engine), self.purpose);
         let work = async move {
             match purpose {
-                Purpose::Chunk(id, spec) => {
+                Purpose::Chunk(id, spec) | Purpose::Part(id, spec) => {
                     commit_chunk(&engine, rest, (id, spec), expected, now).await
                 }
                 Purpose::Object(new, home) => {

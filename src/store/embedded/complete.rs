@@ -367,7 +367,9 @@ mod tests {
         send, until, upload,
     };
     use crate::store::embedded::{EmbeddedStore, Options};
-    use crate::store::{Completion, ObjectName, ObjectStore as _, PartStore as _};
+    use crate::store::{
+        ChunkSpec, Completion, Expected, ObjectName, ObjectStore as _, PartStore as _,
+    };
 
     /// How far a completion that has to rebuild the file came before the crash.
     #[derive(Clone, Copy, Debug)]
@@ -555,6 +557,35 @@ mod tests {
             let path = store.engine.disk.path(FileName::Main(id));
             assert!(!path.exists(), "{last:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn nor_does_one_in_parts_while_a_part_that_came_too_late_is_answered() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = Last::Parts.prepare(&store).await;
+        let spec = ChunkSpec::new(2, None);
+        let mut late = store.write_chunk(id, spec).await.unwrap();
+        late.write(bytes::Bytes::from_static(b"late"))
+            .await
+            .unwrap();
+        let lease = store.engine.leases.take(id);
+        let turn = lease.turn.lock().await;
+        let client = tokio::spawn(Last::Parts.send(store.clone(), id));
+        until(|| is_completing(&store, id)).await;
+        client.abort();
+        assert!(client.await.unwrap_err().is_cancelled());
+        let newer = post(&store, "key", b"newer").await.id;
+        let mut answer = std::pin::pin!(late.commit(Expected::default(), NOW));
+        assert!(futures_util::poll!(&mut answer).is_pending());
+        drop(turn);
+        complete(Arc::clone(&store.engine), id, NOW).await.unwrap();
+        let answer = answer.await;
+        assert!(
+            matches!(answer, Err(StoreError::NoSuchUpload)),
+            "{answer:?}"
+        );
+        assert_eq!(holder_of_key(&store).await, newer);
     }
 
     /// Holds all copies before their first step, until what is returned is dropped.
