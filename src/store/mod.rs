@@ -185,12 +185,12 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// Says that an upload has `nb_chunks` chunks and no more will come, and makes the object whole. Idempotent. Returns
     /// the session in whatever state it reached within 30 s. One that nobody waits for any more, since that took longer, the caller has left
     /// or the system failed ([`StoreError::Full`] for one), is made whole later, unless another object was given its key since: it counts
-    /// then as one that was replaced.
+    /// then as one that was replaced, but whoever asks again is not told that it is whole.
     ///
     /// # Errors
-    /// [`StoreError::MissingChunks`] when not all are here, [`StoreError::ChunkCountDiffers`] when more or other were
-    /// announced, [`StoreError::TotalDiffers`] when they do not come to the total that was said; nothing is lost and the session
-    /// stays open.
+    /// [`StoreError::NoSuchUpload`], also for one that ended so; [`StoreError::MissingChunks`] when not all are here,
+    /// [`StoreError::ChunkCountDiffers`] when more or other were announced, [`StoreError::TotalDiffers`] when they do not come to the
+    /// total that was said; nothing is lost and the session stays open.
     async fn finish_upload(
         &self,
         id: Id,

@@ -36,6 +36,10 @@ pub(super) fn finish(
         let given = nb_chunks;
         return Err(StoreError::ChunkCountDiffers { known, given });
     }
+    // Nobody was told that it is whole, and whoever asks now must not hear that he has it.
+    if record.full.as_ref().is_some_and(|full| full.gave_way) {
+        return Err(StoreError::NoSuchUpload);
+    }
     if !record.is_open() {
         return Ok(record.session);
     }
@@ -158,6 +162,9 @@ fn end_overtaken(txn: &mut Txn<'_>, record: &mut SessionRecord) -> Result<Garbag
     let mut garbage = Garbage::new();
     let receipts = receipts(txn, id)?;
     discard_files(txn, record, &receipts, &mut garbage)?;
+    if let Some(full) = &mut record.full {
+        full.gave_way = true;
+    }
     close(txn, record, UploadState::Completed)?;
     put_session(txn, record)?;
     Ok(garbage)
@@ -251,7 +258,11 @@ pub(super) fn begin_completing(
 ) -> Result<(), StoreError> {
     record.session.state = UploadState::Completing;
     let holder = holder(txn, record)?;
-    record.full = Some(Full { at: now, holder });
+    record.full = Some(Full {
+        at: now,
+        holder,
+        gave_way: false,
+    });
     txn.delete(when_due(&record.session));
     if record.session.parts.is_some() {
         forget_open(txn, &record.session);

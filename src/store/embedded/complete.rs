@@ -588,6 +588,30 @@ mod tests {
         assert_eq!(holder_of_key(&store).await, newer);
     }
 
+    #[tokio::test]
+    async fn who_asks_for_the_end_of_an_upload_that_gave_way_is_not_told_that_it_is_whole() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = full(&store, upload("key")).await;
+        let newer = post(&store, "key", b"newer").await.id;
+        complete(Arc::clone(&store.engine), id, NOW).await.unwrap();
+        assert_eq!(holder_of_key(&store).await, newer, "it gave way");
+        let told = store.finish_upload(id, 2, NOW).await;
+        assert!(matches!(told, Err(StoreError::NoSuchUpload)), "{told:?}");
+    }
+
+    #[tokio::test]
+    async fn who_was_told_that_an_upload_is_whole_is_told_so_again_though_it_was_replaced() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = full(&store, upload("key")).await;
+        for _ in 0..2 {
+            let told = store.finish_upload(id, 2, NOW).await.unwrap();
+            assert_eq!(told.state, UploadState::Completed);
+            post(&store, "key", b"newer").await;
+        }
+    }
+
     /// Holds all copies before their first step, until what is returned is dropped.
     async fn hold_copies(store: &EmbeddedStore) -> std::sync::mpsc::Sender<()> {
         let (release, held) = std::sync::mpsc::channel::<()>();

@@ -90,6 +90,9 @@ pub(super) struct Full {
     pub(super) at: Timestamp,
     /// What had its key: the id, and when that was finished.
     pub(super) holder: Option<(Id, Timestamp)>,
+    /// Whether it then ended without an object, since its key was given to another.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) gave_way: bool,
 }
 
 fn is_zero(number: &u8) -> bool {
