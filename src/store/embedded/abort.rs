@@ -50,7 +50,7 @@ pub(super) async fn abort(engine: &Arc<Engine>, id: Id) -> Result<(), StoreError
 /// Removes a session that `check` lets go.
 ///
 /// # Errors
-/// [`StoreError::InUse`] while somebody makes it whole, or removes it.
+/// [`StoreError::InUse`] while somebody makes it whole, removes it, or waits for what became of it: he has yet to look.
 pub(super) async fn drop_free_session(
     engine: &Arc<Engine>,
     id: Id,
@@ -58,6 +58,12 @@ pub(super) async fn drop_free_session(
 ) -> Result<(), StoreError> {
     let lease = engine.leases.take(id);
     let _turn = lease.turn.try_lock().map_err(|_| StoreError::InUse)?;
+    let own = Arc::clone(&lease);
+    // In the turn of the index: who waits has said so before he asked for its end.
+    let check = move |record: &SessionRecord| match !record.is_open() && own.is_awaited() {
+        true => Err(StoreError::InUse),
+        false => check(record),
+    };
     drop_in_turn(engine, &lease, check).await
 }
 

@@ -368,7 +368,7 @@ mod tests {
     };
     use crate::store::embedded::{EmbeddedStore, Options};
     use crate::store::{
-        ChunkSpec, Completion, Expected, ObjectName, ObjectStore as _, PartStore as _,
+        ChunkSpec, ClockReading, Completion, Expected, ObjectName, ObjectStore as _, PartStore as _,
     };
 
     /// How far a completion that has to rebuild the file came before the crash.
@@ -609,6 +609,35 @@ mod tests {
             let told = store.finish_upload(id, 2, NOW).await.unwrap();
             assert_eq!(told.state, UploadState::Completed);
             post(&store, "key", b"newer").await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sweep_takes_no_upload_away_from_who_waits_for_it_and_has_yet_to_look() {
+        for last in [Last::Finish, Last::Parts] {
+            let folder = Folder::new();
+            let store = folder.open().await;
+            let id = match last {
+                Last::Finish => full(&store, upload("key")).await,
+                other => other.prepare(&store).await,
+            };
+            let release = hold_copies(&store).await;
+            let lease = store.engine.leases.take(id);
+            let mut client = std::pin::pin!(last.send(store.clone(), id));
+            while !*lease.sealed.read().unwrap() {
+                assert!(futures_util::poll!(&mut client).is_pending(), "{last:?}");
+                tokio::task::yield_now().await;
+            }
+            drop(release);
+            until(|| !is_completing(&store, id) && lease.turn.try_lock().is_ok()).await;
+            let wall = NOW.plus(Duration::from_secs(100_000));
+            let monotonic = Duration::ZERO;
+            let clock = ClockReading { wall, monotonic };
+            let swept = store.sweep(clock, 10).await.unwrap();
+            assert_eq!(swept.sessions, 0, "{last:?}");
+            assert!(client.await.unwrap(), "{last:?}");
+            assert_eq!(store.sweep(clock, 10).await.unwrap().sessions, 1);
+            assert_eq!(holder_of_key(&store).await, id);
         }
     }
 
