@@ -292,7 +292,8 @@ async fn assemble(
         let take_over = move |engine: &Engine| folding::take_over(engine, id, number);
         engine.blocking(take_over).await?;
     }
-    let finish = move |engine: &Engine| folding::finish_file(engine, &record, clock);
+    let own = Arc::clone(lease);
+    let finish = move |engine: &Engine| folding::finish_file(engine, &own, &record, clock);
     engine.blocking(finish).await.map(Some)
 }
 
@@ -846,7 +847,7 @@ mod tests {
         }
         folding::take_over(engine, id, number).unwrap();
         if matches!(crash, Crash::Labelled) {
-            folding::finish_file(engine, &record, clock).unwrap();
+            folding::finish_file(engine, &lease, &record, clock).unwrap();
         }
     }
 }

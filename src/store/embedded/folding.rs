@@ -75,6 +75,7 @@ pub(super) fn gather(engine: &Engine, lease: &Lease) -> Result<(), StoreError> {
     let needed = all.saturating_sub(engine.disk.taken_up(&main)?);
     let mut room = Room::set_aside(engine, (apart, apart.saturating_sub(needed)))?.of(lease);
     fold(&mut room, id, (&main, &main), &receipts)?;
+    unless_aborted(lease)?;
     // By who wrote it: another open file need not be told what failed before.
     engine.disk.sync_data(&main)
 }
@@ -89,12 +90,21 @@ pub(super) fn rebuild(engine: &Engine, lease: &Lease) -> Result<u32, StoreError>
     let main = engine.disk.open_or_create(FileName::Main(lease.id))?;
     let (number, fresh) = placing::create_spill(engine, lease)?;
     let copied = fold(&mut room, lease.id, (&main, &fresh), &receipts)
+        .and_then(|()| unless_aborted(lease))
         .and_then(|()| engine.disk.sync_all(&fresh));
     if copied.is_err() {
         let removed = engine.disk.unlink(FileName::Spill(lease.id, number));
         removed.inspect_err(|_| engine.leaves_litter())?;
     }
     copied.map(|()| number)
+}
+
+/// Asked before each sync: one of a large copy may take longer than whoever aborts its upload waits.
+fn unless_aborted(lease: &Lease) -> Result<(), StoreError> {
+    match lease.is_aborted() {
+        true => Err(StoreError::InUse),
+        false => Ok(()),
+    }
 }
 
 /// Copies into `target` every chunk that is not there already.
@@ -151,8 +161,12 @@ pub(super) fn take_over(engine: &Engine, id: Id, number: u32) -> Result<(), Stor
 
 /// Cuts the main file to size, labels it and syncs it; not when the object has expired: a rebuilt index would give it the key that the
 /// index does not give it.
+///
+/// # Errors
+/// [`StoreError::InUse`] when the upload is aborted.
 pub(super) fn finish_file(
     engine: &Engine,
+    lease: &Lease,
     record: &SessionRecord,
     clock: Running,
 ) -> Result<ObjectMeta, StoreError> {
@@ -167,6 +181,7 @@ pub(super) fn finish_file(
     if length < meta.size {
         return Err(damaged("the file is shorter than its receipts"));
     }
+    unless_aborted(lease)?;
     engine.disk.set_length(&main, meta.size)?;
     engine
         .disk
@@ -177,4 +192,69 @@ pub(super) fn finish_file(
 
 fn damaged(what: &str) -> StoreError {
     StoreError::Corrupt(what.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::rebuild::read_label;
+    use crate::store::embedded::tests::{
+        Folder, NOW, begin, full, full_and_misplaced, send, upload,
+    };
+
+    #[tokio::test]
+    async fn an_abort_that_comes_behind_the_last_step_of_a_copy_does_not_wait_for_its_sync() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let engine = &*store.engine;
+        // There is nothing to copy, so there is no step.
+        let id = begin(&store).await;
+        for index in 0..2 {
+            send(&store, id, (index, None), b"").await.unwrap();
+        }
+        let lease = engine.leases.take(id);
+        let spills = || {
+            let names = (0..9).map(|n| engine.disk.path(FileName::Spill(id, n)));
+            names.filter(|path| path.exists()).count()
+        };
+        let before = spills();
+        let aborts = lease.aborts();
+        let gathered = gather(engine, &lease);
+        assert!(matches!(gathered, Err(StoreError::InUse)), "{gathered:?}");
+        let rebuilt = rebuild(engine, &lease);
+        assert!(matches!(rebuilt, Err(StoreError::InUse)), "{rebuilt:?}");
+        assert_eq!(spills(), before, "nothing is left of it");
+        drop(aborts);
+        gather(engine, &lease).unwrap();
+        rebuild(engine, &lease).unwrap();
+    }
+
+    #[tokio::test]
+    async fn nor_is_its_file_labelled_for_it() {
+        for rebuilds in [false, true] {
+            let folder = Folder::new();
+            let store = folder.open().await;
+            let engine = &*store.engine;
+            let id = match rebuilds {
+                true => full_and_misplaced(&store).await,
+                false => full(&store, upload("session.bin")).await,
+            };
+            let lease = engine.leases.take(id);
+            let record = engine.session(id).unwrap();
+            let clock = Running::from(NOW);
+            if rebuilds {
+                let number = rebuild(engine, &lease).unwrap();
+                take_over(engine, id, number).unwrap();
+            } else {
+                gather(engine, &lease).unwrap();
+            }
+            let aborts = lease.aborts();
+            let ended = finish_file(engine, &lease, &record, clock);
+            assert!(matches!(ended, Err(StoreError::InUse)), "{ended:?}");
+            assert!(!matches!(read_label(&engine.disk, id), Ok(Some(_))));
+            drop(aborts);
+            finish_file(engine, &lease, &record, clock).unwrap();
+            assert!(matches!(read_label(&engine.disk, id), Ok(Some(_))));
+        }
+    }
 }
