@@ -369,7 +369,8 @@ mod tests {
     };
     use crate::store::embedded::{EmbeddedStore, Options};
     use crate::store::{
-        ChunkSpec, ClockReading, Completion, Expected, ObjectName, ObjectStore as _, PartStore as _,
+        ChunkSpec, ClockReading, Completion, Expected, ObjectName, ObjectStore as _,
+        PartStore as _, WriteCondition,
     };
 
     /// How far a completion that has to rebuild the file came before the crash.
@@ -727,6 +728,67 @@ mod tests {
         drop(turn);
         assert!(client.await.unwrap().unwrap());
         assert_eq!(holder_of_key(&store).await, id);
+    }
+
+    /// What a client is told of its parts "first " and "second" of the key `key`, for which an abort that comes to nothing makes it wait for 100
+    /// seconds, in which one task is at work for it and its key is given to another.
+    async fn told_after_long(
+        store: &EmbeddedStore,
+        lease: &Arc<Lease>,
+        condition: Option<WriteCondition>,
+    ) -> Result<ObjectMeta, StoreError> {
+        let id = lease.id;
+        let aborts = lease.aborts();
+        let own = store.clone();
+        let parts = vec![(0, Md5::of(b"first ")), (1, Md5::of(b"second"))];
+        let completion = Completion { parts, condition };
+        let client = tokio::spawn(async move { own.complete_parts(id, completion, NOW).await });
+        until(|| is_completing(store, id)).await;
+        post(store, "key", b"newer").await;
+        // Here, of who aborts, of the client, and two of the task.
+        until(|| Arc::strong_count(lease) == 5).await;
+        tokio::time::pause();
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        let held = Arc::strong_count(lease);
+        assert_eq!(held, 5, "it is not begun in rounds");
+        assert!(!client.is_finished());
+        tokio::time::resume();
+        drop(aborts);
+        client.await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn who_has_waited_long_for_parts_is_told_that_their_condition_was_overtaken() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = Last::Parts.prepare(&store).await;
+        let lease = store.engine.leases.take(id);
+        let told = told_after_long(&store, &lease, Some(WriteCondition::Absent)).await;
+        assert!(
+            matches!(told, Err(StoreError::ConditionOvertaken)),
+            "{told:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn who_has_waited_long_for_parts_is_told_of_a_failure_and_the_copy_does_not_begin_again()
+    {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = Last::Parts.prepare(&store).await;
+        let second = store.engine.receipt(id, 1).unwrap().unwrap();
+        let Place::Spill(number) = second.place else {
+            panic!("{second:?}");
+        };
+        let spill = store.engine.disk.path(FileName::Spill(id, number));
+        std::fs::remove_file(&spill).unwrap();
+        // Reading it fails, and is no sign of damage.
+        std::fs::create_dir(&spill).unwrap();
+        let lease = store.engine.leases.take(id);
+        let told = told_after_long(&store, &lease, None).await;
+        assert!(matches!(told, Err(StoreError::Io { .. })), "{told:?}");
+        until(|| Arc::strong_count(&lease) == 1).await;
+        assert!(is_completing(&store, id), "nobody began it again");
     }
 
     #[test]
