@@ -1071,6 +1071,20 @@ async fn an_object_or_a_range_of_one_is_copied_into_a_part() {
                 .header("x-amz-copy-source", "uploads/source  a"),
             "InvalidArgument",
         ),
+        (
+            "a blank at its end, which no signature covers",
+            upload
+                .part(3, b"")
+                .header("x-amz-copy-source", "uploads/source%20a "),
+            "InvalidArgument",
+        ),
+        (
+            "one at its beginning",
+            upload
+                .part(3, b"")
+                .header("x-amz-copy-source", " uploads/source%20a"),
+            "InvalidArgument",
+        ),
         ("a body", copy(3).body("bytes"), "EntityTooLarge"),
     ] {
         let answer = request.send(&rig).await;
