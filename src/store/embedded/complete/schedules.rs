@@ -114,17 +114,23 @@ fn what_nobody_waits_for_takes_no_newer_objects_key() {
 #[test]
 fn who_is_told_that_he_has_an_object_was_not_overtaken() {
     every_schedule(|store| async move {
-        let id = Last::Parts.prepare(&store).await;
-        let client = leaving(below(MAX_LOOKS), Last::Parts.send(store.clone(), id));
+        let last = [Last::Finish, Last::Parts][below(2)];
+        let id = last.prepare(&store).await;
+        let client = leaving(below(MAX_LOOKS), last.send(store.clone(), id));
         client.await.unwrap();
         let newer = post(&store, "key", b"newer").await.id;
-        let again = Last::Parts.send(store.clone(), id);
+        let again = last.send(store.clone(), id);
         let late = spawn(complete(Arc::clone(&store.engine), id, NOW));
         let told = spawn(again).await.unwrap();
         late.await.unwrap().unwrap();
         is_over(&store, id).await;
         let holder = holder_of_key(&store).await;
+        let full = store.engine.session(id).unwrap().full;
         match told {
+            // Whole before, and replaced since: that is told of it again.
+            Ok(_) if matches!(last, Last::Finish) => {
+                assert!(full.is_none_or(|full| !full.gave_way));
+            }
             Ok(_) => assert_eq!(holder, id),
             Err(StoreError::NoSuchUpload) => assert_eq!(holder, newer),
             Err(error) => panic!("{error:?}"),
