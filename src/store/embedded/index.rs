@@ -110,6 +110,8 @@ impl Index {
             }
         });
         let jobs = self.jobs.as_ref().ok_or(StoreError::ReadOnly)?;
+        // What its caller saw before may have changed by the time it has its turn.
+        sync::point();
         let sent = jobs.send(run).await;
         sent.map_err(|_| StoreError::ReadOnly)?;
         let result = waiter.await.map_err(|_| StoreError::ReadOnly)?;
