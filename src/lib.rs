@@ -90,7 +90,7 @@
 //! | which small objects are kept in memory, and how much | `store/embedded/hot.rs`; how they are read and checked, `reader.rs` |
 //! | another engine | a folder beside `store/embedded/`; it passes `tests/store_contract.rs` |
 //! | what is special about a bucket, or which region counts | `config/buckets.rs`; whose cross-origin rules apply, `api/address.rs` |
-//! | how many connections are let in, and how many streams each | `server/capacity.rs`; who gives way when there is no room, `server/crowd.rs`; how much each reads at a time, `server/reading.rs`; how slowly it may take answers, `server/taking.rs` |
+//! | how many connections are let in, and how many streams each | `server/capacity.rs`; who gives way when there is no room, `server/crowd.rs`; how much each reads at a time, `server/reading.rs`; how slowly it may take answers, `server/taking.rs`; what its bodies and answers tell of it, `server/awaited.rs`, `server/owed.rs` |
 //! | how much memory lists and bodies that are whole take together | `api/documents.rs` |
 //! | which uploads are let in, and which give way | `api/admission.rs` |
 //! | when an index job is synced and answered | `store/embedded/index/committer.rs` |

@@ -1,7 +1,7 @@
 //! How busy a connection is, and how long it may be quiet.
 //!
-//! Owns: [`Activity`], which counts the answers that are owed and knows whether they wait for us or for the peer, and
-//! [`Awaited`], the body of a request that reports it; that of an answer is in `owed.rs`. HTTP/2 needs this: a peer that opens no stream,
+//! Owns: [`Activity`], which counts the answers that are owed and knows whether they wait for us or for the peer; bodies report it, that
+//! of a request in `awaited.rs`, that of an answer in `owed.rs`. HTTP/2 needs this: a peer that opens no stream,
 //! or takes no more of an answer, keeps its connection alive by answering pings. HTTP/1.1 too: a few bytes now and then satisfy its socket. And
 //! `crowd.rs`, which must know who may go.
 //!
@@ -10,14 +10,10 @@
 //! Invariants: an answer is owed from its request to the last piece handed to the protocol, a document until its last byte was sent, also when it
 //! is dropped. Bytes that only trickle in are no sign of life, and keep no answer that nobody takes.
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -30,9 +26,6 @@ const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// A write of at least this many bytes carries an answer: the peer takes it, so it is not quiet. Pings, acknowledgements, and answers in
 /// crumbs, are smaller.
 const PROGRESS_BYTES: usize = 256;
-
-/// Bytes of a request's body that count as a sign of life; who sends one at a time is as good as silent.
-const MOVED_BYTES: usize = 1024;
 
 /// How often it is looked, while documents are on their way, whether others are refused theirs for want of room.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
@@ -303,18 +296,32 @@ impl Busy {
     }
 
     /// The peer is to send more of its request, unless its answer is under way already.
-    fn receiving(&self) {
+    pub(super) fn receiving(&self) {
         if self.turn_from(OURS, RECEIVING) {
             self.activity.receiving.fetch_add(1, Ordering::SeqCst);
             self.recount();
         }
     }
 
-    fn received(&self) {
+    /// It did.
+    pub(super) fn received(&self) {
         if self.turn_from(RECEIVING, OURS) {
             self.activity.receiving.fetch_sub(1, Ordering::SeqCst);
             self.recount();
         }
+    }
+
+    /// So many bytes of its request came, which count while other answers wait for the peer.
+    pub(super) fn came(&self, bytes: usize) {
+        if bytes > 0 && self.activity.sends() {
+            self.activity.taking.took(bytes);
+        }
+    }
+
+    /// Enough of its request came to be a sign of life.
+    pub(super) fn moved(&self) {
+        self.activity.moved.store(true, Ordering::SeqCst);
+        self.activity.touch();
     }
 
     /// This turn is no sign of life, but other answers may wait for the peer alone from now on, or for us.
@@ -337,67 +344,6 @@ impl Drop for Busy {
         self.turn(SENDING);
         self.activity.owed.fetch_sub(1, Ordering::SeqCst);
         self.activity.turned();
-    }
-}
-
-/// A request's body that says when it waits for the peer, and when enough came to call that a sign of life.
-#[derive(Debug)]
-pub(super) struct Awaited<B> {
-    body: B,
-    busy: Arc<Busy>,
-    moved_bytes: usize,
-}
-
-impl<B> Awaited<B> {
-    pub(super) fn new(body: B, busy: Arc<Busy>) -> Self {
-        Self {
-            body,
-            busy,
-            moved_bytes: 0,
-        }
-    }
-
-    fn moved(&mut self, bytes: usize) {
-        // While other answers wait for the peer.
-        if bytes > 0 && self.busy.activity.sends() {
-            self.busy.activity.taking.took(bytes);
-        }
-        self.moved_bytes += bytes;
-        if self.moved_bytes >= MOVED_BYTES {
-            self.moved_bytes = 0;
-            self.busy.activity.moved.store(true, Ordering::SeqCst);
-            self.busy.activity.touch();
-        }
-    }
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Awaited<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        match &polled {
-            Poll::Pending => self.busy.receiving(),
-            Poll::Ready(frame) => {
-                let data = frame.as_ref().and_then(|f| f.as_ref().ok()?.data_ref());
-                let bytes = data.map_or(0, Bytes::len);
-                self.moved(bytes);
-                self.busy.received();
-            }
-        }
-        polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 
@@ -521,42 +467,6 @@ mod tests {
         assert!(waited.is_err());
     }
 
-    /// A body of which so many bytes come each second.
-    fn trickling(
-        bytes: usize,
-        busy: &Arc<Busy>,
-    ) -> Awaited<impl Body<Data = Bytes, Error = std::io::Error> + Unpin + use<>> {
-        let piece = Bytes::from(vec![b'x'; bytes]);
-        let trickle = futures_util::stream::unfold(piece, |piece| async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            Some((Ok::<_, std::io::Error>(Frame::data(piece.clone())), piece))
-        });
-        let body = http_body_util::StreamBody::new(Box::pin(trickle));
-        Awaited::new(body, Arc::clone(busy))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_trickles_keeps_no_answer_that_nobody_takes_and_one_that_moves_does() {
-        for (bytes, stays) in [(1, false), (100, false), (4 << 10, true)] {
-            let activity = Arc::new(Activity::new());
-            let _held = Owed::new(full("answer"), 64, Arc::new(activity.begin()));
-            let busy = Arc::new(activity.begin());
-            let mut body = trickling(bytes, &busy);
-            let reading = async {
-                for _ in 0..100 {
-                    assert!(body.frame().await.is_some());
-                }
-            };
-            tokio::select! {
-                () = reading => assert!(stays, "{bytes} bytes a second keep it"),
-                quiet = activity.quiet(LIMITS, || false) => {
-                    assert_eq!(quiet, Quiet::Stalled);
-                    assert!(!stays, "{bytes} bytes a second do not keep it");
-                }
-            }
-        }
-    }
-
     #[tokio::test(start_paused = true)]
     async fn crumbs_and_small_questions_keep_no_connection_that_takes_nothing_else() {
         let activity = Arc::new(Activity::new());
@@ -575,36 +485,5 @@ mod tests {
         }
         let took = began.elapsed();
         assert!(took < Duration::from_secs(23), "{took:?}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn who_only_trickles_is_as_quiet_as_who_is_silent() {
-        const PATIENCE: Patience = Patience {
-            idle: IDLE,
-            standing: STANDING,
-            unproven: STANDING,
-            sending: Duration::from_secs(60),
-        };
-        const IDLE: Duration = Duration::from_secs(1);
-        const STANDING: Duration = Duration::from_secs(2);
-        let activity = Arc::new(Activity::new());
-        let busy = Arc::new(activity.begin());
-        let mut body = trickling(1, &busy);
-        assert_eq!(activity.quiet_for(PATIENCE), None, "it is our turn");
-        for _ in 0..3 {
-            assert!(body.frame().await.is_some());
-        }
-        let waiting = tokio::time::timeout(Duration::from_millis(100), body.frame()).await;
-        assert!(waiting.is_err());
-        let quiet = activity.quiet_for(PATIENCE).map(|quiet| quiet.as_secs());
-        assert_eq!(quiet, Some(3));
-        body.moved(MOVED_BYTES);
-        assert_eq!(activity.quiet_for(PATIENCE), None, "it has moved");
-        tokio::time::sleep(STANDING).await;
-        assert_eq!(activity.quiet_for(PATIENCE), Some(STANDING));
-        drop((body, busy));
-        assert_eq!(activity.quiet_for(PATIENCE), None, "it may ask more");
-        tokio::time::sleep(IDLE).await;
-        assert_eq!(activity.quiet_for(PATIENCE), Some(IDLE));
     }
 }

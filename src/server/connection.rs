@@ -33,7 +33,8 @@ use tokio_util::io::InspectWriter;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::activity::{Activity, Awaited, Busy, Limits, Quiet};
+use super::activity::{Activity, Busy, Limits, Quiet};
+use super::awaited::Awaited;
 use super::crowd::Seat;
 use super::listener::Accepted;
 use super::owed::Owed;

@@ -256,7 +256,7 @@ mod tests {
             let sent = http_body::Frame::data(bytes::Bytes::from(vec![0; bytes]));
             let sent = stream::once(std::future::ready(std::io::Result::Ok(sent)));
             let silent = sent.chain(stream::pending());
-            let mut body = super::super::activity::Awaited::new(StreamBody::new(silent), busy);
+            let mut body = super::super::awaited::Awaited::new(StreamBody::new(silent), busy);
             let reading = async { while body.frame().await.is_some() {} };
             tokio::select! {
                 () = reading => {}

@@ -22,6 +22,7 @@ use crate::api::app::{App, Clock};
 use crate::store::{MAX_CLOSE_WAIT, Store};
 
 mod activity;
+mod awaited;
 mod capacity;
 mod connection;
 pub mod control;
