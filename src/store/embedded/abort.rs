@@ -21,7 +21,7 @@ use super::{Engine, closing, ledger, sync};
 use crate::model::{Id, UploadState};
 use crate::store::StoreError;
 
-/// How long an abort waits for its turn. A copy ends at its next step, but not the sync that follows it.
+/// How long an abort waits for its turn. A copy ends at its next step, and before its next sync, but a sync that has begun is waited for.
 const ABORT_WAIT: Duration = Duration::from_secs(30);
 
 /// Drops a session that is not finished, and its chunks.

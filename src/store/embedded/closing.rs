@@ -37,7 +37,7 @@ pub(super) fn finish(
         return Err(StoreError::ChunkCountDiffers { known, given });
     }
     // Nobody was told that it is whole, and whoever asks now must not hear that he has it.
-    if record.full.as_ref().is_some_and(|full| full.gave_way) {
+    if record.gave_way() {
         return Err(StoreError::NoSuchUpload);
     }
     if !record.is_open() {

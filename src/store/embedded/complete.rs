@@ -552,8 +552,8 @@ mod tests {
             drop(turn);
             complete(Arc::clone(&store.engine), id, NOW).await.unwrap();
             assert_eq!(holder_of_key(&store).await, newer, "{last:?}");
-            let state = store.upload(id).await.unwrap().state;
-            assert_eq!(state, UploadState::Completed, "it had the key, and lost it");
+            let told = store.upload(id).await;
+            assert!(matches!(told, Err(StoreError::NoSuchUpload)), "{told:?}");
             drop(lease);
             store.close().await.unwrap();
             let path = store.engine.disk.path(FileName::Main(id));
@@ -600,6 +600,8 @@ mod tests {
         assert_eq!(holder_of_key(&store).await, newer, "it gave way");
         let told = store.finish_upload(id, 2, NOW).await;
         assert!(matches!(told, Err(StoreError::NoSuchUpload)), "{told:?}");
+        let shown = store.upload(id).await;
+        assert!(matches!(shown, Err(StoreError::NoSuchUpload)), "{shown:?}");
     }
 
     #[tokio::test]

@@ -100,6 +100,11 @@ fn is_zero(number: &u8) -> bool {
 }
 
 impl SessionRecord {
+    /// Whether it ended without an object.
+    pub(super) fn gave_way(&self) -> bool {
+        self.full.as_ref().is_some_and(|full| full.gave_way)
+    }
+
     /// Whether chunks may still come.
     pub(super) fn is_open(&self) -> bool {
         self.session.state == UploadState::Uploading

@@ -265,8 +265,8 @@ mod tests {
             }
             store.close().await.unwrap();
             assert!(bytes_of_key(&store).await == b"newer");
-            let state = store.upload(id).await.unwrap().state;
-            assert_eq!(state, UploadState::Completed, "it had the key, and lost it");
+            let told = store.upload(id).await;
+            assert!(matches!(told, Err(StoreError::NoSuchUpload)), "{told:?}");
             for name in [FileName::Main(id), FileName::Spill(id, 0)] {
                 assert!(!store.engine.disk.path(name).exists(), "{name:?}");
             }

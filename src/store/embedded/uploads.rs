@@ -32,9 +32,13 @@ pub(super) fn place(upload: &NewUpload) -> Vec<u8> {
     place
 }
 
-/// A session. One that is open is gone when its bucket was removed and there is another one of that name.
+/// A session. One that is open is gone when its bucket was removed and there is another one of that name; and one that gave way is nothing that
+/// anybody could be told of.
 pub(super) fn find(engine: &Engine, id: Id) -> Result<UploadSession, StoreError> {
     let record = engine.session(id)?;
+    if record.gave_way() {
+        return Err(StoreError::NoSuchUpload);
+    }
     if record.is_open() && catalog::has_other_bucket(engine, &record.session.upload)? {
         return Err(StoreError::NoSuchUpload);
     }
