@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, XattrFlags};
 
-use self::open::{no_link, open_options};
+use self::open::{no_link, open_options, regular};
 use super::faults::{self, Bug};
 use super::fuse::Fuse;
 use crate::model::Id;
@@ -120,7 +120,7 @@ impl Disk {
         let path = self.path(name);
         self.run_at("open a file for writing", &path, || {
             let file = open_options().create(true).truncate(false).open(&path);
-            file.map_err(no_link)
+            regular(file.map_err(no_link)?)
         })
     }
 

@@ -71,7 +71,12 @@ fn take(path: &Path) -> io::Result<File> {
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) if is_at(&file, path) => return Ok(file),
             Ok(()) | Err(Errno::WOULDBLOCK) if began.elapsed() < LONGEST_WAIT => {}
-            Ok(()) | Err(Errno::WOULDBLOCK) => return Err(held()),
+            Ok(()) => {
+                return Err(io::Error::other(
+                    "another file is put in its place all the time",
+                ));
+            }
+            Err(Errno::WOULDBLOCK) => return Err(held()),
             Err(error) => return Err(error.into()),
         }
         if !told {

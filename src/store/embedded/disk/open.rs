@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 /// A symbolic link is not followed.
 const NO_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
-/// What is no file keeps nobody waiting; for a file it means nothing.
+/// What is no file keeps nobody waiting. For a file it means that a lease of another process (a share's, say) is not waited for.
 const NO_WAIT: i32 = OFlags::NONBLOCK.bits().cast_signed();
 
 /// For reading and writing, and never where a symbolic link leads: whoever has put one there, it is no file of ours.
@@ -51,8 +51,18 @@ pub(super) fn no_link(error: io::Error) -> io::Error {
 
 /// To read a small file that this process itself has written.
 pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
-    let options = open_options_of(NO_LINK | NO_WAIT);
-    regular(options.open(path).map_err(no_link)?)
+    open_at_leisure(path, NO_LINK).map_err(no_link)
+}
+
+/// Opens a file, and waits for who has a lease on it; for nothing else.
+fn open_at_leisure(path: &Path, flags: i32) -> io::Result<File> {
+    let opened = match open_options_of(flags | NO_WAIT).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && path.is_file() => {
+            open_options_of(flags).open(path)
+        }
+        opened => opened,
+    };
+    regular(opened?)
 }
 
 fn open_options_of(flags: i32) -> OpenOptions {
@@ -75,7 +85,7 @@ pub(super) fn regular(file: File) -> io::Result<File> {
 pub(super) fn open_through_links(path: &Path) -> io::Result<File> {
     #[cfg(test)]
     gate::pass(path);
-    regular(open_options_of(NO_WAIT).open(path)?)
+    open_at_leisure(path, 0)
 }
 
 #[cfg(test)]

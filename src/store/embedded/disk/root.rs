@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FallocateFlags, XattrFlags};
 
 use super::super::index::{Need, Room};
-use super::open::{make_anew, no_link, open_options, open_to_read};
+use super::open::{make_anew, no_link, open_options, open_to_read, regular};
 use super::{Disk, FileName, LABEL_ATTRIBUTE, MAX_ATTRIBUTE_BYTES, present};
 use crate::model::Id;
 use crate::store::StoreError;
@@ -268,7 +268,7 @@ impl Disk {
     /// Makes an empty file, durably, in its place: the folder of the index may be a file system of its own, to which nothing is renamed.
     fn make_mark(&self, path: &Path) -> Result<(), StoreError> {
         self.fuse.check()?;
-        let make = || open_options().create(true).open(path).map_err(no_link);
+        let make = || regular(open_options().create(true).open(path).map_err(no_link)?);
         self.run_at("make a mark", path, make)?;
         self.sync_parent(path)
     }
