@@ -101,9 +101,9 @@ pub(super) struct Documents {
     bodies: Arc<Semaphore>,
     refused: Mutex<Refused>,
     coming: Mutex<Coming>,
-    /// For lists of keys and of what else the S3 dialect lists.
+    /// For lists of keys, and of what else takes moments.
     pub(super) keys: Turns,
-    /// For lists of files and pipelines, of which some take seconds.
+    /// For lists of files, of which some take seconds.
     pub(super) files: Turns,
     /// For what has come of an upload.
     pub(super) chunks: Turns,
@@ -115,6 +115,8 @@ struct Refused {
     last: Option<Instant>,
     /// Those for whom nobody was let go yet.
     wanting: usize,
+    /// What he wanted.
+    bytes: usize,
 }
 
 /// The bodies with room that have not ended yet.
@@ -220,6 +222,7 @@ impl Documents {
             let mut refused = locked(&self.refused);
             refused.last = Some(Instant::now());
             refused.wanting = (refused.wanting + 1).min(MAX_WANTED);
+            refused.bytes = bytes.min(ALL_ANSWERS_BYTES);
         }
         room.map(|room| Reserved(Some(room)))
             .ok_or(BodyError::NoRoom)
@@ -255,7 +258,8 @@ impl Documents {
     /// Whether somebody who takes too little of his answers is to go for one who was refused just now. For each that is said once.
     pub(super) fn lets_one_go(&self) -> bool {
         let mut refused = locked(&self.refused);
-        if refused.last.is_none_or(|last| last.elapsed() >= SHORT_FOR) {
+        let is_long_ago = refused.last.is_none_or(|last| last.elapsed() >= SHORT_FOR);
+        if is_long_ago || self.answers.available_permits() >= refused.bytes {
             refused.wanting = 0;
         }
         let goes = refused.wanting > 0;
@@ -441,8 +445,10 @@ mod tests {
         for _ in 0..2 * MAX_WANTED {
             assert!(documents.hold(answer(1 << 20)).is_err());
         }
-        let gone = (0..2 * MAX_WANTED).filter(|_| documents.lets_one_go());
-        assert_eq!(gone.count(), MAX_WANTED);
+        let gone = (0..MAX_WANTED - 1).filter(|_| documents.lets_one_go());
+        assert_eq!(gone.count(), MAX_WANTED - 1);
+        drop(all);
+        assert!(!documents.lets_one_go(), "there is room again");
     }
 
     #[test]

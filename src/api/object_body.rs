@@ -123,7 +123,7 @@ impl ObjectBody {
         passed: Option<Crc64Hasher>,
         room: &'static Room,
     ) -> Self {
-        let mut body = Self {
+        Self {
             reader: Arc::from(reader),
             next: first,
             end: first.saturating_add(length),
@@ -132,9 +132,7 @@ impl ObjectBody {
             room,
             ahead: None,
             failed: None,
-        };
-        body.ahead = body.next_block();
-        body
+        }
     }
 
     fn next_block(&mut self) -> Option<Block> {
@@ -203,6 +201,10 @@ impl Body for ObjectBody {
         if let Some(error) = self.failed.take() {
             return Poll::Ready(Some(Err(error)));
         }
+        if self.ahead.is_none() {
+            // Not before it is asked for: the room of who never asks would be nobody's.
+            self.ahead = self.next_block();
+        }
         let Some(block) = &mut self.ahead else {
             return Poll::Ready(None);
         };
@@ -226,7 +228,7 @@ impl Body for ObjectBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ahead.is_none() && self.failed.is_none()
+        self.left == 0 && self.failed.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -352,7 +354,7 @@ mod tests {
     #[tokio::test]
     async fn without_room_blocks_are_small_and_then_crumbs_and_sent_blocks_give_their_room_back() {
         let bytes = pattern(3 << 20);
-        let room: &'static Room = Box::leak(Box::new(Room::new(2, 2)));
+        let room: &'static Room = Box::leak(Box::new(Room::new(4, 4)));
         let body = || {
             let reader = object(&bytes, bytes.clone());
             ObjectBody::new(reader, 0, 3 << 20, Some(Crc64Hasher::default()), room)
@@ -382,7 +384,7 @@ mod tests {
         assert!(drink(body()).await == (bytes.clone(), true), "in crumbs");
         drop((held, smaller, one, two, others));
         assert!(drink(body()).await == (bytes.clone(), true));
-        assert_eq!(free(), (2, 2));
+        assert_eq!(free(), (4, 4));
     }
 
     #[test]

@@ -64,7 +64,7 @@ const STREAMS_AHEAD: u32 = 4;
 const SEND_BUFFER_BYTES: RangeInclusive<usize> = 16 * 1024..=256 * 1024;
 
 /// Bytes of answers that wait to be sent on all streams together, as far as the smallest buffer allows.
-const ALL_SEND_BUFFERS_BYTES: usize = 32 * 1024 * 1024;
+const ALL_SEND_BUFFERS_BYTES: usize = 16 * 1024 * 1024;
 
 /// Time between two pings on a silent HTTP/2 connection.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -370,7 +370,13 @@ mod tests {
         assert_eq!(window_bytes(1000), (64 << 10, 256 << 10));
         assert_eq!(
             [0, 1, 4, 16].map(send_buffer_bytes),
-            [256 << 10, 256 << 10, 128 << 10, 32 << 10]
+            [256 << 10, 256 << 10, 64 << 10, 16 << 10]
+        );
+        let buffers =
+            (0..200).map(|n| send_buffer_bytes(n) as u64 * u64::from(capacity::streams(n)));
+        assert!(
+            buffers.sum::<u64>() < 130 << 20,
+            "of 200 that came one after another"
         );
         assert_eq!(send_buffer_bytes(1000), 16 << 10);
         let all = |window: fn((u32, u32)) -> u32| -> u64 {

@@ -21,8 +21,8 @@ use crate::api::documents::SMALL_DOCUMENT_BYTES;
 /// From this many bytes handed to the connection at once its answer counts as large.
 const MUCH_BYTES: usize = 32 << 10;
 
-/// Bytes of a document that are handed on at once: what was handed on counts as sent to who asks how much is left.
-const DOCUMENT_PIECE_BYTES: usize = 64 << 10;
+/// Bytes of a document that are handed on at once, a frame of HTTP/2: each counts as taken when it is gone.
+const DOCUMENT_PIECE_BYTES: usize = 16 << 10;
 
 /// A document that is owed while any of its bytes is here.
 struct OnItsWay {
@@ -49,6 +49,24 @@ impl Drop for OnItsWay {
     }
 }
 
+/// A piece of a document, which the peer has taken when it is dropped.
+struct Piece {
+    bytes: Bytes,
+    busy: Arc<Busy>,
+}
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Piece {
+    fn drop(&mut self) {
+        self.busy.document_took(self.bytes.len());
+    }
+}
+
 /// An answer's body that keeps its connection busy until it is sent. Between two polls it waits for the peer to make room;
 /// after a poll that found nothing yet, it waits for us.
 #[derive(Debug)]
@@ -57,6 +75,7 @@ pub(super) struct Owed {
     /// Of a frame that was longer than a piece.
     rest: Bytes,
     piece_bytes: usize,
+    is_document: bool,
     busy: Arc<Busy>,
 }
 
@@ -64,17 +83,19 @@ impl Owed {
     /// A body that is handed on in pieces of at most `piece_bytes`.
     pub(super) fn new(body: ResponseBody, piece_bytes: usize, busy: Arc<Busy>) -> Self {
         busy.set_working(false);
-        let (body, piece_bytes) = match body {
+        let (body, piece_bytes, is_document) = match body {
             ResponseBody::Whole(bytes) if bytes.len() > SMALL_DOCUMENT_BYTES => (
                 full(OnItsWay::bytes(bytes, Arc::clone(&busy))),
                 piece_bytes.min(DOCUMENT_PIECE_BYTES),
+                true,
             ),
-            other => (other, piece_bytes),
+            other => (other, piece_bytes, false),
         };
         Self {
             body,
             rest: Bytes::new(),
             piece_bytes,
+            is_document,
             busy,
         }
     }
@@ -84,10 +105,21 @@ impl Owed {
             return None;
         }
         let length = self.rest.len().min(self.piece_bytes);
-        if length >= MUCH_BYTES {
+        let much = match self.is_document {
+            true => self.rest.len(),
+            false => length,
+        };
+        if much >= MUCH_BYTES {
             self.busy.sends_much();
         }
-        Some(Frame::data(self.rest.split_to(length)))
+        let bytes = self.rest.split_to(length);
+        Some(Frame::data(match self.is_document {
+            true => {
+                let busy = Arc::clone(&self.busy);
+                Bytes::from_owner(Piece { bytes, busy })
+            }
+            false => bytes,
+        }))
     }
 }
 
@@ -136,7 +168,9 @@ impl Body for Owed {
 
 #[cfg(test)]
 mod tests {
-    use super::super::activity::Activity;
+    use std::time::Duration;
+
+    use super::super::activity::{Activity, Limits, Quiet};
     use super::*;
     use crate::api::body::full;
     use http_body_util::BodyExt;
@@ -164,5 +198,36 @@ mod tests {
             assert_eq!(piece.len(), DOCUMENT_PIECE_BYTES);
         }
         assert!(body.is_end_stream());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_gone_of_a_document_makes_up_for_time_and_what_is_kept_of_it_does_not() {
+        for (keeps, millis, stays) in [(false, 400, true), (false, 600, false), (true, 100, false)]
+        {
+            let activity = Arc::new(Activity::new());
+            let document = full(vec![7; 30 * DOCUMENT_PIECE_BYTES]);
+            let mut body = Owed::new(document, usize::MAX, Arc::new(activity.begin()));
+            let taking = async {
+                let mut kept = Vec::new();
+                for _ in 0..30 {
+                    kept.push(body.frame().await);
+                    if !keeps {
+                        kept.clear();
+                    }
+                    tokio::time::sleep(Duration::from_millis(millis)).await;
+                }
+            };
+            let limits = Limits {
+                stalled: Duration::from_secs(600),
+                ..Limits::none()
+            };
+            tokio::select! {
+                () = taking => assert!(stays, "{keeps} {millis}"),
+                quiet = activity.quiet(limits, || true) => {
+                    assert_eq!(quiet, Quiet::Overdue);
+                    assert!(!stays, "{keeps} {millis}");
+                }
+            }
+        }
     }
 }

@@ -104,7 +104,6 @@ impl Taking {
             .behind()
             .saturating_sub(Duration::from_micros(micros));
         standing.since = standing.since.map(|_| Instant::now());
-        standing.documents.took(bytes);
     }
 
     /// A document of so many bytes is on its way.
@@ -115,6 +114,11 @@ impl Taking {
     /// It is gone.
     pub(super) fn document_gone(&self, bytes: usize) {
         self.standing().documents.end(bytes);
+    }
+
+    /// So many bytes of one are gone. Nothing else makes up for it, or who takes a stream of another object could keep them for ever.
+    pub(super) fn document_took(&self, bytes: usize) {
+        self.standing().documents.took(bytes);
     }
 
     /// Whether any is on its way.
@@ -201,7 +205,8 @@ mod tests {
             let mut seconds = 0;
             while seconds < 100 && !taking.is_overdue() {
                 pass(1).await;
-                taking.took(rate);
+                taking.took(1 << 20);
+                taking.document_took(rate);
                 seconds += 1;
             }
             assert_eq!(seconds == 100, stays, "{bytes} at {rate}: {seconds} s");

@@ -179,7 +179,7 @@ impl NamedPart {
         Ok(Self {
             number: number.parse().map_err(|_| xml::malformed())?,
             md5: decode_hex(etag).map(Md5::from_bytes),
-            etag: etag.to_owned(),
+            etag: xml::word(etag.to_owned())?,
             checksums: ChecksumAlgorithm::ALL
                 .into_iter()
                 .filter_map(checksum)

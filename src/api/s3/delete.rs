@@ -29,8 +29,6 @@ const MAX_KEYS: usize = 1000;
 const MAX_LIST_BYTES: usize = 8 << 20;
 /// Most elements of a list: each object has up to five, besides its own.
 const MAX_ELEMENTS: usize = 2 + 6 * MAX_KEYS;
-/// Longest text of an element, in bytes: ids of versions and tags are shorter than keys, and a longer key is refused as such.
-const MAX_WORD_BYTES: usize = 4 << 10;
 /// Most bytes of one result beside its names: the elements, an error's code and its message.
 const MAX_RESULT_BYTES: usize = 400;
 /// Objects that are removed at the same time, so that they share a sync.
@@ -175,13 +173,10 @@ impl Listed {
             if seen.contains(&child.name.as_str()) {
                 return Err(xml::malformed());
             }
-            if text.len() > MAX_WORD_BYTES {
-                return Err(xml::malformed());
-            }
             match child.name.as_str() {
                 "Key" => listed.key = text,
-                "VersionId" => listed.version = Some(text),
-                "ETag" => listed.tag = Some(text),
+                "VersionId" => listed.version = Some(xml::word(text)?),
+                "ETag" => listed.tag = Some(xml::word(text)?),
                 name @ ("LastModifiedTime" | "Size") => listed.other = Some(name.to_owned()),
                 _ => return Err(xml::malformed()),
             }

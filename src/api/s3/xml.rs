@@ -22,6 +22,8 @@ const NAMESPACE: &str = "http://s3.amazonaws.com/doc/2006-03-01/";
 pub(super) const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 /// Deepest nesting of a document that is read.
 const MAX_DEPTH: usize = 8;
+/// Longest id or tag, in bytes: Amazon's have up to 1,024, and what repeats them in an answer takes up to six times that.
+const MAX_WORD_BYTES: usize = 1 << 10;
 /// Largest document that is read on the caller's thread, in bytes; it takes less than a millisecond there.
 const AT_ONCE_BYTES: usize = 64 << 10;
 
@@ -117,6 +119,17 @@ pub(super) fn answer_with(body: ResponseBody) -> Response<ResponseBody> {
     let kind = HeaderValue::from_static("application/xml");
     response.headers_mut().insert(CONTENT_TYPE, kind);
     response
+}
+
+/// A text that stands for an id or a tag.
+///
+/// # Errors
+/// `MalformedXML` for one that is longer than any.
+pub(super) fn word(text: String) -> Result<String, ApiError> {
+    match text.len() <= MAX_WORD_BYTES {
+        true => Ok(text),
+        false => Err(malformed()),
+    }
 }
 
 /// How many bytes a text has in a document.
