@@ -15,12 +15,16 @@ use bytes::Bytes;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
 use super::disk::{BLOCK_BYTES, room_of};
 use super::tagged;
 use crate::model::ObjectMeta;
 
 /// Most bytes of memory that all of them take, as they are reckoned here.
 const MAX_BYTES: u64 = 8 << 20;
+/// Readers that hold an object of it at a time: ten thousand slow ones would have 650 MB of what was let go meanwhile.
+pub(super) const MAX_HOLDERS: usize = 512;
 /// Largest object that is kept, in bytes.
 pub(super) const MAX_OBJECT_BYTES: usize = 64 << 10;
 /// About as many small ones are kept at once; and of half as many more it is remembered that they were read.
@@ -47,7 +51,11 @@ pub(super) struct HotObject {
 }
 
 /// The objects that are kept.
-pub(super) struct Hot(Cache<Vec<u8>, HotObject, Weight>);
+pub(super) struct Hot {
+    objects: Cache<Vec<u8>, HotObject, Weight>,
+    /// For those who hold an object that is here: what this lets go of stays for them.
+    places: Arc<Semaphore>,
+}
 
 #[derive(Clone, Debug)]
 struct Weight;
@@ -62,8 +70,13 @@ impl Weighter<Vec<u8>, HotObject> for Weight {
 impl Hot {
     /// The object that has this record now, if it is kept.
     pub(super) fn get(&self, name: &[u8], record: &[u8]) -> Option<HotObject> {
-        let found = self.0.get(name)?;
+        let found = self.objects.get(name)?;
         (*found.record == *record).then_some(found)
+    }
+
+    /// A place among those who hold an object of this; `None` when [`MAX_HOLDERS`] do.
+    pub(super) fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
     }
 
     /// Keeps an object that was read whole and compared with its checksum; what had its name before goes. One whose tags lie apart from
@@ -78,7 +91,7 @@ impl Hot {
             meta,
             bytes,
         };
-        self.0.insert(name, object);
+        self.objects.insert(name, object);
     }
 }
 
@@ -90,10 +103,12 @@ impl Default for Hot {
             .weight_capacity(MAX_BYTES)
             .build();
         let plain = |_| Cache::with_weighter(USUAL_COUNT, MAX_BYTES, Weight);
-        Self(options.map_or_else(plain, |options| {
+        let objects = options.map_or_else(plain, |options| {
             let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
             Cache::with_options(options, Weight, hasher, lifecycle)
-        }))
+        });
+        let places = Arc::new(Semaphore::new(MAX_HOLDERS));
+        Self { objects, places }
     }
 }
 
@@ -150,7 +165,7 @@ mod tests {
             for n in 0..10_000 {
                 keep(&hot, &format!("{n}"), &[1; 400], length);
             }
-            let kept = hot.0.len();
+            let kept = hot.objects.len();
             assert!(kept > most / 2 && kept < most, "{kept} of {length} bytes");
         }
         let length = MAX_BYTES as usize / SHARDS / DECODED;

@@ -6,7 +6,8 @@
 //! Invariants:
 //! 1. What the kernel has in memory is read on the caller's thread, at most [`AT_ONCE_BYTES`] at a time; anything that waits for the disk
 //!    does so in a blocking job, the freeing of what was deleted while it was open among it.
-//! 2. Of an object that may be kept in memory (`hot`) no byte is given away before all of it was compared with its checksum. A larger one
+//! 2. Few readers have their object from memory (`hot`), for they keep it there; the others read its file, and keep the part that they asked for.
+//! 3. Of an object that may be kept in memory (`hot`) no byte is given away before all of it was compared with its checksum. A larger one
 //!    is checked by whoever reads all of it.
 
 use std::fs::File;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::Engine;
 use super::disk::FileName;
@@ -47,10 +49,21 @@ pub(super) struct Reader {
 /// Where the bytes are.
 #[derive(Debug)]
 enum Source {
-    Memory(Bytes),
+    /// With a place among those who hold such.
+    Memory {
+        bytes: Bytes,
+        _place: Option<OwnedSemaphorePermit>,
+    },
     /// In the file of a small object, which is read whole and then kept.
     Small(Found, Arc<File>),
     Large(Arc<File>),
+}
+
+impl Source {
+    const NOTHING: Self = Self::Memory {
+        bytes: Bytes::new(),
+        _place: None,
+    };
 }
 
 /// Opens a live object.
@@ -60,8 +73,15 @@ pub(super) async fn open(
     now: Timestamp,
 ) -> Result<Reader, StoreError> {
     let found = objects::found(engine, name, now)?;
-    if let Some(bytes) = found.bytes {
-        return Ok(Reader::new(engine, found.meta, Source::Memory(bytes)));
+    if let Some(bytes) = &found.bytes
+        && let Some(place) = engine.hot.place()
+    {
+        let (bytes, _place) = (bytes.clone(), Some(place));
+        return Ok(Reader::new(
+            engine,
+            found.meta,
+            Source::Memory { bytes, _place },
+        ));
     }
     let (found, file) = match engine.disk.open_at_once(FileName::Main(found.meta.id))? {
         Some(file) => checked(engine, found, file)?,
@@ -73,7 +93,14 @@ pub(super) async fn open(
     };
     let (meta, file) = (Arc::clone(&found.meta), Arc::new(file));
     let source = match is_small(&meta) {
-        true => Source::Small(found, file),
+        // The file is read for it, whatever was found in memory.
+        true => Source::Small(
+            Found {
+                bytes: None,
+                ..found
+            },
+            file,
+        ),
         false => Source::Large(file),
     };
     Ok(Reader::new(engine, meta, source))
@@ -193,7 +220,7 @@ impl Reader {
 impl Drop for Reader {
     /// The last to have a large file that was deleted open frees all of its blocks by closing it, which waits for the disk.
     fn drop(&mut self) {
-        if let Source::Large(file) = mem::replace(&mut self.source, Source::Memory(Bytes::new()))
+        if let Source::Large(file) = mem::replace(&mut self.source, Source::NOTHING)
             && self.engine.disk.is_unlinked(&file)
             && let Ok(runtime) = Handle::try_current()
         {
@@ -220,7 +247,7 @@ impl ObjectReader for Reader {
             return Ok(Bytes::new());
         }
         let whole = match &self.source {
-            Source::Memory(bytes) => bytes.clone(),
+            Source::Memory { bytes, .. } => bytes.clone(),
             Source::Small(found, file) => self.read_whole(found, file).await?,
             Source::Large(file) => return self.read_file(file, offset, length).await,
         };
@@ -243,6 +270,7 @@ impl ObjectReader for Reader {
 mod tests {
     use std::time::Duration;
 
+    use super::super::hot::MAX_HOLDERS;
     use super::*;
     use crate::model::CannedAcl;
     use crate::store::embedded::tests::{Folder, NOW, post};
@@ -298,6 +326,28 @@ mod tests {
         assert_eq!(part, vec![7; 10]);
         let alone = part.try_into_mut().expect("nobody else has it");
         assert!(alone.capacity() < 1000, "{} bytes", alone.capacity());
+    }
+
+    #[tokio::test]
+    async fn few_readers_have_an_object_from_memory_and_the_others_from_its_file() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let meta = post(&store, "a", &vec![7; MAX_OBJECT_BYTES]).await;
+        let name = name_of(&meta);
+        for _ in 0..2 {
+            read(&store, &name).await.unwrap();
+        }
+        let mut readers = Vec::new();
+        for _ in 0..MAX_HOLDERS + 2 {
+            readers.push(open(&store.engine, &name, NOW).await.unwrap());
+        }
+        let from_memory = |reader: &&Reader| matches!(reader.source, Source::Memory { .. });
+        assert_eq!(readers.iter().filter(from_memory).count(), MAX_HOLDERS);
+        let last = readers.last().unwrap().read_at(0, 1 << 30).await.unwrap();
+        assert_eq!(last, vec![7; MAX_OBJECT_BYTES]);
+        readers.clear();
+        let reader = open(&store.engine, &name, NOW).await.unwrap();
+        assert!(from_memory(&&reader), "{:?}", reader.source);
     }
 
     #[test]
