@@ -115,7 +115,7 @@ struct Refused {
     last: Option<Instant>,
     /// Those for whom nobody was let go yet.
     wanting: usize,
-    /// What he wanted.
+    /// Most that any of them wanted.
     bytes: usize,
 }
 
@@ -221,8 +221,12 @@ impl Documents {
         if room.is_none() {
             let mut refused = locked(&self.refused);
             refused.last = Some(Instant::now());
+            let others = match refused.wanting {
+                0 => 0,
+                _ => refused.bytes,
+            };
             refused.wanting = (refused.wanting + 1).min(MAX_WANTED);
-            refused.bytes = bytes.min(ALL_ANSWERS_BYTES);
+            refused.bytes = bytes.min(ALL_ANSWERS_BYTES).max(others);
         }
         room.map(|room| Reserved(Some(room)))
             .ok_or(BodyError::NoRoom)

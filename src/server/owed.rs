@@ -211,6 +211,7 @@ mod tests {
                 let mut kept = Vec::new();
                 for _ in 0..30 {
                     kept.push(body.frame().await);
+                    activity.took(DOCUMENT_PIECE_BYTES);
                     if !keeps {
                         kept.clear();
                     }

@@ -25,6 +25,9 @@ const DOCUMENT_SECONDS: u64 = 30;
 /// How far behind that a peer may be.
 const PATIENCE_OF_DOCUMENTS: Duration = Duration::from_secs(2);
 
+/// Most bytes for which it is remembered that they were written, or that they are gone, before the other is so, too.
+const MOST_UNSETTLED: u64 = 1 << 20;
+
 /// How one peer takes its answers.
 #[derive(Debug, Default)]
 pub(super) struct Taking(Mutex<Standing>);
@@ -47,6 +50,10 @@ struct Documents {
     /// Since when no byte made up for anything, and how far behind it was then.
     since: Option<Instant>,
     behind: Duration,
+    /// Bytes that are gone and count as taken once as many were written: a stream that is reset drops what it had.
+    gone: u64,
+    /// Bytes that were written and count for what is gone.
+    written: u64,
 }
 
 impl Documents {
@@ -55,9 +62,25 @@ impl Documents {
         self.behind + waited.unwrap_or_default()
     }
 
+    fn wrote(&mut self, bytes: usize) {
+        if self.count > 0 {
+            self.written = (self.written + bytes as u64).min(MOST_UNSETTLED);
+            self.settle();
+        }
+    }
+
     fn took(&mut self, bytes: usize) {
+        self.gone = (self.gone + bytes as u64).min(MOST_UNSETTLED);
+        self.settle();
+    }
+
+    /// What is gone and was written makes up for time.
+    fn settle(&mut self) {
+        let bytes = self.gone.min(self.written);
+        self.gone -= bytes;
+        self.written -= bytes;
         let rate = SLOWEST_RATE_OF_DOCUMENTS.max(self.bytes / DOCUMENT_SECONDS);
-        let micros = (bytes as u64).saturating_mul(1_000_000) / rate;
+        let micros = bytes.saturating_mul(1_000_000) / rate;
         let behind = self.behind();
         self.behind = behind.saturating_sub(Duration::from_micros(micros));
         self.since = self.since.map(|_| Instant::now());
@@ -104,6 +127,7 @@ impl Taking {
             .behind()
             .saturating_sub(Duration::from_micros(micros));
         standing.since = standing.since.map(|_| Instant::now());
+        standing.documents.wrote(bytes);
     }
 
     /// A document of so many bytes is on its way.
@@ -116,7 +140,8 @@ impl Taking {
         self.standing().documents.end(bytes);
     }
 
-    /// So many bytes of one are gone. Nothing else makes up for it, or who takes a stream of another object could keep them for ever.
+    /// So many bytes of one are gone; they count when as many were written. Nothing else makes up for it, or who takes a stream of another object could
+    /// keep them for ever.
     pub(super) fn document_took(&self, bytes: usize) {
         self.standing().documents.took(bytes);
     }
@@ -210,6 +235,30 @@ mod tests {
                 seconds += 1;
             }
             assert_eq!(seconds == 100, stays, "{bytes} at {rate}: {seconds} s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_gone_of_a_document_counts_only_when_as_much_was_written() {
+        for (writes, stays) in [(0, false), (8 << 10, false), (64 << 10, true)] {
+            for gone_first in [true, false] {
+                let taking = Taking::default();
+                taking.document(100 << 10);
+                taking.turned(true, true);
+                let mut seconds = 0;
+                while seconds < 100 && !taking.is_overdue() {
+                    pass(1).await;
+                    if gone_first {
+                        taking.document_took(64 << 10);
+                        taking.took(writes);
+                    } else {
+                        taking.took(writes);
+                        taking.document_took(64 << 10);
+                    }
+                    seconds += 1;
+                }
+                assert_eq!(seconds == 100, stays, "{writes} {gone_first}");
+            }
         }
     }
 
