@@ -5,7 +5,7 @@
 //! or takes no more of an answer, keeps its connection alive by answering pings. HTTP/1.1 too: a few bytes now and then satisfy its socket. And
 //! `crowd.rs`, which must know who may go.
 //!
-//! Never does: end a connection; `connection.rs` does.
+//! Never does: end a connection; `connection.rs` does. Say who is to go for others; `crowd.rs` does.
 //!
 //! Invariants: an answer is owed from its request to the last piece handed to the protocol, a document until its last byte was sent, also when it
 //! is dropped. Bytes that only trickle in are no sign of life, and keep no answer that nobody takes.
@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Options;
-use super::taking::Taking;
+use super::taking::{Overdue, Taking};
 
 /// Longer than any connection.
 const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -27,7 +27,7 @@ const NO_LIMIT: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// crumbs, are smaller.
 const PROGRESS_BYTES: usize = 256;
 
-/// How often it is looked, while documents are on their way, whether others are refused theirs for want of room.
+/// How often it is looked, while documents are on their way, whether they are overdue.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How long a connection may be quiet.
@@ -85,8 +85,6 @@ pub(super) enum Quiet {
     Fresh,
     Idle,
     Stalled,
-    /// Others were refused for want of the room that it held for too long.
-    Overdue,
 }
 
 /// How busy a connection is.
@@ -108,7 +106,7 @@ pub(super) struct Activity {
     last: Mutex<Instant>,
     /// How fast the peer takes what it is owed.
     taking: Taking,
-    /// Told when a document is on its way: whoever watches looks more often then.
+    /// Told when a document is on its way: whoever watches looks from then on.
     document_owed: Notify,
 }
 
@@ -198,13 +196,32 @@ impl Activity {
         (quiet >= limit).then_some(quiet)
     }
 
-    /// Returns when nothing happened for as long as `limits` allows, or when its documents are overdue and `is_wanted` says that others want their
-    /// room, which is asked then only.
-    pub(super) async fn quiet(&self, limits: Limits, is_wanted: impl Fn() -> bool) -> Quiet {
+    /// Whether documents are on their way.
+    pub(super) fn has_documents(&self) -> bool {
+        self.taking.has_documents()
+    }
+
+    /// What it holds of documents for which it is too slow, if others want the room.
+    pub(super) fn holds(&self) -> Option<Overdue> {
+        self.taking.overdue()
+    }
+
+    /// Returns when it is too slow for the documents that are on their way, at the next look.
+    pub(super) async fn overdue(&self) {
         loop {
-            if limits.stalled < NO_LIMIT && self.taking.is_overdue() && is_wanted() {
-                return Quiet::Overdue;
+            match self.has_documents() {
+                true => tokio::time::sleep(LOOK_AGAIN).await,
+                false => self.document_owed.notified().await,
             }
+            if self.holds().is_some() {
+                return;
+            }
+        }
+    }
+
+    /// Returns when nothing happened for as long as `limits` allows.
+    pub(super) async fn quiet(&self, limits: Limits) -> Quiet {
+        loop {
             let silent = self.last().elapsed();
             let (kind, quiet, limit) = match self.kind() {
                 Some(Quiet::Fresh) => (Quiet::Fresh, silent, limits.fresh),
@@ -212,7 +229,7 @@ impl Activity {
                 Some(kind) => (kind, self.taking.behind(), limits.stalled),
                 // The deadlines of work are its own; look again later.
                 None => {
-                    self.wait(limits.stalled, limits).await;
+                    tokio::time::sleep(limits.stalled).await;
                     continue;
                 }
             };
@@ -220,17 +237,8 @@ impl Activity {
                 return kind;
             }
             // Never past the shortest limit, for meanwhile it may be quiet in another way.
-            self.wait(limit - quiet, limits).await;
+            tokio::time::sleep((limit - quiet).min(limits.stalled)).await;
         }
-    }
-
-    /// Waits so long at most before it looks again; less while a document is on its way, or will be.
-    async fn wait(&self, most: Duration, limits: Limits) {
-        let shortest = match self.taking.has_documents() {
-            true => limits.stalled.min(LOOK_AGAIN),
-            false => limits.stalled,
-        };
-        let _ = tokio::time::timeout(most.min(shortest), self.document_owed.notified()).await;
     }
 
     /// What kind of quiet it would be now; `None` while we work, or for the rest of requests alone, whose bodies have their own deadlines.
@@ -368,7 +376,7 @@ mod tests {
 
     async fn quiet_after(activity: &Activity) -> (Quiet, u64) {
         let began = Instant::now();
-        let quiet = activity.quiet(LIMITS, || false).await;
+        let quiet = activity.quiet(LIMITS).await;
         (quiet, began.elapsed().as_secs())
     }
 
@@ -386,25 +394,24 @@ mod tests {
     async fn work_of_ours_has_no_limit_here() {
         let activity = Arc::new(Activity::new());
         let _working = activity.begin();
-        let waited =
-            tokio::time::timeout(Duration::from_secs(3600), activity.quiet(LIMITS, || false)).await;
+        let waited = tokio::time::timeout(Duration::from_secs(3600), activity.quiet(LIMITS)).await;
         assert!(waited.is_err());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_takes_next_to_nothing_of_a_document_goes_soon_while_others_want_its_room() {
+    async fn who_takes_nothing_of_a_document_is_overdue_soon_and_of_a_small_one_never() {
         let large = SMALL_DOCUMENT_BYTES + 1;
-        for (bytes, is_short, (kind, seconds)) in [
-            (large, true, (Quiet::Overdue, 2)),
-            (large, false, (Quiet::Stalled, 20)),
-            (SMALL_DOCUMENT_BYTES, true, (Quiet::Stalled, 20)),
-        ] {
+        for (bytes, overdue_after) in [(large, Some(2)), (SMALL_DOCUMENT_BYTES, None)] {
             let activity = Arc::new(Activity::new());
             let document = full(vec![0; bytes]);
             let _held = Owed::new(document, usize::MAX, Arc::new(activity.begin()));
             let began = Instant::now();
-            assert_eq!(activity.quiet(LIMITS, || is_short).await, kind);
-            assert_eq!(began.elapsed().as_secs(), seconds);
+            let watched = tokio::time::timeout(LIMITS.stalled, activity.overdue()).await;
+            let after = watched.is_ok().then(|| began.elapsed().as_secs());
+            assert_eq!(after, overdue_after);
+            assert_eq!(activity.holds().is_some(), after.is_some());
+            assert_eq!(activity.quiet(LIMITS).await, Quiet::Stalled);
+            assert_eq!(began.elapsed(), LIMITS.stalled);
         }
     }
 
@@ -426,13 +433,13 @@ mod tests {
         };
         tokio::select! {
             () = crumbs => panic!("it keeps the room"),
-            quiet = activity.quiet(LIMITS, || true) => assert_eq!(quiet, Quiet::Overdue),
+            () = activity.overdue() => {}
         }
         let took = began.elapsed().as_secs_f64();
         assert!((2.0..2.6).contains(&took), "{took} s");
         drop(piece);
         let waited = Duration::from_secs(3600);
-        let waited = tokio::time::timeout(waited, activity.quiet(LIMITS, || true)).await;
+        let waited = tokio::time::timeout(waited, activity.overdue()).await;
         assert!(waited.is_err(), "it is gone");
     }
 
@@ -449,13 +456,9 @@ mod tests {
             std::future::pending::<()>().await;
             drop(held);
         };
-        let limits = Limits {
-            stalled: Duration::from_secs(600),
-            ..LIMITS
-        };
         tokio::select! {
             () = asking => {}
-            quiet = activity.quiet(limits, || true) => assert_eq!(quiet, Quiet::Overdue),
+            () = activity.overdue() => {}
         }
         let took = began.elapsed().as_secs_f64();
         assert!((2.1..2.7).contains(&took), "{took} s");
@@ -467,7 +470,7 @@ mod tests {
         let document = full(vec![0; 2 * SMALL_DOCUMENT_BYTES]);
         let _held = Owed::new(document, usize::MAX, Arc::new(activity.begin()));
         let waited = Duration::from_secs(24 * 3600);
-        let waited = tokio::time::timeout(waited, activity.quiet(Limits::none(), || true)).await;
+        let waited = tokio::time::timeout(waited, activity.quiet(Limits::none())).await;
         assert!(waited.is_err());
     }
 
@@ -485,7 +488,7 @@ mod tests {
         };
         tokio::select! {
             () = crumbs => {}
-            quiet = activity.quiet(LIMITS, || false) => assert_eq!(quiet, Quiet::Stalled),
+            quiet = activity.quiet(LIMITS) => assert_eq!(quiet, Quiet::Stalled),
         }
         let took = began.elapsed();
         assert!(took < Duration::from_secs(23), "{took:?}");

@@ -120,7 +120,7 @@ mod tests {
             };
             tokio::select! {
                 () = reading => assert!(stays, "{bytes} bytes a second keep it"),
-                quiet = activity.quiet(LIMITS, || false) => {
+                quiet = activity.quiet(LIMITS) => {
                     assert_eq!(quiet, Quiet::Stalled);
                     assert!(!stays, "{bytes} bytes a second do not keep it");
                 }

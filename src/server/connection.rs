@@ -113,11 +113,6 @@ impl Conversation {
         })
     }
 
-    /// Whether it is to go for somebody who found no room. What the admin listener answers has none.
-    fn is_in_the_way(&self) -> bool {
-        self.door == Door::Public && self.shared.app.lets_one_go()
-    }
-
     async fn answer(
         self: Arc<Self>,
         busy: Busy,
@@ -164,7 +159,19 @@ pub(super) async fn drive(shared: Arc<Shared>, accepted: Accepted, door: Door, s
     tokio::select! {
         () = serving => {}
         () = shared.life.aborting.cancelled() => {}
-        () = seat.leave.cancelled() => tracing::debug!("let go: there was no room for a newcomer"),
+        () = seat.leave.cancelled() => tracing::debug!("let go: others waited for its place or for its room"),
+        () = make_room(door, || shared.app.lets_one_go(), &seat) => {}
+    }
+}
+
+/// Has somebody go for each who found no room for a document, while this connection is too slow for its own: whoever holds most, maybe this one.
+async fn make_room(door: Door, lets_one_go: impl Fn() -> bool, seat: &Seat) {
+    loop {
+        seat.activity.overdue().await;
+        // What the admin listener answers has no room, and what our own command prints may wait in a pager.
+        if door == Door::Public {
+            seat.crowd.let_go_of_the_largest(&lets_one_go);
+        }
     }
 }
 
@@ -294,7 +301,7 @@ where
                     return;
                 }
             }
-            quiet = activity.quiet(limits, || conversation.is_in_the_way()) => {
+            quiet = activity.quiet(limits) => {
                 if leaving || quiet != Quiet::Idle {
                     return tracing::debug!(?quiet, "connection ended: it was quiet for too long");
                 }
@@ -360,7 +367,62 @@ where
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
+    use super::super::crowd::Crowd;
+    use super::super::crowd::tests::hoards;
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn an_honest_client_that_is_slow_with_a_small_list_stays_while_a_hoarder_holds_ten_mebibytes()
+     {
+        let crowd = Crowd::new(2);
+        let (honest, _list) = hoards(&crowd, &[20 << 10]).await;
+        // It looks first, and is furthest behind.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let (hoarder, _lists) = hoards(&crowd, &[1 << 20; 10]).await;
+        let refused = Cell::new(0_u32);
+        let lets_one_go = || {
+            let left = refused.get();
+            refused.set(left.saturating_sub(1));
+            left > 0
+        };
+        let watching = async {
+            tokio::select! {
+                () = make_room(Door::Public, lets_one_go, &honest) => {}
+                () = make_room(Door::Public, lets_one_go, &hoarder) => {}
+            }
+        };
+        let asking = async {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            assert!(!hoarder.leave.is_cancelled(), "nobody was refused");
+            refused.set(5);
+            hoarder.leave.cancelled().await;
+            // It goes with all that it holds, which takes a moment.
+            tokio::time::sleep(Duration::from_millis(600)).await;
+        };
+        tokio::select! {
+            () = watching => {}
+            () = asking => {}
+            () = honest.leave.cancelled() => panic!("it went for the hoarder"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_at_another_door_than_the_public_one_goes_for_nobody() {
+        for (door, goes) in [
+            (Door::Public, true),
+            (Door::Admin, false),
+            (Door::Control, false),
+        ] {
+            let crowd = Crowd::new(1);
+            let (seat, _list) = hoards(&crowd, &[1 << 20]).await;
+            let hour = Duration::from_secs(3600);
+            let making = tokio::time::timeout(hour, make_room(door, || true, &seat));
+            assert!(making.await.is_err());
+            assert_eq!(seat.leave.is_cancelled(), goes, "{door:?}");
+        }
+    }
 
     #[test]
     fn few_connections_of_http_2_have_large_windows_and_many_small_ones() {

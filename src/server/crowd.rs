@@ -5,7 +5,8 @@
 //! out. A connection that asks nothing may go after [`IDLE_PATIENCE`], one in the middle of a request when nothing of it moved
 //! for [`STANDING_PATIENCE`], one that takes its answer after [`SENDING_PATIENCE`], one that waits for us never. Until one may go,
 //! the newcomer waits; while newcomers wait, patience with requests of which hardly anything came shrinks down to [`LEAST_PATIENCE`],
-//! for a thousand that came together would keep everybody else out together.
+//! for a thousand that came together would keep everybody else out together. And for somebody who found no room for a document the one goes that
+//! holds most of those who are too slow for theirs.
 //!
 //! Never does: accept, read or write; a connection learns by its [`Seat::leave`] that it must go.
 //!
@@ -63,6 +64,8 @@ struct Seated {
     patience: Patience,
     /// When patience last shrank.
     shrank: Option<Instant>,
+    /// Who was told last to go for what it holds, and when.
+    going: Option<(Arc<Activity>, Instant)>,
     /// Let go since the log was told.
     let_go: u64,
     told: Option<Instant>,
@@ -76,7 +79,7 @@ pub(super) struct Seat {
     /// Cancelled when the connection must go.
     pub(super) leave: CancellationToken,
     number: u64,
-    crowd: Arc<Crowd>,
+    pub(super) crowd: Arc<Crowd>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -95,6 +98,7 @@ impl Crowd {
                     sending: SENDING_PATIENCE,
                 },
                 shrank: None,
+                going: None,
                 let_go: 0,
                 told: None,
             }),
@@ -141,20 +145,21 @@ impl Crowd {
     fn let_go_of_the_quietest(&self) -> bool {
         let mut seated = self.seated();
         let patience = seated.patience_now();
-        let candidates = seated.by_number.iter();
-        let quietest = candidates
-            .filter_map(|(number, (activity, _))| {
-                let quiet = activity.quiet_for(patience)?;
-                Some((quiet, *number))
-            })
-            .max();
-        let chosen = quietest.and_then(|(_, number)| seated.by_number.remove(&number));
-        let Some((_, leave)) = chosen else {
-            return false;
-        };
-        leave.cancel();
-        seated.tell();
-        true
+        let found = seated.let_go(|activity| activity.quiet_for(patience));
+        if found.is_some() {
+            seated.tell();
+        }
+        found.is_some()
+    }
+
+    /// Lets go of the connection that holds most of those that are too slow for their documents, if somebody is to go. That is asked when nobody is on
+    /// his way out: what he holds may be room enough.
+    pub(super) fn let_go_of_the_largest(&self, is_wanted: impl Fn() -> bool) {
+        let mut seated = self.seated();
+        if !seated.is_somebody_going() && is_wanted() {
+            let gone = seated.let_go(Activity::holds);
+            seated.going = gone.map(|activity| (activity, Instant::now()));
+        }
     }
 
     fn seated(&self) -> MutexGuard<'_, Seated> {
@@ -163,6 +168,28 @@ impl Crowd {
 }
 
 impl Seated {
+    /// Tells the one to go of which there is most by this measure, if there is one.
+    fn let_go<T: Ord>(
+        &mut self,
+        measure: impl Fn(&Activity) -> Option<T>,
+    ) -> Option<Arc<Activity>> {
+        let candidates = self.by_number.iter();
+        let candidates =
+            candidates.filter_map(|(number, (activity, _))| Some((measure(activity)?, *number)));
+        let (_, number) = candidates.max()?;
+        let (activity, leave) = self.by_number.remove(&number)?;
+        leave.cancel();
+        Some(activity)
+    }
+
+    /// Whether the documents of who was told last to go for them are still here.
+    fn is_somebody_going(&self) -> bool {
+        let going = self.going.as_ref();
+        going.is_some_and(|(activity, told)| {
+            activity.has_documents() && told.elapsed() < LEAVING_TIME
+        })
+    }
+
     fn patience_now(&mut self) -> Patience {
         if self
             .shrank
@@ -201,8 +228,10 @@ impl Drop for Seat {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::owed::Owed;
     use super::*;
+    use crate::api::body::full;
 
     async fn admitted(crowd: &Arc<Crowd>) -> Option<Seat> {
         let admitted = tokio::time::timeout(IDLE_PATIENCE / 4, crowd.admit()).await;
@@ -235,8 +264,8 @@ mod tests {
         let crowd = Crowd::new(1);
         let seat = crowd.admit().await.unwrap();
         let busy = Arc::new(seat.activity.begin());
-        let large = crate::api::body::full(vec![0; 1 << 20]);
-        let mut answer = super::super::owed::Owed::new(large, usize::MAX, busy);
+        let large = full(vec![0; 1 << 20]);
+        let mut answer = Owed::new(large, usize::MAX, busy);
         assert!(answer.frame().await.is_some());
         drop(answer);
         tokio::time::sleep(SENDING_PATIENCE / 2).await;
@@ -290,6 +319,91 @@ mod tests {
         assert!(crowd.seated().patience_now().unproven < STANDING_PATIENCE);
         tokio::time::sleep(PATIENCE_RETURNS).await;
         assert_eq!(crowd.seated().patience_now().unproven, STANDING_PATIENCE);
+    }
+
+    /// A connection that takes nothing of documents of so many bytes.
+    pub(in super::super) async fn hoards(
+        crowd: &Arc<Crowd>,
+        documents: &[usize],
+    ) -> (Seat, Vec<Owed>) {
+        let seat = crowd.admit().await.unwrap();
+        let owed = documents.iter().map(|bytes| {
+            let busy = Arc::new(seat.activity.begin());
+            Owed::new(full(vec![0; *bytes]), usize::MAX, busy)
+        });
+        let owed = owed.collect();
+        (seat, owed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_those_who_are_too_slow_for_their_documents_who_holds_most_goes_first() {
+        let crowd = Crowd::new(8);
+        // All but the last come a moment apart.
+        let mut hoarders = Vec::new();
+        for documents in [
+            [20 << 10].as_slice(),
+            &[1 << 20; 4],
+            &[3 << 20],
+            &[2 << 20, 1 << 20],
+        ] {
+            hoarders.push(hoards(&crowd, documents).await);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        hoarders.push(hoards(&crowd, &[10 << 20]).await);
+        for expected in [
+            [1].as_slice(),
+            // Of two that hold as much the one that is further behind.
+            &[1, 2],
+            &[1, 2, 3],
+            &[0, 1, 2, 3],
+            // The largest of all is not slow yet.
+            &[0, 1, 2, 3],
+        ] {
+            crowd.let_go_of_the_largest(|| true);
+            let mut gone = Vec::new();
+            for (which, (seat, documents)) in hoarders.iter_mut().enumerate() {
+                if seat.leave.is_cancelled() {
+                    gone.push(which);
+                    documents.clear();
+                }
+            }
+            assert_eq!(gone, expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn while_somebody_is_on_his_way_out_with_what_he_holds_nobody_else_goes() {
+        let crowd = Crowd::new(2);
+        let (large, lists) = hoards(&crowd, &[1 << 20]).await;
+        let (small, _list) = hoards(&crowd, &[20 << 10]).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        crowd.let_go_of_the_largest(|| false);
+        assert!(!large.leave.is_cancelled(), "nobody is wanted");
+        crowd.let_go_of_the_largest(|| true);
+        assert!(large.leave.is_cancelled());
+        crowd.let_go_of_the_largest(|| panic!("his room is on its way"));
+        drop(large);
+        crowd.let_go_of_the_largest(|| panic!("what the protocol has of it is still here"));
+        drop(lists);
+        crowd.let_go_of_the_largest(|| false);
+        assert!(!small.leave.is_cancelled(), "there is room");
+        crowd.let_go_of_the_largest(|| true);
+        assert!(small.leave.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_go_keeps_the_others_for_a_second() {
+        let crowd = Crowd::new(2);
+        let _hoarders = [
+            hoards(&crowd, &[1 << 20]).await,
+            hoards(&crowd, &[1 << 20]).await,
+        ];
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        crowd.let_go_of_the_largest(|| true);
+        tokio::time::sleep(LEAVING_TIME).await;
+        crowd.let_go_of_the_largest(|| true);
+        assert!(crowd.seated().by_number.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

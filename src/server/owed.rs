@@ -170,7 +170,7 @@ impl Body for Owed {
 mod tests {
     use std::time::Duration;
 
-    use super::super::activity::{Activity, Limits, Quiet};
+    use super::super::activity::Activity;
     use super::*;
     use crate::api::body::full;
     use http_body_util::BodyExt;
@@ -218,16 +218,9 @@ mod tests {
                     tokio::time::sleep(Duration::from_millis(millis)).await;
                 }
             };
-            let limits = Limits {
-                stalled: Duration::from_secs(600),
-                ..Limits::none()
-            };
             tokio::select! {
                 () = taking => assert!(stays, "{keeps} {millis}"),
-                quiet = activity.quiet(limits, || true) => {
-                    assert_eq!(quiet, Quiet::Overdue);
-                    assert!(!stays, "{keeps} {millis}");
-                }
+                () = activity.overdue() => assert!(!stays, "{keeps} {millis}"),
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Owns: [`Taking`], which knows how far behind [`SLOWEST_RATE`] the peer of one connection is: the time in which all answers waited for it, less
 //! what the bytes that it took, or sent, make up for. An answer is in memory, or has its file open, until it is taken, and who takes a few bytes now
 //! and then is as good as one who takes none. And whether it is too slow for the documents that are on their way to it, which others may want the room of.
-//! Never does: end a connection, or say how far behind it may be; `activity.rs` and its limits do.
+//! Never does: end a connection; `connection.rs` does. Choose among several; `crowd.rs` does.
 //!
 //! Invariants: while a request is worked on, no time counts; nobody is ahead, so a burst makes up for what was, and not for what comes;
 //! when nothing is owed, all is forgiven. While documents are on their way all time counts for these: they are here whole, whatever else is worked on.
@@ -27,6 +27,13 @@ const PATIENCE_OF_DOCUMENTS: Duration = Duration::from_secs(2);
 
 /// Most bytes for which it is remembered that they were written, or that they are gone, before the other is so, too.
 const MOST_UNSETTLED: u64 = 1 << 20;
+
+/// What a peer that is too slow for its documents holds: the larger, the sooner it goes, and of equals the one that is further behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Overdue {
+    bytes: u64,
+    behind: Duration,
+}
 
 /// How one peer takes its answers.
 #[derive(Debug, Default)]
@@ -151,9 +158,11 @@ impl Taking {
         self.standing().documents.count > 0
     }
 
-    /// Whether the peer is too slow for those that are, if others want their room.
-    pub(super) fn is_overdue(&self) -> bool {
-        self.standing().documents.behind() >= PATIENCE_OF_DOCUMENTS
+    /// What it holds, if it is too slow for that while others want the room.
+    pub(super) fn overdue(&self) -> Option<Overdue> {
+        let standing = self.standing();
+        let (bytes, behind) = (standing.documents.bytes, standing.documents.behind());
+        (behind >= PATIENCE_OF_DOCUMENTS).then_some(Overdue { bytes, behind })
     }
 
     /// How far behind the peer is.
@@ -228,7 +237,7 @@ mod tests {
             taking.document(bytes);
             taking.turned(true, false);
             let mut seconds = 0;
-            while seconds < 100 && !taking.is_overdue() {
+            while seconds < 100 && taking.overdue().is_none() {
                 pass(1).await;
                 taking.took(1 << 20);
                 taking.document_took(rate);
@@ -246,7 +255,7 @@ mod tests {
                 taking.document(100 << 10);
                 taking.turned(true, true);
                 let mut seconds = 0;
-                while seconds < 100 && !taking.is_overdue() {
+                while seconds < 100 && taking.overdue().is_none() {
                     pass(1).await;
                     if gone_first {
                         taking.document_took(64 << 10);
@@ -265,19 +274,19 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_of_a_document_is_overdue_soon_and_all_is_forgiven_when_it_is_gone() {
         let taking = Taking::default();
-        assert!(!taking.is_overdue() && !taking.has_documents());
+        assert!(taking.overdue().is_none() && !taking.has_documents());
         taking.document(1 << 20);
         pass(1).await;
         taking.document(20 << 10);
-        assert!(!taking.is_overdue());
+        assert!(taking.overdue().is_none());
         pass(1).await;
-        assert!(taking.is_overdue());
+        assert!(taking.overdue().is_some());
         taking.document_gone(1 << 20);
-        assert!(taking.is_overdue() && taking.has_documents());
+        assert!(taking.overdue().is_some() && taking.has_documents());
         taking.document_gone(20 << 10);
-        assert!(!taking.is_overdue() && !taking.has_documents());
+        assert!(taking.overdue().is_none() && !taking.has_documents());
         pass(100).await;
         taking.document(20 << 10);
-        assert!(!taking.is_overdue());
+        assert!(taking.overdue().is_none());
     }
 }
