@@ -18,6 +18,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::api::app::{AppOptions, Site};
+use crate::api::turns::MaxLists;
 use crate::server::tls::{Tls, TlsFiles};
 use crate::server::{self, telemetry};
 use crate::store::embedded;
@@ -257,6 +258,7 @@ fn app(reader: &mut Reader) -> Option<AppOptions> {
         token_lifetime: token_lifetime?,
         hosts: hosts?,
         cors_origins: cors_origins?,
+        max_lists: MaxLists::default(),
         dev: false,
     })
 }

@@ -92,6 +92,7 @@
 //! | what is special about a bucket, or which region counts | `config/buckets.rs`; whose cross-origin rules apply, `api/address.rs` |
 //! | how many connections are let in, and how many streams each | `server/capacity.rs`; who gives way when there is no room, `server/crowd.rs`; how much each reads at a time, `server/reading.rs`; how slowly it may take answers, `server/taking.rs`; what its bodies and answers tell of it, `server/awaited.rs`, `server/owed.rs` |
 //! | how much memory lists and bodies that are whole take together | `api/documents.rs` |
+//! | how many lists are put together at a time | `api/turns.rs` |
 //! | which uploads are let in, and which give way | `api/admission.rs` |
 //! | when an index job is synced and answered | `store/embedded/index/committer.rs` |
 //! | what a label alone acknowledges | `store/embedded/recent.rs`; how it is found after a crash, `orphans.rs` |

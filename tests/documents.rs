@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use futures_util::{StreamExt, stream};
 use http::{Request, Response};
 use http_body::{Body as _, Frame};
@@ -28,6 +29,7 @@ use sigv4::{Signed, code};
 use support::{Answer, HOST, Rig, TOKEN, connection};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 /// Most bytes of all answers together.
 const ALL: u64 = 20 << 20;
@@ -263,4 +265,20 @@ async fn a_list_of_objects_whose_answer_finds_no_room_removes_none_of_them() {
     assert_eq!(deleted.text().matches("<Deleted>").count(), OBJECTS);
     let listed = Answer::read(page(&rig, 1000).await).await;
     assert_eq!(listed.text().matches("<Key>").count(), 0);
+}
+
+#[tokio::test]
+async fn a_quick_list_of_files_is_answered_while_more_scans_wait_than_there_are_turns() {
+    let rig = Rig::with(|options| options.max_lists.scans = 0).await;
+    tokio::time::pause();
+    let scans = (0..20).map(|_| rig.ask("GET", "/v1/files/?sort=size"));
+    let quick = async {
+        // It is over when nothing else is left to do: all of them wait.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let began = Instant::now();
+        assert_eq!(rig.ask("GET", "/v1/files/").await.status, 200);
+        assert!(began.elapsed() < Duration::from_secs(1));
+    };
+    let (scans, ()) = tokio::join!(join_all(scans), quick);
+    scans.iter().for_each(is_told_to_come_later);
 }

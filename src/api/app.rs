@@ -20,6 +20,7 @@ use super::address::OwnNames;
 use super::admission::Admission;
 use super::documents::Documents;
 use super::explain::kept::Kept;
+use super::turns::{Lists, MaxLists};
 use crate::model::{AccessKey, Bucket, CorsRule, SharedRules, Timestamp};
 use crate::policy::Rules;
 use crate::store::{ClockReading, Store};
@@ -140,6 +141,8 @@ pub struct AppOptions {
     pub hosts: Vec<String>,
     /// Origins that browsers may post from; `*` is any.
     pub cors_origins: Vec<String>,
+    /// How many lists are put together at a time.
+    pub max_lists: MaxLists,
     /// Makes pipelines on first use and uses fixed, documented keys: `pillarbox dev`.
     pub dev: bool,
 }
@@ -172,6 +175,7 @@ impl Default for AppOptions {
             token_lifetime: hours(1),
             hosts: Vec::new(),
             cors_origins: vec!["*".to_owned()],
+            max_lists: MaxLists::default(),
             dev: false,
         }
     }
@@ -217,6 +221,8 @@ pub struct App {
     pub(super) admission: Admission,
     /// The room for what is read or written whole.
     pub(super) documents: Documents,
+    /// The turns of those who list.
+    pub(super) lists: Lists,
 }
 
 impl App {

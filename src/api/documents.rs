@@ -9,12 +9,10 @@
 //!
 //! Invariants: a document of at most [`SMALL_DOCUMENT_BYTES`] needs no room, so refusals are sent. Room is given back with the last of the
 //! bytes, wherever they are: in the handler, in the protocol's buffers, or on their way to the socket. One document always has room when there is
-//! no other. Bodies take none of what answers have, nor answers of theirs. Few lists of each kind are put together at a time ([`Turns`]), also when
-//! those who asked for them have left.
+//! no other. Bodies take none of what answers have, nor answers of theirs.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
-use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -34,15 +32,6 @@ pub const ALL_BODIES_BYTES: usize = 12 << 20;
 
 /// Bytes up to which a document is small: thousands of streams may each have one of them.
 pub const SMALL_DOCUMENT_BYTES: usize = 16 << 10;
-
-/// Lists of keys, and of files, that are put together at a time. A page of them is in memory twice for a moment, as it was read and as it is written.
-const MAX_LISTS: usize = 8;
-
-/// Uploads whose chunks are looked at at a time; those of one take 1.5 MiB at most.
-const MAX_LISTS_OF_CHUNKS: usize = 32;
-
-/// Longest wait for one's turn to put a list together.
-const LONGEST_TURN: Duration = Duration::from_secs(30);
 
 /// A body that is being read takes room in steps of so many bytes.
 const STEP_BYTES: usize = 64 << 10;
@@ -66,35 +55,6 @@ fn longest(bytes: usize) -> Duration {
     longest.min(*LONGEST.end())
 }
 
-/// Turns to put lists of one kind together.
-#[derive(Debug)]
-pub(super) struct Turns(Arc<Semaphore>);
-
-impl Turns {
-    fn new(most: usize) -> Self {
-        Self(Arc::new(Semaphore::new(most)))
-    }
-
-    /// Has `work` done in a turn, which ends when what is returned beside its outcome is dropped. Work that has begun goes on when whoever asked for it has
-    /// left, and so does its turn: it may be in a thread that cannot be called back.
-    ///
-    /// # Errors
-    /// [`BodyError::NoTurn`] when the turn did not come within [`LONGEST_TURN`].
-    pub(super) async fn take<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<(T, OwnedSemaphorePermit), BodyError> {
-        let turn = Arc::clone(&self.0).acquire_owned();
-        let turn = tokio::time::timeout(LONGEST_TURN, turn).await;
-        let turn = turn.ok().and_then(Result::ok).ok_or(BodyError::NoTurn)?;
-        let done = tokio::spawn(async move { (work.await, turn) }).await;
-        done.map_err(|error| match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            Err(_) => BodyError::NoTurn,
-        })
-    }
-}
-
 /// Room for documents.
 #[derive(Debug)]
 pub(super) struct Documents {
@@ -102,12 +62,6 @@ pub(super) struct Documents {
     bodies: Arc<Semaphore>,
     refused: Mutex<Refused>,
     coming: Mutex<Coming>,
-    /// For lists of keys, and of what else takes moments.
-    pub(super) keys: Turns,
-    /// For lists of files, of which some take seconds.
-    pub(super) files: Turns,
-    /// For what has come of an upload.
-    pub(super) chunks: Turns,
 }
 
 /// Who was refused an answer for want of room.
@@ -201,9 +155,6 @@ impl Default for Documents {
             bodies: Arc::new(Semaphore::new(ALL_BODIES_BYTES)),
             refused: Mutex::default(),
             coming: Mutex::default(),
-            keys: Turns::new(MAX_LISTS),
-            files: Turns::new(MAX_LISTS),
-            chunks: Turns::new(MAX_LISTS_OF_CHUNKS),
         }
     }
 }
@@ -385,7 +336,6 @@ mod tests {
     use std::task::{Context, Waker};
 
     use http_body_util::BodyExt;
-    use tokio::sync::oneshot;
 
     use super::*;
 
@@ -645,39 +595,5 @@ mod tests {
         drop(small);
         drop(documents.reserve(1 << 20));
         assert!(all_is_free(&documents));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn few_lists_are_put_together_at_a_time_and_the_others_wait_for_their_turn() {
-        let turns = Turns::new(2);
-        let first = turns.take(async { "a page" }).await.unwrap();
-        assert_eq!(first.0, "a page");
-        let second = turns.take(std::future::ready(())).await.unwrap();
-        let began = Instant::now();
-        let refused = turns.take(std::future::ready(())).await;
-        assert!(matches!(refused, Err(BodyError::NoTurn)));
-        assert_eq!(began.elapsed(), LONGEST_TURN);
-        drop(second);
-        assert!(turns.take(std::future::ready(())).await.is_ok());
-    }
-
-    #[tokio::test]
-    async fn a_turn_ends_with_its_work_also_when_nobody_waits_for_it() {
-        let turns = Turns::new(1);
-        let (finish, finished) = oneshot::channel::<()>();
-        let mut asking = Box::pin(turns.take(finished));
-        assert!(futures_util::poll!(&mut asking).is_pending());
-        drop(asking);
-        assert!(turns.0.try_acquire().is_err(), "it is still at work");
-        finish.send(()).unwrap();
-        assert!(turns.take(std::future::ready(())).await.is_ok());
-    }
-
-    #[tokio::test]
-    #[should_panic(expected = "no page")]
-    async fn work_that_panics_panics_where_it_is_waited_for() {
-        let turns = Turns::new(1);
-        let work = async { panic!("no page") };
-        let _never: Result<((), _), _> = turns.take(work).await;
     }
 }

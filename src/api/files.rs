@@ -58,8 +58,12 @@ pub async fn list(call: &mut Call<'_>) -> Result<Reply, ApiError> {
         return Reply::ok(page.envelope("files", Vec::new(), 0));
     }
     let (app, now) = (Arc::clone(call.app), call.now);
+    let turns = match app.store.looks_at_all(&query) {
+        true => &call.app.lists.scans,
+        false => &call.app.lists.files,
+    };
     let reading = async move { app.store.list_files(&query, now).await };
-    let (found, _turn) = call.app.documents.files.take(reading).await?;
+    let (found, _turn) = turns.take(reading).await?;
     let found = found?;
     let shown = found
         .files

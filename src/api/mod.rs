@@ -60,6 +60,7 @@ pub mod start;
 mod store_failure;
 mod stored_headers;
 pub mod tokens;
+pub mod turns;
 pub mod upload_params;
 mod uploader_chunks;
 mod uploader_query;

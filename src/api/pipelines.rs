@@ -57,7 +57,7 @@ pub async fn list(call: &mut Call<'_>) -> Result<Reply, ApiError> {
     let page = Page::read(&call.params, &SORT_KEYS)?;
     let app = Arc::clone(call.app);
     let reading = async move { all(&app).await };
-    let (pipelines, _turn) = call.app.documents.keys.take(reading).await?;
+    let (pipelines, _turn) = call.app.lists.keys.take(reading).await?;
     let mut pipelines = pipelines?;
     match page.sort {
         SortKey::CreatedAt => pipelines.sort_by_key(|one| (one.created_at, one.id)),

@@ -22,6 +22,7 @@ use super::call::{new_id, random_bytes};
 use super::documents::Documents;
 use super::error::ApiError;
 use super::explain::kept::Kept;
+use super::turns::Lists;
 use crate::model::{
     AccessKey, Bucket, BucketConfig, KeyLimits, KeyPurpose, Scope, Scopes, Secret, Timestamp,
     Token, TokenHash,
@@ -84,6 +85,7 @@ impl App {
         };
         Ok(Arc::new(Self {
             names: OwnNames::of(&options),
+            lists: Lists::new(options.max_lists),
             options,
             store,
             clock,

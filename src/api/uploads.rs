@@ -100,7 +100,7 @@ pub async fn inspect(call: &mut Call<'_>, id: &str) -> Result<Reply, ApiError> {
     }
     let app = Arc::clone(call.app);
     let reading = async move { app.store.receipts(id).await };
-    let (receipts, _turn) = call.app.documents.chunks.take(reading).await?;
+    let (receipts, _turn) = call.app.lists.chunks.take(reading).await?;
     let receipts = receipts?;
     let with_md5s = call.params.flag("chunk_md5s")?;
     let form = (scope == Scope::MediahubWrite).then(|| signed_form(call, &session, &wish));

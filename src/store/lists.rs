@@ -56,6 +56,8 @@ impl FileQuery {
     pub const MAX_START: usize = 1_000_000;
     /// Most pipelines, and most Jobs, that a list is filtered by; each file is compared with all of them.
     pub const MAX_FILTERS: usize = 100;
+    /// Lists that look at the record of every file at a time; further ones wait.
+    pub const MAX_SCANS: usize = 2;
 }
 
 /// One page of files.

@@ -234,6 +234,10 @@ pub trait ObjectStore: Send + Sync + Debug {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
+    /// Whether a page of files is found only by a look at the record of every one: [`FileQuery::MAX_SCANS`] may do so at a time, others wait for it
+    /// in [`ObjectStore::list_files`].
+    fn looks_at_all(&self, query: &FileQuery) -> bool;
+
     /// One sorted page of live files.
     async fn list_files(&self, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError>;
 

@@ -104,7 +104,7 @@ pub(super) async fn list(call: &Call<'_>, access: &Access<'_>) -> Result<Reply, 
     let is_here = asked.is_none_or(|asked| asked == region(call));
     let app = Arc::clone(call.app);
     let reading = async move { app.store.list(CatalogKind::Bucket).await };
-    let (entries, _turn) = call.app.documents.keys.take(reading).await?;
+    let (entries, _turn) = call.app.lists.keys.take(reading).await?;
     let entries = entries?;
     let found = entries.iter().filter_map(|entry| match entry {
         CatalogEntry::Bucket(bucket) => Some(bucket),

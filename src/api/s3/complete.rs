@@ -75,7 +75,7 @@ pub(super) async fn complete(
     if upload.session.state == UploadState::Uploading {
         let (app, id) = (Arc::clone(call.app), upload.id);
         let reading = async move { app.store.receipts(id).await };
-        let (receipts, _turn) = call.app.documents.chunks.take(reading).await?;
+        let (receipts, _turn) = call.app.lists.chunks.take(reading).await?;
         let receipts = receipts.map_err(|error| upload.refusal(error))?;
         let parts = chosen(&upload, &receipts, &named)?;
         claims.check(&upload, &parts)?;

@@ -123,7 +123,7 @@ impl Listing {
     async fn answer(&self, call: &Call<'_>) -> Result<Response<ResponseBody>, ApiError> {
         let (app, query, now) = (Arc::clone(call.app), self.query.clone(), call.now);
         let reading = async move { app.store.list_keys(&query, now).await };
-        let (page, _turn) = call.app.documents.keys.take(reading).await?;
+        let (page, _turn) = call.app.lists.keys.take(reading).await?;
         Ok(self.document(&page?).answer())
     }
 

@@ -34,7 +34,7 @@ pub(super) async fn parts(call: &Call<'_>, at: (Bucket, ObjectKey)) -> Result<Re
     // The index of the part behind the marker, and one more than fits, to see whether there is one.
     let (app, id, limit) = (Arc::clone(call.app), upload.id, max_parts + 1);
     let reading = async move { app.store.list_parts(id, marker, limit).await };
-    let (receipts, _turn) = call.app.documents.chunks.take(reading).await?;
+    let (receipts, _turn) = call.app.lists.chunks.take(reading).await?;
     let receipts = receipts.map_err(|error| upload.refusal(error))?;
     let page = receipts.get(..max_parts.min(receipts.len()));
     let page = page.unwrap_or_default();
@@ -134,7 +134,7 @@ pub(super) async fn uploads(call: &Call<'_>, bucket: Bucket) -> Result<Reply, Ap
     check_marker(call, &query).await?;
     let (app, asked) = (Arc::clone(call.app), query.clone());
     let reading = async move { app.store.list_uploads(&asked).await };
-    let (page, _turn) = call.app.documents.keys.take(reading).await?;
+    let (page, _turn) = call.app.lists.keys.take(reading).await?;
     let page = page?;
     let mut document = Document::new("ListMultipartUploadsResult");
     document.element("Bucket", query.bucket.as_str());

@@ -6,7 +6,7 @@
 //! Never does: change anything.
 //!
 //! Invariants: expired objects neither show nor count; at most `start + limit` places of a list are in memory, 56 bytes and a name
-//! each, and at most `limit` records; at most [`MAX_SCANS`] lists look at every record at a time, the others wait.
+//! each, and at most `limit` records; at most [`FileQuery::MAX_SCANS`] lists look at every record at a time, the others wait.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -17,9 +17,6 @@ use super::records::{self, CREATED, EXPIRY, Listed, OBJECT_IDS, OBJECTS};
 use super::{Engine, by_pipeline, damage, objects};
 use crate::model::{Id, Timestamp};
 use crate::store::{FilePage, FileQuery, SortKey, StoreError};
-
-/// Lists that look at every record at a time.
-pub(super) const MAX_SCANS: usize = 2;
 
 /// One sorted page of live files.
 pub(super) async fn list(
@@ -32,9 +29,9 @@ pub(super) async fn list(
         limit: query.limit.min(FileQuery::MAX_LIMIT),
         ..query
     };
-    let permit = match in_order(engine, &query) {
-        Some(_) => None,
-        None => Arc::clone(&engine.scans).acquire_owned().await.ok(),
+    let permit = match looks_at_all(engine, &query) {
+        true => Arc::clone(&engine.scans).acquire_owned().await.ok(),
+        false => None,
     };
     engine
         .blocking(move |engine| {
@@ -43,6 +40,11 @@ pub(super) async fn list(
             page(engine, &query, now)
         })
         .await
+}
+
+/// Whether every record has to be looked at for this page.
+pub(super) fn looks_at_all(engine: &Engine, query: &FileQuery) -> bool {
+    in_order(engine, query).is_none()
 }
 
 /// What is listed in the order of its creation, so that only the page is looked at.
@@ -370,7 +372,7 @@ mod tests {
             sort: SortKey::Size,
             ..first(1)
         };
-        let all = u32::try_from(MAX_SCANS).unwrap();
+        let all = u32::try_from(FileQuery::MAX_SCANS).unwrap();
         let others = store.engine.scans.acquire_many(all).await.unwrap();
         let mut list = std::pin::pin!(keys(&store, &by_size, NOW));
         assert!(futures_util::poll!(&mut list).is_pending());
@@ -385,7 +387,7 @@ mod tests {
         assert!(futures_util::poll!(&mut list).is_pending());
         drop(others);
         assert_eq!(list.await, by_creation);
-        assert_eq!(store.engine.scans.available_permits(), MAX_SCANS);
+        assert_eq!(store.engine.scans.available_permits(), FileQuery::MAX_SCANS);
     }
 
     #[tokio::test]

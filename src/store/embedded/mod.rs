@@ -436,6 +436,10 @@ impl ObjectStore for EmbeddedStore {
         objects::delete(&self.engine, name.clone(), condition, now).await
     }
 
+    fn looks_at_all(&self, query: &FileQuery) -> bool {
+        list::looks_at_all(&self.engine, query)
+    }
+
     async fn list_files(&self, query: &FileQuery, now: Timestamp) -> Result<FilePage, StoreError> {
         list::list(&self.engine, query.clone(), now).await
     }

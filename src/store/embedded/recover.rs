@@ -23,11 +23,10 @@ use super::recent::{self, Recent};
 use super::records::{self, GARBAGE, META};
 use super::sync::{self, Handle};
 use super::{
-    Engine, Options, by_pipeline, catalog, complete, damage, list, orphans, rebuild, retry,
-    snapshot,
+    Engine, Options, by_pipeline, catalog, complete, damage, orphans, rebuild, retry, snapshot,
 };
 use crate::model::{Timestamp, encode_hex};
-use crate::store::StoreError;
+use crate::store::{FileQuery, StoreError};
 
 /// The version of the layout on disk.
 const FORMAT_VERSION: u64 = 1;
@@ -172,7 +171,7 @@ fn prepare(options: Options, now: Timestamp, reindex: bool) -> Result<(Engine, b
         clock: Default::default(),
         lifecycle: Default::default(),
         retried: Default::default(),
-        scans: Arc::new(Semaphore::new(list::MAX_SCANS)),
+        scans: Arc::new(Semaphore::new(FileQuery::MAX_SCANS)),
         folds: Semaphore::new(complete::MAX_FOLDS),
         copying: Default::default(),
         lists_pipelines,
