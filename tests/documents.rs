@@ -26,7 +26,7 @@ use objects::draft;
 use pillarbox::api::body::{RequestBody, ResponseBody};
 use pillarbox::model::Crc64;
 use sigv4::{Signed, code};
-use support::{Answer, HOST, Rig, TOKEN, connection};
+use support::{Answer, HOST, NOBODY, PIPELINE, Rig, TOKEN, connection};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -265,6 +265,108 @@ async fn a_list_of_objects_whose_answer_finds_no_room_removes_none_of_them() {
     assert_eq!(deleted.text().matches("<Deleted>").count(), OBJECTS);
     let listed = Answer::read(page(&rig, 1000).await).await;
     assert_eq!(listed.text().matches("<Key>").count(), 0);
+}
+
+/// The kinds of turns in which lists are put together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Keys,
+    Files,
+    Scans,
+    Chunks,
+}
+
+impl Turn {
+    /// An application that has none of this kind to give.
+    async fn without(self) -> Rig {
+        Rig::with(|options| {
+            let most = &mut options.max_lists;
+            match self {
+                Self::Keys => most.keys = 0,
+                Self::Files => most.files = 0,
+                Self::Scans => most.scans = 0,
+                Self::Chunks => most.chunks = 0,
+            }
+        })
+        .await
+    }
+
+    /// Whether a list that takes it needs one of these.
+    fn needs(self, other: Self) -> bool {
+        self == other || (self, other) == (Self::Scans, Self::Files)
+    }
+}
+
+/// Every request that lists, and which turn it takes.
+async fn lists(rig: &Rig) -> Vec<(Turn, &'static str, String)> {
+    let upload = rig.start("a").await;
+    let begun = Signed::new("POST", "/uploads/b?uploads").send(rig).await;
+    let begun = begun.text();
+    let rest = begun.split_once("<UploadId>").unwrap().1;
+    let parts = rest.split_once("</UploadId>").unwrap().0;
+    [
+        (Turn::Keys, "GET", "/"),
+        (Turn::Keys, "GET", "/uploads"),
+        (Turn::Keys, "GET", "/uploads?list-type=2"),
+        (Turn::Keys, "GET", "/uploads?versions"),
+        (Turn::Keys, "GET", "/uploads?uploads"),
+        (Turn::Keys, "GET", "/v1/pipelines/"),
+        (Turn::Files, "GET", "/v1/files/"),
+        (
+            Turn::Files,
+            "GET",
+            &format!("/v1/files/?pipeline.id={PIPELINE}"),
+        ),
+        (Turn::Scans, "GET", "/v1/files/?sort=size"),
+        (Turn::Scans, "GET", "/v1/files/?job.id=one"),
+        (
+            Turn::Scans,
+            "GET",
+            &format!("/v1/files/?pipeline.id={PIPELINE},{NOBODY}"),
+        ),
+        (Turn::Chunks, "GET", &format!("/v1/files/uploads/{upload}")),
+        (Turn::Chunks, "GET", &format!("/uploads/b?uploadId={parts}")),
+        (
+            Turn::Chunks,
+            "POST",
+            &format!("/uploads/b?uploadId={parts}"),
+        ),
+    ]
+    .map(|(turn, method, path)| (turn, method, path.to_owned()))
+    .into()
+}
+
+/// A request of any dialect; who posts says that an upload has one part.
+async fn send(rig: &Rig, method: &str, path: &str) -> Answer {
+    const PARTS: &str = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>\"0\"</ETag></Part>\
+                         </CompleteMultipartUpload>";
+    if path.starts_with("/v1/") {
+        return rig.ask(method, path).await;
+    }
+    let body = if method == "POST" { PARTS } else { "" };
+    Signed::new(method, path).body(body).send(rig).await
+}
+
+#[tokio::test]
+async fn whatever_lists_waits_for_its_turn_and_is_told_to_come_later_when_none_comes() {
+    for missing in [Turn::Keys, Turn::Files, Turn::Scans, Turn::Chunks] {
+        let rig = missing.without().await;
+        for (turn, method, path) in lists(&rig).await {
+            let waits = turn.needs(missing);
+            if !waits {
+                let answer = send(&rig, method, &path).await;
+                assert_ne!(answer.status, 503, "{missing:?} {method} {path}");
+                continue;
+            }
+            tokio::time::pause();
+            let began = Instant::now();
+            let answer = send(&rig, method, &path).await;
+            assert_eq!(answer.status, 503, "{missing:?} {method} {path}");
+            is_told_to_come_later(&answer);
+            assert_eq!(began.elapsed().as_secs(), 30, "{method} {path}");
+            tokio::time::resume();
+        }
+    }
 }
 
 #[tokio::test]
