@@ -29,8 +29,12 @@ const MAX_KEYS: usize = 1000;
 const MAX_LIST_BYTES: usize = 8 << 20;
 /// Most elements of a list: each object has up to five, besides its own.
 const MAX_ELEMENTS: usize = 2 + 6 * MAX_KEYS;
-/// Most bytes of one result beside its names: the elements, an error's code and its message.
-const MAX_RESULT_BYTES: usize = 400;
+/// Most bytes of an error's code and message; a test below asks all that a removal can fail with.
+const MAX_ERROR_BYTES: usize = 128;
+/// The most that stands around the key and the error of one object.
+const AROUND: &str = "<Error><Key></Key><Code></Code><Message></Message></Error>";
+/// What stands around a version besides.
+const AROUND_VERSION: &str = "<VersionId></VersionId>";
 /// Objects that are removed at the same time, so that they share a sync.
 const AT_ONCE: usize = 32;
 
@@ -73,8 +77,9 @@ pub(super) async fn many(
     let list = xml::parsed(body, List::read).await?;
     let call = &*call;
     // Before anything is removed: who did not hear what was would not know.
-    let room = call.app.documents.reserve(list.answer_bytes())?;
     let mut document = Document::new("DeleteResult");
+    let most = document.bytes() + list.answer_bytes();
+    let room = call.app.documents.reserve(most)?;
     for batch in list.objects.chunks(AT_ONCE) {
         let removals = batch
             .iter()
@@ -84,12 +89,10 @@ pub(super) async fn many(
             match result {
                 Ok(()) if list.quiet => {}
                 Ok(()) => document.within("Deleted", |inner| object.name(inner)),
-                Err(error) => document.within("Error", |inner| {
+                Err(error) => {
                     log_failure(&error, call.request_id);
-                    object.name(inner);
-                    inner.element("Code", error.code.name());
-                    inner.element("Message", &error.message);
-                }),
+                    object.put_error(&mut document, &error);
+                }
             }
         }
     }
@@ -146,13 +149,9 @@ impl List {
         }
     }
 
-    /// Most bytes of the answer: each object is named, and may have an error.
+    /// The most that is said of all objects.
     fn answer_bytes(&self) -> usize {
-        let names = self.objects.iter().map(|object| {
-            let version = object.version.as_deref().unwrap_or_default();
-            xml::text_bytes(&object.key) + xml::text_bytes(version) + MAX_RESULT_BYTES
-        });
-        names.sum()
+        self.objects.iter().map(Listed::answer_bytes).sum()
     }
 }
 
@@ -203,12 +202,26 @@ impl Listed {
             None | Some("null" | "") => {}
             // Alone, such an id is an invalid argument; in a list Amazon says that there is none.
             Some(_) => {
-                let message = "The specified version does not exist.";
-                return Err(ApiError::new(ErrorCode::NoSuchVersion, message));
+                return Err(no_such_version());
             }
         }
         let condition = self.tag.as_deref().map(condition::matching).transpose()?;
         remove(call, bucket, &self.key, condition).await
+    }
+
+    /// The most that is said of it: an error takes more than a success.
+    fn answer_bytes(&self) -> usize {
+        let version = self.version.as_ref();
+        let version = version.map_or(0, |text| AROUND_VERSION.len() + xml::text_bytes(text));
+        AROUND.len() + xml::text_bytes(&self.key) + version + MAX_ERROR_BYTES
+    }
+
+    fn put_error(&self, document: &mut Document, error: &ApiError) {
+        document.within("Error", |inner| {
+            self.name(inner);
+            inner.element("Code", error.code.name());
+            inner.element("Message", &error.message);
+        });
     }
 
     /// Repeats what was asked for.
@@ -218,6 +231,11 @@ impl Listed {
             document.element("VersionId", version);
         }
     }
+}
+
+fn no_such_version() -> ApiError {
+    let message = "The specified version does not exist.";
+    ApiError::new(ErrorCode::NoSuchVersion, message)
 }
 
 async fn remove(
@@ -233,5 +251,89 @@ async fn remove(
         Ok(()) => Ok(()),
         Err(StoreError::NoSuchObject) if condition.is_none() => Ok(()),
         Err(error) => Err(condition::refusal(error, condition.as_ref())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::api::documents::ALL_ANSWERS_BYTES;
+
+    /// Every way in which the removal of one object of a list can fail.
+    fn failures() -> Vec<ApiError> {
+        let mut failures = vec![
+            ApiError::new(ErrorCode::AccessDenied, "Access Denied"),
+            ApiError::panicked(),
+            no_such_version(),
+            condition::matching("a,b").unwrap_err(),
+        ];
+        failures.extend(["LastModifiedTime", "Size"].map(xml::unknown_element));
+        let of_store = [
+            StoreError::NoSuchObject,
+            StoreError::NoSuchBucket,
+            StoreError::ConditionFailed,
+            StoreError::ConditionOvertaken,
+            StoreError::InUse,
+            StoreError::Busy,
+            StoreError::TooManyFiles,
+            StoreError::Full,
+            StoreError::ReadOnly,
+            // What it tells goes to the log.
+            StoreError::Corrupt("x".repeat(1000)),
+            StoreError::Io {
+                operation: "remove",
+                path: None,
+                source: io::Error::other("x".repeat(1000)),
+            },
+        ];
+        let condition = WriteCondition::Present;
+        let of_store = of_store.map(|error| condition::refusal(error, Some(&condition)));
+        failures.extend(of_store);
+        failures
+    }
+
+    fn list_of(keys: &[&str], version: &str) -> List {
+        let objects = keys.iter().map(|key| {
+            let mut text = String::new();
+            xml::push_text(&mut text, key);
+            format!("<Object><Key>{text}</Key>{version}</Object>")
+        });
+        let body = format!("<Delete>{}</Delete>", objects.collect::<String>());
+        List::read(body.as_bytes()).unwrap()
+    }
+
+    /// The answer when all fail so.
+    fn bytes_of(list: &List, error: &ApiError) -> usize {
+        let mut document = Document::new("DeleteResult");
+        for object in &list.objects {
+            object.put_error(&mut document, error);
+        }
+        document.finish().len()
+    }
+
+    #[test]
+    fn no_answer_takes_more_than_its_room_and_the_longest_hardly_less() {
+        let keys = ["a", "\"&<>", "\u{1}\r", "f\u{fc}r"].map(|letter| letter.repeat(200));
+        let keys = keys.each_ref().map(String::as_str);
+        for version in ["", "<VersionId>null</VersionId>"] {
+            let list = list_of(&keys, version);
+            let most = Document::new("DeleteResult").bytes() + list.answer_bytes();
+            let answers = failures().into_iter();
+            let longest = answers.map(|error| bytes_of(&list, &error)).max().unwrap();
+            assert!(longest <= most, "{longest} of {most}");
+            assert!(most - longest < 16 * keys.len(), "{longest} of {most}");
+        }
+    }
+
+    #[test]
+    fn a_thousand_ordinary_keys_hold_a_hundredth_of_all_room() {
+        let keys: Vec<_> = (0..MAX_KEYS)
+            .map(|n| format!("movies/{n:04}.mp4"))
+            .collect();
+        let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+        let bytes = list_of(&keys, "").answer_bytes();
+        assert!(bytes <= ALL_ANSWERS_BYTES / 100, "{bytes} bytes");
     }
 }

@@ -83,6 +83,11 @@ impl Document {
         self.close(name);
     }
 
+    /// How many bytes it has, when it ends here.
+    pub(super) fn bytes(&self) -> usize {
+        self.text.len() + "</>".len() + self.root.len()
+    }
+
     /// The answer, 200.
     pub(super) fn answer(mut self) -> Response<ResponseBody> {
         let headers = std::mem::take(&mut self.headers);
