@@ -138,31 +138,14 @@ fn midnight_after(from: Timestamp, days: u32) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Attributes, Bucket, Crc64, ETag, HeaderSet, Id, Md5, ObjectKey};
 
     /// 2014-01-15T10:30:00Z, of Amazon's example.
     const CREATED: Timestamp = Timestamp::from_seconds(1_389_781_800);
 
     fn object(key: &str, size: u64) -> ObjectMeta {
         ObjectMeta {
-            id: Id::from_bytes([0; Id::BYTES]),
-            bucket: Bucket::parse("uploads").unwrap(),
-            key: ObjectKey::parse(key).unwrap(),
             size,
-            etag: ETag::of_whole(Md5::of(b"")),
-            md5: None,
-            crc64: Crc64::of(b""),
-            headers: HeaderSet::default(),
-            parts: None,
-            attributes: Attributes::default(),
-            created_at: CREATED,
-            updated_at: CREATED,
-            finished_at: CREATED,
-            expires_at: None,
-            pipeline: None,
-            job: None,
-            application: None,
-            version: 1,
+            ..ObjectMeta::put(key, b"", CREATED)
         }
     }
 

@@ -137,6 +137,32 @@ impl ObjectMeta {
 mod tests {
     use super::*;
 
+    impl ObjectMeta {
+        /// For tests: an object of these bytes that was put at this moment, of which nobody said anything.
+        pub(crate) fn put(key: &str, bytes: &[u8], moment: Timestamp) -> Self {
+            Self {
+                id: Id::new(moment, [7; 8]),
+                bucket: Bucket::parse("uploads").unwrap(),
+                key: ObjectKey::parse(key).unwrap(),
+                size: bytes.len() as u64,
+                etag: ETag::of_whole(Md5::of(bytes)),
+                md5: None,
+                crc64: Crc64::of(bytes),
+                headers: HeaderSet::default(),
+                attributes: Attributes::default(),
+                parts: None,
+                created_at: moment,
+                updated_at: moment,
+                finished_at: moment,
+                expires_at: None,
+                pipeline: None,
+                job: None,
+                application: None,
+                version: 1,
+            }
+        }
+    }
+
     #[test]
     fn a_header_set_refuses_what_would_pass_its_limit_and_keeps_what_it_had() {
         let mut set = HeaderSet::default();

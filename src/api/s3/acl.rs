@@ -296,33 +296,12 @@ fn malformed() -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Attributes, Crc64, ETag, HeaderSet, Id, Md5, Timestamp};
+    use crate::model::Timestamp;
 
     fn object(acl: CannedAcl) -> ObjectMeta {
-        let moment = Timestamp::from_seconds(1);
-        ObjectMeta {
-            id: Id::new(moment, [7; 8]),
-            bucket: Bucket::parse("uploads").unwrap(),
-            key: ObjectKey::parse("a").unwrap(),
-            size: 0,
-            etag: ETag::of_whole(Md5::of(b"")),
-            md5: None,
-            crc64: Crc64::of(b""),
-            headers: HeaderSet::default(),
-            attributes: Attributes {
-                acl,
-                ..Attributes::default()
-            },
-            parts: None,
-            created_at: moment,
-            updated_at: moment,
-            finished_at: moment,
-            expires_at: None,
-            pipeline: None,
-            job: None,
-            application: None,
-            version: 1,
-        }
+        let mut object = ObjectMeta::put("a", b"", Timestamp::from_seconds(1));
+        object.attributes.acl = acl;
+        object
     }
 
     #[test]
