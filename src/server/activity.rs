@@ -361,14 +361,14 @@ impl Drop for Busy {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::owed::Owed;
     use super::*;
     use crate::api::body::full;
     use crate::api::documents::SMALL_DOCUMENT_BYTES;
     use http_body_util::BodyExt;
 
-    const LIMITS: Limits = Limits {
+    pub(in super::super) const LIMITS: Limits = Limits {
         fresh: Duration::from_secs(10),
         idle: Duration::from_secs(30),
         stalled: Duration::from_secs(20),

@@ -80,17 +80,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Awaited<B> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::activity::{Activity, Limits, Patience, Quiet};
+    use super::super::activity::tests::LIMITS;
+    use super::super::activity::{Activity, Patience, Quiet};
     use super::super::owed::Owed;
     use super::*;
     use crate::api::body::full;
     use http_body_util::BodyExt;
-
-    const LIMITS: Limits = Limits {
-        fresh: Duration::from_secs(10),
-        idle: Duration::from_secs(30),
-        stalled: Duration::from_secs(20),
-    };
 
     /// A body of which so many bytes come each second.
     fn trickling(
