@@ -406,6 +406,25 @@ mod tests {
         assert!(!documents.lets_one_go(), "there is room again");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn for_several_who_were_refused_somebody_goes_until_there_is_room_for_the_largest() {
+        let documents = Documents::default();
+        let most = documents.reserve(16 << 20).unwrap();
+        let rest = documents.reserve(4 << 20).unwrap();
+        for megabytes in [8, 1] {
+            assert!(documents.reserve(megabytes << 20).is_err());
+        }
+        drop(rest);
+        assert!(documents.lets_one_go(), "there is room for the smaller one");
+        drop(most);
+        assert!(!documents.lets_one_go());
+        let _most = documents.reserve(16 << 20).unwrap();
+        let rest = documents.reserve(4 << 20).unwrap();
+        assert!(documents.reserve(3 << 20).is_err());
+        drop(rest);
+        assert!(!documents.lets_one_go(), "who wanted more was before");
+    }
+
     #[test]
     fn an_answer_that_is_larger_than_all_room_is_sent_when_it_is_alone() {
         let documents = Documents::default();

@@ -459,6 +459,7 @@ pub(super) mod tests {
         tokio::select! {
             () = asking => {}
             () = activity.overdue() => {}
+            () = tokio::time::sleep(LIMITS.stalled) => {}
         }
         let took = began.elapsed().as_secs_f64();
         assert!((2.1..2.7).contains(&took), "{took} s");

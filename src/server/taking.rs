@@ -272,6 +272,39 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn neither_what_was_written_before_a_document_nor_what_a_reset_dropped_pays_for_long() {
+        // After how many seconds it is overdue, while so many bytes are written, and gone, in each.
+        let overdue_after = async |taking: &Taking, (written, gone): (usize, usize)| {
+            let began = Instant::now();
+            while taking.overdue().is_none() {
+                pass(1).await;
+                taking.took(written);
+                taking.document_took(gone);
+            }
+            began.elapsed().as_secs()
+        };
+        let taking = Taking::default();
+        taking.took(100 << 20);
+        taking.document(100 << 10);
+        pass(1).await;
+        taking.document_took(64 << 10);
+        let seconds = overdue_after(&taking, (0, 0)).await;
+        assert_eq!(seconds, 1, "it was written before");
+        let taking = Taking::default();
+        taking.document(100 << 10);
+        taking.took(100 << 20);
+        let seconds = overdue_after(&taking, (0, 64 << 10)).await;
+        assert!((16..24).contains(&seconds), "{seconds} s of resets");
+        let taking = Taking::default();
+        taking.document(100 << 10);
+        taking.document(10 << 20);
+        taking.document_took(10 << 20);
+        taking.document_gone(10 << 20);
+        let seconds = overdue_after(&taking, (64 << 10, 0)).await;
+        assert!((16..24).contains(&seconds), "{seconds} s after a reset");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_takes_nothing_of_a_document_is_overdue_soon_and_all_is_forgiven_when_it_is_gone() {
         let taking = Taking::default();
         assert!(taking.overdue().is_none() && !taking.has_documents());
