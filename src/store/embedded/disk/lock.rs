@@ -36,7 +36,7 @@ impl Disk {
         let made = folder.recursive(true).mode(0o700).create(data);
         made.map_err(|e| StoreError::from_io("make the data folder", e).at(data))?;
         let path = data.join("LOCK");
-        let lock = take(&path);
+        let lock = take(&path, || std::thread::sleep(PAUSE));
         Ok(Self {
             root: data.to_owned(),
             fuse,
@@ -61,30 +61,50 @@ impl Disk {
     }
 }
 
-fn take(path: &Path) -> io::Result<File> {
+/// Takes the lock, for which it tries again after each `pause`.
+fn take(path: &Path, mut pause: impl FnMut()) -> io::Result<File> {
     let began = Instant::now();
     let mut told = false;
     loop {
         // Each time anew: whoever had it may have removed it with the folder, and others may have made another.
-        let file = open_options().create(true).truncate(false).open(path);
-        let file = regular(file.map_err(no_link)?)?;
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) if is_at(&file, path) => return Ok(file),
-            Ok(()) | Err(Errno::WOULDBLOCK) if began.elapsed() < LONGEST_WAIT => {}
-            Ok(()) => {
-                return Err(io::Error::other(
-                    "another file is put in its place all the time",
-                ));
-            }
-            Err(Errno::WOULDBLOCK) => return Err(held()),
-            Err(error) => return Err(error.into()),
+        let refusal = match locked(opened(path)?, path)? {
+            Try::Locked(file) => return Ok(file),
+            Try::Held => held(),
+            Try::Replaced => io::Error::other("another file is put in its place all the time"),
+        };
+        if began.elapsed() >= LONGEST_WAIT {
+            return Err(refusal);
         }
         if !told {
             let (lock, seconds) = (path.display(), LONGEST_WAIT.as_secs());
             tracing::warn!(%lock, "another process uses this data folder; waiting for it to stop, {seconds} s at most");
             told = true;
         }
-        std::thread::sleep(PAUSE);
+        pause();
+    }
+}
+
+fn opened(path: &Path) -> io::Result<File> {
+    let file = open_options().create(true).truncate(false).open(path);
+    regular(file.map_err(no_link)?)
+}
+
+/// What became of one try to lock a file.
+#[derive(Debug)]
+enum Try {
+    Locked(File),
+    /// By another process.
+    Held,
+    /// It was, and is not what lies there any more.
+    Replaced,
+}
+
+fn locked(file: File, path: &Path) -> io::Result<Try> {
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) if is_at(&file, path) => Ok(Try::Locked(file)),
+        Ok(()) => Ok(Try::Replaced),
+        Err(Errno::WOULDBLOCK) => Ok(Try::Held),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -120,20 +140,29 @@ mod tests {
     fn the_lock_is_that_of_the_file_which_lies_there_when_it_is_taken() {
         let folder = Folder::new();
         let data = folder.options().data;
-        let first = Disk::lock(&data, Fuse::default()).unwrap();
+        let mut first = Some(Disk::lock(&data, Fuse::default()).unwrap());
         let path = data.join("LOCK");
-        let waits = {
-            let data = data.clone();
-            std::thread::spawn(move || Disk::lock(&data, Fuse::default()).unwrap())
-        };
-        std::thread::sleep(10 * PAUSE);
-        fs::remove_file(&path).unwrap();
-        drop(first);
-        let second = waits.join().unwrap();
-        let third = File::open(&path).unwrap();
-        let locked = rustix::fs::flock(&third, FlockOperation::NonBlockingLockExclusive);
-        assert_eq!(locked, Err(Errno::WOULDBLOCK), "it is not the second's");
+        // Whoever has it removes it and goes while it is waited for.
+        let second = take(&path, || {
+            assert!(first.take().is_some(), "nobody has it any more");
+            fs::remove_file(&path).unwrap();
+        });
+        let second = second.unwrap();
+        let third = locked(opened(&path).unwrap(), &path).unwrap();
+        assert!(matches!(third, Try::Held), "{third:?}: it is the second's");
         drop(second);
+        // Between the two steps.
+        for replaced in [false, true] {
+            let file = opened(&path).unwrap();
+            fs::remove_file(&path).unwrap();
+            if replaced {
+                fs::write(&path, "").unwrap();
+            }
+            let late = locked(file, &path).unwrap();
+            assert!(matches!(late, Try::Replaced), "{replaced}: {late:?}");
+        }
+        let last = locked(opened(&path).unwrap(), &path).unwrap();
+        assert!(matches!(last, Try::Locked(_)), "{last:?}");
     }
 
     #[test]
