@@ -56,13 +56,17 @@ pub(super) fn open_to_read(path: &Path) -> io::Result<File> {
 
 /// Opens a file, and waits for who has a lease on it; for nothing else.
 fn open_at_leisure(path: &Path, flags: i32) -> io::Result<File> {
-    let opened = match open_options_of(flags | NO_WAIT).open(path) {
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock && path.is_file() => {
-            open_options_of(flags).open(path)
-        }
+    regular(open_by(path, flags, |flags| {
+        open_options_of(flags).open(path)
+    })?)
+}
+
+/// As [`open_at_leisure`], by what opens it with given flags.
+fn open_by(path: &Path, flags: i32, open: impl Fn(i32) -> io::Result<File>) -> io::Result<File> {
+    match open(flags | NO_WAIT) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock && path.is_file() => open(flags),
         opened => opened,
-    };
-    regular(opened?)
+    }
 }
 
 fn open_options_of(flags: i32) -> OpenOptions {
@@ -120,5 +124,45 @@ pub(in super::super) mod gate {
         let is_closed = |closed: &mut Vec<PathBuf>| closed.iter().any(|gate| gate == path);
         let closed = CLOSED.lock().unwrap();
         drop(OPENED.wait_while(closed, is_closed).unwrap());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::tests::Folder;
+
+    /// Opens as the system does what another process has a lease on: who does not wait is told that he would have to.
+    fn open_leased(path: &Path, flags: i32) -> io::Result<File> {
+        match flags & NO_WAIT {
+            0 => open_options_of(flags).open(path),
+            _ => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
+    #[test]
+    fn a_lease_is_waited_for_and_nothing_else() {
+        let folder = Folder::new();
+        fs::create_dir_all(&folder.0).unwrap();
+        let file = folder.0.join("leased");
+        fs::write(&file, b"bytes").unwrap();
+        for flags in [0, NO_LINK] {
+            let opened = open_by(&file, flags, |flags| open_leased(&file, flags)).unwrap();
+            assert_eq!(io::read_to_string(opened).unwrap(), "bytes");
+            for other in [&folder.0, &folder.0.join("nothing")] {
+                let refused = open_by(other, flags, |flags| {
+                    assert_ne!(flags & NO_WAIT, 0, "it is waited for");
+                    open_leased(other, flags)
+                });
+                let kind = refused.unwrap_err().kind();
+                assert_eq!(kind, io::ErrorKind::WouldBlock);
+            }
+            let failing = open_by(&file, flags, |flags| {
+                assert_ne!(flags & NO_WAIT, 0, "it failed otherwise");
+                Err(io::ErrorKind::PermissionDenied.into())
+            });
+            let kind = failing.unwrap_err().kind();
+            assert_eq!(kind, io::ErrorKind::PermissionDenied);
+        }
     }
 }

@@ -503,6 +503,18 @@ mod tests {
             }
         }
         let data = data.join("other");
+        let disk = Disk::open(&data, Fuse::default()).unwrap();
+        let (object, mark) = (disk.path(FileName::Main(id)), data.join("index/half-made"));
+        for path in [&object, &mark] {
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fifo(path);
+        }
+        let written = disk.open_or_create(FileName::Main(id)).map(drop);
+        for refused in [written, disk.begin_index()] {
+            let said = refused.unwrap_err().to_string();
+            assert!(said.contains("no regular file"), "{said}");
+        }
+        let data = data.join("another");
         fs::create_dir(&data).unwrap();
         fifo(&data.join("LOCK"));
         let said = Disk::lock(&data, Fuse::default()).unwrap_err().to_string();
