@@ -13,7 +13,7 @@
 //!    answered as for one that has expired, and clients fetch another then. Other services that count do the same.
 //! 3. The rows are in the order of issue, by the clock as long as that goes on, and behind each other when it went back: whatever the time,
 //!    the token that was issued last is the last to go.
-//! 4. The rows are looked at only where an application has as many as it may, or where the clock went back: at most so many of them.
+//! 4. The rows are looked at only where an application has as many as it may: at most so many of them.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -45,6 +45,9 @@ pub(super) fn put(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), StoreEr
     let place = next_place(txn, token, application)?;
     let row = row_key(application, &place, token.hash);
     txn.put(row, records::end_of(token.expires_at))?;
+    if place != records::sortable(token.created_at) {
+        txn.put(place_key(application, token.hash), place.to_vec())?;
+    }
     txn.put(last_key(application), place.to_vec())?;
     count(txn, application, |tokens| tokens.saturating_add(1))
 }
@@ -80,26 +83,13 @@ pub(super) fn remove(txn: &mut Txn<'_>, entry: &CatalogEntry) -> Result<(), Stor
     }
 }
 
-/// The row of a token. Where the clock had gone back it stands further behind than the token says, among as many as there may be.
-fn row_of(txn: &mut Txn<'_>, token: &Token, application: Id) -> Result<Vec<u8>, StoreError> {
-    let mut found = row_key(
-        application,
-        &records::sortable(token.created_at),
-        token.hash,
-    );
-    if txn.get(&found)?.is_some() {
-        return Ok(found);
-    }
-    txn.scan(&prefix(application), |row, _| {
-        Ok(match row.ends_with(token.hash.as_bytes()) {
-            true => {
-                found = row.to_vec();
-                ControlFlow::Break(())
-            }
-            false => ControlFlow::Continue(()),
-        })
-    })?;
-    Ok(found)
+/// The row of a token. Where the clock had gone back it stands further behind than the token says. One of an earlier version, which did not
+/// note where, stays until it is to give way.
+fn row_of(txn: &Txn<'_>, token: &Token, application: Id) -> Result<Vec<u8>, StoreError> {
+    let noted = txn.get(&place_key(application, token.hash))?;
+    let place = noted.and_then(|place| place.try_into().ok());
+    let place = place.unwrap_or_else(|| records::sortable(token.created_at));
+    Ok(row_key(application, &place, token.hash))
 }
 
 /// Takes tokens out for a new one, where its application has as many as it may.
@@ -194,6 +184,9 @@ fn forget(txn: &mut Txn<'_>, row: Vec<u8>, application: Id) -> Result<(), StoreE
     if txn.get(&row)?.is_none() {
         return Ok(());
     }
+    if let Some(hash) = row.last_chunk().copied().map(TokenHash::from_bytes) {
+        txn.delete(place_key(application, hash));
+    }
     txn.delete(row);
     count(txn, application, |tokens| tokens.saturating_sub(1))
 }
@@ -232,6 +225,12 @@ fn held(txn: &Txn<'_>, application: Id) -> Result<u64, StoreError> {
 /// Where it is kept at which place the last token was put.
 fn last_key(application: Id) -> Vec<u8> {
     records::key(META, &[b"last token of ", application.as_bytes()])
+}
+
+/// Where it is kept at which place the row of a token is, if that is not the moment of its issue.
+fn place_key(application: Id, hash: TokenHash) -> Vec<u8> {
+    let parts: [&[u8]; 3] = [b"place of token ", application.as_bytes(), hash.as_bytes()];
+    records::key(META, &parts)
 }
 
 fn count_key(application: Id) -> Vec<u8> {
@@ -355,9 +354,15 @@ mod tests {
         }
         assert!(has(&store, &token(1, 4, 10_000_000)).await);
         assert_eq!(counted(&store, 1), (MAX as u64, MAX));
-        // It is found again where it was put.
+        // It is found again where it was put, which is noted for as long.
+        let places = || {
+            let first = records::key(META, &[b"place of token "]);
+            store.engine.index.prefix(&first, 2 * MAX).unwrap().len()
+        };
+        assert_eq!(places(), 4);
         assert!(store.remove(&back(1).key()).await.unwrap());
         assert_eq!(counted(&store, 1), (MAX as u64 - 1, MAX - 1));
+        assert_eq!(places(), 3);
         store.insert(back(2)).await.expect("it is there already");
         assert_eq!(counted(&store, 1), (MAX as u64 - 1, MAX - 1));
         let hashes = [0, 2, 3].map(|number| match back(number).key() {
@@ -366,6 +371,7 @@ mod tests {
         });
         assert_eq!(store.remove_tokens(&hashes).await.unwrap(), 3);
         assert_eq!(counted(&store, 1), (MAX as u64 - 4, MAX - 4));
+        assert_eq!(places(), 0);
         // As an index that an earlier version has left, which did not note the last place.
         let forget = |txn: &mut Txn<'_>| {
             txn.delete(last_key(application(1)));
