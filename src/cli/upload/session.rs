@@ -12,7 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
@@ -161,34 +161,48 @@ impl Session {
     pub(super) async fn finish(&self, nb_chunks: u32) -> Result<String, Failure> {
         let target = format!("{}/v1/files/uploads/{}", self.url, self.id);
         let body = json!({"upload": {"nb_chunks": nb_chunks}});
-        let answer = ask_again(&self.client, &self.token, Method::PUT, &target, Some(body));
-        let first = upload_of(answer.await?)?;
-        let ask = async || {
-            let answer = ask_again(&self.client, &self.token, Method::GET, &target, None);
-            upload_of(answer.await?)
-        };
-        when_whole(first, ask).await
+        let first = ask_again(&self.client, &self.token, Method::PUT, &target, Some(body));
+        let ask = async || ask_again(&self.client, &self.token, Method::GET, &target, None).await;
+        when_whole(self.key_and_id(), first.await?, ask).await
+    }
+
+    fn key_and_id(&self) -> (&str, &str) {
+        (&self.object_key, &self.id)
     }
 }
 
 /// Asks again and again until the object is whole, and returns the file's id.
 async fn when_whole(
-    first: Value,
-    ask: impl AsyncFn() -> Result<Value, Failure>,
+    (key, id): (&str, &str),
+    first: Answer,
+    ask: impl AsyncFn() -> Result<Answer, Failure>,
 ) -> Result<String, Failure> {
-    let mut upload = first;
+    let mut answer = first;
     for _ in 0..MAX_POLLS {
+        if answer.status == StatusCode::NOT_FOUND {
+            return Err(gone((key, id), answer));
+        }
+        let upload = upload_of(answer)?;
         match member(&upload, "status")? {
             "COMPLETED" => return file_id(&upload),
             "COMPLETING" | "UPLOADING" => tokio::time::sleep(POLL_PAUSE).await,
             status => return Err(Failure::new(format!("the session is {status}"))),
         }
-        upload = ask().await?;
+        answer = ask().await?;
     }
-    let id = member(&upload, "id")?;
     Err(Failure::new(format!(
         "the session is not whole after {MAX_POLLS} questions; ask again with --resume {id}"
     )))
+}
+
+/// What became of a session that is not there any more though all its chunks arrived.
+fn gone((key, id): (&str, &str), answer: Answer) -> Failure {
+    let json = serde_json::from_slice(&answer.body).ok();
+    Failure::new(format!(
+        "{}. All chunks had arrived, and session {id} ended without a file: something newer was stored as {key} before it was whole, or it was \
+         aborted. What is there now stays as it is; to replace it with this file, upload it anew, without --resume",
+        refusal(&answer, json).trim_end_matches('.')
+    ))
 }
 
 async fn ask(
@@ -293,21 +307,55 @@ fn form_of(upload: &Value) -> Result<Form, Failure> {
 mod tests {
     use super::*;
 
+    fn answer(status: u16, body: &Value) -> Answer {
+        Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            body: body.to_string().into(),
+        }
+    }
+
+    fn session(status: &str) -> Answer {
+        let upload = json!({"id": "ID", "status": status, "file": {"id": "ID"}});
+        answer(200, &json!({ "upload": upload }))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_session_that_never_gets_whole_is_given_up_with_a_word_on_how_to_go_on() {
-        let session = |status: &str| json!({"id": "ID", "status": status, "file": {"id": "ID"}});
         let asked = std::cell::Cell::new(0);
         let ask = async || {
             asked.set(asked.get() + 1);
             Ok(session("COMPLETING"))
         };
         let day = Duration::from_secs(24 * 3600);
-        let waiting = when_whole(session("COMPLETING"), ask);
+        let waiting = when_whole(("film.mp4", "ID"), session("COMPLETING"), ask);
         let given_up = tokio::time::timeout(day, waiting).await.unwrap();
         let said = given_up.unwrap_err().message;
         assert!(said.contains("--resume ID"), "{said}");
         assert!(asked.get() > 600);
-        let whole = when_whole(session("UPLOADING"), async || Ok(session("COMPLETED"))).await;
+        let ask = async || Ok(session("COMPLETED"));
+        let whole = when_whole(("film.mp4", "ID"), session("UPLOADING"), ask).await;
         assert_eq!(whole.unwrap(), "ID");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_a_session_that_gave_way_is_told_so_and_what_to_do() {
+        let gone = || {
+            let error = json!({"error_message": "gone", "error_detail": "It gave way."});
+            answer(404, &json!({ "error": error }))
+        };
+        let ask = async || Ok(gone());
+        for first in [session("COMPLETING"), gone()] {
+            let told = when_whole(("film.mp4", "ID"), first, ask).await;
+            let said = told.unwrap_err().message;
+            for word in [
+                "404",
+                "It gave way. All",
+                "session ID",
+                "newer was stored as film.mp4",
+                "without --resume",
+            ] {
+                assert!(said.contains(word), "{word}: {said}");
+            }
+        }
     }
 }
