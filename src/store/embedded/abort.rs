@@ -59,7 +59,7 @@ pub(super) async fn drop_free_session(
     let lease = engine.leases.take(id);
     let _turn = lease.turn.try_lock().map_err(|_| StoreError::InUse)?;
     let own = Arc::clone(&lease);
-    // In the turn of the index: who waits has said so before he asked for its end.
+    // In the turn of the index: who waits was told so in an earlier one.
     let check = move |record: &SessionRecord| match !record.is_open() && own.is_awaited() {
         true => Err(StoreError::InUse),
         false => check(record),
@@ -264,7 +264,7 @@ mod tests {
         let id = full(&store, upload("session.bin")).await;
         let engine = Arc::clone(&store.engine);
         let lease = engine.leases.take(id);
-        let _awaits = lease.awaits();
+        let _awaits = lease.is_waited_for();
         // Nothing is named until that is dropped.
         let (release, held) = std::sync::mpsc::channel::<()>();
         let hold = move |_: &mut Txn<'_>| {

@@ -10,7 +10,7 @@
 //!    smaller their batches; and while all together have [`UNDER_WAY_BYTES`] and [`UNDER_WAY_BATCHES`] or more on their way, each has one there.
 //! 2. A commit that has begun runs to its end, whether or not its caller waits.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -18,7 +18,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::batches::{Batches, MAX_WAITING, gone};
 use super::buffers::Gathered;
+use super::index::Txn;
 use super::lane::{Lane, Target, whole_object};
+use super::lease::Awaits;
 use super::ledger;
 use super::names::{self, Garbage};
 use super::{Engine, catalog, complete, label, objects, placing, sizes};
@@ -56,8 +58,6 @@ pub(super) struct Writer {
 #[derive(Clone, Debug)]
 enum Purpose {
     Chunk(Id, ChunkSpec),
-    /// Of an upload in parts, which no part makes whole.
-    Part(Id, ChunkSpec),
     /// With the moment at which its bucket was made, if that is there.
     Object(Box<NewUpload>, Option<Timestamp>),
 }
@@ -71,16 +71,12 @@ impl Writer {
     ) -> Result<Self, StoreError> {
         let permit = admit(engine)?;
         let lease = engine.leases.take(id);
-        let (target, in_parts) = placing::choose(engine, &lease, spec)?;
+        let target = placing::choose(engine, &lease, spec)?;
         if !matches!(target, Target::Nowhere) {
             engine.check_room(0)?;
         }
         let lane = Lane::new(engine, lease, target, permit);
-        let purpose = match in_parts {
-            true => Purpose::Part(id, spec),
-            false => Purpose::Chunk(id, spec),
-        };
-        Ok(Self::new(engine, purpose, lane))
+        Ok(Self::new(engine, Purpose::Chunk(id, spec), lane))
     }
 
     /// Begins an object without a session.
@@ -151,7 +147,7 @@ impl ChunkWriter for Writer {
     fn keep_checksum(&mut self, checksum: Checksum) {
         match &mut self.purpose {
             Purpose::Object(new, _) => new.attributes.checksum = Some(checksum),
-            Purpose::Chunk(..) | Purpose::Part(..) => self.checksum = Some(checksum),
+            Purpose::Chunk(..) => self.checksum = Some(checksum),
         }
     }
 
@@ -171,16 +167,17 @@ impl ChunkWriter for Writer {
             checksum: self.checksum,
             total: self.total,
         };
-        // By whoever calls: what is carried out for a client goes on when he has left. Who sends a part waits for no object.
-        let _awaits = match &self.purpose {
+        // By whoever calls: what is carried out for a client goes on when he has left.
+        let awaits = match &self.purpose {
             Purpose::Chunk(id, _) => Some(self.engine.leases.take(*id).awaits()),
-            Purpose::Part(..) | Purpose::Object(..) => None,
+            Purpose::Object(..) => None,
         };
+        let caller = awaits.as_ref().map_or_else(Weak::new, Arc::downgrade);
         let (engine, purpose) = (Arc::clone(&self.engine), self.purpose);
         let work = async move {
             match purpose {
-                Purpose::Chunk(id, spec) | Purpose::Part(id, spec) => {
-                    commit_chunk(&engine, rest, (id, spec), expected, now).await
+                Purpose::Chunk(id, spec) => {
+                    commit_chunk(&engine, (rest, caller), (id, spec), expected, now).await
                 }
                 Purpose::Object(new, home) => {
                     commit_object(&engine, rest, (*new, home), expected, now).await
@@ -232,7 +229,7 @@ impl Rest {
 
 async fn commit_chunk(
     engine: &Arc<Engine>,
-    mut rest: Rest,
+    (mut rest, caller): (Rest, Weak<Awaits>),
     (id, spec): (Id, ChunkSpec),
     expected: Expected,
     now: Timestamp,
@@ -251,10 +248,12 @@ async fn commit_chunk(
         .await?;
     let whole = arrival.whole.clone();
     lane.keep();
-    let acknowledged = engine
-        .index
-        .commit(move |txn| ledger::acknowledge(txn, arrival))
-        .await;
+    let acknowledge = move |txn: &mut Txn<'_>| {
+        let acknowledged = ledger::acknowledge(txn, arrival)?;
+        Awaits::begin(&caller, acknowledged.state);
+        Ok(acknowledged)
+    };
+    let acknowledged = engine.index.commit(acknowledge).await;
     lane.keep_if(&acknowledged, |ack| !ack.repeated);
     if whole.is_some()
         && let Err(error) = &acknowledged

@@ -22,7 +22,7 @@ use tokio::time::Instant;
 use super::closing::Told;
 use super::folding::{self, Layout};
 use super::index::Txn;
-use super::lease::Lease;
+use super::lease::{Awaits, Lease};
 use super::sync::JoinHandle;
 use super::{Engine, abort, closing, damage, label, objects, receipts, sync, tagged};
 use crate::model::{Id, ObjectMeta, Timestamp, UploadSession, UploadState};
@@ -47,8 +47,13 @@ pub(super) async fn finish(
     nb_chunks: u32,
     now: Timestamp,
 ) -> Result<UploadSession, StoreError> {
-    let _awaits = engine.leases.take(id).awaits();
-    let job = move |txn: &mut Txn<'_>| closing::finish(txn, id, nb_chunks, now);
+    let awaits = engine.leases.take(id).awaits();
+    let caller = Arc::downgrade(&awaits);
+    let job = move |txn: &mut Txn<'_>| {
+        let session = closing::finish(txn, id, nb_chunks, now)?;
+        Awaits::begin(&caller, session.state);
+        Ok(session)
+    };
     let session = match engine.index.commit(job).await {
         Err(StoreError::MissingChunks { count, .. }) => {
             let first = move |engine: &Engine| receipts::first_missing(engine, id, nb_chunks);
@@ -430,7 +435,7 @@ mod tests {
         let store = folder.open().await;
         let id = full_and_expiring(&store).await;
         let other = post(&store, "session.bin", b"live").await.id;
-        let _awaits = store.engine.leases.take(id).awaits();
+        let _awaits = store.engine.leases.take(id).is_waited_for();
         let later = NOW.plus(Duration::from_secs(120));
         let ended = complete(Arc::clone(&store.engine), id, later).await;
         assert!(matches!(ended, Err(StoreError::NoSuchUpload)), "{ended:?}");
@@ -444,7 +449,7 @@ mod tests {
         let id = full_and_expiring(&store).await;
         let other = post(&store, "session.bin", b"live").await.id;
         let lease = store.engine.leases.take(id);
-        let awaits = lease.awaits();
+        let awaits = lease.is_waited_for();
         let turn = lease.turn.lock().await;
         let work = tokio::spawn(complete(Arc::clone(&store.engine), id, NOW));
         tokio::time::sleep(Duration::from_secs(120)).await;
@@ -558,6 +563,47 @@ mod tests {
             store.close().await.unwrap();
             let path = store.engine.disk.path(FileName::Main(id));
             assert!(!path.exists(), "{last:?}");
+        }
+    }
+
+    /// What is asked of an upload of `last` that is to be made whole, and is refused.
+    async fn refused(last: Last, store: EmbeddedStore, id: Id) -> StoreError {
+        let told = match last {
+            Last::Finish => store.finish_upload(id, 3, NOW).await.map(drop),
+            Last::Chunk => send(&store, id, (0, Some(2)), b"other ").await.map(drop),
+            Last::Parts => {
+                let parts = vec![(0, Md5::of(b"first "))];
+                let condition = None;
+                let completion = Completion { parts, condition };
+                store.complete_parts(id, completion, NOW).await.map(drop)
+            }
+        };
+        told.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn nor_does_one_of_which_something_else_is_asked_until_that_is_refused() {
+        for last in Last::ALL {
+            let folder = Folder::new();
+            let store = folder.open().await;
+            let id = last.prepare(&store).await;
+            let lease = store.engine.leases.take(id);
+            let turn = lease.turn.lock().await;
+            let client = tokio::spawn(last.send(store.clone(), id));
+            until(|| is_completing(&store, id)).await;
+            client.abort();
+            assert!(client.await.unwrap_err().is_cancelled());
+            let newer = post(&store, "key", b"newer").await.id;
+            let mut refused = std::pin::pin!(refused(last, store.clone(), id));
+            let at_once = futures_util::poll!(&mut refused);
+            drop(turn);
+            complete(Arc::clone(&store.engine), id, NOW).await.unwrap();
+            let told = match at_once {
+                std::task::Poll::Ready(told) => told,
+                std::task::Poll::Pending => refused.await,
+            };
+            assert!(!matches!(told, StoreError::Busy), "{last:?}: {told:?}");
+            assert_eq!(holder_of_key(&store).await, newer, "{last:?}");
         }
     }
 

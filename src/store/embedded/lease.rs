@@ -19,8 +19,8 @@ use tokio::sync::Notify;
 
 use super::faults::{self, Bug};
 use super::records::SessionRecord;
-use super::sync::{AtomicUsize, Mutex, MutexGuard, RwLock};
-use crate::model::{ChunkReceipt, Id, MAX_OBJECT_BYTES, Place};
+use super::sync::{AtomicBool, AtomicUsize, Mutex, MutexGuard, RwLock};
+use crate::model::{ChunkReceipt, Id, MAX_OBJECT_BYTES, Place, UploadState};
 
 type Map = Arc<Mutex<HashMap<Id, Weak<Lease>>>>;
 
@@ -76,13 +76,31 @@ pub(super) struct Lease {
     aborts_changed: Notify,
 }
 
-/// Somebody who waits for an upload to be made whole, by whomever. Held by who calls the engine, and not in what is carried out for him:
-/// so it ends when he leaves.
-pub(super) struct Awaits(Arc<Lease>);
+/// Somebody who may wait for an upload to be made whole, by whomever. Held by who calls the engine, and not in what is carried out for him:
+/// so it ends when he leaves. Before the index has judged what he asks he waits for nothing, nor when it was refused.
+#[derive(Debug)]
+pub(super) struct Awaits {
+    lease: Arc<Lease>,
+    counts: AtomicBool,
+}
+
+impl Awaits {
+    /// He waits from here on, if he is still there and the upload is to be made whole. Called once, in the job that says so to him.
+    pub(super) fn begin(caller: &Weak<Self>, state: UploadState) {
+        if state == UploadState::Completing
+            && let Some(caller) = caller.upgrade()
+        {
+            caller.counts.store(true, Ordering::SeqCst);
+            caller.lease.awaited.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
 
 impl Drop for Awaits {
     fn drop(&mut self) {
-        self.0.awaited.fetch_sub(1, Ordering::SeqCst);
+        if self.counts.load(Ordering::SeqCst) {
+            self.lease.awaited.fetch_sub(1, Ordering::SeqCst);
+        }
     }
 }
 
@@ -135,10 +153,18 @@ impl Lease {
         }
     }
 
-    /// Notes, until that is dropped, that somebody waits for the upload to be made whole.
-    pub(super) fn awaits(self: &Arc<Self>) -> Awaits {
-        self.awaited.fetch_add(1, Ordering::SeqCst);
-        Awaits(Arc::clone(self))
+    /// Somebody who will wait for the upload to be made whole, from when he is told that it is to be.
+    pub(super) fn awaits(self: &Arc<Self>) -> Arc<Awaits> {
+        let (lease, counts) = (Arc::clone(self), AtomicBool::new(false));
+        Arc::new(Awaits { lease, counts })
+    }
+
+    /// Somebody who does.
+    #[cfg(test)]
+    pub(super) fn is_waited_for(self: &Arc<Self>) -> Arc<Awaits> {
+        let awaits = self.awaits();
+        Awaits::begin(&Arc::downgrade(&awaits), UploadState::Completing);
+        awaits
     }
 
     /// Whether somebody does.

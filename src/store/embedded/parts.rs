@@ -9,13 +9,14 @@
 //! 2. What was named stays so: a repeat with other parts is refused.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 
 use super::closing::begin_completing;
 use super::complete::Running;
 use super::index::Txn;
+use super::lease::Awaits;
 use super::names::{self, Garbage, discard};
 use super::records::{RECEIPTS, SessionRecord, decode_receipt, id_key, object_key, receipt_key};
 use super::sync::JoinHandle;
@@ -49,10 +50,10 @@ impl PartStore for EmbeddedStore {
         now: Timestamp,
     ) -> Result<ObjectMeta, StoreError> {
         let (engine, clock) = (Arc::clone(&self.engine), Running::from(now));
-        // By whoever calls, and before it is asked for: whoever makes it whole meanwhile is to know that somebody waits, and until when.
-        let _awaits = engine.leases.take(id).awaits();
-        let owner = Arc::clone(&engine);
-        let work = async move { complete_parts(&owner, id, completion, clock).await };
+        // By whoever calls: whoever makes it whole meanwhile is to know until when somebody waits.
+        let awaits = engine.leases.take(id).awaits();
+        let (owner, caller) = (Arc::clone(&engine), Arc::downgrade(&awaits));
+        let work = async move { complete_parts(&owner, (id, caller), completion, clock).await };
         match engine.carry_out(work).await? {
             Ended::There(meta) => Ok(*meta),
             Ended::Begun(begun) => made_whole(&engine, id, begun, clock).await,
@@ -109,12 +110,16 @@ fn list_parts(
 
 async fn complete_parts(
     engine: &Arc<Engine>,
-    id: Id,
+    (id, caller): (Id, Weak<Awaits>),
     completion: Completion,
     clock: Running,
 ) -> Result<Ended, StoreError> {
     let now = clock.said;
-    let job = move |txn: &mut Txn<'_>| close(txn, id, &completion, now);
+    let job = move |txn: &mut Txn<'_>| {
+        let closed = close(txn, id, &completion, now)?;
+        Awaits::begin(&caller, closed.0);
+        Ok(closed)
+    };
     let (state, garbage) = engine.index.commit(job).await?;
     engine.collect(garbage);
     if state == UploadState::Completed {

@@ -20,31 +20,28 @@ use crate::store::{ChunkSpec, StoreError};
 /// How many spill numbers are tried when files of an earlier process are in the way.
 const MAX_SPILL_TRIES: u32 = 100_000;
 
-/// The placing rule; and whether the upload is one in parts. The claim comes first, so that what is read after it is all that was
-/// acknowledged before it.
+/// The placing rule. The claim comes first, so that what is read after it is all that was acknowledged before it.
 pub(super) fn choose(
     engine: &Engine,
     lease: &Arc<Lease>,
     spec: ChunkSpec,
-) -> Result<(Target, bool), StoreError> {
+) -> Result<Target, StoreError> {
     let claim = lease.claim(spec.index);
     let record = engine.session(lease.id)?;
     ledger::check_spec(&record, spec)?;
-    let in_parts = record.session.parts.is_some();
     match record.session.state {
         UploadState::Uploading => {}
-        UploadState::Completing | UploadState::Completed => return Ok((Target::Nowhere, in_parts)),
+        UploadState::Completing | UploadState::Completed => return Ok(Target::Nowhere),
         state @ UploadState::Failed => return Err(StoreError::UploadFailed(state)),
     }
     let first = engine.receipt(lease.id, 0)?;
     lease.learn(&record, first.as_ref());
     let acknowledged = engine.receipt(lease.id, spec.index)?.is_some();
     let place = claim.filter(|_| !acknowledged);
-    let target = match place.map(|claim| (claim.offset(), claim)) {
+    Ok(match place.map(|claim| (claim.offset(), claim)) {
         Some((Some(offset), claim)) => Target::Main(claim, offset, None),
         _ => Target::Spill(None),
-    };
-    Ok((target, in_parts))
+    })
 }
 
 /// A spill that nobody has had.
