@@ -199,8 +199,8 @@ pub trait ObjectStore: Send + Sync + Debug {
     ) -> Result<UploadSession, StoreError>;
 
     /// Drops a session that is not finished, and its chunks, also when it is just being made whole, or waits for that: whoever waits for
-    /// its object is told [`StoreError::NoSuchUpload`]. A finished one is refused with [`StoreError::Finished`], one whose bytes the disk
-    /// has not let go of after half a minute with [`StoreError::Busy`].
+    /// its object is told [`StoreError::NoSuchUpload`]. A finished one is refused with [`StoreError::Finished`]. Where the disk takes long
+    /// to let go of its bytes, they are freed later.
     async fn abort_upload(&self, id: Id) -> Result<(), StoreError>;
 
     /// The record of a live object, or [`StoreError::NoSuchObject`].

@@ -4,7 +4,8 @@
 //! Never does: decide which session is due (`sweep` and `lifecycle` do), or end one that gives way (`complete` does).
 //!
 //! Invariants:
-//! 1. A session is removed in its turn: what is just being named is an object or nothing afterwards, never half of both.
+//! 1. What is just being named is an object or nothing afterwards, never half of both: the index takes one job behind the other. A session is
+//!    removed in its turn, or, where a sync keeps that for long, before; its files always go in its turn, when nobody makes them anew.
 //! 2. While somebody aborts, the lease says so: a copy ends at its next step and leaves nothing but what lies in the main file, and nobody waits
 //!    for others to copy. Once he has his answer it says so no more: what could not be removed is made whole as before, and none of it
 //!    counts as a failure.
@@ -14,37 +15,69 @@ use std::time::Duration;
 
 use super::faults::{self, Bug};
 use super::index::Txn;
-use super::lease::Lease;
+use super::lease::{Aborts, Lease};
 use super::names::Garbage;
 use super::records::SessionRecord;
 use super::{Engine, closing, ledger, sync};
 use crate::model::{Id, UploadState};
 use crate::store::StoreError;
 
-/// How long an abort waits for its turn. A copy ends at its next step, and before its next sync, but a sync that has begun is waited for.
-const ABORT_WAIT: Duration = Duration::from_secs(30);
+/// How long an abort waits for its turn, so that the room is free when it is answered. A copy ends at its next step, and before its next
+/// sync; a sync that has begun, and which the disk takes long over, ends behind the answer.
+const ABORT_WAIT: Duration = Duration::from_secs(5);
 
 /// Drops a session that is not finished, and its chunks.
-///
-/// # Errors
-/// [`StoreError::Busy`] when it is just being made whole, and the disk is slow to end that.
 pub(super) async fn abort(engine: &Arc<Engine>, id: Id) -> Result<(), StoreError> {
+    abort_within(engine, id, ABORT_WAIT).await
+}
+
+/// As [`abort`], which waits so long for its turn.
+pub(super) async fn abort_within(
+    engine: &Arc<Engine>,
+    id: Id,
+    wait: Duration,
+) -> Result<(), StoreError> {
     let owner = Arc::clone(engine);
-    let check = |record: &SessionRecord| match record.session.state {
+    let work = async move {
+        let lease = owner.leases.take(id);
+        // What is being copied may be what fills the disk, and may take hours: it ends, and goes on only when nothing comes of this.
+        let aborts = lease.aborts();
+        match sync::timeout(wait, lease.turn.lock()).await {
+            Ok(_turn) => drop_in_turn(&owner, &lease, may_be_aborted).await,
+            Err(_) => drop_ahead(&owner, &lease, aborts).await,
+        }
+    };
+    engine.carry_out(work).await
+}
+
+fn may_be_aborted(record: &SessionRecord) -> Result<(), StoreError> {
+    match record.session.state {
         // Of one that waits to be made whole nobody was told yet that it has become an object, and it may be what fills the disk.
         UploadState::Uploading | UploadState::Completing | UploadState::Failed => Ok(()),
         UploadState::Completed if faults::is_planted(Bug::AbortAny) => Ok(()),
         UploadState::Completed => Err(StoreError::Finished),
+    }
+}
+
+/// Removes a session while somebody else has its turn. What he does comes to nothing, since the index knows it no more; its files go when he
+/// has let go of them, or at the next start.
+async fn drop_ahead(
+    engine: &Arc<Engine>,
+    lease: &Arc<Lease>,
+    aborts: Aborts,
+) -> Result<(), StoreError> {
+    let garbage = remove(engine, lease.id, may_be_aborted).await?;
+    let (owner, lease) = (Arc::clone(engine), Arc::clone(lease));
+    let clearing = async move {
+        let _turn = lease.turn.lock().await;
+        if let Err(error) = clear_away(&owner, &lease, garbage).await {
+            tracing::warn!(id = %lease.id, %error, "the files of an aborted upload stay until the next sweep");
+        }
+        // Until here: what he does not find any more is no failure, and no damage.
+        drop(aborts);
     };
-    let work = async move {
-        let lease = owner.leases.take(id);
-        // What is being copied may be what fills the disk, and may take hours: it ends, and goes on only when nothing comes of this.
-        let _aborts = lease.aborts();
-        let turn = sync::timeout(ABORT_WAIT, lease.turn.lock()).await;
-        let _turn = turn.map_err(|_| StoreError::Busy)?;
-        drop_in_turn(&owner, &lease, check).await
-    };
-    engine.carry_out(work).await
+    drop(engine.tasks.spawn(clearing));
+    Ok(())
 }
 
 /// Removes a session that `check` lets go.
@@ -73,14 +106,22 @@ async fn drop_in_turn(
     lease: &Arc<Lease>,
     check: impl FnOnce(&SessionRecord) -> Result<(), StoreError> + Send + 'static,
 ) -> Result<(), StoreError> {
-    let id = lease.id;
+    let garbage = remove(engine, lease.id, check).await?;
+    clear_away(engine, lease, garbage).await
+}
+
+/// Removes a session that `check` lets go from the index; what becomes free by that.
+async fn remove(
+    engine: &Engine,
+    id: Id,
+    check: impl FnOnce(&SessionRecord) -> Result<(), StoreError> + Send + 'static,
+) -> Result<Garbage, StoreError> {
     let remove = move |txn: &mut Txn<'_>| {
         let record = ledger::session(txn, id)?;
         check(&record)?;
         closing::remove_session(txn, &record)
     };
-    let garbage = engine.index.commit(remove).await?;
-    clear_away(engine, lease, garbage).await
+    engine.index.commit(remove).await
 }
 
 /// Removes what a session left, once nobody writes to its main file any more.
@@ -220,12 +261,11 @@ mod tests {
         until(|| *lease.sealed.read().unwrap()).await;
         drop(lease);
         let abort = abort_by(&store, id);
-        tokio::time::timeout(Duration::from_secs(20), abort)
+        let ended = async { (abort.await.unwrap(), waits.await.unwrap()) };
+        let (aborted, told) = tokio::time::timeout(Duration::from_secs(20), ended)
             .await
-            .expect("it does not wait for the copies")
-            .unwrap()
-            .unwrap();
-        let told = waits.await.unwrap();
+            .expect("it does not wait for the copies");
+        aborted.unwrap();
         assert!(matches!(told, Err(StoreError::NoSuchUpload)), "{told:?}");
         drop(all);
         assert_nothing_is_left(&store, id).await;
@@ -287,6 +327,40 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_is_not_found_of_an_upload_that_is_gone_is_told_as_no_damage() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let path = folder.0.with_extension("log");
+        let file = Arc::new(std::fs::File::create(&path).unwrap());
+        let log = tracing_subscriber::fmt().with_writer(file);
+        let log = tracing::subscriber::set_default(log.finish());
+        let id = full(&store, upload("session.bin")).await;
+        let lease = store.engine.leases.take(id);
+        // Whoever looks how its chunks lie is held before he does.
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (taken, seen) = std::sync::mpsc::channel();
+        let own = Arc::clone(&lease);
+        let writes = std::thread::spawn(move || {
+            let _sealed = own.sealed.read().unwrap();
+            taken.send(()).unwrap();
+            let _ = held.recv();
+        });
+        seen.recv().unwrap();
+        let looks = tokio::spawn(complete::complete(Arc::clone(&store.engine), id, NOW));
+        until(|| lease.sealed.try_read().is_err()).await;
+        let aborted = abort_within(&store.engine, id, Duration::ZERO).await;
+        aborted.unwrap();
+        drop(release);
+        writes.join().unwrap();
+        looks.await.unwrap().unwrap();
+        drop((lease, log));
+        let told = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(!told.contains("cannot be made whole"), "{told}");
+        assert_nothing_is_left(&store, id).await;
+    }
+
+    #[tokio::test]
     async fn a_form_upload_that_cannot_be_made_whole_can_still_be_aborted() {
         let folder = Folder::new();
         let store = folder.open().await;
@@ -302,18 +376,44 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_aborts_an_upload_that_the_disk_does_not_let_go_of_is_told_to_come_again() {
+    async fn who_aborts_an_upload_that_the_disk_does_not_let_go_of_is_told_so_when_the_index_knows_it_no_more()
+     {
         let folder = Folder::new();
         let store = folder.open().await;
         let id = full(&store, upload("session.bin")).await;
         let lease = store.engine.leases.take(id);
         let turn = lease.turn.lock().await;
-        let busy = store.abort_upload(id).await;
-        assert!(matches!(busy, Err(StoreError::Busy)), "{busy:?}");
-        assert!(!lease.is_aborted(), "it may be made whole again");
+        let begun = tokio::time::Instant::now();
+        store.abort_upload(id).await.unwrap();
+        assert_eq!(begun.elapsed(), ABORT_WAIT);
+        let told = store.upload(id).await;
+        assert!(matches!(told, Err(StoreError::NoSuchUpload)), "{told:?}");
+        let again = store.abort_upload(id).await;
+        assert!(matches!(again, Err(StoreError::NoSuchUpload)), "{again:?}");
+        let spill = store.engine.disk.path(FileName::Spill(id, 1));
+        assert!(spill.exists(), "whoever has the turn may be at work on it");
+        assert!(lease.is_aborted(), "he is to come to an end");
         drop(turn);
         tokio::time::resume();
-        store.abort_upload(id).await.unwrap();
-        assert!(store.upload(id).await.is_err());
+        drop(lease);
+        assert_nothing_is_left(&store, id).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_copy_whose_upload_is_gone_before_it_ends_leaves_nothing_and_damages_nothing() {
+        for rebuilds in [false, true] {
+            let folder = Folder::new();
+            let store = folder.open().await;
+            let copied = being_copied(&store, rebuilds).await;
+            abort_within(&store.engine, copied.id, Duration::ZERO)
+                .await
+                .unwrap();
+            assert!(!copied.waits.is_finished());
+            drop(copied.gate);
+            let told = copied.waits.await.unwrap();
+            assert!(matches!(told, Err(StoreError::NoSuchUpload)), "{told:?}");
+            drop(copied.lease);
+            assert_nothing_is_left(&store, copied.id).await;
+        }
     }
 }

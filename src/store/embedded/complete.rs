@@ -9,9 +9,10 @@
 //!    only once the object is named.
 //! 2. A failure of the system leaves the session in `Completing`, to be tried again; only damaged bytes fail it, the removal of its bucket, and
 //!    a disk that does not give its bytes time and again until it is abandoned. One that has expired, or whose condition was overtaken, is removed. It is told to whoever waits, or else to the log.
-//! 3. What nobody waits for any more gives way to what has its key since; who waits is asked in the job that names. Who is told that he
-//!    has an object waited in that job, or it was not overtaken.
-//! 4. Whoever aborts the session gets its turn when the copy has come to its next step; when nothing comes of that, it goes on.
+//! 3. What nobody waits for any more gives way to what has its key since; who waits is asked in the job that names, and waits from the job
+//!    that told him that it is to be made whole: who is refused never did. Who is told that he has an object waited, or it was not overtaken.
+//! 4. Whoever aborts the session gets its turn when the copy has come to its next step; when nothing comes of that, it goes on. He may also
+//!    have it removed before: what is not found any more while somebody aborts is neither a failure nor damage.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use super::closing::Told;
+use super::disk::FileName;
 use super::folding::{self, Layout};
 use super::index::Txn;
 use super::lease::{Awaits, Lease};
@@ -142,8 +144,10 @@ pub(super) async fn complete(
         lease.until_aborted(false).await;
         let _turn = lease.turn.lock().await;
         match make_whole(&engine, &lease, clock).await {
-            // It is aborted: whoever does that has the next turn. When nothing comes of it, it is made whole after all.
+            // It is aborted: whoever does that has the next turn, or was before this. When nothing comes of it, it is made whole after all.
             Err(StoreError::InUse) => {}
+            Err(error)
+                if lease.is_aborted() && !matches!(error, StoreError::ConditionOvertaken) => {}
             done => return done,
         }
     }
@@ -168,7 +172,7 @@ async fn make_whole(
     }
     match assemble(engine, lease, clock).await {
         // Only what is wrong with its own bytes and receipts: an index that cannot be read now may be read the next time.
-        Err(error) if damage::is_of_one_record(&error) => {
+        Err(error) if damage::is_of_one_record(&error) && !lease.is_aborted() => {
             tracing::error!(%id, %error, "an upload cannot be made whole");
             fail(engine, id).await
         }
@@ -290,16 +294,32 @@ async fn assemble(
         return Ok(None);
     };
     if let Layout::Rebuilt(number) = layout {
-        let note = move |txn: &mut Txn<'_>| folding::note_rebuilt(txn, id, number);
-        let noted = engine.index.commit(note).await;
-        // The copy stays where it is: an earlier attempt may have noted it.
-        noted.inspect_err(|_| engine.leaves_litter())?;
-        let take_over = move |engine: &Engine| folding::take_over(engine, id, number);
-        engine.blocking(take_over).await?;
+        take_over(engine, id, number).await?;
     }
     let own = Arc::clone(lease);
     let finish = move |engine: &Engine| folding::finish_file(engine, &own, &record, clock);
     engine.blocking(finish).await.map(Some)
+}
+
+/// Gives the rebuilt file the main file's name, once that is noted.
+async fn take_over(engine: &Arc<Engine>, id: Id, number: u32) -> Result<(), StoreError> {
+    let note = move |txn: &mut Txn<'_>| folding::note_rebuilt(txn, id, number);
+    match engine.index.commit(note).await {
+        Err(error @ StoreError::NoSuchUpload) => {
+            // It was aborted meanwhile, by somebody who knew nothing of the copy.
+            let copy = FileName::Spill(id, number);
+            let remove = move |engine: &Engine| {
+                engine.remove_dropped(copy);
+                Ok(())
+            };
+            engine.blocking(remove).await?;
+            return Err(error);
+        }
+        // The copy stays where it is: an earlier attempt may have noted it.
+        noted => noted.inspect_err(|_| engine.leaves_litter())?,
+    }
+    let take_over = move |engine: &Engine| folding::take_over(engine, id, number);
+    engine.blocking(take_over).await
 }
 
 /// Copies chunks to where they are to lie; how they lie then, or nothing when the session gives way. At most [`MAX_FOLDS`] large ones at a
@@ -366,7 +386,6 @@ mod tests {
 
     use super::*;
     use crate::model::{Md5, PartRules, Place};
-    use crate::store::embedded::disk::FileName;
     use crate::store::embedded::records;
     use crate::store::embedded::tests::{
         Folder, NOW, acknowledge_only, begin, full, full_and_large, full_and_misplaced, post, read,
@@ -873,6 +892,43 @@ mod tests {
                 assert_eq!(read(&store, id).await.unwrap(), "first second");
             }
         });
+    }
+
+    #[tokio::test]
+    async fn of_an_upload_that_is_aborted_behind_its_last_sync_nothing_is_named_and_nothing_is_left()
+     {
+        for rebuilds in [false, true] {
+            let folder = Folder::new();
+            let store = folder.open().await;
+            let engine = &store.engine;
+            let id = match rebuilds {
+                true => full_and_misplaced(&store).await,
+                false => full(&store, upload("key")).await,
+            };
+            let lease = engine.leases.take(id);
+            let turn = lease.turn.lock().await;
+            let copy = rebuilds.then(|| folding::rebuild(engine, &lease).unwrap());
+            let meta = match copy {
+                Some(_) => None,
+                None => assemble(engine, &lease, NOW.into()).await.unwrap(),
+            };
+            let aborted = abort::abort_within(engine, id, Duration::ZERO).await;
+            aborted.unwrap();
+            let ended = match (copy, meta) {
+                (Some(number), _) => take_over(engine, id, number).await,
+                (None, Some(meta)) => name(engine, &lease, meta, NOW).await,
+                (None, None) => panic!("there is no file"),
+            };
+            assert!(matches!(ended, Err(StoreError::NoSuchUpload)), "{ended:?}");
+            drop(turn);
+            drop(lease);
+            store.close().await.unwrap();
+            assert!(read(&store, id).await.is_err());
+            let spills = (0..9).map(|number| FileName::Spill(id, number));
+            for name in spills.chain([FileName::Main(id)]) {
+                assert!(!engine.disk.path(name).exists(), "{name:?}");
+            }
+        }
     }
 
     #[tokio::test]

@@ -30,10 +30,10 @@ mod place {
 
 #[cfg(feature = "schedules")]
 mod place {
-    use std::convert::Infallible;
     use std::future::Future;
     use std::time::Duration;
 
+    use futures_util::FutureExt as _;
     pub(in super::super) use shuttle::future::{JoinError, JoinHandle};
     use shuttle::future::{block_on, spawn};
     pub(in super::super) use shuttle::sync::atomic::{AtomicBool, AtomicUsize};
@@ -58,12 +58,19 @@ mod place {
         })
     }
 
-    /// Never times out: there is no time here.
+    /// It was not there at once.
+    #[derive(Debug)]
+    pub(in super::super) struct Elapsed;
+
+    /// Never times out, for there is no time here; but what no time at all is given is looked at once.
     pub(in super::super) async fn timeout<F: Future>(
-        _: Duration,
+        limit: Duration,
         work: F,
-    ) -> Result<F::Output, Infallible> {
-        Ok(work.await)
+    ) -> Result<F::Output, Elapsed> {
+        match limit.is_zero() {
+            true => work.now_or_never().ok_or(Elapsed),
+            false => Ok(work.await),
+        }
     }
 
     /// Tells jobs that they may spawn others.
