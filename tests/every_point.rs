@@ -603,7 +603,9 @@ async fn check_upload(store: &EmbeddedStore, id: Id, upload: &Upload, when: &str
     let is_overtaken = upload.condition.is_some() && upload.ended == Some(false);
     let state = match store.upload(id).await {
         Ok(seen) => seen.state,
-        Err(StoreError::NoSuchUpload) if upload.doubtful || is_overtaken => return,
+        Err(StoreError::NoSuchUpload | StoreError::GaveWay) if upload.doubtful || is_overtaken => {
+            return;
+        }
         Err(error) => panic!("{when}: the upload of {name} is lost: {error:?}"),
     };
     let query = UploadQuery::of(Bucket::parse("uploads").unwrap());
@@ -631,7 +633,7 @@ async fn check_upload(store: &EmbeddedStore, id: Id, upload: &Upload, when: &str
 async fn check_session(store: &EmbeddedStore, id: Id, session: &Session, when: &str) {
     let state = match store.upload(id).await {
         Ok(seen) => seen.state,
-        Err(StoreError::NoSuchUpload) if session.doubtful => return,
+        Err(StoreError::NoSuchUpload | StoreError::GaveWay) if session.doubtful => return,
         Err(error) => panic!("{when}: the session of {} is lost: {error:?}", session.name),
     };
     assert_ne!(state, UploadState::Failed, "{when}: {}", session.name);

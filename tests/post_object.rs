@@ -20,7 +20,7 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use pillarbox::api::body::RequestBody;
 use pillarbox::model::{Bucket, Id, ObjectKey, Timestamp};
-use pillarbox::store::{ChunkSpec, ObjectName, StoreError};
+use pillarbox::store::{ChunkSpec, ClockReading, ObjectName, StoreError};
 use support::{Answer, NOW, PIPELINE, Rig, connection};
 
 const FILE: &[u8] = b"the bytes of the file";
@@ -808,6 +808,7 @@ async fn a_session_whose_file_would_have_expired_replaces_nothing() {
     let answer = post(&rig, &chunk("1")).await;
     assert_eq!(answer.status.as_u16(), 404, "{}", answer.text());
     assert!(answer.text().contains("<Code>NoSuchUpload</Code>"));
+    assert_names(&answer, &id);
     assert_is_over(&rig, &id, "expired").await;
     let key = format!("tmp/{PIPELINE}/same.mp4");
     assert_eq!(stored(&rig, &key).await.as_deref(), Some(FILE));
@@ -861,8 +862,77 @@ async fn a_form_that_is_sent_again_is_not_told_that_a_file_is_stored_which_is_go
         assert_eq!(answer.status.as_u16(), 404, "{went:?}: {}", answer.text());
         assert_eq!(code(&answer), "NoSuchUpload", "{went:?}");
         assert!(message(&answer).contains("is gone"), "{went:?}");
+        assert_names(&answer, &id);
         assert_is_over(&rig, &id, &format!("{went:?}")).await;
     }
+}
+
+/// The file of a spill, wherever the store put it.
+fn spill_of(rig: &Rig, id: &str) -> std::path::PathBuf {
+    let mut folders = vec![rig.folder().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false if path.ends_with(format!("{id}.0")) => return path,
+                false => {}
+            }
+        }
+    }
+    panic!("{id} has no spill");
+}
+
+#[tokio::test]
+async fn a_chunk_of_an_upload_that_gave_way_is_refused_with_the_upload_and_why() {
+    let rig = Rig::new().await;
+    let (id, fields) = session(&rig, "same.mp4").await;
+    let chunk = |index: &str| {
+        let mut form = session_form(&fields, FILE);
+        form.set("chunk", index).set("chunks", "2");
+        form
+    };
+    assert_eq!(post(&rig, &chunk("1")).await.status.as_u16(), 201);
+    // The disk does not give its bytes.
+    let spill = spill_of(&rig, &id);
+    std::fs::remove_file(&spill).unwrap();
+    std::fs::create_dir(&spill).unwrap();
+    assert_eq!(post(&rig, &chunk("0")).await.status.as_u16(), 500);
+    let (_, others) = session(&rig, "same.mp4").await;
+    let answer = post(&rig, &session_form(&others, b"newer")).await;
+    assert_eq!(answer.status.as_u16(), 201, "{}", answer.text());
+    let clock = ClockReading {
+        wall: NOW,
+        monotonic: Duration::ZERO,
+    };
+    rig.store.sweep(clock, 10).await.unwrap();
+    let uri = format!("/v1/files/uploads/{id}");
+    while rig.ask("GET", &uri).await.status.as_u16() == 200 {
+        tokio::task::yield_now().await;
+    }
+    let newer_stays = "something newer was stored under its key, which stays";
+    for index in ["0", "1"] {
+        let answer = post(&rig, &chunk(index)).await;
+        assert_eq!(answer.status.as_u16(), 404, "{}", answer.text());
+        assert_eq!(code(&answer), "NoSuchUpload");
+        assert!(message(&answer).contains(newer_stays), "{}", answer.text());
+        assert_names(&answer, &id);
+    }
+    for (method, query) in [("GET", ""), ("PUT", "?nb_chunks=2"), ("DELETE", "")] {
+        let answer = rig.ask(method, &format!("{uri}{query}")).await;
+        assert_eq!(answer.status.as_u16(), 404, "{method}");
+        let text = answer.text();
+        assert!(text.contains(newer_stays), "{method}: {text}");
+    }
+    let key = format!("tmp/{PIPELINE}/same.mp4");
+    assert_eq!(stored(&rig, &key).await.as_deref(), Some(&b"newer"[..]));
+}
+
+/// The answer says which upload is not here.
+fn assert_names(answer: &Answer, id: &str) {
+    let text = answer.text();
+    let named = format!("<UploadId>{id}</UploadId>");
+    assert!(text.contains(&named), "{text}");
 }
 
 #[tokio::test]
@@ -1108,10 +1178,14 @@ async fn a_session_takes_no_form_after_it_was_aborted_or_its_form_expired() {
             .as_u16(),
         200
     );
-    assert_eq!(
-        code(&post(&rig, &session_form(&fields, FILE)).await),
-        "NoSuchUpload"
+    let answer = post(&rig, &session_form(&fields, FILE)).await;
+    assert_eq!(code(&answer), "NoSuchUpload");
+    assert!(
+        message(&answer).contains("aborted, or swept"),
+        "{}",
+        answer.text()
     );
+    assert_names(&answer, &id);
     let (id, fields) = session(&rig, "late.mp4").await;
     rig.clock.set(NOW.plus(Duration::from_secs(24 * 3600)));
     assert_eq!(

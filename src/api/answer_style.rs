@@ -94,6 +94,9 @@ pub(super) fn refusal(error: &ApiError, request_id: &str) -> Option<(&'static st
         AnswerStyle::S3 => None,
         AnswerStyle::Json => {
             let mut body = json!({ "success": false, "error": message, "code": code, "request_id": request_id });
+            if let Some(id) = error.extra("UploadId") {
+                body["id"] = id.into();
+            }
             if let Some(cause) = cause {
                 body["likely_cause"] = cause.as_str().into();
             }
@@ -126,6 +129,11 @@ mod tests {
             body,
             json!({ "success": false, "error": "dzchunkindex must be \"whole\".", "code": "InvalidArgument", "request_id": "R1" })
         );
+        let id = Id::parse("0123456789abcdef01234567").unwrap();
+        let gone = ApiError::new(ErrorCode::NoSuchUpload, "gone").of_upload(id);
+        let (_, body) = refusal(&gone.in_style(AnswerStyle::Json), "R1").unwrap();
+        let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["id"], id.to_string());
         let text = refusal(&error().in_style(AnswerStyle::Text), "R1").unwrap();
         assert_eq!(
             text,

@@ -15,7 +15,7 @@ use http::StatusCode;
 
 use super::body::BodyError;
 use super::explain::{Inline, Seen};
-use crate::model::AnswerStyle;
+use crate::model::{AnswerStyle, Id};
 
 /// How the hosted API numbers an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,6 +278,22 @@ impl ApiError {
     pub fn with(mut self, element: &'static str, value: impl Into<String>) -> Self {
         self.extras.push((element, value.into()));
         self
+    }
+
+    /// What an element of the S3 answer says.
+    pub(super) fn extra(&self, element: &str) -> Option<&str> {
+        let mut extras = self.extras.iter();
+        let found = extras.find(|(name, _)| *name == element);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Says which upload it is that is not here.
+    #[must_use]
+    pub(super) fn of_upload(self, id: Id) -> Self {
+        match self.code == ErrorCode::NoSuchUpload && self.extra("UploadId").is_none() {
+            true => self.with("UploadId", id.to_string()),
+            false => self,
+        }
     }
 
     /// The explanation that goes into the answer itself; there is one only in `dev`.

@@ -256,7 +256,7 @@ fn parse_id(id: &str) -> Result<Id, ApiError> {
 /// The words of a refusal that is about a file.
 fn refusal(error: StoreError) -> ApiError {
     match error {
-        StoreError::NoSuchObject | StoreError::NoSuchUpload => no_such_file(),
+        StoreError::NoSuchObject | StoreError::NoSuchUpload | StoreError::GaveWay => no_such_file(),
         StoreError::InUse => ApiError::new(
             ErrorCode::OperationAborted,
             "expires_at must be 0: a Job uses this file, and a used file does not expire.",

@@ -7,7 +7,8 @@
 //! `Authorization` plays no part here.
 //!
 //! Invariants: nothing is committed before the closing delimiter was seen; a failure of the network is never a failure of
-//! the store; every refusal has Amazon's status and code, in S3 XML or, once a session is known, in its style.
+//! the store; every refusal has Amazon's status and code, in S3 XML or, once a session is known, in its style; that a
+//! session is not here says which, and why as far as that is known.
 //!
 //! Source: Amazon S3 API Reference, "POST Object".
 
@@ -142,7 +143,11 @@ impl Reception<'_> {
                 return Err(error);
             }
         };
-        let session = SessionPost::of(app, &grant).await?;
+        let of_session = |error: ApiError| match grant.session() {
+            Some(id) => error.of_upload(id),
+            None => error,
+        };
+        let session = SessionPost::of(app, &grant).await.map_err(of_session)?;
         let job = Job {
             app,
             now,
@@ -155,7 +160,7 @@ impl Reception<'_> {
         };
         let stored = job.take_in(&mut reader, self.seen).await;
         let style = session.as_ref().map_or(AnswerStyle::S3, |post| post.style);
-        let stored = stored.map_err(|refusal| refusal.in_style(style))?;
+        let stored = stored.map_err(|refusal| of_session(refusal).in_style(style))?;
         let answer = answer(base_url, &grant, session.as_ref(), &stored);
         Ok(Reply::Raw(answer))
     }

@@ -28,6 +28,10 @@ fn store_row(error: &StoreError) -> (ErrorCode, String) {
             C::NoSuchUpload,
             "The specified upload does not exist. It may have been aborted, or swept after it was abandoned.",
         ),
+        StoreError::GaveWay => (
+            C::NoSuchUpload,
+            "The specified upload does not exist any more. All of it had arrived, but before its object was whole something newer was stored under its key, which stays. Start a new upload to replace that.",
+        ),
         StoreError::NoSuchObject => (C::NoSuchKey, "The specified key does not exist."),
         StoreError::NoSuchBucket => (C::NoSuchBucket, "The specified bucket does not exist"),
         StoreError::Exists => (C::OperationAborted, "The id is taken; try again."),

@@ -22,6 +22,8 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub enum StoreError {
     /// No such session, or it was swept.
     NoSuchUpload,
+    /// The session was full, and ended without an object: its key was given to another before it was whole, and nobody waited for it.
+    GaveWay,
     /// No such object, or it is expired.
     NoSuchObject,
     /// No such bucket: there is none of this name in the catalog.
@@ -190,6 +192,7 @@ impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSuchUpload => f.write_str("no such upload"),
+            Self::GaveWay => f.write_str("the upload gave way to what has its key since"),
             Self::NoSuchObject => f.write_str("no such object"),
             Self::NoSuchBucket => f.write_str("no such bucket"),
             Self::Exists => f.write_str("the id is taken"),

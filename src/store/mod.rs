@@ -154,7 +154,8 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// [`StoreError::NoSuchBucket`] when the bucket is not there, [`StoreError::Full`] when there is no room for chunks either.
     async fn create_upload(&self, new: NewUpload) -> Result<UploadSession, StoreError>;
 
-    /// The session, also after it is finished, until it is swept; [`StoreError::NoSuchUpload`] otherwise.
+    /// The session, also after it is finished, until it is swept; [`StoreError::NoSuchUpload`] otherwise, [`StoreError::GaveWay`] for one
+    /// that ended so ([`ObjectStore::finish_upload`]).
     async fn upload(&self, id: Id) -> Result<UploadSession, StoreError>;
 
     /// The receipts of all chunks of a session, by index; at most [`crate::model::MAX_CHUNKS`].
@@ -169,7 +170,7 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// total is refused. What was acknowledged stays, and may be replaced.
     ///
     /// # Errors
-    /// [`StoreError::NoSuchUpload`] (also for an upload in parts that is finished), [`StoreError::ChunkCountDiffers`],
+    /// [`StoreError::NoSuchUpload`] (also for an upload in parts that is finished), [`StoreError::GaveWay`], [`StoreError::ChunkCountDiffers`],
     /// [`StoreError::ChunkOutOfRange`], [`StoreError::ChunkSizesDiffer`], [`StoreError::TotalDiffers`], [`StoreError::SourceDiffers`],
     /// [`StoreError::UploadFailed`], [`StoreError::Busy`], [`StoreError::ReadOnly`], [`StoreError::Full`].
     async fn write_chunk(
@@ -185,10 +186,10 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// Says that an upload has `nb_chunks` chunks and no more will come, and makes the object whole. Idempotent. Returns
     /// the session in whatever state it reached within 30 s. One that nobody waits for any more, since that took longer, the caller has left
     /// or the system failed ([`StoreError::Full`] for one), is made whole later, unless another object was given its key since: it counts
-    /// then as one that was replaced, but whoever asks again is not told that it is whole.
+    /// then as one that was replaced, but whoever asks again is not told that it is whole: [`StoreError::GaveWay`].
     ///
     /// # Errors
-    /// [`StoreError::NoSuchUpload`], also for one that ended so; [`StoreError::MissingChunks`] when not all are here,
+    /// [`StoreError::NoSuchUpload`], [`StoreError::GaveWay`]; [`StoreError::MissingChunks`] when not all are here,
     /// [`StoreError::ChunkCountDiffers`] when more or other were announced, [`StoreError::TotalDiffers`] when they do not come to the
     /// total that was said; nothing is lost and the session stays open.
     async fn finish_upload(

@@ -88,7 +88,7 @@ const fn clues(code: Code) -> &'static [Clue] {
             session::bucket_name,
             session::bucket_missing,
         ],
-        Code::NoSuchUpload => &[session::session_gone],
+        Code::NoSuchUpload => &[session::session_gave_way, session::session_gone],
         Code::InvalidRequest => &[session::verbatim_params, session::checksum_field],
         Code::OperationAborted => &[
             session::anonymous_chunks,

@@ -59,7 +59,8 @@ impl Upload {
         let id = Id::parse(named).ok_or_else(|| no_such_upload(named))?;
         let session = match call.app.store.upload(id).await {
             Err(StoreError::NoSuchUpload) => return Err(no_such_upload(named)),
-            found => found?,
+            Err(error) => return Err(ApiError::from(error).of_upload(id)),
+            Ok(session) => session,
         };
         let is_named = session.upload.bucket == *bucket && session.upload.key == *key;
         match session.parts.filter(|_| is_named) {
@@ -92,7 +93,7 @@ impl Upload {
                 let refusal = ApiError::from(error).with("UploadId", id);
                 refusal.with("PartNumber", index.saturating_add(1).to_string())
             }
-            other => other.into(),
+            other => ApiError::from(other).of_upload(self.id),
         }
     }
 }

@@ -202,7 +202,7 @@ async fn check_marker(call: &Call<'_>, query: &UploadQuery) -> Result<(), ApiErr
         return Ok(());
     };
     let session = match call.app.store.upload(*id).await {
-        Err(StoreError::NoSuchUpload) => return Ok(()),
+        Err(StoreError::NoSuchUpload | StoreError::GaveWay) => return Ok(()),
         found => found?,
     };
     let is_known = session.parts.is_some() && session.upload.bucket == query.bucket;

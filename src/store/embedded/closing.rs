@@ -38,7 +38,7 @@ pub(super) fn finish(
     }
     // Nobody was told that it is whole, and whoever asks now must not hear that he has it.
     if record.gave_way() {
-        return Err(StoreError::NoSuchUpload);
+        return Err(StoreError::GaveWay);
     }
     if !record.is_open() {
         return Ok(record.session);

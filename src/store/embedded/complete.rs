@@ -577,7 +577,12 @@ mod tests {
             complete(Arc::clone(&store.engine), id, NOW).await.unwrap();
             assert_eq!(holder_of_key(&store).await, newer, "{last:?}");
             let told = store.upload(id).await;
-            assert!(matches!(told, Err(StoreError::NoSuchUpload)), "{told:?}");
+            assert!(matches!(told, Err(StoreError::GaveWay)), "{told:?}");
+            let again = last.send(store.clone(), id).await;
+            assert!(
+                matches!(again, Err(StoreError::GaveWay)),
+                "{last:?}: {again:?}"
+            );
             drop(lease);
             store.close().await.unwrap();
             let path = store.engine.disk.path(FileName::Main(id));
@@ -664,9 +669,9 @@ mod tests {
         complete(Arc::clone(&store.engine), id, NOW).await.unwrap();
         assert_eq!(holder_of_key(&store).await, newer, "it gave way");
         let told = store.finish_upload(id, 2, NOW).await;
-        assert!(matches!(told, Err(StoreError::NoSuchUpload)), "{told:?}");
+        assert!(matches!(told, Err(StoreError::GaveWay)), "{told:?}");
         let shown = store.upload(id).await;
-        assert!(matches!(shown, Err(StoreError::NoSuchUpload)), "{shown:?}");
+        assert!(matches!(shown, Err(StoreError::GaveWay)), "{shown:?}");
     }
 
     #[tokio::test]

@@ -220,6 +220,10 @@ fn acknowledge_again(
     if state == UploadState::Failed {
         return Err(StoreError::UploadFailed(state));
     }
+    // What was acknowledged of it is gone, and nothing came of it.
+    if record.gave_way() {
+        return Err(StoreError::GaveWay);
+    }
     let receipt = repeated.ok_or(StoreError::ChunkDiffers {
         index: arrival.spec.index,
         nb_chunks: record.session.nb_chunks.unwrap_or(MAX_CHUNKS),

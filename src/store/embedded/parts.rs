@@ -175,6 +175,9 @@ fn close(
     if record.session.parts.is_none() {
         return Err(StoreError::NoSuchUpload);
     }
+    if record.gave_way() {
+        return Err(StoreError::GaveWay);
+    }
     let (mut garbage, state) = (Garbage::new(), record.session.state);
     match state {
         // It was begun in a bucket that was removed.

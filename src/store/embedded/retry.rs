@@ -266,7 +266,7 @@ mod tests {
             store.close().await.unwrap();
             assert!(bytes_of_key(&store).await == b"newer");
             let told = store.upload(id).await;
-            assert!(matches!(told, Err(StoreError::NoSuchUpload)), "{told:?}");
+            assert!(matches!(told, Err(StoreError::GaveWay)), "{told:?}");
             for name in [FileName::Main(id), FileName::Spill(id, 0)] {
                 assert!(!store.engine.disk.path(name).exists(), "{name:?}");
             }

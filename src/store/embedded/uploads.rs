@@ -37,7 +37,7 @@ pub(super) fn place(upload: &NewUpload) -> Vec<u8> {
 pub(super) fn find(engine: &Engine, id: Id) -> Result<UploadSession, StoreError> {
     let record = engine.session(id)?;
     if record.gave_way() {
-        return Err(StoreError::NoSuchUpload);
+        return Err(StoreError::GaveWay);
     }
     if record.is_open() && catalog::has_other_bucket(engine, &record.session.upload)? {
         return Err(StoreError::NoSuchUpload);

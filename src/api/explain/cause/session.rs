@@ -43,6 +43,16 @@ pub(super) fn foreign_key(f: &Facts<'_>) -> Option<String> {
     )
 }
 
+pub(super) fn session_gave_way(f: &Facts<'_>) -> Option<String> {
+    when(
+        f.refusal
+            .message
+            .contains("something newer was stored under its key"),
+        "All chunks had arrived, but the server could not make the file of them at once (a full disk, a restart), nobody waited for it any more, \
+         and another upload of the same key was finished first; start a new one to replace that.",
+    )
+}
+
 pub(super) fn session_gone(_: &Facts<'_>) -> Option<String> {
     when(
         true,
