@@ -142,6 +142,7 @@ pub(super) async fn complete(
     let (lease, clock) = (engine.leases.take(id), clock.into());
     loop {
         lease.until_aborted(false).await;
+        sync::point();
         let _turn = lease.turn.lock().await;
         match make_whole(&engine, &lease, clock).await {
             // It is aborted: whoever does that has the next turn, or was before this. When nothing comes of it, it is made whole after all.

@@ -5,6 +5,8 @@
 //! Every copy waits for others here; some have all places to themselves for a while.
 #![allow(clippy::unwrap_used, reason = "a test fails loudly")]
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
 use shuttle::future::{JoinHandle, block_on, spawn, yield_now};
 use shuttle::rand::RngCore as _;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
@@ -14,6 +16,7 @@ use super::*;
 use crate::store::ObjectStore as _;
 use crate::store::embedded::EmbeddedStore;
 use crate::store::embedded::disk::FileName;
+use crate::store::embedded::ledger;
 use crate::store::embedded::tests::{Folder, NOW, full, full_and_misplaced, post, read, upload};
 
 /// To open a store takes longer than a scene.
@@ -135,6 +138,53 @@ fn who_is_told_that_he_has_an_object_was_not_overtaken() {
             // Or it was whole, and was replaced.
             Err(StoreError::GaveWay | StoreError::NoSuchUpload) => assert_eq!(holder, newer),
             Err(error) => panic!("{error:?}"),
+        }
+        (holder == newer).then_some(id)
+    });
+}
+
+#[test]
+fn who_leaves_before_his_object_has_its_name_takes_no_newer_objects_key() {
+    every_schedule(|store| async move {
+        let last = Last::ALL[below(3)];
+        let id = last.prepare(&store).await;
+        let engine = Arc::clone(&store.engine);
+        let lease = engine.leases.take(id);
+        let turn = lease.turn.lock().await;
+        let may_leave = Arc::new(AtomicBool::new(false));
+        let (own, looks, leaves) = (store.clone(), 1 + below(MAX_LOOKS), Arc::clone(&may_leave));
+        // What he was told; or how far it was when he had left.
+        let client = spawn(async move {
+            let (engine, mut looks) = (Arc::clone(&own.engine), looks);
+            let mut work = Box::pin(last.send(own, id));
+            while looks > 0 {
+                if let std::task::Poll::Ready(told) = futures_util::poll!(&mut work) {
+                    return Ok(told.unwrap());
+                }
+                looks -= usize::from(leaves.load(SeqCst));
+                yield_now().await;
+            }
+            drop(work);
+            // As a job: another one that has run may not be seen yet from outside.
+            let look = move |txn: &mut Txn<'_>| ledger::session(txn, id);
+            Err(engine.index.commit(look).await.unwrap().session.state)
+        });
+        while engine.session(id).unwrap().session.state != UploadState::Completing {
+            yield_now().await;
+        }
+        let newer = post(&store, "key", b"newer").await.id;
+        may_leave.store(true, SeqCst);
+        drop(turn);
+        drop(lease);
+        let told = client.await.unwrap();
+        is_over(&store, id).await;
+        complete(engine, id, NOW).await.unwrap();
+        let holder = holder_of_key(&store).await;
+        match told {
+            Ok(is_whole) => assert!(is_whole && holder == id),
+            Err(UploadState::Completing) => assert_eq!(holder, newer),
+            // It had its name before he left, and then he waited.
+            Err(_) => {}
         }
         (holder == newer).then_some(id)
     });
