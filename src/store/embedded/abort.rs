@@ -151,9 +151,9 @@ mod tests {
     use super::*;
     use crate::store::embedded::EmbeddedStore;
     use crate::store::embedded::tests::{
-        Folder, NOW, full, full_and_large, full_and_misplaced, read, until, upload,
+        Folder, NOW, begin, full, full_and_large, full_and_misplaced, read, until, upload,
     };
-    use crate::store::{ObjectName, ObjectStore as _};
+    use crate::store::{ChunkSpec, Expected, ObjectName, ObjectStore as _};
 
     /// An upload whose chunks are just being copied, and somebody who waits for it.
     struct Copied {
@@ -357,6 +357,22 @@ mod tests {
         let told = std::fs::read_to_string(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         assert!(!told.contains("cannot be made whole"), "{told}");
+        assert_nothing_is_left(&store, id).await;
+    }
+
+    #[tokio::test]
+    async fn who_still_writes_to_an_upload_that_was_aborted_makes_no_file_of_it() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = begin(&store).await;
+        let spec = ChunkSpec::new(0, Some(2));
+        let mut late = store.write_chunk(id, spec).await.unwrap();
+        store.abort_upload(id).await.unwrap();
+        late.write(bytes::Bytes::from_static(b"late"))
+            .await
+            .unwrap();
+        let told = late.commit(Expected::default(), NOW).await;
+        assert!(matches!(told, Err(StoreError::NoSuchUpload)), "{told:?}");
         assert_nothing_is_left(&store, id).await;
     }
 
