@@ -4,7 +4,7 @@
 //! are looked at. A client that takes nothing of its answers, or never ends its bodies, has each of them kept, and over HTTP/2 a connection
 //! asks for dozens: without this, three connections held 1.1 GiB of lists.
 //! Never does: wait for room. When there is none the one request is refused, and the others go on; but one of those who are too slow loses his for
-//! it: a body that has been coming for longer than [`longest`] or falls behind here, the connection that holds most of those that take too little in
+//! it: a body that has been coming for longer than [`longest`] or falls behind here, the connection that keeps most from others of those that take too little in
 //! `server/crowd.rs`.
 //!
 //! Invariants: a document of at most [`SMALL_DOCUMENT_BYTES`] needs no room, so refusals are sent. Room is given back with the last of the

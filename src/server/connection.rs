@@ -13,7 +13,7 @@
 //! limit). When the server stops, a connection ends after the answers it owes.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -164,14 +164,16 @@ pub(super) async fn drive(shared: Arc<Shared>, accepted: Accepted, door: Door, s
     }
 }
 
-/// Has somebody go for each who found no room for a document, while this connection is too slow for its own: whoever holds most, maybe this one.
+/// Has somebody go for each who found no room for a document, while this connection is too slow for its own: whoever keeps most from others, maybe
+/// this one.
 async fn make_room(door: Door, lets_one_go: impl Fn() -> bool, seat: &Seat) {
+    // What the admin listener answers has no room, and what our own command prints may wait in a pager.
+    if door != Door::Public {
+        return pending().await;
+    }
     loop {
         seat.activity.overdue().await;
-        // What the admin listener answers has no room, and what our own command prints may wait in a pager.
-        if door == Door::Public {
-            seat.crowd.let_go_of_the_largest(&lets_one_go);
-        }
+        seat.crowd.let_go_of_the_largest(&lets_one_go);
     }
 }
 

@@ -145,20 +145,23 @@ impl Crowd {
     fn let_go_of_the_quietest(&self) -> bool {
         let mut seated = self.seated();
         let patience = seated.patience_now();
-        let found = seated.let_go(|activity| activity.quiet_for(patience));
-        if found.is_some() {
-            seated.tell();
-        }
-        found.is_some()
+        let Some(number) = seated.most(|activity| activity.quiet_for(patience)) else {
+            return false;
+        };
+        seated.let_go(number);
+        seated.tell();
+        true
     }
 
-    /// Lets go of the connection that holds most of those that are too slow for their documents, if somebody is to go. That is asked when nobody is on
-    /// his way out: what he holds may be room enough.
+    /// Lets go of the connection that keeps most from others of those that are too slow for their documents, if somebody is to go. That is asked when there is
+    /// one, and nobody is on his way out: what he holds may be room enough.
     pub(super) fn let_go_of_the_largest(&self, is_wanted: impl Fn() -> bool) {
         let mut seated = self.seated();
-        if !seated.is_somebody_going() && is_wanted() {
-            let gone = seated.let_go(Activity::holds);
-            seated.going = gone.map(|activity| (activity, Instant::now()));
+        if !seated.is_somebody_going()
+            && let Some(number) = seated.most(Activity::holds)
+            && is_wanted()
+        {
+            seated.let_go(number);
         }
     }
 
@@ -168,18 +171,20 @@ impl Crowd {
 }
 
 impl Seated {
-    /// Tells the one to go of which there is most by this measure, if there is one.
-    fn let_go<T: Ord>(
-        &mut self,
-        measure: impl Fn(&Activity) -> Option<T>,
-    ) -> Option<Arc<Activity>> {
+    /// The one of which there is most by this measure, if there is one.
+    fn most<T: Ord>(&self, measure: impl Fn(&Activity) -> Option<T>) -> Option<u64> {
         let candidates = self.by_number.iter();
         let candidates =
             candidates.filter_map(|(number, (activity, _))| Some((measure(activity)?, *number)));
-        let (_, number) = candidates.max()?;
-        let (activity, leave) = self.by_number.remove(&number)?;
-        leave.cancel();
-        Some(activity)
+        candidates.max().map(|(_, number)| number)
+    }
+
+    /// Tells one to go.
+    fn let_go(&mut self, number: u64) {
+        if let Some((activity, leave)) = self.by_number.remove(&number) {
+            leave.cancel();
+            self.going = Some((activity, Instant::now()));
+        }
     }
 
     /// Whether the documents of who was told last to go for them are still here.
@@ -373,6 +378,19 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_is_late_by_a_moment_with_much_stays_while_others_take_nothing_of_less() {
+        let crowd = Crowd::new(3);
+        let (one, _first) = hoards(&crowd, &[500 << 10]).await;
+        let (two, _second) = hoards(&crowd, &[500 << 10]).await;
+        tokio::time::sleep(Duration::from_secs(18)).await;
+        let (honest, _list) = hoards(&crowd, &[1 << 20]).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        crowd.let_go_of_the_largest(|| true);
+        assert!(!honest.leave.is_cancelled());
+        assert!(one.leave.is_cancelled() || two.leave.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn while_somebody_is_on_his_way_out_with_what_he_holds_nobody_else_goes() {
         let crowd = Crowd::new(2);
         let (large, lists) = hoards(&crowd, &[1 << 20]).await;
@@ -401,7 +419,9 @@ pub(super) mod tests {
         ];
         tokio::time::sleep(Duration::from_secs(2)).await;
         crowd.let_go_of_the_largest(|| true);
-        tokio::time::sleep(LEAVING_TIME).await;
+        tokio::time::sleep(LEAVING_TIME - Duration::from_millis(1)).await;
+        crowd.let_go_of_the_largest(|| panic!("he has a moment left"));
+        tokio::time::sleep(Duration::from_millis(1)).await;
         crowd.let_go_of_the_largest(|| true);
         assert!(crowd.seated().by_number.is_empty());
     }

@@ -28,12 +28,10 @@ const PATIENCE_OF_DOCUMENTS: Duration = Duration::from_secs(2);
 /// Most bytes for which it is remembered that they were written, or that they are gone, before the other is so, too.
 const MOST_UNSETTLED: u64 = 1 << 20;
 
-/// What a peer that is too slow for its documents holds: the larger, the sooner it goes, and of equals the one that is further behind.
+/// What a peer that is too slow for its documents keeps from others: the bytes that it holds times the milliseconds that it is behind with them. By
+/// the bytes alone who is late by a moment with a long list would go before many who hold less and take nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Overdue {
-    bytes: u64,
-    behind: Duration,
-}
+pub(super) struct Overdue(u128);
 
 /// How one peer takes its answers.
 #[derive(Debug, Default)]
@@ -158,11 +156,12 @@ impl Taking {
         self.standing().documents.count > 0
     }
 
-    /// What it holds, if it is too slow for that while others want the room.
+    /// What it keeps from others, if it is too slow for its documents while they want the room.
     pub(super) fn overdue(&self) -> Option<Overdue> {
         let standing = self.standing();
         let (bytes, behind) = (standing.documents.bytes, standing.documents.behind());
-        (behind >= PATIENCE_OF_DOCUMENTS).then_some(Overdue { bytes, behind })
+        let kept = u128::from(bytes) * behind.as_millis();
+        (behind >= PATIENCE_OF_DOCUMENTS).then_some(Overdue(kept))
     }
 
     /// How far behind the peer is.
