@@ -1,7 +1,8 @@
 //! How many lists are put together at a time.
 //!
 //! Owns: [`Lists`], the turns of each kind of list, and [`MaxLists`], how many there are. A page is in memory twice for a moment, as it was read and as
-//! it is written, before its room is known; and what looks at every record keeps the disk and the index busy for seconds.
+//! it is written, before its room is known (over REST the turn ends before it is written, with nothing to wait for in between); and what looks at
+//! every record keeps the disk and the index busy for seconds.
 //! Never does: list, or count what a page takes; `documents.rs` does.
 //!
 //! Invariants: a turn lasts as long as its work, also when who asked for it has left. Who waits for a place among those that look at every record has
@@ -26,7 +27,7 @@ pub struct MaxLists {
     pub keys: usize,
     /// Lists of files.
     pub files: usize,
-    /// Lists of files that look at every record; they are lists of files besides.
+    /// Lists of files that look at every record, no more than the store looks through at a time; they are lists of files besides.
     pub scans: usize,
     /// Uploads whose chunks are looked at; those of one take 1.5 MiB at most.
     pub chunks: usize,
@@ -57,7 +58,7 @@ impl Lists {
         let files = Turns::new(most.files);
         Self {
             keys: Turns::new(most.keys),
-            scans: files.only(most.scans),
+            scans: files.only(most.scans.min(FileQuery::MAX_SCANS)),
             files,
             chunks: Turns::new(most.chunks),
         }

@@ -261,7 +261,7 @@ mod tests {
     use super::*;
     use crate::api::documents::ALL_ANSWERS_BYTES;
 
-    /// Every way in which the removal of one object of a list can fail.
+    /// The ways in which the removal of one object of a list can fail.
     fn failures() -> Vec<ApiError> {
         let mut failures = vec![
             ApiError::new(ErrorCode::AccessDenied, "Access Denied"),
@@ -279,6 +279,7 @@ mod tests {
             StoreError::Busy,
             StoreError::TooManyFiles,
             StoreError::Full,
+            StoreError::RecordTooLarge,
             StoreError::ReadOnly,
             // What it tells goes to the log.
             StoreError::Corrupt("x".repeat(1000)),
