@@ -43,8 +43,7 @@ pub(super) fn look(
     if let Some(number) = record.assembled {
         return Ok(Layout::Rebuilt(number));
     }
-    let receipts = receipts::all(engine, lease.id)?;
-    receipts::check_full(record, &receipts)?;
+    let receipts = receipts::full(engine, record)?;
     if !receipts::describe(record, &receipts, clock.said).is_live(clock.now()) {
         return Ok(Layout::Right);
     }
@@ -64,9 +63,10 @@ pub(super) fn look(
 /// [`StoreError::InUse`] when the upload is aborted.
 pub(super) fn gather(engine: &Engine, lease: &Lease) -> Result<(), StoreError> {
     let id = lease.id;
-    let receipts = receipts::all(engine, id)?;
+    let receipts = receipts::full(engine, &engine.session(id)?)?;
     let main = engine.disk.open_or_create(FileName::Main(id))?;
     let (apart, all) = (bytes_apart(&receipts), bytes_of(&receipts));
+    unless_aborted(lease)?;
     // Parts that were not named in the end may lie behind; what they take is no place of these.
     if engine.disk.length(&main)? > all {
         engine.disk.set_length(&main, all)?;
@@ -85,7 +85,7 @@ pub(super) fn gather(engine: &Engine, lease: &Lease) -> Result<(), StoreError> {
 /// # Errors
 /// [`StoreError::InUse`] when the upload is aborted.
 pub(super) fn rebuild(engine: &Engine, lease: &Lease) -> Result<u32, StoreError> {
-    let receipts = receipts::all(engine, lease.id)?;
+    let receipts = receipts::full(engine, &engine.session(lease.id)?)?;
     let mut room = Room::set_aside(engine, (bytes_of(&receipts), 0))?.of(lease);
     let main = engine.disk.open_or_create(FileName::Main(lease.id))?;
     let (number, fresh) = placing::create_spill(engine, lease)?;
@@ -171,7 +171,7 @@ pub(super) fn finish_file(
     clock: Running,
 ) -> Result<ObjectMeta, StoreError> {
     let upload = &record.session.upload;
-    let receipts = receipts::all(engine, upload.id)?;
+    let receipts = receipts::full(engine, record)?;
     let meta = receipts::describe(record, &receipts, clock.said);
     if !meta.is_live(clock.now()) {
         return Ok(meta);
@@ -198,8 +198,9 @@ fn damaged(what: &str) -> StoreError {
 mod tests {
     use super::*;
     use crate::store::embedded::rebuild::read_label;
+    use crate::store::embedded::records::receipt_key;
     use crate::store::embedded::tests::{
-        Folder, NOW, begin, full, full_and_misplaced, send, upload,
+        Folder, NOW, acknowledge_only, begin, full, full_and_misplaced, send, upload,
     };
 
     #[tokio::test]
@@ -209,9 +210,8 @@ mod tests {
         let engine = &*store.engine;
         // There is nothing to copy, so there is no step.
         let id = begin(&store).await;
-        for index in 0..2 {
-            send(&store, id, (index, None), b"").await.unwrap();
-        }
+        send(&store, id, (0, Some(2)), b"").await.unwrap();
+        acknowledge_only(&store, id, (1, None), Some(Place::Main(0)), b"").await;
         let lease = engine.leases.take(id);
         let spills = || {
             let names = (0..9).map(|n| engine.disk.path(FileName::Spill(id, n)));
@@ -256,5 +256,34 @@ mod tests {
             finish_file(engine, &lease, &record, clock).unwrap();
             assert!(matches!(read_label(&engine.disk, id), Ok(Some(_))));
         }
+    }
+
+    #[tokio::test]
+    async fn what_the_index_lets_go_of_before_that_is_durable_costs_no_byte_of_the_file() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let engine = &*store.engine;
+        let id = full(&store, upload("session.bin")).await;
+        let lease = engine.leases.take(id);
+        let record = engine.session(id).unwrap();
+        let length = || {
+            std::fs::metadata(engine.disk.path(FileName::Main(id)))
+                .unwrap()
+                .len()
+        };
+        gather(engine, &lease).unwrap();
+        let before = length();
+        assert!(before > 0);
+        // As while somebody who aborts has his job applied, and its sync is not done yet.
+        let forget = move |txn: &mut Txn<'_>| {
+            (0..2).for_each(|index| txn.delete(receipt_key(id, index)));
+            Ok(())
+        };
+        engine.index.commit(forget).await.unwrap();
+        gather(engine, &lease).unwrap_err();
+        rebuild(engine, &lease).unwrap_err();
+        finish_file(engine, &lease, &record, Running::from(NOW)).unwrap_err();
+        assert_eq!(length(), before);
+        assert!(!matches!(read_label(&engine.disk, id), Ok(Some(_))));
     }
 }

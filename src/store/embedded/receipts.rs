@@ -59,20 +59,22 @@ pub(super) fn lies_right(receipt: &ChunkReceipt, offset: u64) -> bool {
     }
 }
 
-/// Whether no receipt of a session is missing.
+/// The receipts of a session that is closed. They are looked at anew for each step, and an abort may have taken them out meanwhile in a job that is
+/// not durable yet: by those that are left nothing may be cut or labelled.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] when one is.
-pub(super) fn check_full(
+/// [`StoreError::Corrupt`] when one is missing.
+pub(super) fn full(
+    engine: &Engine,
     record: &SessionRecord,
-    receipts: &[ChunkReceipt],
-) -> Result<(), StoreError> {
+) -> Result<Vec<ChunkReceipt>, StoreError> {
+    let receipts = all(engine, record.session.upload.id)?;
     // Of parts only those are left that count, with the numbers that they had.
     let numbered = record.session.parts.is_some()
-        || (0..).zip(receipts).all(|(i, receipt)| receipt.index == i);
+        || (0..).zip(&receipts).all(|(i, receipt)| receipt.index == i);
     let count = u32::try_from(receipts.len()).ok();
     if numbered && count == record.session.nb_chunks {
-        return Ok(());
+        return Ok(receipts);
     }
     let what = "the receipts are not a full set";
     Err(StoreError::Corrupt(what.to_owned()))
