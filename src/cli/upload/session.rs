@@ -199,8 +199,9 @@ async fn when_whole(
 fn gone((key, id): (&str, &str), answer: Answer) -> Failure {
     let json = serde_json::from_slice(&answer.body).ok();
     Failure::new(format!(
-        "{}. All chunks had arrived, and session {id} ended without a file: something newer was stored as {key} before it was whole, or it was \
-         aborted. What is there now stays as it is; to replace it with this file, upload it anew, without --resume",
+        "{}. All chunks had arrived, and session {id} is not there any more: it was aborted, or something newer was stored as {key} before it was \
+         whole, or its file is there and the session was swept. See what is stored as {key}; if it is not this file and is to be, upload it anew, without \
+         --resume",
         refusal(&answer, json).trim_end_matches('.')
     ))
 }
@@ -351,7 +352,7 @@ mod tests {
                 "404",
                 "It gave way. All",
                 "session ID",
-                "newer was stored as film.mp4",
+                "See what is stored as film.mp4",
                 "without --resume",
             ] {
                 assert!(said.contains(word), "{word}: {said}");

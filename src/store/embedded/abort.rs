@@ -7,8 +7,8 @@
 //! 1. What is just being named is an object or nothing afterwards, never half of both: the index takes one job behind the other. A session is
 //!    removed in its turn, or, where a sync keeps that for long, before; its files always go in its turn, when nobody makes them anew.
 //! 2. While somebody aborts, the lease says so: a copy ends at its next step and leaves nothing but what lies in the main file, and nobody waits
-//!    for others to copy. Once he has his answer it says so no more: what could not be removed is made whole as before, and none of it
-//!    counts as a failure.
+//!    for others to copy. When its files are gone, or nothing comes of it, it says so no more: what could not be removed is made whole as before,
+//!    and none of it counts as a failure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +60,7 @@ fn may_be_aborted(record: &SessionRecord) -> Result<(), StoreError> {
 }
 
 /// Removes a session while somebody else has its turn. What he does comes to nothing, since the index knows it no more; its files go when he
-/// has let go of them, or at the next start.
+/// has let go of them, at a later sweep or at the next start.
 async fn drop_ahead(
     engine: &Arc<Engine>,
     lease: &Arc<Lease>,
@@ -71,7 +71,7 @@ async fn drop_ahead(
     let clearing = async move {
         let _turn = lease.turn.lock().await;
         if let Err(error) = clear_away(&owner, &lease, garbage).await {
-            tracing::warn!(id = %lease.id, %error, "the files of an aborted upload stay until the next sweep");
+            tracing::warn!(id = %lease.id, %error, "the files of an aborted upload stay until a later sweep or the next start");
         }
         // Until here: what he does not find any more is no failure, and no damage.
         drop(aborts);

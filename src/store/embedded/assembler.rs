@@ -265,7 +265,11 @@ async fn commit_chunk(
     engine.collect(acknowledged.garbage);
     let object = match acknowledged.state {
         UploadState::Completed if !acknowledged.repeated => whole,
-        UploadState::Completing => complete::complete_and_wait(engine, id, now).await?,
+        UploadState::Completing => match complete::complete_and_wait(engine, id, now).await? {
+            // He waited as long as anybody does: that it goes on is true only while it is here.
+            None => engine.session(id).map(|_| None)?,
+            object => object,
+        },
         UploadState::Completed => objects::by_id(engine, id)?,
         UploadState::Uploading | UploadState::Failed => None,
     };

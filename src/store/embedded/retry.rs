@@ -144,7 +144,8 @@ fn try_again(
             done => done,
         };
         match done {
-            Ok(()) => owner.retried.forget(id),
+            // Who aborted it meanwhile wanted no more of it.
+            Ok(()) | Err(StoreError::NoSuchUpload) => owner.retried.forget(id),
             Err(error) => owner.retried.note(id, &error),
         }
     });
