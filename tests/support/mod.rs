@@ -6,11 +6,7 @@
     clippy::panic,
     reason = "a test fails loudly"
 )]
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "every test file is a crate of its own and uses a part of it"
-)]
+#![allow(dead_code, unreachable_pub, reason = "no test crate uses all of it")]
 
 use std::sync::Arc;
 use std::time::Duration;

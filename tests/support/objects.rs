@@ -4,7 +4,7 @@
     missing_docs,
     unreachable_pub,
     clippy::unwrap_used,
-    reason = "every test file is a crate of its own and uses a part of it; a test fails loudly"
+    reason = "no test crate uses all of it; a test fails loudly"
 )]
 
 use std::sync::atomic::{AtomicU64, Ordering};
