@@ -20,13 +20,17 @@ use crate::store::{ChunkSpec, StoreError};
 /// How many spill numbers are tried when files of an earlier process are in the way.
 const MAX_SPILL_TRIES: u32 = 100_000;
 
-/// The placing rule. The claim comes first, so that what is read after it is all that was acknowledged before it.
+/// The placing rule. The claim comes first, so that what is read after it is all that was acknowledged before it; what is acknowledged later has
+/// another place, since this one is claimed.
 pub(super) fn choose(
     engine: &Engine,
     lease: &Arc<Lease>,
     spec: ChunkSpec,
 ) -> Result<Target, StoreError> {
     let claim = lease.claim(spec.index);
+    let first = engine.receipt(lease.id, 0)?;
+    let acknowledged = engine.receipt(lease.id, spec.index)?.is_some();
+    // Last: who removes an upload takes its receipts along, in a job that a crash may still undo, and then nothing would seem acknowledged.
     let record = engine.session(lease.id)?;
     ledger::check_spec(&record, spec)?;
     match record.session.state {
@@ -34,9 +38,7 @@ pub(super) fn choose(
         UploadState::Completing | UploadState::Completed => return Ok(Target::Nowhere),
         state @ UploadState::Failed => return Err(StoreError::UploadFailed(state)),
     }
-    let first = engine.receipt(lease.id, 0)?;
     lease.learn(&record, first.as_ref());
-    let acknowledged = engine.receipt(lease.id, spec.index)?.is_some();
     let place = claim.filter(|_| !acknowledged);
     Ok(match place.map(|claim| (claim.offset(), claim)) {
         Some((Some(offset), claim)) => Target::Main(claim, offset, None),
