@@ -203,6 +203,10 @@ fn remove_orphans(engine: &Engine) -> Result<(), StoreError> {
             }
             Ok(())
         })?;
+        // What the index does not name any more may come back by a crash until that is on stable storage.
+        if !orphans.is_empty() {
+            Handle::current().block_on(engine.index.settle())?;
+        }
         for name in orphans {
             if may_be_object(engine, name)? {
                 left += usize::from(matches!(name, FileName::Main(_)));

@@ -53,7 +53,11 @@ impl PartStore for EmbeddedStore {
         // By whoever calls: whoever makes it whole meanwhile is to know until when somebody waits.
         let awaits = engine.leases.take(id).awaits();
         let (owner, caller) = (Arc::clone(&engine), Arc::downgrade(&awaits));
-        let work = async move { complete_parts(&owner, (id, caller), completion, clock).await };
+        let work = async move {
+            // Also when the caller has left: while it is worked on nothing of it is an orphan.
+            let _lease = owner.leases.take(id);
+            complete_parts(&owner, (id, caller), completion, clock).await
+        };
         match engine.carry_out(work).await? {
             Ended::There(meta) => Ok(*meta),
             Ended::Begun(begun) => made_whole(&engine, id, begun, clock).await,
