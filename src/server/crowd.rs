@@ -153,13 +153,13 @@ impl Crowd {
         true
     }
 
-    /// Lets go of the connection that keeps most from others of those that are too slow for their documents, if somebody is to go. That is asked when there is
-    /// one, and nobody is on his way out: what he holds may be room enough.
+    /// Lets go of the connection that keeps most from others of those that are too slow for their documents, if somebody is to go. That is asked when nobody is
+    /// on his way out, for what he holds may be room enough; and before all are looked at, which thousands would do twice a second for nothing.
     pub(super) fn let_go_of_the_largest(&self, is_wanted: impl Fn() -> bool) {
         let mut seated = self.seated();
         if !seated.is_somebody_going()
-            && let Some(number) = seated.most(Activity::holds)
             && is_wanted()
+            && let Some(number) = seated.most(Activity::holds)
         {
             seated.let_go(number);
         }
@@ -183,7 +183,10 @@ impl Seated {
     fn let_go(&mut self, number: u64) {
         if let Some((activity, leave)) = self.by_number.remove(&number) {
             leave.cancel();
-            self.going = Some((activity, Instant::now()));
+            // Who goes for his seat alone makes no room.
+            if activity.has_documents() {
+                self.going = Some((activity, Instant::now()));
+            }
         }
     }
 
