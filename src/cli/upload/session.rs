@@ -199,8 +199,8 @@ async fn when_whole(
 fn gone((key, id): (&str, &str), answer: Answer) -> Failure {
     let json = serde_json::from_slice(&answer.body).ok();
     Failure::new(format!(
-        "{}. All chunks had arrived, and session {id} is not there any more: it was aborted, or something newer was stored as {key} before it was \
-         whole, or its file is there and the session was swept. See what is stored as {key}; if it is not this file and is to be, upload it anew, without \
+        "{}. All chunks had arrived, and session {id} is not there any more: it was aborted, or expired, or something newer was stored as {key} before \
+         it was whole, or its file is there and the session was swept. See what is stored as {key}; if it is not this file and is to be, upload it anew, without \
          --resume",
         refusal(&answer, json).trim_end_matches('.')
     ))

@@ -172,8 +172,13 @@ async fn make_whole(
         return Ok(());
     }
     match assemble(engine, lease, clock).await {
-        // Only what is wrong with its own bytes and receipts: an index that cannot be read now may be read the next time.
-        Err(error) if damage::is_of_one_record(&error) && !lease.is_aborted() => {
+        // Only what is wrong with its own bytes and receipts: an index that cannot be read now may be read the next time, and what a failed sync left
+        // of it is read anew after a restart.
+        Err(error)
+            if damage::is_of_one_record(&error)
+                && !lease.is_aborted()
+                && engine.fuse.check().is_ok() =>
+        {
             tracing::error!(%id, %error, "an upload cannot be made whole");
             fail(engine, id).await
         }
@@ -369,7 +374,10 @@ async fn name(
     meta: ObjectMeta,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let lease = Arc::clone(lease);
+    let (id, lease) = (meta.id, Arc::clone(lease));
+    if !meta.is_live(now) {
+        tracing::warn!(%id, "an upload expired before it was whole, and is removed");
+    }
     let name = move |txn: &mut Txn<'_>| {
         closing::name_session(txn, meta.id, &meta, (now, told_now(&lease)))
     };
