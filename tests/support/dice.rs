@@ -2,7 +2,7 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
-    reason = "every test file uses a part of it; a test fails loudly"
+    reason = "no test crate uses all of it; a test fails loudly"
 )]
 
 /// Numbers that follow from a seed (splitmix64).

@@ -5,11 +5,7 @@
     clippy::panic,
     reason = "a test fails loudly"
 )]
-#![allow(
-    dead_code,
-    unreachable_pub,
-    reason = "every test file uses a part of it"
-)]
+#![allow(dead_code, unreachable_pub, reason = "no test crate uses all of it")]
 
 use ring::{digest, hmac};
 
