@@ -28,8 +28,8 @@ pub(super) fn choose(
     spec: ChunkSpec,
 ) -> Result<Target, StoreError> {
     let claim = lease.claim(spec.index);
-    let first = engine.receipt(lease.id, 0)?;
-    let acknowledged = engine.receipt(lease.id, spec.index)?.is_some();
+    let first = engine.receipt(lease.id, 0);
+    let acknowledged = engine.receipt(lease.id, spec.index);
     // Last: who removes an upload takes its receipts along, in a job that a crash may still undo, and then nothing would seem acknowledged.
     let record = engine.session(lease.id)?;
     ledger::check_spec(&record, spec)?;
@@ -38,7 +38,8 @@ pub(super) fn choose(
         UploadState::Completing | UploadState::Completed => return Ok(Target::Nowhere),
         state @ UploadState::Failed => return Err(StoreError::UploadFailed(state)),
     }
-    lease.learn(&record, first.as_ref());
+    lease.learn(&record, first?.as_ref());
+    let acknowledged = acknowledged?.is_some();
     let place = claim.filter(|_| !acknowledged);
     Ok(match place.map(|claim| (claim.offset(), claim)) {
         Some((Some(offset), claim)) => Target::Main(claim, offset, None),
