@@ -154,7 +154,8 @@ impl Crowd {
     }
 
     /// Lets go of the connection that keeps most from others of those that are too slow for their documents, if somebody is to go. That is asked when nobody is
-    /// on his way out, for what he holds may be room enough; and before all are looked at, which thousands would do twice a second for nothing.
+    /// on his way out, for what he holds may be room enough; and before all are looked at, which thousands would do twice a second for nothing. Whoever was refused has had his turn by that, also when all have caught
+    /// up in that moment.
     pub(super) fn let_go_of_the_largest(&self, is_wanted: impl Fn() -> bool) {
         let mut seated = self.seated();
         if !seated.is_somebody_going()

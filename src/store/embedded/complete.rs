@@ -8,7 +8,8 @@
 //! 1. One completion per session at a time (the lease's turn); every step can be done again after a crash: spills are removed
 //!    only once the object is named.
 //! 2. A failure of the system leaves the session in `Completing`, to be tried again; only damaged bytes fail it, the removal of its bucket, and
-//!    a disk that does not give its bytes time and again until it is abandoned. One that has expired, or whose condition was overtaken, is removed. It is told to whoever waits, or else to the log.
+//!    a disk that does not give its bytes time and again until it is abandoned. One that has expired, or whose condition was overtaken, is removed. It is told to whoever waits, or else to the log, and that
+//!    it has expired to both.
 //! 3. What nobody waits for any more gives way to what has its key since; who waits is asked in the job that names, and waits from the job
 //!    that told him that it is to be made whole: who is refused never did. Who is told that he has an object waited, or it was not overtaken.
 //! 4. Whoever aborts the session gets its turn when the copy has come to its next step; when nothing comes of that, it goes on. He may also
@@ -126,6 +127,8 @@ async fn complete_for_others(
     let done = complete(engine, id, clock).await;
     if let Err(error) = &done
         && !lease.is_awaited()
+        // That it expired the log was told by who removed it; whoever aborts it knows.
+        && !matches!(error, StoreError::NoSuchUpload)
     {
         tracing::warn!(%id, %error, "an upload that nobody waits for any more is not whole");
     }
@@ -375,14 +378,14 @@ async fn name(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let (id, lease) = (meta.id, Arc::clone(lease));
-    if !meta.is_live(now) {
-        tracing::warn!(%id, "an upload expired before it was whole, and is removed");
-    }
     let name = move |txn: &mut Txn<'_>| {
         closing::name_session(txn, meta.id, &meta, (now, told_now(&lease)))
     };
     let named = engine.index.commit(name).await?;
     engine.collect(named.garbage);
+    if matches!(named.refused, Some(StoreError::NoSuchUpload)) {
+        tracing::warn!(%id, "an upload expired before it was whole, and was removed");
+    }
     named.refused.map_or(Ok(()), Err)
 }
 
