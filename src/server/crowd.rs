@@ -6,7 +6,7 @@
 //! for [`STANDING_PATIENCE`], one that takes its answer after [`SENDING_PATIENCE`], one that waits for us never. Until one may go,
 //! the newcomer waits; while newcomers wait, patience with requests of which hardly anything came shrinks down to [`LEAST_PATIENCE`],
 //! for a thousand that came together would keep everybody else out together. And for somebody who found no room for a document the one goes that
-//! holds most of those who are too slow for theirs.
+//! keeps most from others of those who are too slow for theirs.
 //!
 //! Never does: accept, read or write; a connection learns by its [`Seat::leave`] that it must go.
 //!
@@ -154,8 +154,8 @@ impl Crowd {
     }
 
     /// Lets go of the connection that keeps most from others of those that are too slow for their documents, if somebody is to go. That is asked when nobody is
-    /// on his way out, for what he holds may be room enough; and before all are looked at, which thousands would do twice a second for nothing. Whoever was refused has had his turn by that, also when all have caught
-    /// up in that moment.
+    /// on his way out, for what he holds may be room enough; and before all are looked at, which thousands would do twice a second for nothing. Whoever was refused
+    /// has had his turn by that, also when all have caught up in that moment.
     pub(super) fn let_go_of_the_largest(&self, is_wanted: impl Fn() -> bool) {
         let mut seated = self.seated();
         if !seated.is_somebody_going()
