@@ -323,9 +323,14 @@ class Deeds:
         self.marks[name] = {(found, mark) for mark in may} or {(found, PLAIN)}
 
     def seen_mark(self, name):
-        (status, headers, _), (_, _, tags), (_, _, acl) = self.s3("GET", name), self.s3("GET", name, "?tagging"), self.s3("GET", name, "?acl")
-        if status == 404:
+        """None when it is gone: it may expire between the questions, and an error says nothing of a tag or a list."""
+        answers = [self.s3("GET", name, query) for query in ("", "?tagging", "?acl")]
+        statuses = [status for status, _, _ in answers]
+        if 404 in statuses:
             return None
+        if statuses != [200] * 3:
+            self.broke(f"{name}: what is stored beside it is answered {statuses}")
+        (_, headers, _), (_, _, tags), (_, _, acl) = answers
         value = "".join(texts(tags, "TagSet/Tag/Value")) or None
         return value, "public-read" if b"AllUsers" in acl else "private", headers.get("x-amz-meta-note")
 
