@@ -278,6 +278,9 @@ fn form_pair(pair: &[u8]) -> Result<(String, String), ApiError> {
 
 /// Decodes `application/x-www-form-urlencoded` (URL standard, section 5.1): a plus sign is a blank.
 fn form_text(encoded: &[u8]) -> Option<String> {
+    if memchr::memchr2(b'%', b'+', encoded).is_none() {
+        return std::str::from_utf8(encoded).ok().map(str::to_owned);
+    }
     let mut encoded = Cow::Borrowed(encoded);
     if encoded.contains(&b'+') {
         let pluses = encoded.to_mut().iter_mut().filter(|byte| **byte == b'+');

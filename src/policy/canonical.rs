@@ -151,6 +151,11 @@ impl<'a> SentRequest<'a> {
     /// The spellings of the path as it was sent.
     fn spellings(&self) -> Vec<Cow<'a, str>> {
         let mut paths = vec![Cow::Borrowed(self.path)];
+        // What nobody encodes is spelled in one way only.
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+        if self.path.bytes().all(is_plain) {
+            return paths;
+        }
         if let Ok(decoded) = percent_decode_str(self.path).decode_utf8() {
             let ours = Cow::from(utf8_percent_encode(&decoded, ENCODED_IN_PATH));
             if ours != self.path {
@@ -369,6 +374,10 @@ impl<'a> Query<'a> {
 }
 
 fn decode(text: &str) -> Option<Cow<'_, str>> {
+    // Most are as they were written; to look for two bytes takes a tenth of the time of the decoder.
+    if memchr::memchr2(b'%', b'+', text.as_bytes()).is_none() {
+        return Some(Cow::Borrowed(text));
+    }
     if !text.contains('+') {
         return percent_decode_str(text).decode_utf8().ok();
     }

@@ -119,7 +119,9 @@ impl SessionRecord {
 
 /// A key of `table`.
 pub(super) fn key(table: u8, parts: &[&[u8]]) -> Vec<u8> {
-    let mut key = vec![table];
+    let bytes = parts.iter().map(|part| part.len()).sum::<usize>();
+    let mut key = Vec::with_capacity(1 + bytes);
+    key.push(table);
     parts.iter().for_each(|part| key.extend_from_slice(part));
     key
 }
