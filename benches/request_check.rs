@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use pillarbox::model::{AccessKey, KeyPurpose, Secret, Timestamp};
-use pillarbox::policy::{ProvenRequest, RequestError, SentRequest, claim_request, sign_v4};
+use pillarbox::policy::{
+    DerivedKeys, ProvenRequest, RequestError, SentRequest, claim_request, sign_v4,
+};
 
 /// The longest that proving a request may take at the median.
 const PROMISE: Duration = Duration::from_micros(50);
@@ -35,6 +37,7 @@ const UNSIGNED: &str = "00000000000000000000000000000000000000000000000000000000
 struct Sent {
     name: &'static str,
     key: AccessKey,
+    derived: DerivedKeys,
     query: String,
     headers: Vec<(&'static str, String)>,
 }
@@ -54,6 +57,7 @@ impl Sent {
         let unsigned = Self {
             name,
             key,
+            derived: DerivedKeys::default(),
             query,
             headers,
         };
@@ -84,7 +88,7 @@ impl Sent {
             headers: headers.map(|(n, v)| (*n, v.as_bytes())).collect(),
         };
         let claim = claim_request(black_box(&sent), Some(REGION))?.unwrap();
-        claim.verify(Some(&self.key), NOW)
+        claim.verify(Some(&self.key), &self.derived, NOW)
     }
 }
 

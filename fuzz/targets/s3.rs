@@ -5,7 +5,9 @@
 use libfuzzer_sys::fuzz_target;
 use pillarbox::api::fuzzing::try_bodies;
 use pillarbox::model::{AccessKey, KeyPurpose, Secret, Timestamp};
-use pillarbox::policy::{RequestError, RequestErrorKind, SentRequest, claim_request, sign_v4};
+use pillarbox::policy::{
+    DerivedKeys, RequestError, RequestErrorKind, SentRequest, claim_request, sign_v4,
+};
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 /// [`NOW`], as signatures write it.
@@ -141,7 +143,7 @@ fn key() -> AccessKey {
 /// Fails also when nobody signed it.
 fn proven(sent: &SentRequest<'_>) -> Result<(), RequestError> {
     match claim_request(sent, None)? {
-        Some(claim) => claim.verify(Some(&key()), NOW).map(drop),
+        Some(claim) => claim.verify(Some(&key()), &DerivedKeys::default(), NOW).map(drop),
         None => Err(RequestError {
             kind: RequestErrorKind::AccessDenied,
             message: String::new(),

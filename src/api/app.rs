@@ -20,9 +20,10 @@ use super::address::OwnNames;
 use super::admission::Admission;
 use super::documents::Documents;
 use super::explain::kept::Kept;
+use super::request_id::RequestIds;
 use super::turns::{Lists, MaxLists};
 use crate::model::{AccessKey, Bucket, CorsRule, SharedRules, Timestamp};
-use crate::policy::Rules;
+use crate::policy::{DerivedKeys, Rules};
 use crate::store::{ClockReading, Store};
 
 /// The region that signatures are made for when nothing else is configured; also what SDKs take by default.
@@ -213,6 +214,10 @@ pub struct App {
     pub(crate) signer: ArcSwap<AccessKey>,
     /// The key that signs download links.
     pub(crate) link_signer: ArcSwap<AccessKey>,
+    /// Names requests in the log and in answers.
+    pub(crate) request_ids: RequestIds,
+    /// What signed requests were verified with of late.
+    pub(crate) derived_keys: DerivedKeys,
     /// Held while a key that signs for us is replaced or removed.
     pub(crate) changing_keys: Mutex<()>,
     /// What is known of the form posts that were refused in the last minutes.

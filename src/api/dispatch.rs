@@ -20,7 +20,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, Version};
 use super::address::Address;
 use super::app::{App, Connection};
 use super::body::{RequestBody, ResponseBody, without_body};
-use super::call::{Call, Reply, random_bytes};
+use super::call::{Call, Reply};
 use super::dialect::{Dialect, Format, RestStyle};
 use super::error::{ApiError, ErrorCode};
 use super::params::Params;
@@ -29,7 +29,6 @@ use super::{
     downloads, explain, files, form_gate, pipelines, post_object, s3, tokens, uploader_query,
     uploads,
 };
-use crate::model::encode_hex;
 
 /// Most bytes of a refused body that are read and forgotten.
 pub const MAX_DRAIN_BYTES: u64 = 1 << 30;
@@ -51,10 +50,7 @@ impl App {
         let (mut head, mut body) = request.into_parts();
         self.leave_prefix_behind(&mut head);
         let head = head;
-        let mut request_id = random_bytes::<8>()
-            .map(|bytes| encode_hex(&bytes))
-            .unwrap_or_default();
-        request_id.make_ascii_uppercase();
+        let request_id = self.request_ids.next();
         let address = self.address(&head, connection);
         let cors = self.cors(&address.route).await;
         let answering = self.answer(&head, &mut body, connection, address, &request_id);

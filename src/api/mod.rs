@@ -51,6 +51,7 @@ pub mod post_object;
 mod post_refusal;
 mod post_target;
 pub mod range;
+mod request_id;
 pub mod resource;
 pub mod route;
 mod s3;

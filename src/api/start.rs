@@ -22,11 +22,13 @@ use super::call::{new_id, random_bytes};
 use super::documents::Documents;
 use super::error::ApiError;
 use super::explain::kept::Kept;
+use super::request_id::RequestIds;
 use super::turns::Lists;
 use crate::model::{
     AccessKey, Bucket, BucketConfig, KeyLimits, KeyPurpose, Scope, Scopes, Secret, Timestamp,
     Token, TokenHash,
 };
+use crate::policy::DerivedKeys;
 use crate::store::{CatalogEntry, CatalogKey, CatalogKind, Store};
 
 /// The bearer token of `pillarbox dev`.
@@ -91,6 +93,8 @@ impl App {
             clock,
             signer: ArcSwap::from_pointee(signer),
             link_signer: ArcSwap::from_pointee(link_signer),
+            request_ids: RequestIds::new()?,
+            derived_keys: DerivedKeys::default(),
             changing_keys: Mutex::new(()),
             explanations: Kept::default(),
             admission: Admission::default(),

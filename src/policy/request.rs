@@ -18,11 +18,12 @@ use ring::digest;
 
 use super::canonical::{Query, SentRequest};
 use super::chunk_chain::ChunkChain;
+use super::derived_keys::DerivedKeys;
 use super::request_claim::{self, V4Parts};
 use super::request_error::{RequestError, RequestErrorKind as Kind};
 use super::session_token::{self, EXPIRED, FOREIGN, Verdict};
 use super::signature::V4_ALGORITHM;
-use super::signing::{self, V4_SERVICE, V4_TERMINAL, v4_signing_key};
+use super::signing::{self, V4_SERVICE, V4_TERMINAL};
 use crate::model::{AccessKey, KeyPurpose, Timestamp, encode_hex};
 
 /// How far a signed request's clock and ours may differ.
@@ -102,6 +103,7 @@ impl RequestClaim {
     pub fn verify(
         self,
         key: Option<&AccessKey>,
+        derived: &DerivedKeys,
         now: Timestamp,
     ) -> Result<ProvenRequest, RequestError> {
         let Some(key) = key.filter(|key| self.may_sign(key, now)) else {
@@ -113,7 +115,7 @@ impl RequestClaim {
         self.life.check(now)?;
         let chain = match &self.version {
             Version::V2 => self.verify_v2(key).then_some(None),
-            Version::V4(parts) => self.verify_v4(key, parts).map(Some),
+            Version::V4(parts) => self.verify_v4(key, parts, derived),
         };
         match chain {
             None => Err(self.mismatch()),
@@ -149,8 +151,14 @@ impl RequestClaim {
         self.texts.iter().any(fits)
     }
 
-    fn verify_v4(&self, key: &AccessKey, parts: &V4Parts) -> Option<ChunkChain> {
-        let key = v4_signing_key(&key.secret, parts.day(), &parts.region, V4_SERVICE);
+    /// The chain that the signature begins, if there is one; `None` when the signature is not right.
+    fn verify_v4(
+        &self,
+        key: &AccessKey,
+        parts: &V4Parts,
+        derived: &DerivedKeys,
+    ) -> Option<Option<ChunkChain>> {
+        let key = derived.of(&key.secret, parts.day(), &parts.region);
         let fits = |text: &Vec<u8>| {
             let to_sign = parts.string_to_sign(text);
             signing::verify_v4(&key, to_sign.as_bytes(), &self.signature)
@@ -158,14 +166,16 @@ impl RequestClaim {
         if !self.texts.iter().any(fits) {
             return None;
         }
-        let seed = self.signature.to_ascii_lowercase();
-        let signer = (self.access_key_id.clone(), key);
-        Some(ChunkChain::new(
-            signer,
-            parts.date.clone(),
-            parts.scope(),
-            seed,
-        ))
+        let chain = || {
+            let seed = self.signature.to_ascii_lowercase();
+            let signer = (self.access_key_id.clone(), key);
+            ChunkChain::new(signer, parts.date.clone(), parts.scope(), seed)
+        };
+        let is_chained = matches!(
+            self.payload,
+            PayloadClaim::SignedChunks | PayloadClaim::SignedTrailer
+        );
+        Some(is_chained.then(chain))
     }
 
     fn mismatch(self) -> RequestError {

@@ -11,7 +11,8 @@
 
 use pillarbox::model::{AccessKey, KeyPurpose, Secret, Timestamp, TokenHash};
 use pillarbox::policy::{
-    PayloadClaim, ProvenRequest, RequestError, RequestErrorKind as Kind, SentRequest, claim_request,
+    DerivedKeys, PayloadClaim, ProvenRequest, RequestError, RequestErrorKind as Kind, SentRequest,
+    claim_request,
 };
 
 /// 2013-05-24T00:00:00Z
@@ -106,7 +107,9 @@ impl Example {
             form_lifetime: Default::default(),
         };
         let key = Some(key).filter(|key| key.id == claim.access_key_id());
-        claim.verify(key.as_ref(), self.now).map(Some)
+        claim
+            .verify(key.as_ref(), &DerivedKeys::default(), self.now)
+            .map(Some)
     }
 
     fn refusal(&self) -> Kind {

@@ -144,7 +144,9 @@ pub(super) async fn authenticate<'a>(
         return Err(denied());
     };
     let key = access_key(call, claim.access_key_id()).await?;
-    let proven = claim.verify(key.as_ref(), call.now).map_err(refusal)?;
+    let proven = claim
+        .verify(key.as_ref(), &call.app.derived_keys, call.now)
+        .map_err(refusal)?;
     if proven.version_2 {
         refuse_unsigned_choice(call)?;
     }

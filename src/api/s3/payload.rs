@@ -88,7 +88,14 @@ impl<'a> Payload<'a> {
             claimed,
         });
         let chain = match mode {
-            PayloadClaim::SignedChunks | PayloadClaim::SignedTrailer => access.proven.chain.take(),
+            PayloadClaim::SignedChunks | PayloadClaim::SignedTrailer => {
+                // Without a chain the chunks would be taken as they come.
+                let chain = access.proven.chain.take();
+                Some(chain.ok_or_else(|| {
+                    let message = "The signatures of the chunks cannot be verified.";
+                    ApiError::new(ErrorCode::InternalError, message)
+                })?)
+            }
             _ => None,
         };
         Ok(Self {
