@@ -397,16 +397,16 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::model::{Md5, PartRules, Place};
+    use crate::model::{BucketConfig, Md5, PartRules, Place};
     use crate::store::embedded::records;
     use crate::store::embedded::tests::{
-        Folder, NOW, acknowledge_only, begin, full, full_and_large, full_and_misplaced, post, read,
-        send, until, upload,
+        Folder, NOW, acknowledge_only, begin, full, full_and_large, full_and_misplaced, hold_index,
+        post, read, send, until, upload,
     };
     use crate::store::embedded::{EmbeddedStore, Options};
     use crate::store::{
-        ChunkSpec, ClockReading, Completion, Expected, ObjectName, ObjectStore as _,
-        PartStore as _, WriteCondition,
+        Catalog as _, CatalogEntry, ChunkSpec, ClockReading, Completion, Expected, ObjectName,
+        ObjectStore as _, PartStore as _, WriteCondition,
     };
 
     /// How far a completion that has to rebuild the file came before the crash.
@@ -696,6 +696,55 @@ mod tests {
             assert_eq!(told.state, UploadState::Completed);
             post(&store, "key", b"newer").await;
         }
+    }
+
+    #[tokio::test]
+    async fn one_that_was_made_whole_and_replaced_did_not_give_way_when_it_is_completed_again() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = full(&store, upload("key")).await;
+        complete(Arc::clone(&store.engine), id, NOW).await.unwrap();
+        assert_eq!(holder_of_key(&store).await, id);
+        post(&store, "key", b"newer").await;
+        complete(Arc::clone(&store.engine), id, NOW).await.unwrap();
+        let told = store.upload(id).await.unwrap();
+        assert_eq!(told.state, UploadState::Completed);
+    }
+
+    #[tokio::test]
+    async fn one_whose_client_comes_while_it_is_asked_whether_somebody_waits_does_not_give_way() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = full(&store, upload("key")).await;
+        post(&store, "key", b"newer").await;
+        let held = hold_index(&store.engine);
+        let mut client = std::pin::pin!(store.finish_upload(id, 2, NOW));
+        assert!(futures_util::poll!(&mut client).is_pending());
+        let mut late = std::pin::pin!(complete(Arc::clone(&store.engine), id, NOW));
+        assert!(futures_util::poll!(&mut late).is_pending());
+        assert!(!store.engine.leases.take(id).is_awaited(), "not yet");
+        drop(held);
+        let (told, done) = futures_util::join!(client, late);
+        done.unwrap();
+        assert_eq!(told.unwrap().state, UploadState::Completed);
+        assert_eq!(holder_of_key(&store).await, id);
+    }
+
+    #[tokio::test]
+    async fn one_whose_key_was_given_away_in_another_bucket_of_that_name_fails() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = full(&store, upload("key")).await;
+        let bucket = upload("key").bucket;
+        assert!(store.remove_bucket(&bucket, NOW).await.unwrap());
+        let later = NOW.plus(Duration::from_secs(1));
+        let other = CatalogEntry::Bucket(BucketConfig::new(bucket, later));
+        store.insert(other).await.unwrap();
+        let newer = post(&store, "key", b"newer").await.id;
+        complete(Arc::clone(&store.engine), id, NOW).await.unwrap();
+        let state = store.upload(id).await.unwrap().state;
+        assert_eq!(state, UploadState::Failed);
+        assert_eq!(holder_of_key(&store).await, newer);
     }
 
     #[tokio::test]

@@ -232,6 +232,18 @@ pub(super) fn arrival(
     }
 }
 
+/// Has the index begin with no other job until what is returned is dropped.
+pub(super) fn hold_index(engine: &Engine) -> std::sync::mpsc::Sender<()> {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let hold = move |_: &mut index::Txn<'_>| {
+        let _ = held.recv();
+        Ok(())
+    };
+    let held = engine.index.commit(hold).now_or_never();
+    assert!(held.is_none(), "it waits for the committer");
+    release
+}
+
 /// Has the index write what can then be read, and is not durable until what is returned is dropped.
 pub(super) async fn not_yet_durable(
     engine: &Engine,
