@@ -337,6 +337,22 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn the_later_one_takes_it_from_no_earlier_one_that_was_asked_for_again() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let ids = [refused(&store, 0).await, refused(&store, 1).await];
+        let ended = store.complete_parts(ids[0], completion(), after(2)).await;
+        assert_eq!(ended.unwrap().id, ids[0]);
+        let clock = Running::from(after(5));
+        complete::complete(Arc::clone(&store.engine), ids[1], clock)
+            .await
+            .unwrap();
+        assert!(read(&store, ids[0]).await.is_ok());
+        let told = store.upload(ids[1]).await;
+        assert!(matches!(told, Err(StoreError::GaveWay)), "{told:?}");
+    }
+
     /// Sweeps, and waits until what that tried again has ended; whether the first chunk was copied.
     async fn copies(store: &EmbeddedStore, id: Id, clock: ClockReading) -> bool {
         let main = store.engine.disk.path(FileName::Main(id));
