@@ -332,3 +332,68 @@ fn apart(a: Timestamp, b: Timestamp) -> Duration {
 fn last_run_key() -> Vec<u8> {
     records::key(META, &[b"last run"])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::tests::{Folder, NOW, begin, hold_index, post_new, read, upload};
+    use crate::store::{ObjectChange, ObjectName, ObjectStore as _};
+
+    fn after(seconds: u64) -> Timestamp {
+        NOW.plus(Duration::from_secs(seconds))
+    }
+
+    #[tokio::test]
+    async fn an_object_that_lives_longer_since_it_was_due_stays() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let mut new = upload("key");
+        new.expires_at = Some(after(60));
+        let id = post_new(&store, new, b"bytes").await.id;
+        let due = due(&store.engine, EXPIRY, after(60), 10).unwrap();
+        assert_eq!(due.len(), 1);
+        let longer = ObjectChange::ExpiresAt(Some(after(120)));
+        let changed = store.change_object(&ObjectName::Id(id), longer, NOW).await;
+        changed.unwrap();
+        let remove = move |txn: &mut Txn<'_>| remove_objects(txn, &due, after(60));
+        let garbage = store.engine.index.commit(remove).await.unwrap();
+        assert!(garbage.is_empty(), "{garbage:?}");
+        assert_eq!(read(&store, id).await.unwrap(), "bytes");
+    }
+
+    #[tokio::test]
+    async fn an_upload_is_not_removed_on_the_word_of_its_entry_alone() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = begin(&store).await;
+        let entry = records::due_key(SESSIONS_DUE, after(1), id.as_bytes());
+        let put = move |txn: &mut Txn<'_>| txn.put(entry, Vec::new());
+        store.engine.index.commit(put).await.unwrap();
+        let swept = sweep_sessions(&store.engine, after(60), 10).await;
+        assert_eq!(swept.unwrap(), 0);
+        let state = store.upload(id).await.unwrap().state;
+        assert_eq!(state, UploadState::Uploading);
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_is_aborted_while_those_before_it_are_swept_does_not_stop_the_sweep() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let [first, aborted, last] = [
+            begin(&store).await,
+            begin(&store).await,
+            begin(&store).await,
+        ];
+        let held = hold_index(&store.engine);
+        let sweep = sweep_sessions(&store.engine, after(2 * 86_400), 10);
+        let mut sweep = std::pin::pin!(sweep);
+        assert!(futures_util::poll!(&mut sweep).is_pending());
+        drop(held);
+        store.abort_upload(aborted).await.unwrap();
+        assert_eq!(sweep.await.unwrap(), 2);
+        for id in [first, last] {
+            let gone = store.upload(id).await;
+            assert!(matches!(gone, Err(StoreError::NoSuchUpload)), "{gone:?}");
+        }
+    }
+}
