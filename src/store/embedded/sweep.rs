@@ -205,7 +205,7 @@ fn remove_objects(
             }
             read => read?,
         };
-        if let Some(meta) = meta.filter(|meta| meta.id == id && !meta.is_live(now)) {
+        if let Some(meta) = meta.filter(|meta| !meta.is_live(now)) {
             names::remove_object(txn, &meta, &mut garbage)?;
         }
     }
