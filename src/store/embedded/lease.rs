@@ -300,6 +300,17 @@ mod tests {
     }
 
     #[test]
+    fn the_lease_of_who_comes_while_the_last_one_goes_stays_known() {
+        let leases = Leases::default();
+        // Nobody has it any more, and it is not forgotten yet.
+        let going = Arc::into_inner(leases.take(id())).unwrap();
+        let claim = leases.take(id()).claim(3).unwrap();
+        drop(going);
+        assert!(leases.take(id()).claim(3).is_none());
+        drop(claim);
+    }
+
+    #[test]
     fn chunk_0_may_not_grow_into_chunk_1_once_the_stride_is_known() {
         let lease = Leases::default().take(id());
         let first = lease.claim(0).unwrap();
