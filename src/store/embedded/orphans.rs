@@ -313,8 +313,9 @@ fn is_known(engine: &Engine, id: Id) -> Result<bool, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::embedded::closing;
     use crate::store::embedded::tests::{
-        Folder, NOW, begin, leave_no_room, lose_record, post, read, send,
+        A_WHILE, Folder, NOW, begin, leave_no_room, lose_record, not_yet_durable, post, read, send,
     };
 
     #[tokio::test]
@@ -346,5 +347,24 @@ mod tests {
         assert!(!look(1), "acknowledged since");
         assert!(look(7), "nobody names it");
         assert!(!look(0));
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_a_crash_may_give_back_to_the_index_is_no_orphan_until_it_cannot() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = begin(&store).await;
+        send(&store, id, (1, Some(3)), b"second").await.unwrap();
+        let spill = store.engine.disk.path(FileName::Spill(id, 0));
+        let record = store.engine.session(id).unwrap();
+        let remove = move |txn: &mut Txn<'_>| closing::remove_session(txn, &record).map(drop);
+        let held = not_yet_durable(&store.engine, remove).await;
+        let engine = Arc::clone(&store.engine);
+        let search = tokio::task::spawn_blocking(move || remove_orphans(&engine));
+        tokio::time::sleep(A_WHILE).await;
+        assert!(spill.exists());
+        drop(held);
+        search.await.unwrap().unwrap();
+        assert!(!spill.exists());
     }
 }

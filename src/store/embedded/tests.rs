@@ -361,7 +361,7 @@ async fn a_session_that_could_not_grow_is_refused_when_it_begins() {
 }
 
 /// As long as what does not wait for the index needs at most, and then some.
-const A_WHILE: Duration = Duration::from_millis(200);
+pub(super) const A_WHILE: Duration = Duration::from_millis(200);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chunk_that_is_not_durable_yet_is_in_no_list() {
