@@ -295,7 +295,7 @@ mod tests {
 
     use super::*;
     use crate::store::embedded::disk::FileName;
-    use crate::store::embedded::tests::{Folder, NOW, read, send, upload};
+    use crate::store::embedded::tests::{Folder, NOW, hold_index, read, send, until, upload};
     use crate::store::{Expected, ObjectName, ObjectStore as _};
 
     /// An upload that was told to end, and not made whole yet; its id.
@@ -441,6 +441,27 @@ mod tests {
             matches!(refused, Err(StoreError::ConditionFailed)),
             "{refused:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn an_upload_whose_client_leaves_while_it_is_told_to_end_is_worked_on_until_that_is_over()
+    {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let new = upload("parts.bin");
+        let id = new.id;
+        store.create_parts(new, PartRules::default()).await.unwrap();
+        send(&store, id, (0, None), b"all").await.unwrap();
+        let held = hold_index(&store.engine);
+        let parts = vec![(0, Md5::of(b"all"))];
+        let condition = None;
+        let client = store.complete_parts(id, Completion { parts, condition }, NOW);
+        assert!(client.now_or_never().is_none());
+        tokio::task::yield_now().await;
+        assert!(store.engine.leases.is_taken(id), "the client has left");
+        drop(held);
+        until(|| !store.engine.leases.is_taken(id)).await;
+        assert_eq!(read(&store, id).await.unwrap(), "all");
     }
 
     #[tokio::test]
