@@ -175,13 +175,10 @@ async fn make_whole(
         return Ok(());
     }
     match assemble(engine, lease, clock).await {
-        // Only what is wrong with its own bytes and receipts: an index that cannot be read now may be read the next time, and what a failed sync left
-        // of it is read anew after a restart.
-        Err(error)
-            if damage::is_of_one_record(&error)
-                && !lease.is_aborted()
-                && engine.fuse.check().is_ok() =>
-        {
+        // Only what is wrong with its own bytes and receipts: an index that cannot be read now may be read the next time.
+        Err(error) if damage::is_of_one_record(&error) && !lease.is_aborted() => {
+            // What a failed sync left of it is no damage: it is read anew after a restart.
+            engine.fuse.check()?;
             tracing::error!(%id, %error, "an upload cannot be made whole");
             fail(engine, id).await
         }
@@ -728,6 +725,29 @@ mod tests {
         done.unwrap();
         assert_eq!(told.unwrap().state, UploadState::Completed);
         assert_eq!(holder_of_key(&store).await, id);
+    }
+
+    #[tokio::test]
+    async fn one_whose_bytes_a_failed_sync_left_wrong_has_not_failed_and_nobody_is_told_of_damage()
+    {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let id = full(&store, upload("key")).await;
+        let spill = store.engine.disk.path(FileName::Spill(id, 1));
+        std::fs::write(&spill, "sec").unwrap();
+        store.engine.fuse.blow("sync", &"the disk failed");
+        let _awaits = store.engine.leases.take(id).is_waited_for();
+        let path = folder.0.with_extension("log");
+        let file = Arc::new(std::fs::File::create(&path).unwrap());
+        let subscriber = tracing_subscriber::fmt().with_writer(file);
+        let subscriber = tracing::subscriber::set_default(subscriber.with_ansi(false).finish());
+        let told = complete(Arc::clone(&store.engine), id, NOW).await;
+        drop(subscriber);
+        let log = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(told, Err(StoreError::ReadOnly)), "{told:?}");
+        assert!(is_completing(&store, id));
+        assert!(!log.contains("cannot be made whole"), "{log}");
     }
 
     #[tokio::test]
