@@ -57,3 +57,32 @@ pub(super) fn create_spill(engine: &Engine, lease: &Lease) -> Result<(u32, File)
     }
     Err(StoreError::Busy)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::embedded::complete;
+    use crate::store::embedded::index::Txn;
+    use crate::store::embedded::records::receipt_key;
+    use crate::store::embedded::tests::{Folder, NOW, full, send, upload};
+
+    #[tokio::test]
+    async fn a_chunk_of_an_upload_that_failed_for_a_receipt_is_refused_for_that_and_not_for_the_receipt()
+     {
+        for (unreadable, index) in [(0, 1), (1, 1)] {
+            let folder = Folder::new();
+            let store = folder.open().await;
+            let id = full(&store, upload("key")).await;
+            let place = receipt_key(id, unreadable);
+            let spoil = move |txn: &mut Txn<'_>| txn.put(place, b"no receipt".to_vec());
+            store.engine.index.commit(spoil).await.unwrap();
+            let engine = Arc::clone(&store.engine);
+            complete::complete(engine, id, NOW).await.unwrap();
+            let refused = send(&store, id, (index, None), b"second").await;
+            assert!(
+                matches!(refused, Err(StoreError::UploadFailed(UploadState::Failed))),
+                "{unreadable}: {refused:?}"
+            );
+        }
+    }
+}
