@@ -146,7 +146,13 @@ fn try_again(
         match done {
             // Who aborted it meanwhile wanted no more of it.
             Ok(()) | Err(StoreError::NoSuchUpload) => owner.retried.forget(id),
-            Err(error) => owner.retried.note(id, &error),
+            Err(error) => {
+                // It was removed for that, and the log is to be told all the same.
+                if matches!(error, StoreError::ConditionOvertaken) {
+                    owner.retried.forget(id);
+                }
+                owner.retried.note(id, &error);
+            }
         }
     });
     async move {
@@ -202,7 +208,7 @@ mod tests {
     use crate::store::embedded::disk::FileName;
     use crate::store::embedded::index::Txn;
     use crate::store::embedded::tests::{Folder, NOW, full, post, read, send, upload};
-    use crate::store::{Completion, ObjectName, ObjectStore as _, PartStore as _};
+    use crate::store::{Completion, ObjectName, ObjectStore as _, PartStore as _, WriteCondition};
 
     const FIRST: &[u8] = b"first ";
     /// So long that there is no room for it in the block that the first one begins.
@@ -227,13 +233,26 @@ mod tests {
 
     /// An upload in parts of the key `key` whose end was refused for want of room; its id.
     async fn refused(store: &EmbeddedStore, seconds: u64) -> Id {
+        refused_on(store, seconds, None).await
+    }
+
+    /// As [`refused`], of one that was told to end on a condition.
+    async fn refused_on(
+        store: &EmbeddedStore,
+        seconds: u64,
+        condition: Option<WriteCondition>,
+    ) -> Id {
         let new = upload("key");
         let id = new.id;
         store.create_parts(new, PartRules::default()).await.unwrap();
         send(store, id, (1, None), &SECOND).await.unwrap();
         send(store, id, (0, None), FIRST).await.unwrap();
         *store.engine.copying.lock().unwrap() = u64::MAX;
-        let ended = store.complete_parts(id, completion(), after(seconds)).await;
+        let completion = Completion {
+            condition,
+            ..completion()
+        };
+        let ended = store.complete_parts(id, completion, after(seconds)).await;
         assert!(matches!(ended, Err(StoreError::Full)), "{ended:?}");
         *store.engine.copying.lock().unwrap() = 0;
         id
@@ -393,6 +412,27 @@ mod tests {
         std::fs::remove_dir(&spill).unwrap();
         for name in [FileName::Main(id), FileName::Spill(id, 0)] {
             assert!(!store.engine.disk.path(name).exists(), "{name:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_upload_that_has_expired_or_whose_condition_was_overtaken_waits_no_more() {
+        let folder = Folder::new();
+        let store = folder.open().await;
+        let mut brief = upload("brief");
+        brief.expires_at = Some(after(60));
+        let expired = full(&store, brief).await;
+        let overtaken = refused_on(&store, 0, Some(WriteCondition::Absent)).await;
+        post(&store, "key", b"other").await;
+        let retried = &store.engine.retried;
+        for (id, noted) in [(expired, 0), (overtaken, 1)] {
+            retried.put_off(id, Duration::ZERO);
+            let clock = (Running::from(after(120)), Duration::ZERO);
+            try_again(&store.engine, id, clock).await;
+            let gone = store.upload(id).await;
+            assert!(matches!(gone, Err(StoreError::NoSuchUpload)), "{gone:?}");
+            assert!(retried.waiting().is_empty());
+            assert_eq!(retried.failed.lock().unwrap().uploads, noted);
         }
     }
 
