@@ -231,9 +231,9 @@ pub struct App {
 }
 
 impl App {
-    /// Whether a client that is too slow for its documents is to go, for somebody who was refused his just now: one for each.
-    pub(crate) fn lets_one_go(&self) -> bool {
-        self.documents.lets_one_go()
+    /// Has a client go that is too slow for its documents, for somebody who was refused his just now: one for each. `goes` says whether one does.
+    pub(crate) fn lets_one_go(&self, goes: impl FnOnce() -> bool) {
+        self.documents.lets_one_go(goes);
     }
 }
 

@@ -211,15 +211,16 @@ impl Documents {
         }
     }
 
-    /// Whether somebody who takes too little of his answers is to go for one who was refused just now. For each that is said once.
-    pub(super) fn lets_one_go(&self) -> bool {
+    /// Has somebody who takes too little of his answers go for one who was refused just now; whether he does. `goes` is asked while there is one for whom
+    /// nobody went yet, and not otherwise: to choose somebody takes a look at all. When nobody goes by it, he has not had his turn.
+    pub(super) fn lets_one_go(&self, goes: impl FnOnce() -> bool) -> bool {
         let mut refused = locked(&self.refused);
         let is_long_ago = refused.last.is_none_or(|last| last.elapsed() >= SHORT_FOR);
         if is_long_ago || self.answers.available_permits() >= refused.bytes {
             refused.wanting = 0;
         }
-        let goes = refused.wanting > 0;
-        refused.wanting = refused.wanting.saturating_sub(1);
+        let goes = refused.wanting > 0 && goes();
+        refused.wanting -= usize::from(goes);
         goes
     }
 
@@ -384,26 +385,41 @@ mod tests {
         assert!(all_is_free(&documents));
     }
 
+    /// Whether somebody goes, where there is always one who may.
+    fn goes(documents: &Documents) -> bool {
+        documents.lets_one_go(|| true)
+    }
+
+    #[test]
+    fn who_was_refused_keeps_his_turn_while_nobody_can_be_let_go() {
+        let documents = Documents::default();
+        let _all = documents.reserve(ALL_ANSWERS_BYTES).unwrap();
+        assert!(documents.reserve(1 << 20).is_err());
+        assert!(!documents.lets_one_go(|| false));
+        assert!(documents.lets_one_go(|| true));
+        assert!(!documents.lets_one_go(|| panic!("one was refused")));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn one_is_let_go_for_each_who_was_refused_just_now() {
         let documents = Documents::default();
         let all = documents.hold(answer(ALL_ANSWERS_BYTES));
-        assert!(all.is_ok() && !documents.lets_one_go());
+        assert!(all.is_ok() && !goes(&documents));
         for _ in 0..2 {
             assert!(documents.hold(answer(1 << 20)).is_err());
         }
-        assert!(documents.lets_one_go() && documents.lets_one_go());
-        assert!(!documents.lets_one_go(), "two were refused");
+        assert!(goes(&documents) && goes(&documents));
+        assert!(!goes(&documents), "two were refused");
         assert!(documents.hold(answer(1 << 20)).is_err());
         tokio::time::sleep(SHORT_FOR).await;
-        assert!(!documents.lets_one_go(), "that was long ago");
+        assert!(!goes(&documents), "that was long ago");
         for _ in 0..2 * MAX_WANTED {
             assert!(documents.hold(answer(1 << 20)).is_err());
         }
-        let gone = (0..MAX_WANTED - 1).filter(|_| documents.lets_one_go());
+        let gone = (0..MAX_WANTED - 1).filter(|_| goes(&documents));
         assert_eq!(gone.count(), MAX_WANTED - 1);
         drop(all);
-        assert!(!documents.lets_one_go(), "there is room again");
+        assert!(!goes(&documents), "there is room again");
     }
 
     #[tokio::test(start_paused = true)]
@@ -415,14 +431,14 @@ mod tests {
             assert!(documents.reserve(megabytes << 20).is_err());
         }
         drop(rest);
-        assert!(documents.lets_one_go(), "there is room for the smaller one");
+        assert!(goes(&documents), "there is room for the smaller one");
         drop(most);
-        assert!(!documents.lets_one_go());
+        assert!(!goes(&documents));
         let _most = documents.reserve(16 << 20).unwrap();
         let rest = documents.reserve(4 << 20).unwrap();
         assert!(documents.reserve(3 << 20).is_err());
         drop(rest);
-        assert!(!documents.lets_one_go(), "who wanted more was before");
+        assert!(!goes(&documents), "who wanted more was before");
     }
 
     #[test]

@@ -160,20 +160,20 @@ pub(super) async fn drive(shared: Arc<Shared>, accepted: Accepted, door: Door, s
         () = serving => {}
         () = shared.life.aborting.cancelled() => {}
         () = seat.leave.cancelled() => tracing::debug!("let go: others waited for its place or for its room"),
-        () = make_room(door, || shared.app.lets_one_go(), &seat) => {}
+        () = make_room(door, |goes| shared.app.lets_one_go(goes), &seat) => {}
     }
 }
 
 /// Has somebody go for each who found no room for a document, while this connection is too slow for its own: whoever keeps most from others, maybe
 /// this one.
-async fn make_room(door: Door, lets_one_go: impl Fn() -> bool, seat: &Seat) {
+async fn make_room(door: Door, lets_one_go: impl Fn(&dyn Fn() -> bool), seat: &Seat) {
     // What the admin listener answers has no room, and what our own command prints may wait in a pager.
     if door != Door::Public {
         return pending().await;
     }
     loop {
         seat.activity.overdue().await;
-        seat.crowd.let_go_of_the_largest(&lets_one_go);
+        lets_one_go(&|| seat.crowd.let_go_of_the_largest());
     }
 }
 
@@ -384,10 +384,11 @@ mod tests {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let (hoarder, _lists) = hoards(&crowd, &[1 << 20; 10]).await;
         let refused = Cell::new(0_u32);
-        let lets_one_go = || {
+        let lets_one_go = |goes: &dyn Fn() -> bool| {
             let left = refused.get();
-            refused.set(left.saturating_sub(1));
-            left > 0
+            if left > 0 && goes() {
+                refused.set(left - 1);
+            }
         };
         let watching = async {
             tokio::select! {
@@ -420,7 +421,10 @@ mod tests {
             let crowd = Crowd::new(1);
             let (seat, _list) = hoards(&crowd, &[1 << 20]).await;
             let hour = Duration::from_secs(3600);
-            let making = tokio::time::timeout(hour, make_room(door, || true, &seat));
+            let wanted = |goes: &dyn Fn() -> bool| {
+                goes();
+            };
+            let making = tokio::time::timeout(hour, make_room(door, wanted, &seat));
             assert!(making.await.is_err());
             assert_eq!(seat.leave.is_cancelled(), goes, "{door:?}");
         }

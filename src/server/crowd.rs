@@ -153,17 +153,18 @@ impl Crowd {
         true
     }
 
-    /// Lets go of the connection that keeps most from others of those that are too slow for their documents, if somebody is to go. That is asked when nobody is
-    /// on his way out, for what he holds may be room enough; and before all are looked at, which thousands would do twice a second for nothing. Whoever was refused
-    /// has had his turn by that, also when all have caught up in that moment.
-    pub(super) fn let_go_of_the_largest(&self, is_wanted: impl Fn() -> bool) {
+    /// Lets go of the connection that keeps most from others of those that are too slow for their documents; whether somebody goes. Nobody does while one is on
+    /// his way out, for what he holds may be room enough, nor when all have caught up. Called when somebody is to go: all are looked at.
+    pub(super) fn let_go_of_the_largest(&self) -> bool {
         let mut seated = self.seated();
-        if !seated.is_somebody_going()
-            && is_wanted()
-            && let Some(number) = seated.most(Activity::holds)
-        {
+        if seated.is_somebody_going() {
+            return false;
+        }
+        let largest = seated.most(Activity::holds);
+        if let Some(number) = largest {
             seated.let_go(number);
         }
+        largest.is_some()
     }
 
     fn seated(&self) -> MutexGuard<'_, Seated> {
@@ -369,7 +370,7 @@ pub(super) mod tests {
             // The largest of all is not slow yet.
             &[0, 1, 2, 3],
         ] {
-            crowd.let_go_of_the_largest(|| true);
+            crowd.let_go_of_the_largest();
             let mut gone = Vec::new();
             for (which, (seat, documents)) in hoarders.iter_mut().enumerate() {
                 if seat.leave.is_cancelled() {
@@ -389,7 +390,7 @@ pub(super) mod tests {
         tokio::time::sleep(Duration::from_secs(18)).await;
         let (honest, _list) = hoards(&crowd, &[1 << 20]).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
-        crowd.let_go_of_the_largest(|| true);
+        assert!(crowd.let_go_of_the_largest());
         assert!(!honest.leave.is_cancelled());
         assert!(one.leave.is_cancelled() || two.leave.is_cancelled());
     }
@@ -400,18 +401,19 @@ pub(super) mod tests {
         let (large, lists) = hoards(&crowd, &[1 << 20]).await;
         let (small, _list) = hoards(&crowd, &[20 << 10]).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
-        crowd.let_go_of_the_largest(|| false);
-        assert!(!large.leave.is_cancelled(), "nobody is wanted");
-        crowd.let_go_of_the_largest(|| true);
+        assert!(crowd.let_go_of_the_largest());
         assert!(large.leave.is_cancelled());
-        crowd.let_go_of_the_largest(|| panic!("his room is on its way"));
+        assert!(!crowd.let_go_of_the_largest(), "his room is on its way");
         drop(large);
-        crowd.let_go_of_the_largest(|| panic!("what the protocol has of it is still here"));
+        assert!(
+            !crowd.let_go_of_the_largest(),
+            "what the protocol has of it is still here"
+        );
+        assert!(!small.leave.is_cancelled());
         drop(lists);
-        crowd.let_go_of_the_largest(|| false);
-        assert!(!small.leave.is_cancelled(), "there is room");
-        crowd.let_go_of_the_largest(|| true);
+        assert!(crowd.let_go_of_the_largest());
         assert!(small.leave.is_cancelled());
+        assert!(!crowd.let_go_of_the_largest(), "nobody is left");
     }
 
     #[tokio::test(start_paused = true)]
@@ -422,11 +424,11 @@ pub(super) mod tests {
             hoards(&crowd, &[1 << 20]).await,
         ];
         tokio::time::sleep(Duration::from_secs(2)).await;
-        crowd.let_go_of_the_largest(|| true);
+        assert!(crowd.let_go_of_the_largest());
         tokio::time::sleep(LEAVING_TIME - Duration::from_millis(1)).await;
-        crowd.let_go_of_the_largest(|| panic!("he has a moment left"));
+        assert!(!crowd.let_go_of_the_largest(), "he has a moment left");
         tokio::time::sleep(Duration::from_millis(1)).await;
-        crowd.let_go_of_the_largest(|| true);
+        assert!(crowd.let_go_of_the_largest());
         assert!(crowd.seated().by_number.is_empty());
     }
 
