@@ -417,6 +417,21 @@ pub(super) mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn who_goes_for_his_seat_alone_does_not_have_more_go_for_what_they_hold() {
+        let crowd = Crowd::new(3);
+        let (large, _lists) = hoards(&crowd, &[1 << 20]).await;
+        let (small, _list) = hoards(&crowd, &[20 << 10]).await;
+        let idle = crowd.admit().await.unwrap();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert!(crowd.let_go_of_the_largest());
+        assert!(large.leave.is_cancelled());
+        assert!(admitted(&crowd).await.is_none(), "nobody has gone yet");
+        assert!(idle.leave.is_cancelled());
+        assert!(!crowd.let_go_of_the_largest(), "his room is on its way");
+        assert!(!small.leave.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_does_not_go_keeps_the_others_for_a_second() {
         let crowd = Crowd::new(2);
         let _hoarders = [
