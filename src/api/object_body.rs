@@ -270,7 +270,7 @@ impl fmt::Debug for Block {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Bucket, Crc64, ETag, HeaderSet, Id, Md5, ObjectKey, ObjectMeta, Timestamp};
+    use crate::model::{ObjectMeta, Timestamp};
     use async_trait::async_trait;
     use http_body_util::BodyExt;
 
@@ -297,28 +297,8 @@ mod tests {
     /// An object that was `stored`, of which the disk now gives `found`.
     fn object(stored: &[u8], found: Vec<u8>) -> Box<dyn ObjectReader> {
         let moment = Timestamp::from_seconds(1_700_000_000);
-        let meta = ObjectMeta {
-            id: Id::new(moment, [7; 8]),
-            bucket: Bucket::parse("uploads").unwrap(),
-            key: ObjectKey::parse("a").unwrap(),
-            size: stored.len() as u64,
-            etag: ETag::of_whole(Md5::of(stored)),
-            md5: None,
-            crc64: Crc64::of(stored),
-            headers: HeaderSet::default(),
-            attributes: Default::default(),
-            parts: None,
-            created_at: moment,
-            updated_at: moment,
-            finished_at: moment,
-            expires_at: None,
-            pipeline: None,
-            job: None,
-            application: None,
-            version: 1,
-        };
+        let meta = Arc::new(ObjectMeta::put("a", stored, moment));
         let bytes = Bytes::from(found);
-        let meta = Arc::new(meta);
         Box::new(Chosen { bytes, meta })
     }
 
