@@ -32,8 +32,16 @@ ANSWER_WAIT = 20
 START_WAIT = 30
 
 
+# How long honest clients are watched once more when they waited too long, in seconds: some hundreds of requests, and more.
+LONG_LOOK = 15
+
+
 class Broken(Exception):
     """A promise that was not kept."""
+
+
+class Slow(Broken):
+    """Honest clients waited too long."""
 
 
 class Place:
@@ -393,6 +401,15 @@ class Honest(threading.Thread):
     def end(self):
         self.over.set()
         self.join(ANSWER_WAIT + 5)
+
+
+def watched(test, seconds):
+    """A test of honest clients that takes so many seconds, and a longer one when they waited too long. Of fewer than a hundred requests
+    the slowest is the 99th percentile, so one moment in which this machine stood still makes it; a server that is slow is so again."""
+    try:
+        return test(seconds)
+    except Slow as slow:
+        return f"{test(max(seconds, LONG_LOOK))}; before: {slow}"
 
 
 def p99(seconds):
