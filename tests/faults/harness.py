@@ -196,12 +196,18 @@ class Server:
         """Stops it in the middle; when this returns no thread of it runs."""
         self.process.send_signal(signal.SIGSTOP)
         status = Path(f"/proc/{self.process.pid}/task")
-        deadline = time.monotonic() + 5
+        deadline, states = time.monotonic() + 30, ()
         while time.monotonic() < deadline:
-            states = [task.joinpath("stat").read_text().rpartition(")")[2].split()[0] for task in status.iterdir()]
-            if all(state == "T" for state in states):
+            try:
+                states = [task.joinpath("stat").read_text().rpartition(")")[2].split()[0] for task in status.iterdir()]
+            except OSError:
+                # A thread has ended since the folder was read.
+                continue
+            # Who has ended runs no more; that is seen by its clients.
+            if all(state in "TZX" for state in states):
                 return
             time.sleep(0.001)
+        raise Broken(f"the server did not stop: its threads are {''.join(states)}")
 
     def kill(self):
         self.process.kill()
