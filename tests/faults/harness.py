@@ -102,10 +102,19 @@ class Disk:
         self.up()
 
     def up(self):
-        run("mount", "-o", "loop", self.image, self.mount)
+        self.insist("mount", "-o", "loop", self.image, self.mount)
 
     def down(self):
-        run("umount", self.mount)
+        self.insist("umount", self.mount)
+
+    @staticmethod
+    def insist(*command):
+        """Others of the machine look into a device that comes or goes, and hold it for a moment."""
+        for _ in range(9):
+            if subprocess.run(command, capture_output=True).returncode == 0:
+                return
+            time.sleep(0.2)
+        run(*command)
 
     def cut(self):
         """Drops all that is not on the block device; what the journal has not flushed is gone, too."""
