@@ -76,8 +76,9 @@ export default {
     const file = path.join(temporary, "resume.bin");
     fs.writeFileSync(file, bytes(64 * 1024 * 1024, 4));
     const server = await start();
-    const args = ["upload", "--url", server.url, "--token", TOKEN, "--chunk-size", "256KiB"];
-    const child = spawn(BIN, [...args, "--pipeline", PIPELINE, file], { stdio: ["ignore", "ignore", "pipe"] });
+    const args = ["upload", "--url", server.url, "--token", TOKEN, "--chunk-size", "64KiB"];
+    // A thousand chunks, one after the other: it must not be through before it is seen to have begun.
+    const child = spawn(BIN, [...args, "--parallel", "1", "--pipeline", PIPELINE, file], { stdio: ["ignore", "ignore", "pipe"] });
     let said = "";
     child.stderr.on("data", (data) => (said += data));
     const [, id] = await until("the session's id", 10_000, () => said.match(/--resume ([0-9a-f]{24})/));
