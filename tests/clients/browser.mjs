@@ -17,10 +17,10 @@ export async function browser() {
   return chromium.launch({ executablePath: CHROMIUM, headless: true, args: quiet });
 }
 
-/** Listens at a free port of the loopback; its URL. */
-async function listening(server, host) {
-  await new Promise((resolve) => server.listen(0, host, resolve));
-  return `http://${host}:${server.address().port}`;
+/** Listens at a free port of the loopback; its URL with this name. The name may also be that of `::1`, which a machine need not have. */
+async function listening(server, name) {
+  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
+  return `http://${name}:${server.address().port}`;
 }
 
 /**
