@@ -113,7 +113,7 @@ async function submitted(page) {
 async function slowUploads(page) {
   const network = await page.context().newCDPSession(page);
   await network.send("Network.enable");
-  await network.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 10 * MIB });
+  await network.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: 3 * MIB });
 }
 
 /** What a client is told for a plain S3 form; another secret than the key's makes a wrong signature. */
