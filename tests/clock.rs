@@ -23,6 +23,11 @@ use pillarbox::store::{
     StoreError,
 };
 
+#[path = "support/memory.rs"]
+mod memory;
+
+use memory::in_memory;
+
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
 const HOUR: i64 = 3600;
 const YEAR: i64 = 365 * 24 * HOUR;
@@ -41,15 +46,6 @@ const fn midnight_after(life: i64) -> i64 {
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(NOW.seconds() + seconds)
-}
-
-/// A folder in memory where there is one: what is slow here is to make stores, and nothing is read after a power cut.
-fn in_memory() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    match memory.is_dir() {
-        true => tempfile::tempdir_in(memory).unwrap(),
-        false => tempfile::tempdir().unwrap(),
-    }
 }
 
 async fn open(data: &Path, now: Timestamp) -> EmbeddedStore {

@@ -36,10 +36,14 @@ use tokio::runtime::Runtime;
 mod folder;
 #[path = "every_point/left_behind.rs"]
 mod left_behind;
+#[path = "support/memory.rs"]
+mod memory;
 #[path = "every_point/records.rs"]
 mod records;
 #[path = "every_point/starts.rs"]
 mod starts;
+
+use memory::in_memory;
 
 const NOW: Timestamp = Timestamp::from_seconds(1_795_000_000);
 const EIO: i32 = 5;
@@ -79,15 +83,6 @@ fn runtime() -> Runtime {
         .enable_all()
         .build()
         .unwrap()
-}
-
-/// A folder in memory where there is one: thousands of stores are opened here, and nothing is read after a power cut.
-fn in_memory() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    match memory.is_dir() {
-        true => tempfile::tempdir_in(memory).unwrap(),
-        false => tempfile::tempdir().unwrap(),
-    }
 }
 
 fn options(data: &Path) -> Options {

@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pillarbox::model::{Bucket, BucketConfig, Id, Timestamp, UploadState};
@@ -29,6 +29,8 @@ mod reference;
 
 #[path = "support/folder.rs"]
 mod folder;
+#[path = "support/memory.rs"]
+mod memory;
 
 use reference::drive::{self, Hands};
 use reference::random::{self, Dice};
@@ -176,11 +178,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let memory = Path::new("/dev/shm");
-        let folder = match memory.is_dir() {
-            true => tempfile::tempdir_in(memory).unwrap(),
-            false => tempfile::tempdir().unwrap(),
-        };
+        let folder = memory::in_memory();
         let now = Timestamp::from_seconds(1_795_000_000);
         let mut world = Self {
             seed,

@@ -28,8 +28,11 @@ use shuttle::future::{block_on, spawn};
 use shuttle::rand::RngCore as _;
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 
+#[path = "support/memory.rs"]
+mod memory;
 mod reference;
 
+use memory::in_memory;
 use reference::Model;
 use reference::contend::{self, Scene};
 use reference::linear::Call;
@@ -51,7 +54,7 @@ static OPERATIONS: AtomicU64 = AtomicU64::new(0);
 fn every_schedule_can_be_explained() {
     let schedules = number("SCHEDULES").map_or(DEFAULT_SCHEDULES, |n| usize::try_from(n).unwrap());
     let seed = number("SCHEDULES_SEED").unwrap_or(1);
-    let folder = folder();
+    let folder = in_memory();
     let data = folder.path().to_owned();
     let began = Instant::now();
     let stores = schedules.div_ceil(usize::try_from(SCENES).unwrap());
@@ -85,14 +88,6 @@ fn the_schedules_find_an_abort_of_a_finished_upload() {
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap())
-}
-
-fn folder() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    match memory.is_dir() {
-        true => tempfile::tempdir_in(memory).unwrap(),
-        false => tempfile::tempdir().unwrap(),
-    }
 }
 
 fn one(data: &Path) {
