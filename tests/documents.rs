@@ -13,7 +13,7 @@ mod objects;
 mod sigv4;
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -188,6 +188,15 @@ async fn fill(rig: &Rig) -> [JoinHandle<Response<ResponseBody>>; 2] {
     [large, endless_delete(rig, 4 << 20).await]
 }
 
+/// The clock stands still until it is resumed, however long anything takes. Not even when nothing is left to do does it go on, for something
+/// waits beside, until what is returned is dropped.
+fn stand_still() -> mpsc::Sender<()> {
+    let (waiting, wait) = mpsc::channel();
+    tokio::time::pause();
+    let _ends_with_its_sender = tokio::task::spawn_blocking(move || wait.recv());
+    waiting
+}
+
 /// A list that names nothing, of about a megabyte.
 async fn delete_nothing(rig: &Rig) -> Answer {
     delete(rig, &["nothing".to_owned()], 1 << 20).await
@@ -212,6 +221,8 @@ async fn delete(rig: &Rig, keys: &[String], blanks: usize) -> Answer {
 async fn bodies_that_do_not_end_fill_their_room_and_no_other_and_leave_it_with_their_clients() {
     let rig = crowded().await;
     let clients = fill(&rig).await;
+    // None of them becomes slow meanwhile.
+    let still = stand_still();
     for _ in 0..3 {
         let refused = delete_nothing(&rig).await;
         is_told_to_come_later(&refused);
@@ -224,18 +235,20 @@ async fn bodies_that_do_not_end_fill_their_room_and_no_other_and_leave_it_with_t
         assert!(client.await.is_err());
     }
     assert_eq!(delete_nothing(&rig).await.status, 200);
+    drop(still);
 }
 
 #[tokio::test]
 async fn the_body_of_which_nothing_came_for_longest_gives_way() {
     let rig = crowded().await;
     let [first, second] = fill(&rig).await;
+    let still = stand_still();
     is_told_to_come_later(&delete_nothing(&rig).await);
     assert!(!first.is_finished(), "it is not slow yet");
-    tokio::time::pause();
     // Behind by two seconds, and by two for which what came at once makes up.
     tokio::time::advance(Duration::from_secs(5)).await;
     tokio::time::resume();
+    drop(still);
     is_told_to_come_later(&delete_nothing(&rig).await);
     let gone = tokio::time::timeout(Duration::from_secs(30), first).await;
     let gone = Answer::read(gone.unwrap().unwrap()).await;
