@@ -134,7 +134,7 @@ fn what_cannot_be_read_as_a_request_gets_a_status_and_nothing_else() {
 
 #[test]
 fn a_connection_is_kept_for_a_second_request_and_closed_when_idle() {
-    let server = Server::dev(&["--set", "server.header_timeout=500ms"]);
+    let server = Server::dev(&["--set", "server.header_timeout=3s"]);
     let mut stream = server.connect();
     for _ in 0..2 {
         asks(&mut stream);
@@ -288,7 +288,7 @@ fn a_second_signal_ends_the_drain_at_once() {
 fn a_reader_that_takes_nothing_does_not_hold_its_connection() {
     let server = Server::dev(&[
         "--set",
-        "server.body_idle_timeout=500ms",
+        "server.body_idle_timeout=2s",
         "--set",
         "server.header_timeout=1h",
         "--log-level",
@@ -592,7 +592,7 @@ async fn tls_1_2_and_1_3_carry_http_1_and_http_2() {
 #[tokio::test]
 async fn an_http_2_connection_that_opens_no_stream_is_closed() {
     use tokio::io::AsyncReadExt;
-    let (server, trusted) = tls_server(&["--set", "server.header_timeout=300ms"]);
+    let (server, trusted) = tls_server(&["--set", "server.header_timeout=2s"]);
     let mut silent = handshake(&server, &trusted, &rustls::version::TLS13, b"h2")
         .await
         .unwrap();
@@ -626,7 +626,7 @@ async fn an_http_2_client_that_takes_no_more_of_its_answer_is_let_go() {
         "--set",
         "server.max_connections=1",
         "--set",
-        "server.body_idle_timeout=500ms",
+        "server.body_idle_timeout=2s",
         "--set",
         "server.header_timeout=1h",
     ]);
@@ -764,9 +764,9 @@ async fn an_http_2_connection_that_comes_to_many_others_has_fewer_streams() {
 async fn an_http_2_client_that_reads_slowly_gets_every_byte() {
     let (server, trusted) = tls_server(&[
         "--set",
-        "server.body_idle_timeout=1s",
+        "server.body_idle_timeout=2s",
         "--set",
-        "server.header_timeout=300ms",
+        "server.header_timeout=2s",
     ]);
     let file = server.folder().join("large");
     let bytes: Vec<u8> = (0..600_000_u32).map(|n| n.to_le_bytes()[1]).collect();
@@ -782,8 +782,8 @@ async fn an_http_2_client_that_reads_slowly_gets_every_byte() {
     while let Some(frame) = body.frame().await {
         let frame = frame.unwrap_or_else(|error| panic!("after {} bytes: {error:?}", read.len()));
         read.extend_from_slice(&frame.into_data().unwrap());
-        // Slow enough that the whole takes several times the limits, and each piece less than one.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // Slow enough that the whole takes several times the limits, and each piece a small part of one.
+        tokio::time::sleep(Duration::from_millis(40)).await;
     }
     assert!(read == bytes, "{} of {} bytes", read.len(), bytes.len());
     connection.abort();
@@ -793,9 +793,9 @@ async fn an_http_2_client_that_reads_slowly_gets_every_byte() {
 fn a_client_that_reads_slowly_gets_every_byte() {
     let server = Server::dev(&[
         "--set",
-        "server.body_idle_timeout=1s",
+        "server.body_idle_timeout=2s",
         "--set",
-        "server.header_timeout=300ms",
+        "server.header_timeout=2s",
     ]);
     let file = server.folder().join("large");
     std::fs::write(&file, vec![7; 24 << 20]).unwrap();
@@ -813,7 +813,8 @@ fn a_client_that_reads_slowly_gets_every_byte() {
             0 => break,
             length => read += length,
         }
-        std::thread::sleep(Duration::from_millis(20));
+        // The system holds a few MiB of it; what is left takes longer than the limits, and each piece a small part of one.
+        std::thread::sleep(Duration::from_millis(200));
     }
     assert!(read > 24 << 20, "{read}");
 }
