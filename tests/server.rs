@@ -502,7 +502,7 @@ fn tls_server_in(folder: TempDir, flags: &[&str]) -> Server {
 }
 
 /// The same with what is fixed in `pillarbox dev`.
-fn tls_dev() -> (Server, CertificateDer<'static>) {
+fn tls_dev(flags: &[&str]) -> (Server, CertificateDer<'static>) {
     let folder = tempfile::tempdir().unwrap();
     let trusted = certificate(folder.path());
     let certificate = format!(
@@ -513,8 +513,9 @@ fn tls_dev() -> (Server, CertificateDer<'static>) {
         "tls.private_key={}",
         folder.path().join("key.pem").display()
     );
-    let server = Server::dev(&["--set", &certificate, "--set", &key]);
-    (server, trusted)
+    let mut all = vec!["--set", &certificate, "--set", &key];
+    all.extend(flags);
+    (Server::dev(&all), trusted)
 }
 
 type TlsStream = tokio_rustls::client::TlsStream<tokio::net::TcpStream>;
@@ -688,7 +689,8 @@ async fn takes(
 #[tokio::test]
 async fn http_2_clients_that_take_nothing_of_large_answers_are_told_to_come_later() {
     const ALL_ANSWERS_BYTES: u64 = 20 << 20;
-    let (server, trusted) = tls_dev();
+    // No other limit lets them go.
+    let (server, trusted) = tls_dev(&["--set", "server.body_idle_timeout=1h"]);
     let (mut honest, poster) = takes(&server, &trusted, 65_535).await;
     for n in 0..160 {
         let request = post(&server, &format!("{n:03}{}", "&".repeat(1000)));
@@ -696,7 +698,6 @@ async fn http_2_clients_that_take_nothing_of_large_answers_are_told_to_come_late
         assert_eq!(posted.status(), 204);
     }
     let (hoarder, hoarding) = takes(&server, &trusted, 1).await;
-    let began = Instant::now();
     let pages = (0..60).map(|_| {
         let (mut sender, request) = (hoarder.clone(), large_page(&server));
         async move { sender.send_request(request).await }
@@ -714,6 +715,7 @@ async fn http_2_clients_that_take_nothing_of_large_answers_are_told_to_come_late
         "{lengths:?}"
     );
     // Who takes nothing goes for who was refused.
+    let began = Instant::now();
     while honest
         .send_request(large_page(&server))
         .await
@@ -723,10 +725,6 @@ async fn http_2_clients_that_take_nothing_of_large_answers_are_told_to_come_late
     {
         assert!(began.elapsed() < SOON, "the room was not given back");
     }
-    assert!(
-        began.elapsed() < Duration::from_secs(25),
-        "they were cut late"
-    );
     assert!(tokio::time::timeout(SOON, hoarding).await.is_ok());
     drop((pages, hoarder));
     poster.abort();
@@ -750,7 +748,7 @@ async fn streams_offered(server: &Server, trusted: &CertificateDer<'static>) -> 
 
 #[tokio::test]
 async fn an_http_2_connection_that_comes_to_many_others_has_fewer_streams() {
-    let (server, trusted) = tls_dev();
+    let (server, trusted) = tls_dev(&[]);
     assert_eq!(streams_offered(&server, &trusted).await, 64);
     let others: Vec<_> = (0..130).map(|_| server.connect()).collect();
     eventually("they are let in", || {
