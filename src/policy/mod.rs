@@ -32,6 +32,7 @@ mod grant;
 mod issue;
 mod mask;
 mod put;
+mod query;
 mod request;
 mod request_claim;
 mod request_error;
@@ -42,7 +43,7 @@ mod signing;
 mod tagging;
 mod uploader;
 
-pub use canonical::{SentRequest, V2_PLAIN_HEADERS, is_signed_in_version_2};
+pub use canonical::{SentRequest, V2_PLAIN_HEADERS};
 pub use cause::only_fields_of_an_uploader;
 pub use checksum::claimed_checksum;
 pub use chunk_chain::ChunkChain;
@@ -60,6 +61,7 @@ pub use grant::Grant;
 pub use issue::SessionForm;
 pub use mask::Mask;
 pub use put::PutHeaders;
+pub use query::is_signed_in_version_2;
 pub use request::{
     MAX_CLOCK_SKEW, MAX_PRESIGNED_SECONDS, PayloadClaim, ProvenRequest, RequestClaim, claim_request,
 };

@@ -16,9 +16,10 @@ use std::time::Duration;
 
 use ring::digest;
 
-use super::canonical::{Query, SentRequest};
+use super::canonical::SentRequest;
 use super::chunk_chain::ChunkChain;
 use super::derived_keys::DerivedKeys;
+use super::query::Query;
 use super::request_claim::{self, V4Parts};
 use super::request_error::{RequestError, RequestErrorKind as Kind};
 use super::session_token::{self, EXPIRED, FOREIGN, Verdict};

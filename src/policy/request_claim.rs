@@ -10,8 +10,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::canonical::{Query, SentRequest};
+use super::canonical::SentRequest;
 use super::date::{has_shape, moment_of, parse_http_date, parse_moment};
+use super::query::Query;
 use super::request::{Life, MAX_PRESIGNED_SECONDS, PayloadClaim, RequestClaim, Version};
 use super::request_error::{RequestError, RequestErrorKind as Kind};
 use super::signature::V4_ALGORITHM;
