@@ -2,7 +2,8 @@
 //!
 //! Owns: [`RequestIds`]. Never does: name what opens something by being known; such a name is drawn for itself (`call::random_bytes`).
 //! Invariant: no two requests of one process have the same name, nor, but by a chance of one in billions, two of several: each process
-//! begins somewhere else. To draw each from the system would be a turn of the kernel for every request.
+//! begins somewhere else. To draw each from the system would be a turn of the kernel for every request. Whoever has two names can reckon
+//! how many requests lie between them, which opens nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -4,7 +4,8 @@
 //! Owns: [`DerivedKeys`], at most [`PLACES`] of them. Never does: find a secret, or judge a signature.
 //!
 //! Invariants: a key is given only for the secret, the day and the region that it was derived from, found by their SHA-256, so that no
-//! comparison tells anything of a secret. What is kept opens no more than the secrets do that are in memory beside it, and is never written.
+//! comparison tells anything of a secret. What is kept is never written, and opens nothing by itself: whether there is such an access key, and
+//! whether it may sign, is asked for each request.
 //!
 //! Source: Amazon S3 API Reference, "Authenticating requests (AWS Signature Version 4)", calculating a signature.
 
