@@ -7,6 +7,7 @@
 //! parameter, in one place or in two, none is taken, unless they are equal.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
@@ -34,10 +35,19 @@ const OF_ANY_REQUEST: [&str; 7] = [
     "show_null",
 ];
 
+/// Where name and value of a parameter lie.
+#[derive(Clone, Debug)]
+struct Pair {
+    name: Range<usize>,
+    value: Range<usize>,
+}
+
 /// The parameters of one request.
 #[derive(Clone, Debug, Default)]
 pub struct Params {
-    pairs: Vec<(String, String)>,
+    /// All names and values, decoded, one behind the other: two pieces of memory for a query instead of two for each parameter.
+    text: String,
+    pairs: Vec<Pair>,
     /// How many of the pairs are the query's; the others are a form's.
     of_query: usize,
     json: Map<String, Value>,
@@ -77,6 +87,8 @@ impl Params {
     }
 
     fn add_form(&mut self, form: &[u8]) -> Result<(), ApiError> {
+        // What is decoded is never longer.
+        self.text.reserve(form.len());
         for pair in form
             .split(|byte| *byte == b'&')
             .filter(|pair| !pair.is_empty())
@@ -87,9 +99,24 @@ impl Params {
                     format!("must have at most {MAX_PARAMS} parameters."),
                 ));
             }
-            self.pairs.push(form_pair(pair)?);
+            let (name, value) = form_pair(pair)?;
+            let pair = Pair {
+                name: self.keep(&name),
+                value: self.keep(&value),
+            };
+            self.pairs.push(pair);
         }
         Ok(())
+    }
+
+    fn keep(&mut self, text: &str) -> Range<usize> {
+        let begin = self.text.len();
+        self.text.push_str(text);
+        begin..self.text.len()
+    }
+
+    fn kept(&self, place: &Range<usize>) -> &str {
+        self.text.get(place.clone()).unwrap_or_default()
     }
 
     /// The members of a JSON body.
@@ -121,7 +148,7 @@ impl Params {
     /// The names in a form body, but for those that any request may have.
     pub fn form_names(&self) -> impl Iterator<Item = &str> {
         let form = self.pairs.iter().skip(self.of_query);
-        let names = form.map(|(name, _)| name.as_str());
+        let names = form.map(|pair| self.kept(&pair.name));
         names.filter(|name| !OF_ANY_REQUEST.contains(name))
     }
 
@@ -169,15 +196,14 @@ impl Params {
     }
 
     fn values(&self, name: &str) -> impl Iterator<Item = &str> {
-        let named = self.pairs.iter().filter(move |(n, _)| n == name);
-        named.map(|(_, value)| value.as_str())
+        let named = self.pairs().filter(move |(n, _)| *n == name);
+        named.map(|(_, value)| value)
     }
 
     /// All parameters of the query and of a form body, in order, repeated ones too.
     pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        let pairs = self.pairs.iter();
+        pairs.map(|pair| (self.kept(&pair.name), self.kept(&pair.value)))
     }
 
     /// A flag: `true`/`1` or `false`/`0`, absent is false.
@@ -257,7 +283,7 @@ impl Params {
 
 /// One `name=value` of a form. Strict where the usual decoders put U+FFFD for what is not UTF-8: two names that differ
 /// would become one.
-fn form_pair(pair: &[u8]) -> Result<(String, String), ApiError> {
+fn form_pair(pair: &[u8]) -> Result<(Cow<'_, str>, Cow<'_, str>), ApiError> {
     let equals = pair.iter().position(|byte| *byte == b'=');
     let (name, value) = match equals {
         Some(at) => (&pair[..at], &pair[at + 1..]),
@@ -277,9 +303,9 @@ fn form_pair(pair: &[u8]) -> Result<(String, String), ApiError> {
 }
 
 /// Decodes `application/x-www-form-urlencoded` (URL standard, section 5.1): a plus sign is a blank.
-fn form_text(encoded: &[u8]) -> Option<String> {
+fn form_text(encoded: &[u8]) -> Option<Cow<'_, str>> {
     if memchr::memchr2(b'%', b'+', encoded).is_none() {
-        return std::str::from_utf8(encoded).ok().map(str::to_owned);
+        return std::str::from_utf8(encoded).ok().map(Cow::Borrowed);
     }
     let mut encoded = Cow::Borrowed(encoded);
     if encoded.contains(&b'+') {
@@ -287,7 +313,7 @@ fn form_text(encoded: &[u8]) -> Option<String> {
         pluses.for_each(|byte| *byte = b' ');
     }
     let decoded = percent_decode(&encoded).decode_utf8();
-    decoded.ok().map(Cow::into_owned)
+    decoded.ok().map(|text| Cow::Owned(text.into_owned()))
 }
 
 /// A moment in epoch seconds, or in milliseconds above 10^11; none for what is not above 0.
