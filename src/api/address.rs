@@ -7,9 +7,10 @@
 //! host the path is the key, and nothing tells `/prefix/key` of a proxy that passes the prefix on from the key `prefix/key`: it is the
 //! key `key` there, and the other one is reached with the bucket in the path only.
 
-use http::Uri;
+use http::header::ORIGIN;
 use http::request::Parts;
 use http::uri::PathAndQuery;
+use http::{HeaderMap, Uri};
 
 use super::app::{App, AppOptions, Connection};
 use super::cors::Cors;
@@ -83,11 +84,16 @@ impl App {
 
     /// By what cross-origin requests to a resource are answered: the configured rules of its bucket, those that were set over S3, or the
     /// configured origins. Where rules may be set and cannot be read, nobody is let in.
-    pub(super) async fn cors(&self, route: &Route) -> Cors<'_> {
+    pub(super) async fn cors(&self, route: &Route, request: &HeaderMap) -> Cors<'_> {
+        let origins = &self.options.cors_origins;
+        // Who names no origin is let in by no rule, so the rules are not looked for.
+        if !request.contains_key(ORIGIN) && !origins.is_empty() {
+            return Cors::Origins(origins);
+        }
         let (bucket, resource) = match route {
             Route::Bucket(bucket) => (bucket, "BUCKET"),
             Route::Object { bucket, .. } => (bucket, "OBJECT"),
-            _ => return Cors::Origins(&self.options.cors_origins),
+            _ => return Cors::Origins(origins),
         };
         let configured = self.options.bucket_options(bucket);
         let rules = match configured.and_then(|bucket| bucket.cors.clone()) {
@@ -96,7 +102,7 @@ impl App {
         };
         match rules {
             Some(rules) => Cors::Rules(BucketRules { rules, resource }),
-            None => Cors::Origins(&self.options.cors_origins),
+            None => Cors::Origins(origins),
         }
     }
 

@@ -52,7 +52,7 @@ impl App {
         let head = head;
         let request_id = self.request_ids.next();
         let address = self.address(&head, connection);
-        let cors = self.cors(&address.route).await;
+        let cors = self.cors(&address.route, &head.headers).await;
         let answering = self.answer(&head, &mut body, connection, address, &request_id);
         let mut response = match AssertUnwindSafe(answering).catch_unwind().await {
             Ok(response) => response,
@@ -162,7 +162,7 @@ impl App {
 async fn dispatch(call: &mut Call<'_>, route: &Route) -> Result<Reply, ApiError> {
     let method = call.head.method.clone();
     if method == Method::OPTIONS {
-        let cors = call.app.cors(route).await;
+        let cors = call.app.cors(route, &call.head.headers).await;
         return cors.preflight(&call.head.headers).map(Reply::Raw);
     }
     form_gate::refuse_form(call, route)?;
