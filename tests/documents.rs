@@ -188,12 +188,16 @@ async fn fill(rig: &Rig) -> [JoinHandle<Response<ResponseBody>>; 2] {
     [large, endless_delete(rig, 4 << 20).await]
 }
 
+/// After so long by the real clock it goes on, so that a test whose timers never come ends as one that failed.
+const LONGEST_STILL: Duration = Duration::from_secs(60);
+
 /// The clock stands still until it is resumed, however long anything takes. Not even when nothing is left to do does it go on, for something
 /// waits beside, until what is returned is dropped.
 fn stand_still() -> mpsc::Sender<()> {
     let (waiting, wait) = mpsc::channel();
     tokio::time::pause();
-    let _ends_with_its_sender = tokio::task::spawn_blocking(move || wait.recv());
+    let _ends_with_its_sender =
+        tokio::task::spawn_blocking(move || wait.recv_timeout(LONGEST_STILL));
     waiting
 }
 

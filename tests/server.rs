@@ -767,7 +767,7 @@ async fn an_http_2_client_that_reads_slowly_gets_every_byte() {
         "server.header_timeout=2s",
     ]);
     let file = server.folder().join("large");
-    let bytes: Vec<u8> = (0..600_000_u32).map(|n| n.to_le_bytes()[1]).collect();
+    let bytes: Vec<u8> = (0..4_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
     std::fs::write(&file, &bytes).unwrap();
     let path = large_file_link(&server, &file);
     let (mut sender, connection) = takes_little_ahead(&server, &trusted).await;
