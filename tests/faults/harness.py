@@ -41,7 +41,7 @@ ANSWER_WAIT = 20
 START_LIMIT = 5.0
 # Names that each client writes to, again and again.
 NAMES = 8
-# What is said of an answer that ends before its end.
+# What is said of an answer whose body ends before its end.
 CUT = "the answer was cut"
 # An expiry that is nearer than this many seconds may be seen either way.
 BLUR = 1.5
@@ -281,7 +281,7 @@ class Connection:
         while (line := self.reader.readline()) != b"\r\n":
             name, _, value = line.decode().partition(":")
             if not value:
-                raise OSError(CUT)
+                raise OSError("the head of an answer was cut")
             headers[name.lower()] = value.strip()
         length = int(headers.get("content-length", 0))
         body = self.reader.read(length)
@@ -729,7 +729,9 @@ class Reader:
         try:
             return self.bytes(file)
         except Gone as gone:
-            # A large file whose bytes turn out to be others when its head was sent.
+            # A large file whose bytes turn out to be others when its head was sent. A server that is gone has lost nothing by that.
+            if str(gone) != CUT:
+                raise
             raise Gone(f"{file['name']} cannot be read: {gone}") from gone
 
     def bytes(self, file):

@@ -315,7 +315,8 @@ class Deeds:
         if found is not None and (name in self.marked or may != {PLAIN}):
             self.marked.add(name)
             seen = self.seen_mark(name)
-            if seen is None and name in self.expiry:
+            # It has expired meanwhile.
+            if seen is None and name in self.expiry and self.expiry[name][1] <= time.time():
                 return
             if seen not in may:
                 self.broke(f"{name}: what is stored beside it is {seen}, and an acknowledged change is lost: may be {sorted(map(str, may))}")
