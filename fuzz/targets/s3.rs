@@ -143,7 +143,9 @@ fn key() -> AccessKey {
 /// Fails also when nobody signed it.
 fn proven(sent: &SentRequest<'_>) -> Result<(), RequestError> {
     match claim_request(sent, None)? {
-        Some(claim) => claim.verify(Some(&key()), &DerivedKeys::default(), NOW).map(drop),
+        Some(claim) => claim
+            .verify(Some(&key()), &DerivedKeys::default(), NOW)
+            .map(drop),
         None => Err(RequestError {
             kind: RequestErrorKind::AccessDenied,
             message: String::new(),
