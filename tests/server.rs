@@ -779,9 +779,11 @@ async fn an_http_2_client_that_reads_slowly_gets_every_byte() {
     let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.unwrap_or_else(|error| panic!("after {} bytes: {error:?}", read.len()));
-        read.extend_from_slice(&frame.into_data().unwrap());
-        // Slow enough that the whole takes several times the limits, and each piece a small part of one.
-        tokio::time::sleep(Duration::from_millis(40)).await;
+        let data = frame.into_data().unwrap();
+        read.extend_from_slice(&data);
+        // 500 KB a second: the whole takes several times the limits. Not so long for each frame, for they become ever smaller (each that is
+        // taken makes room for one like it), and who takes a few bytes now and then is too slow.
+        tokio::time::sleep(Duration::from_micros(2 * data.len() as u64)).await;
     }
     assert!(read == bytes, "{} of {} bytes", read.len(), bytes.len());
     connection.abort();
