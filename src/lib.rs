@@ -66,7 +66,7 @@
 //! | what everybody may read | `api/s3/anonymous.rs`; what access lists there are `api/s3/acl.rs` |
 //! | what a bucket can be set to | `model/settings.rs`; over S3 `api/s3/settings.rs`, `bucket_cors.rs`, `lifecycle.rs` |
 //! | when lifecycle rules let something go | `model/lifecycle.rs`; the walk that does it `store/embedded/lifecycle.rs` |
-//! | who may sign a request, and what is signed | `policy/request.rs`; the canonical texts `policy/canonical.rs` |
+//! | who may sign a request, and what is signed | `policy/request.rs`; the canonical texts `policy/canonical.rs`, of the query `policy/query.rs`; keys that were derived `policy/derived_keys.rs` |
 //! | how an S3 body comes | `api/s3/payload.rs`; its chunks `api/s3/aws_chunked.rs`, its trailer `api/s3/trailer.rs` |
 //! | conditions of writes | read by `api/s3/condition.rs`, judged by `store/condition.rs` |
 //! | answers that take long | `api/s3/keep_alive.rs` |
